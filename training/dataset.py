@@ -1,0 +1,202 @@
+"""Labelled images in memory: uint8 tensors, class names, unique ids, a fingerprint.
+
+Read from a folder `[train|test/]<class>/<image>`, from the original CIFAR-10 batches, from an
+archive of either, or downloaded. Knows nothing of splits, networks or training.
+"""
+
+import hashlib
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+
+from training import cifar10
+from training.cifar10 import Partition
+from training.picture import Pixels, to_pixels
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+Members = Iterator[tuple[PurePosixPath, Callable[[], bytes]]]
+"""Files of a folder or archive: the path inside it, and how to read it."""
+
+
+class DatasetError(RuntimeError):
+    """No usable data where it was looked for; the message says where and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], `ids` N unique names."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over class names, ids, labels and pixels: equal data, equal fingerprint."""
+        digest = hashlib.sha256("\0".join((*self.classes, "", *self.ids)).encode())
+        digest.update(self.labels.numpy().astype("<i8").tobytes())
+        digest.update(self.images.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load(
+    source: Path,
+    partition: Partition = "train",
+    on_image: Callable[[], None] = lambda: None,
+) -> Dataset:
+    """Read one partition of the data at `source`: a folder, or an archive of one.
+
+    It holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or just
+    `<class>/...`, which is then all training data. `on_image` is called after each decoded image.
+
+    Raises:
+        DatasetError: nothing usable there: says what was looked for, and names what is unreadable.
+
+    """
+    source = source.expanduser()
+    if not source.exists():
+        raise DatasetError(f"no data at {source}: there is no such file or folder")
+    try:
+        if batches := cifar10.find(source):
+            return _from_batches(cifar10.read(batches, partition), partition)
+        return _from_images(source, partition, on_image)
+    except (cifar10.BatchesError, tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise DatasetError(f"{source} cannot be read: {error}") from error
+
+
+def download(root: Path, partition: Partition = "train") -> Dataset:
+    """CIFAR-10, downloaded into `root` once and verified.
+
+    Raises:
+        DatasetError: the site cannot be reached within ten seconds, or what came does not verify.
+
+    """
+    try:
+        return _from_batches(cifar10.download(root, partition), partition)
+    except cifar10.BatchesError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
+    pixels = np.asarray(batches.data, dtype=np.uint8)
+    return Dataset(
+        name="cifar10",
+        classes=tuple(batches.classes),
+        images=_channels_first(pixels),
+        labels=torch.tensor(batches.targets),
+        ids=tuple(cifar10.canonical_id(partition, index) for index in range(len(pixels))),
+    )
+
+
+def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
+    pixels: dict[PurePosixPath, Pixels] = {}
+    unreadable: list[str] = []
+    for path, read in _members(source):
+        if _partition_of(path) != partition or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        try:
+            with Image.open(BytesIO(read())) as image:
+                pixels[path] = to_pixels(image)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            unreadable.append(f"{path} ({error})")
+        on_image()
+    if unreadable:
+        shown = "; ".join(unreadable[:5]) + ("; ..." if len(unreadable) > 5 else "")
+        raise DatasetError(f"{len(unreadable)} images in {source} cannot be read: {shown}")
+    if not pixels:
+        raise DatasetError(
+            f"no {partition} images in {source}: looked for {partition}/<class>/<image>"
+            + (", for <class>/<image>" if partition == "train" else "")
+            + " and for the original CIFAR-10 batches"
+        )
+    classes = tuple(sorted({path.parent.name for path in pixels}))
+    paths = sorted(pixels)
+    if _is_cifar10(paths, classes):
+        paths.sort(key=lambda path: int(path.stem))
+        ids = tuple(cifar10.canonical_id(partition, int(path.stem)) for path in paths)
+        suffix = paths[0].suffix.lower().removeprefix(".")
+        name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
+    else:
+        ids = _unique_ids(paths, partition)
+        name = re.sub(r"(\.tar)?\.\w+$", "", source.name) if source.is_file() else source.name
+    return Dataset(
+        name=name,
+        classes=classes,
+        images=_channels_first(np.stack([pixels[path] for path in paths])),
+        labels=torch.tensor([classes.index(path.parent.name) for path in paths]),
+        ids=ids,
+    )
+
+
+def _channels_first(pixels: Pixels) -> Tensor:
+    """[N, 32, 32, 3] to [N, 3, 32, 32], in memory too."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+
+def _members(source: Path) -> Members:
+    """Every file `.../<class>/<file>` of a folder or archive; nothing is extracted to disk."""
+    if source.is_dir():
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                yield from _visible(PurePosixPath(file.relative_to(source)), file.read_bytes)
+    elif tarfile.is_tarfile(source):
+        with tarfile.open(source) as tar:
+            for member in tar:
+                if member.isfile() and (stream := tar.extractfile(member)):
+                    yield from _visible(PurePosixPath(member.name), stream.read)
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    yield from _visible(PurePosixPath(info.filename), partial(archive.read, info))
+    else:
+        raise DatasetError(f"{source} is neither a folder nor a tar or zip archive")
+
+
+def _visible(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
+    hidden = any(part.startswith((".", "__")) for part in path.parts)
+    if len(path.parts) >= 2 and not hidden:
+        yield path, read
+
+
+def _partition_of(path: PurePosixPath) -> str:
+    parent = path.parts[-3] if len(path.parts) >= 3 else "train"
+    return parent if parent in get_args(Partition) else "train"
+
+
+def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
+    """CIFAR-10 written out as a folder: its ten classes, each file named by its position."""
+    stems = {path.stem for path in paths}
+    numbered = len(stems) == len(paths) and all(stem.isdecimal() for stem in stems)
+    return numbered and classes == cifar10.CLASSES
+
+
+def _unique_ids(paths: list[PurePosixPath], partition: Partition) -> tuple[str, ...]:
+    """Ids from class and file name, fit for a URL; equal ones are numbered."""
+    ids: dict[str, None] = {}
+    for path in paths:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{partition}-{path.parent.name}-{path.name}")
+        candidate, number = plain, 1
+        while candidate in ids:
+            number += 1
+            candidate = f"{plain}-{number}"
+        ids[candidate] = None
+    return tuple(ids)

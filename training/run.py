@@ -1,0 +1,143 @@
+"""One run: an experiment, a data set, seeds; out come a trained network and its record.
+
+A study trains on the 70 % and watches the validation 15 %. A final run starts afresh and trains on
+both. Either is tested once, on the 15 % that it never saw.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import torch
+
+from training import environment
+from training.dataset import Dataset
+from training.device import pick_precision
+from training.experiments import Experiment, group_id
+from training.network import BlockNet
+from training.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
+from training.splits import Indices, Splits, indices_sha256
+from training.trainer import Labelled, collapsed, diagnose, evaluate, fit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run; enough to name its record before it runs."""
+
+    experiment: Experiment
+    dataset: Dataset
+    splits: Splits
+    seed: int
+    stage: Stage
+    device: torch.device
+
+    @property
+    def resolved(self) -> Experiment:
+        """The experiment with `auto` made definite, as the record and the group have it."""
+        config = self.experiment.config
+        precision = pick_precision(config.precision, self.device)
+        update = {"config": config.model_copy(update={"precision": precision})}
+        return self.experiment.model_copy(update=update)
+
+    @property
+    def group_id(self) -> str:
+        """Runs with the same group are repeats of each other."""
+        return group_id(self.resolved, self.dataset.fingerprint)
+
+    @property
+    def run_id(self) -> str:
+        """Unique name of the run, and of its record's file."""
+        return f"{self.experiment.name}-{self.stage}-seed{self.seed}-{self.group_id[:8]}"
+
+    @property
+    def indices(self) -> dict[str, Indices]:
+        """Positions of the images in each part that this run uses."""
+        splits = self.splits
+        test = {"test": splits.indices("test")}
+        if self.stage == "final":
+            return {"train": splits.indices("train", "validation"), **test}
+        return {
+            "train": splits.indices("train"),
+            "validation": splits.indices("validation"),
+            **test,
+        }
+
+    @property
+    def steps(self) -> int:
+        """Training steps in all, for progress bars."""
+        config = self.experiment.config
+        return config.epochs * -(-len(self.indices["train"]) // config.batch_size)
+
+
+def run(
+    plan: Plan,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> tuple[BlockNet, Record]:
+    """Train, evaluate, record. The network comes back on the plan's device, in evaluation mode."""
+    started_at = datetime.now(UTC)
+    started = time.perf_counter()
+    experiment, dataset = plan.resolved, plan.dataset
+    seeds = Seeds(split=plan.splits.seed, init=plan.seed, order=plan.seed, augment=plan.seed)
+    parts = {
+        name: Labelled(
+            dataset.images[indices].to(plan.device), dataset.labels[indices].to(plan.device)
+        )
+        for name, indices in plan.indices.items()
+    }
+    network = build_network(experiment, len(dataset.classes), plan.seed)
+    loading = time.perf_counter() - started
+    fitted = fit(
+        network,
+        parts["train"],
+        parts.get("validation"),
+        experiment.config,
+        seeds,
+        augmentation=experiment.variant.augmentation,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    failed_to_learn = collapsed(fitted.curves, len(dataset.classes))
+    record = Record(
+        run_id=plan.run_id,
+        experiment=experiment.name,
+        published_name=experiment.published_name,
+        regularizer=experiment.regularizer,
+        group_id=plan.group_id,
+        status="collapsed" if failed_to_learn else "finished",
+        stage=plan.stage,
+        started_at=started_at,
+        variant=experiment.variant,
+        config=experiment.config,
+        seeds=seeds,
+        dataset=DatasetRef(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            splits={
+                name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
+                for name, indices in plan.indices.items()
+            },
+        ),
+        environment=environment.describe(plan.device),
+        timing=fitted.timing.model_copy(update={"setup": fitted.timing.setup + loading}),
+        curves=fitted.curves,
+        test=evaluate(network, parts["test"]),
+        diagnostics=diagnose(network, parts.get("validation", parts["train"])),
+        published=experiment.published,
+    )
+    return network, record
+
+
+def build_network(experiment: Experiment, classes: int, seed: int) -> BlockNet:
+    """The experiment's network with the weights that this seed draws."""
+    variant = experiment.variant
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return BlockNet(
+            classes=classes,
+            conv_blocks=variant.conv_blocks,
+            batch_norm=variant.batch_norm,
+            dropout=variant.dropout,
+        )
