@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training import dataset, progress, record
+from training import checkpoint, dataset, progress, record
 from training.dataset import Dataset, DatasetError
 from training.device import DeviceError, pick_device
 from training.experiments import UnknownExperimentError, find
@@ -30,7 +30,13 @@ Experiments = Annotated[Path, typer.Option(help="Folder of run records and split
 Seed = Annotated[int, typer.Option(help="Draws the weights and the order of the images.")]
 SplitSeed = Annotated[int, typer.Option(help="Draws the 70:15:15 split.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
+Checkpoints = Annotated[Path, typer.Option(help="Where trained networks are kept.")]
 Downloads = Annotated[Path, typer.Option(help="Where downloaded data is kept.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `run` a command of its own even where it is the only one."""
 
 
 @app.command("run")
@@ -42,6 +48,7 @@ def run_command(
     split_seed: SplitSeed = 0,
     device: Device = "auto",
     downloads: Downloads = Path("data"),
+    checkpoints: Checkpoints = Path("checkpoints"),
 ) -> None:
     """Train one experiment on the 70 % split and record it."""
     experiment = find(name)
@@ -50,7 +57,8 @@ def run_command(
     plan = Plan(experiment, images, splits, seed, "study", pick_device(device))
     console.print(f"{plan.run_id} on {images.name} ({plan.device})")
     with progress.track(experiment.name, plan.steps) as on_step:
-        _, made = run(plan, on_step=on_step, on_epoch=progress.show_epoch)
+        network, made = run(plan, on_step=on_step, on_epoch=progress.show_epoch)
+    checkpoint.save(network, checkpoints / made.run_id)
     console.print(f"test accuracy {made.test.accuracy:.4f}" if made.test else made.status)
     typer.echo(record.write(made, experiments))
 

@@ -6,17 +6,10 @@ An experiment says what network is trained and how; not on which data, device or
 import hashlib
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from training.device import PrecisionChoice
+from training.frozen import Frozen
 
 Regularizer = Literal["none", "batchnorm", "dropout", "augmentation"]
-
-
-class Frozen(BaseModel):
-    """Plain data: immutable, and strict about its fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Variant(Frozen):
@@ -134,12 +127,15 @@ def find(name: str) -> Experiment:
 
 
 def group_id(experiment: Experiment, dataset_fingerprint: str) -> str:
-    """Hash of all that defines a run but its seeds and its machine: runs that agree are repeats."""
+    """Hash of all that defines a run but its seeds and its machine: runs that agree are repeats.
+
+    Fields at their defaults are left out, so a new field does not part old runs from new ones.
+    """
     text = "\n".join(
         (
             experiment.name,
-            experiment.variant.model_dump_json(),
-            experiment.config.model_dump_json(),
+            experiment.variant.model_dump_json(exclude_defaults=True),
+            experiment.config.model_dump_json(exclude_defaults=True),
             dataset_fingerprint,
         )
     )

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.frozen import Frozen
+from training.picture import SIZE
+
 Layer = Literal["conv1", "conv2", "conv3", "penultimate", "logits"]
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
@@ -36,44 +39,42 @@ class Block(nn.Module):
         return normed
 
 
-class BlockNet(nn.Module):
-    """Two or three convolution blocks and three linear layers, on uint8 [N, 3, 32, 32].
+class Architecture(Frozen):
+    """All that defines a `BlockNet` but its weights.
 
-    Args:
-        classes: number of outputs.
-        conv_blocks: 2 or 3.
-        batch_norm: a batch norm at the end of each block.
-        dropout: probability after each hidden linear layer; 0 for none.
-        mean, std: of the pixels of each channel, as fractions, for recipes with normalised inputs.
-
+    `batch_norm` puts a norm at the end of each block; `dropout` is the probability after each
+    hidden linear layer, 0 for none; `mean` and `std` are those of the pixels of each channel, as
+    fractions, for recipes with normalised inputs.
     """
+
+    classes: int
+    conv_blocks: Literal[2, 3]
+    batch_norm: bool
+    dropout: float
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+class BlockNet(nn.Module):
+    """Two or three convolution blocks and three linear layers, on uint8 [N, 3, 32, 32]."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        *,
-        classes: int,
-        conv_blocks: int,
-        batch_norm: bool,
-        dropout: float,
-        mean: Sequence[float] = (0.0, 0.0, 0.0),
-        std: Sequence[float] = (1.0, 1.0, 1.0),
-    ) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        if conv_blocks not in (2, 3):
-            raise ValueError(f"conv_blocks is 2 or 3, not {conv_blocks}")
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.architecture = architecture
+        self.register_buffer("mean", _per_channel(architecture.mean), persistent=False)
+        self.register_buffer("std", _per_channel(architecture.std), persistent=False)
+        channels = CHANNELS[: architecture.conv_blocks]
         self.blocks = nn.ModuleList(
-            Block(*channels, batch_norm=batch_norm) for channels in CHANNELS[:conv_blocks]
+            Block(*numbers, batch_norm=architecture.batch_norm) for numbers in channels
         )
-        side = 32 // 2**conv_blocks
-        self.hidden1 = nn.Linear(CHANNELS[conv_blocks - 1][2] * side * side, 1024)
+        side = SIZE // 2 ** len(channels)
+        self.hidden1 = nn.Linear(channels[-1][2] * side * side, 1024)
         self.hidden2 = nn.Linear(1024, 512)
-        self.output = nn.Linear(512, classes)
-        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(512, architecture.classes)
+        self.dropout = nn.Dropout(architecture.dropout)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -108,3 +109,7 @@ class BlockNet(nn.Module):
         found["penultimate"] = hidden
         found["logits"] = self.output(hidden)
         return {name: found[name].flatten(1) for name in layers}
+
+
+def _per_channel(values: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(values).view(3, 1, 1)

@@ -13,7 +13,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from training.experiments import Config, Frozen, Published, Regularizer, Variant
+from training.experiments import Config, Published, Regularizer, Variant
+from training.frozen import Frozen
 
 SCHEMA_VERSION: Literal[1] = 1
 

@@ -15,7 +15,7 @@ from training import environment
 from training.dataset import Dataset
 from training.device import pick_precision
 from training.experiments import Experiment, group_id
-from training.network import BlockNet
+from training.network import Architecture, BlockNet
 from training.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
 from training.splits import Indices, Splits, indices_sha256
 from training.trainer import Labelled, collapsed, diagnose, evaluate, fit
@@ -136,8 +136,10 @@ def build_network(experiment: Experiment, classes: int, seed: int) -> BlockNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return BlockNet(
-            classes=classes,
-            conv_blocks=variant.conv_blocks,
-            batch_norm=variant.batch_norm,
-            dropout=variant.dropout,
+            Architecture(
+                classes=classes,
+                conv_blocks=variant.conv_blocks,
+                batch_norm=variant.batch_norm,
+                dropout=variant.dropout,
+            )
         )

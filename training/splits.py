@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from training.dataset import Dataset, DatasetError
+from training.frozen import Frozen
 
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """The report's 70:15:15."""
@@ -21,10 +22,8 @@ MINIMUM_PER_CLASS = 4
 Indices = npt.NDArray[np.int64]
 
 
-class Splits(BaseModel):
+class Splits(Frozen):
     """Three disjoint, sorted lists of positions in the data set of that fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fingerprint: str
     seed: int

@@ -146,7 +146,7 @@ def evaluate(network: BlockNet, held_out: Labelled, precision: Precision = "fp32
     """Loss and accuracy over images never augmented, each image counting once."""
     network.eval()
     device = held_out.images.device
-    classes = network.output.out_features
+    classes = network.architecture.classes
     loss = torch.zeros((), device=device, dtype=torch.float64)
     confusion = torch.zeros(classes * classes, device=device, dtype=torch.int64)
     for images, labels in _batches(held_out):
@@ -188,7 +188,7 @@ def diagnose(network: BlockNet, sample: Labelled) -> Diagnostics:
     # Dropout is the identity here, so what the hidden layers put out is what their ReLU takes in.
     watched: dict[str, nn.Module] = {"hidden1": network.hidden1, "penultimate": network.hidden2}
     for name, block in zip(LAYERS, network.blocks, strict=False):
-        watched[name] = block.pool
+        watched[name] = block.get_submodule("pool")  # after the second ReLU
     hooks = [module.register_forward_hook(watch(name)) for name, module in watched.items()]
     try:
         logits = torch.cat([network(batch) for batch in images.split(EVALUATION_BATCH)])
