@@ -3,15 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from training import checkpoint, dataset, progress, record
-from training.dataset import Dataset, DatasetError
+from training import bundle, publish
+from training.bundle import BundleError
+from training.dataset import DatasetError
 from training.device import DeviceError, pick_device
 from training.experiments import UnknownExperimentError, find
 from training.progress import console
-from training.run import Plan, run
-from training.splits import split_once
+from training.record import RecordError
+from training.release import ReleaseError, Shape, from_bundle
+from training.retrieval import label_share, pick_queries
+from training.workspace import Workspace
 
 app = typer.Typer(
     help="Train small CNNs on labelled images and make a bundle of the best.",
@@ -26,56 +32,117 @@ Data = Annotated[
         help="Image folder, CIFAR-10 batches, or an archive of either. Default: download CIFAR-10.",
     ),
 ]
-Experiments = Annotated[Path, typer.Option(help="Folder of run records and splits.")]
+Root = Annotated[Path, typer.Option(help="Folder of experiments/, bundles/ and all the rest.")]
 Seed = Annotated[int, typer.Option(help="Draws the weights and the order of the images.")]
 SplitSeed = Annotated[int, typer.Option(help="Draws the 70:15:15 split.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
-Checkpoints = Annotated[Path, typer.Option(help="Where trained networks are kept.")]
-Downloads = Annotated[Path, typer.Option(help="Where downloaded data is kept.")]
-
-
-@app.callback()
-def _commands() -> None:
-    """Keep `run` a command of its own even where it is the only one."""
+Output = Annotated[Path | None, typer.Option(help="Where the bundle goes. Default: bundles/.")]
+PerClass = Annotated[int | None, typer.Option(help="Keep so many images of each class.", min=1)]
+Pixels = Annotated[bool, typer.Option(help="Ship the gallery's pictures.")]
+Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16.")]
+Source = Annotated[Path | None, typer.Option("--bundle", help="Default: the bundle made last.")]
 
 
 @app.command("run")
 def run_command(
     name: Annotated[str, typer.Argument(help="An experiment, by its name or published name.")],
     data: Data = None,
-    experiments: Experiments = Path("experiments"),
+    root: Root = Path(),
     seed: Seed = 0,
     split_seed: SplitSeed = 0,
     device: Device = "auto",
-    downloads: Downloads = Path("data"),
-    checkpoints: Checkpoints = Path("checkpoints"),
 ) -> None:
     """Train one experiment on the 70 % split and record it."""
     experiment = find(name)
-    images = read_data(data, downloads)
-    splits = split_once(images, split_seed, experiments / "splits")
-    plan = Plan(experiment, images, splits, seed, "study", pick_device(device))
-    console.print(f"{plan.run_id} on {images.name} ({plan.device})")
-    with progress.track(experiment.name, plan.steps) as on_step:
-        network, made = run(plan, on_step=on_step, on_epoch=progress.show_epoch)
-    checkpoint.save(network, checkpoints / made.run_id)
-    console.print(f"test accuracy {made.test.accuracy:.4f}" if made.test else made.status)
-    typer.echo(record.write(made, experiments))
+    workspace = Workspace(root, pick_device(device), seed, split_seed)
+    _, made = workspace.train(experiment, "study", *workspace.read(data))
+    typer.echo(workspace.experiments / f"{made.run_id}.json")
 
 
-def read_data(data: Path | None, downloads: Path) -> Dataset:
-    """The training partition of the data asked for, or of CIFAR-10."""
-    if data is None:
-        return dataset.download(downloads)
-    with progress.track(f"reading {data.name}") as on_image:
-        return dataset.load(data, on_image=on_image)
+@app.command()
+def release(
+    data: Data = None,
+    root: Root = Path(),
+    seed: Seed = 0,
+    split_seed: SplitSeed = 0,
+    device: Device = "auto",
+    output: Output = None,
+    per_class: PerClass = None,
+    pixels: Pixels = True,
+    half: Half = False,
+) -> None:
+    """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it."""
+    workspace = Workspace(root, pick_device(device), seed, split_seed)
+    shape = Shape(per_class, pixels, half)
+    made = workspace.release(*workspace.read(data), output or workspace.bundle_of(data), shape)
+    if output is None:
+        publish.point(workspace.current, made)
+    typer.echo(made)
+
+
+@app.command()
+def index(
+    data: Data = None,
+    root: Root = Path(),
+    split_seed: SplitSeed = 0,
+    device: Device = "auto",
+    source: Source = None,
+    output: Output = None,
+    per_class: PerClass = None,
+    pixels: Pixels = True,
+    half: Half = False,
+) -> None:
+    """Give a trained network another gallery: embed and index held-out images, publish."""
+    workspace = Workspace(root, pick_device(device), split_seed=split_seed)
+    trained = from_bundle(bundle.load(source or workspace.current))
+    shape = Shape(per_class, pixels, half)
+    target = output or workspace.bundle_of(data)
+    made = workspace.publish(trained, *workspace.read(data), target, shape)
+    if output is None:
+        publish.point(workspace.current, made)
+    typer.echo(made)
+
+
+@app.command()
+def prepare(data: Data = None, root: Root = Path(), device: Device = "auto") -> None:
+    """Print the bundle to serve: the one already built, one built from data, or the starter."""
+    typer.echo(Workspace(root, pick_device(device)).prepare(data))
+
+
+@app.command()
+def retrieval(root: Root = Path(), source: Source = None) -> None:
+    """Print how many of an image's ten nearest have its own label, by layer and class."""
+    loaded = bundle.load(source or root / "bundles" / "current")
+    labels = loaded.gallery.labels
+    queries = pick_queries(labels)
+    shares = {layer: label_share(built, labels, queries) for layer, built in loaded.indexes.items()}
+    table = Table(
+        title=f"Share of the ten nearest with the query's own label, {len(queries)} queries "
+        f"in {len(labels)} images, {loaded.manifest.name} {loaded.manifest.version}"
+    )
+    table.add_column("class")
+    for layer in shares:
+        table.add_column(layer, justify="right")
+    for number, name in enumerate(loaded.manifest.classes):
+        own = labels[queries] == number
+        table.add_row(name, *(f"{np.mean(share[own]):.3f}" for share in shares.values()))
+    table.add_section()
+    table.add_row("all", *(f"{np.mean(share):.3f}" for share in shares.values()))
+    Console().print(table)
 
 
 def main() -> None:
     """Run a command; what a person can mend is said in one line, without a traceback."""
     try:
         app()
-    except (DatasetError, DeviceError, UnknownExperimentError, record.RecordError) as error:
+    except (
+        BundleError,
+        DatasetError,
+        DeviceError,
+        RecordError,
+        ReleaseError,
+        UnknownExperimentError,
+    ) as error:
         console.print(f"[bold red]error:[/] {error}", highlight=False)
         raise SystemExit(1) from error
 

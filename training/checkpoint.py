@@ -25,6 +25,7 @@ def save(network: BlockNet, folder: Path, dtype: torch.dtype = torch.float32) ->
         for name, tensor in network.state_dict().items()
     }
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner alone
     description = network.architecture.model_dump_json(indent=1)
     (folder / ARCHITECTURE).write_text(description + "\n", encoding="utf-8")
 

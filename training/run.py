@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 
-from training import environment
+from training import checkpoint, environment, record
 from training.dataset import Dataset
 from training.device import pick_precision
 from training.experiments import Experiment, group_id
@@ -100,7 +101,7 @@ def run(
         on_epoch=on_epoch,
     )
     failed_to_learn = collapsed(fitted.curves, len(dataset.classes))
-    record = Record(
+    made = Record(
         run_id=plan.run_id,
         experiment=experiment.name,
         published_name=experiment.published_name,
@@ -127,7 +128,31 @@ def run(
         diagnostics=diagnose(network, parts.get("validation", parts["train"])),
         published=experiment.published,
     )
-    return network, record
+    return network, made
+
+
+def run_and_keep(
+    plan: Plan,
+    experiments: Path,
+    checkpoints: Path,
+    *,
+    on_step: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> tuple[BlockNet, Record]:
+    """Like `run`; the network and, when it is safe, the record are kept for `finished` to find."""
+    network, made = run(plan, on_step=on_step, on_epoch=on_epoch)
+    checkpoint.save(network, checkpoints / plan.run_id)
+    record.write(made, experiments)
+    return network, made
+
+
+def finished(plan: Plan, experiments: Path, checkpoints: Path) -> tuple[BlockNet, Record] | None:
+    """The network and record that an earlier run of this plan left, if it did."""
+    file = experiments / f"{plan.run_id}.json"
+    folder = checkpoints / plan.run_id
+    if file.exists() and folder.is_dir():
+        return checkpoint.load(folder), record.read(file)
+    return None
 
 
 def build_network(experiment: Experiment, classes: int, seed: int) -> BlockNet:

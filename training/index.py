@@ -1,0 +1,190 @@
+"""The cosine index: which of many vectors point the way of this one.
+
+Cosine is the inner product of normalised vectors, so everything here is FAISS's inner product.
+Knows vectors and their positions; nothing of images, ids or labels.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.frozen import Frozen
+
+Vectors = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
+Factory = Literal["Flat", "SQfp16", "SVD256,Flat,Refine(SQfp16)"]
+
+REDUCED = 256
+"""Dimensions of the first, coarse search of a refined index."""
+CANDIDATES = 10
+"""How many times the answers asked for the coarse search proposes (FAISS's `k_factor`)."""
+SMALL = 2_000
+"""Up to so many vectors, looking at each of them is fast enough."""
+
+
+class IndexFileError(RuntimeError):
+    """The file does not hold an index of this kind; the message names it."""
+
+
+class Quality(Frozen):
+    """What an approximate search finds of the exact ten nearest, and how long one query takes."""
+
+    recall_at_10: float
+    milliseconds: float
+    exact_milliseconds: float
+
+
+class CosineIndex:
+    """Vectors on the unit sphere, searched by cosine. Safe to search from several threads."""
+
+    def __init__(self, index: faiss.Index, factory: Factory) -> None:
+        self._index = index
+        self._exact = index.refine_index if isinstance(index, faiss.IndexRefine) else index
+        self.factory = factory
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        """Length of each vector."""
+        return int(self._index.d)
+
+    def search(
+        self,
+        queries: Vectors,
+        limit: int,
+        *,
+        exact: bool = False,
+        among: Positions | None = None,
+    ) -> tuple[Vectors, Positions]:
+        """The `limit` nearest to each query, best first.
+
+        Args:
+            queries: [N, dimension], of any length but 0.
+            limit: how many; fewer come where there are fewer.
+            exact: look at every vector, as stored (fp16 keeps cosines to about 1e-4).
+            among: search these positions alone, exactly.
+
+        Returns:
+            Cosines [N, K] in [-1, 1] and positions [N, K].
+
+        """
+        queries = normalise(queries)
+        parameters = None
+        index = self._exact if exact else self._index
+        limit = min(limit, len(self))
+        if among is not None:
+            limit = min(limit, len(among))
+            index = self._exact
+            selector = faiss.IDSelectorBatch(np.ascontiguousarray(among, dtype=np.int64))
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # added at import
+        if limit == 0:
+            empty = (len(queries), 0)
+            return np.zeros(empty, np.float32), np.zeros(empty, np.int64)
+        scores, positions = index.search(queries, limit, params=parameters)
+        return np.clip(scores, -1.0, 1.0), positions
+
+    def reconstruct(self, positions: Sequence[int] | Positions) -> Vectors:
+        """The stored unit vectors at these positions, [N, dimension]."""
+        wanted = np.ascontiguousarray(positions, dtype=np.int64)
+        vectors: Vectors = self._exact.reconstruct_batch(wanted)
+        return vectors
+
+    def write(self, file: Path) -> None:
+        """Write FAISS's own file format."""
+        faiss.write_index(self._index, str(file))
+
+
+def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
+    """Index vectors [N, dimension] in their order.
+
+    Short vectors, or few, are searched flat; `half` stores those as fp16. Else the search is
+    composed: an inner product in the 256 dimensions that hold most of the vectors proposes
+    candidates, and the fp16 vectors themselves put them in order. The dimensions come from an
+    uncentred randomised SVD (Halko et al., 2011): centring, or L2, would be another measure than
+    the cosine.
+    """
+    vectors = normalise(vectors)
+    count, dimension = vectors.shape
+    if count > SMALL and dimension > 2 * REDUCED:
+        return _build_refined(vectors)
+    index: faiss.Index = _half_precision(dimension) if half else faiss.IndexFlatIP(dimension)
+    if half:
+        index.train(vectors)
+    index.add(vectors)
+    return CosineIndex(index, "SQfp16" if half else "Flat")
+
+
+def read(file: Path, factory: Factory) -> CosineIndex:
+    """Read what `CosineIndex.write` wrote.
+
+    Raises:
+        IndexFileError: not an index, or not of that factory.
+
+    """
+    try:
+        index = faiss.read_index(str(file))
+    except RuntimeError as error:
+        raise IndexFileError(f"{file} is not a FAISS index: {error}") from error
+    kinds = {"Flat": faiss.IndexFlat, "SQfp16": faiss.IndexScalarQuantizer}
+    if not isinstance(index, kinds.get(factory, faiss.IndexRefine)):
+        raise IndexFileError(f"{file} holds a {type(index).__name__}, not a {factory!r} index")
+    return CosineIndex(index, factory)
+
+
+def measure(index: CosineIndex, queries: Vectors) -> Quality:
+    """Recall at 10 against the exact search, and median milliseconds of single queries."""
+    _, found = index.search(queries, 10)
+    _, nearest = index.search(queries, 10, exact=True)
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, nearest, strict=True))
+    return Quality(
+        recall_at_10=hits / nearest.size,
+        milliseconds=_median_milliseconds(index, queries, exact=False),
+        exact_milliseconds=_median_milliseconds(index, queries, exact=True),
+    )
+
+
+def normalise(vectors: Vectors) -> Vectors:
+    """Vectors [N, dimension] at length 1; a vector of length 0 stays, and is like nothing."""
+    vectors = np.array(vectors, dtype=np.float32, order="C", ndmin=2)
+    faiss.normalize_L2(vectors)
+    return vectors
+
+
+def _build_refined(vectors: Vectors) -> CosineIndex:
+    dimension = vectors.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=REDUCED)
+    reduce = faiss.LinearTransform(dimension, REDUCED, False)
+    faiss.copy_array_to_vector(directions.T.contiguous().numpy().ravel(), reduce.A)
+    reduce.is_trained = True
+    coarse = faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(REDUCED))
+    fine = _half_precision(dimension)
+    fine.train(vectors)
+    index = faiss.IndexRefine(coarse, fine)
+    index.add(vectors)
+    index.k_factor = CANDIDATES
+    return CosineIndex(index, "SVD256,Flat,Refine(SQfp16)")
+
+
+def _half_precision(dimension: int) -> faiss.IndexScalarQuantizer:
+    return faiss.IndexScalarQuantizer(
+        dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+
+
+def _median_milliseconds(index: CosineIndex, queries: Vectors, *, exact: bool) -> float:
+    seconds = []
+    for query in queries[:50]:
+        started = time.perf_counter()
+        index.search(query[None], 10, exact=exact)
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds)) * 1000

@@ -1,0 +1,205 @@
+"""From a trained network to a bundle: choose, check, embed, index, measure.
+
+The gallery and every figure come from the test split, which neither trained nor chose anything.
+Knows nothing of the command line; what is trained anew is trained in `run`.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from training import index, record
+from training.bundle import Bundle, Gallery
+from training.card import model_card
+from training.dataset import Dataset
+from training.embed import embed
+from training.index import CosineIndex, Vectors
+from training.manifest import DatasetNote, Metrics
+from training.network import BlockNet, Layer
+from training.publish import Contents
+from training.record import Record, wilson95
+from training.report import learning_curves
+from training.retrieval import label_share, pick_queries
+from training.splits import Splits, indices_sha256
+
+LAYERS: tuple[Layer, ...] = ("conv2", "logits")
+"""The representations that are indexed."""
+DEFAULT = "batchnorm-3"
+"""What is trained where there is no study to choose by."""
+PROBES = 200
+"""How many validation images an index is measured with."""
+
+
+class ReleaseError(RuntimeError):
+    """This network and these data do not make a bundle; the message says why."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network, the record of the final run that made it, and the study that chose it."""
+
+    network: BlockNet
+    final: Record
+    records: Sequence[Record]
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Mean over the study runs of the same settings on the same data."""
+        group = [one for one in self.records if one.group_id == self.final.group_id]
+        summaries = record.summarize(group)
+        found = summaries[0].validation_accuracy if summaries else None
+        return found.mean if found else None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What goes into the gallery and how exactly things are stored.
+
+    `per_class` keeps so many images of each class, None all; `pixels` ships them; `half` stores the
+    weights and flat indexes as fp16.
+    """
+
+    per_class: int | None = None
+    pixels: bool = True
+    half: bool = False
+
+
+def choose(records: Iterable[Record], fingerprint: str) -> str:
+    """The batch-norm 3-block experiment with the best mean validation accuracy on this data."""
+    candidates = [
+        one
+        for one in records
+        if one.dataset.fingerprint == fingerprint
+        and one.variant.batch_norm
+        and one.variant.conv_blocks == 3
+    ]
+    scores = {
+        summary.name: summary.validation_accuracy.mean
+        for summary in record.summarize(candidates)
+        if summary.validation_accuracy
+    }
+    return max(scores, key=lambda name: scores[name], default=DEFAULT)
+
+
+def from_bundle(bundle: Bundle) -> Trained:
+    """The network of a bundle, to be given another gallery."""
+    final = next(one for one in bundle.records if one.run_id == bundle.manifest.run_id)
+    return Trained(bundle.network, final, bundle.records)
+
+
+def require_unseen(trained: Trained, dataset: Dataset, splits: Splits) -> None:
+    """Refuse a gallery that the network may have been trained on.
+
+    Raises:
+        ReleaseError: the classes or the test split are not those of the network's own run.
+
+    """
+    classes = trained.network.architecture.classes
+    held_out = trained.final.dataset.splits["test"].indices_sha256
+    if classes != len(dataset.classes):
+        raise ReleaseError(
+            f"the network of {trained.final.run_id} knows {classes} classes, {dataset.name} has "
+            f"{len(dataset.classes)}: train one on it with `python -m training release`"
+        )
+    if indices_sha256(splits.indices("test")) != held_out:
+        raise ReleaseError(
+            f"the test split of {dataset.name} is not the one that {trained.final.run_id} held "
+            "out, so the network may have seen it: train one with `python -m training release`"
+        )
+
+
+def assemble(
+    trained: Trained,
+    dataset: Dataset,
+    splits: Splits,
+    device: torch.device,
+    shape: Shape,
+    on_batch: Callable[[], None] = lambda: None,
+) -> Contents:
+    """Embed the test split, index it, measure everything; accuracy is that of the shipped weights.
+
+    Raises:
+        ReleaseError: the network may have seen the test split of this data.
+
+    """
+    require_unseen(trained, dataset, splits)
+    network = copy.deepcopy(trained.network)
+    if shape.half:
+        network = network.half().float()
+    test, probes = splits.indices("test"), splits.indices("validation")[:PROBES]
+    labels = dataset.labels[test].numpy()
+    vectors = embed(network, dataset.images[test], LAYERS, device, on_batch)
+    probing = embed(network, dataset.images[probes], LAYERS, device, on_batch)
+    kept = _first_of_each_class(labels, shape.per_class)
+    indexes: dict[Layer, CosineIndex] = {
+        layer: index.build(vectors[layer][kept], half=shape.half and layer != "logits")
+        for layer in LAYERS
+    }
+    qualities = {layer: index.measure(indexes[layer], probing[layer]) for layer in LAYERS}
+    positions = test[kept]
+    pixels = dataset.images[positions].permute(0, 2, 3, 1).contiguous().numpy()
+    return Contents(
+        name=trained.final.experiment,
+        run_id=trained.final.run_id,
+        classes=dataset.classes,
+        dataset=DatasetNote(
+            trained_on=trained.final.dataset.name,
+            trained_on_fingerprint=trained.final.dataset.fingerprint,
+            gallery_from=dataset.name,
+            gallery_fingerprint=dataset.fingerprint,
+        ),
+        metrics=_measure(trained, vectors["logits"], labels, indexes, kept),
+        network=network,
+        gallery=Gallery(
+            ids=tuple(dataset.ids[position] for position in positions),
+            labels=labels[kept],
+            pixels=pixels if shape.pixels else None,
+        ),
+        indexes=indexes,
+        qualities=qualities,
+        records=trained.records,
+        figures={
+            f"curves-{name}.svg": learning_curves(name, trained.records)
+            for name in sorted({one.experiment for one in trained.records})
+        },
+        card=lambda manifest: model_card(manifest, qualities),
+        dtype=torch.float16 if shape.half else torch.float32,
+    )
+
+
+def _measure(
+    trained: Trained,
+    logits: Vectors,
+    labels: npt.NDArray[np.int64],
+    indexes: dict[Layer, CosineIndex],
+    kept: npt.NDArray[np.int64],
+) -> Metrics:
+    correct = int((logits.argmax(1) == labels).sum())
+    queries = pick_queries(labels[kept])
+    return Metrics(
+        validation_accuracy=trained.validation_accuracy,
+        test_count=len(labels),
+        test_accuracy=correct / len(labels),
+        test_wilson95=wilson95(correct, len(labels)),
+        test_loss=functional.cross_entropy(
+            torch.from_numpy(logits), torch.from_numpy(labels)
+        ).item(),
+        label_share_at_10={
+            layer: float(label_share(built, labels[kept], queries).mean())
+            for layer, built in indexes.items()
+        },
+        label_share_queries=len(queries),
+    )
+
+
+def _first_of_each_class(
+    labels: npt.NDArray[np.int64], per_class: int | None
+) -> npt.NDArray[np.int64]:
+    """Sorted positions of the first images of each class; of all where `per_class` is None."""
+    members = (np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels))
+    return np.sort(np.concatenate(list(members)))

@@ -1,0 +1,147 @@
+"""The long steps of the command line, with their progress: read, train, release, reindex, prepare.
+
+A workspace is a folder with `experiments/`, `checkpoints/`, `bundles/`, `data/` and `starter/`.
+Everything that is there already is taken, not made again.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training import bundle, dataset, progress, publish, record
+from training.bundle import BundleError
+from training.dataset import Dataset, DatasetError
+from training.embed import batches
+from training.experiments import Experiment, find
+from training.manifest import MANIFEST
+from training.network import BlockNet
+from training.progress import console
+from training.record import Record, Stage
+from training.release import PROBES, ReleaseError, Shape, Trained, assemble, choose, from_bundle
+from training.run import Plan, finished, run_and_keep
+from training.splits import Splits, split_once
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that the steps read and write, the device that they use, and their seeds."""
+
+    root: Path
+    device: torch.device
+    seed: int = 0
+    split_seed: int = 0
+
+    @property
+    def experiments(self) -> Path:
+        """Run records, and splits below."""
+        return self.root / "experiments"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Trained networks."""
+        return self.root / "checkpoints"
+
+    @property
+    def current(self) -> Path:
+        """A link to the bundle that was made last."""
+        return self.root / "bundles" / "current"
+
+    @property
+    def starter(self) -> Path:
+        """The bundle that comes with the code."""
+        return self.root / "starter"
+
+    def bundle_of(self, data: Path | None) -> Path:
+        """Where the bundle built from this data belongs."""
+        name = "cifar10" if data is None else re.sub(r"\.(tar|tgz|zip)\b.*$", "", data.name)
+        return self.current.with_name(name or "images")
+
+    def read(self, data: Path | None) -> tuple[Dataset, Splits]:
+        """The data asked for, or CIFAR-10 downloaded; and its split.
+
+        Raises:
+            DatasetError: there is none, or it cannot be split.
+
+        """
+        if data is None:
+            images = dataset.download(self.root / "data")
+        else:
+            with progress.track(f"reading {data.name}") as on_image:
+                images = dataset.load(data, on_image=on_image)
+        return images, split_once(images, self.split_seed, self.experiments / "splits")
+
+    def train(
+        self, experiment: Experiment, stage: Stage, images: Dataset, splits: Splits
+    ) -> tuple[BlockNet, Record]:
+        """Run an experiment, or take what an earlier run of it left."""
+        plan = Plan(experiment, images, splits, self.seed, stage, self.device)
+        if done := finished(plan, self.experiments, self.checkpoints):
+            console.print(f"{plan.run_id}: already done", highlight=False)
+            return done
+        console.print(f"{plan.run_id} on {images.name} ({self.device})", highlight=False)
+        with progress.track(f"training {experiment.name}", plan.steps) as on_step:
+            network, made = run_and_keep(
+                plan,
+                self.experiments,
+                self.checkpoints,
+                on_step=on_step,
+                on_epoch=progress.show_epoch,
+            )
+        if made.test:
+            console.print(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
+        return network, made
+
+    def release(self, images: Dataset, splits: Splits, target: Path, shape: Shape) -> Path:
+        """Choose, retrain from a fresh start on train + validation, and publish."""
+        name = choose(record.read_all(self.experiments), images.fingerprint)
+        self.train(find(name), "study", images, splits)
+        network, final = self.train(find(name), "final", images, splits)
+        trained = Trained(network, final, record.read_all(self.experiments))
+        return self.publish(trained, images, splits, target, shape)
+
+    def publish(
+        self, trained: Trained, images: Dataset, splits: Splits, target: Path, shape: Shape
+    ) -> Path:
+        """Embed the held-out images of `images` with a trained network and write the bundle."""
+        total = batches(len(splits.test)) + batches(min(PROBES, len(splits.validation)))
+        with progress.track("embedding", total) as on_batch:
+            contents = assemble(trained, images, splits, self.device, shape, on_batch)
+        manifest = publish.write(contents, target)
+        console.print(
+            f"{manifest.name} {manifest.version}: {manifest.gallery.count} images, "
+            f"test accuracy {manifest.metrics.test_accuracy:.4f}",
+            highlight=False,
+        )
+        return target
+
+    def prepare(self, data: Path | None) -> Path:
+        """The bundle to serve: the one already built, else one from data, else the starter.
+
+        A network of the starter bundle is taken where it fits the data, which spares the training.
+        """
+        if data is None and (self.current / MANIFEST).is_file():
+            return self.current.resolve()
+        target = self.bundle_of(data)
+        if (target / MANIFEST).is_file():
+            return target
+        try:
+            images, splits = self.read(data)
+        except DatasetError as error:
+            if data is not None:
+                raise
+            console.print(
+                f"{error}\nServing the starter bundle: a gallery of vectors without pictures. "
+                "For pictures: make serve DATA=FOLDER-OR-ARCHIVE",
+                highlight=False,
+            )
+            return self.starter
+        try:
+            starter = from_bundle(bundle.load(self.starter))
+            self.publish(starter, images, splits, target, Shape())
+        except (BundleError, ReleaseError) as reason:
+            console.print(f"Training a network on {images.name}: {reason}", highlight=False)
+            self.release(images, splits, target, Shape())
+        publish.point(self.current, target)
+        return target
