@@ -12,7 +12,7 @@ from training import bundle, publish
 from training.bundle import BundleError
 from training.dataset import DatasetError
 from training.device import DeviceError, pick_device
-from training.experiments import UnknownExperimentError, find
+from training.experiments import EXPERIMENTS, UnknownExperimentError, find
 from training.progress import console
 from training.record import RecordError
 from training.release import ReleaseError, Shape, from_bundle
@@ -57,6 +57,22 @@ def run_command(
     workspace = Workspace(root, pick_device(device), seed, split_seed)
     _, made = workspace.train(experiment, "study", *workspace.read(data))
     typer.echo(workspace.experiments / f"{made.run_id}.json")
+
+
+@app.command()
+def suite(
+    names: Annotated[list[str] | None, typer.Argument(help="Experiments. Default: all.")] = None,
+    data: Data = None,
+    root: Root = Path(),
+    seed: Annotated[list[int] | None, typer.Option(help="Once for each seed. Default: 0.")] = None,
+    split_seed: SplitSeed = 0,
+    device: Device = "auto",
+) -> None:
+    """Train all experiments, or those named, with each seed. Stop it and start it as you like."""
+    chosen = [find(name) for name in names] if names else EXPERIMENTS
+    workspace = Workspace(root, pick_device(device), split_seed=split_seed)
+    if workspace.suite(chosen, seed or [0], *workspace.read(data)):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -78,10 +78,9 @@ def run(
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[BlockNet, Record]:
     """Train, evaluate, record. The network comes back on the plan's device, in evaluation mode."""
-    started_at = datetime.now(UTC)
     started = time.perf_counter()
+    blank = begin(plan)
     experiment, dataset = plan.resolved, plan.dataset
-    seeds = Seeds(split=plan.splits.seed, init=plan.seed, order=plan.seed, augment=plan.seed)
     parts = {
         name: Labelled(
             dataset.images[indices].to(plan.device), dataset.labels[indices].to(plan.device)
@@ -95,24 +94,36 @@ def run(
         parts["train"],
         parts.get("validation"),
         experiment.config,
-        seeds,
+        blank.seeds,
         augmentation=experiment.variant.augmentation,
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    failed_to_learn = collapsed(fitted.curves, len(dataset.classes))
-    made = Record(
+    outcome = {
+        "status": "collapsed" if collapsed(fitted.curves, len(dataset.classes)) else "finished",
+        "timing": fitted.timing.model_copy(update={"setup": fitted.timing.setup + loading}),
+        "curves": fitted.curves,
+        "test": evaluate(network, parts["test"]),
+        "diagnostics": diagnose(network, parts.get("validation", parts["train"])),
+    }
+    return network, blank.model_copy(update=outcome)
+
+
+def begin(plan: Plan) -> Record:
+    """The record of a run that has not come to anything yet: it counts as failed until it has."""
+    experiment, dataset = plan.resolved, plan.dataset
+    return Record(
         run_id=plan.run_id,
         experiment=experiment.name,
         published_name=experiment.published_name,
         regularizer=experiment.regularizer,
         group_id=plan.group_id,
-        status="collapsed" if failed_to_learn else "finished",
+        status="failed",
         stage=plan.stage,
-        started_at=started_at,
+        started_at=datetime.now(UTC),
         variant=experiment.variant,
         config=experiment.config,
-        seeds=seeds,
+        seeds=Seeds(split=plan.splits.seed, init=plan.seed, order=plan.seed, augment=plan.seed),
         dataset=DatasetRef(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
@@ -122,13 +133,8 @@ def run(
             },
         ),
         environment=environment.describe(plan.device),
-        timing=fitted.timing.model_copy(update={"setup": fitted.timing.setup + loading}),
-        curves=fitted.curves,
-        test=evaluate(network, parts["test"]),
-        diagnostics=diagnose(network, parts.get("validation", parts["train"])),
         published=experiment.published,
     )
-    return network, made
 
 
 def run_and_keep(
@@ -150,9 +156,10 @@ def finished(plan: Plan, experiments: Path, checkpoints: Path) -> tuple[BlockNet
     """The network and record that an earlier run of this plan left, if it did."""
     file = experiments / f"{plan.run_id}.json"
     folder = checkpoints / plan.run_id
-    if file.exists() and folder.is_dir():
-        return checkpoint.load(folder), record.read(file)
-    return None
+    if not (file.exists() and folder.is_dir()):
+        return None
+    made = record.read(file)
+    return None if made.status == "failed" else (checkpoint.load(folder), made)
 
 
 def build_network(experiment: Experiment, classes: int, seed: int) -> BlockNet:

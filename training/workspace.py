@@ -5,7 +5,8 @@ Everything that is there already is taken, not made again.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from training.network import BlockNet
 from training.progress import console
 from training.record import Record, Stage
 from training.release import PROBES, ReleaseError, Shape, Trained, assemble, choose, from_bundle
-from training.run import Plan, finished, run_and_keep
+from training.run import Plan, begin, finished, run_and_keep
 from training.splits import Splits, split_once
 
 
@@ -92,6 +93,38 @@ class Workspace:
         if made.test:
             console.print(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
         return network, made
+
+    def suite(
+        self,
+        experiments: Sequence[Experiment],
+        seeds: Sequence[int],
+        images: Dataset,
+        splits: Splits,
+    ) -> int:
+        """Study every experiment with every seed; a run that fails is recorded, the rest goes on.
+
+        What has a record that did not fail is not run again. Returns how many failed.
+        """
+        plans = [
+            Plan(experiment, images, splits, seed, "study", self.device)
+            for seed in seeds
+            for experiment in experiments
+        ]
+        failed = 0
+        for number, plan in enumerate(plans, start=1):
+            file = self.experiments / f"{plan.run_id}.json"
+            if file.exists() and record.read(file).status != "failed":
+                console.print(f"[{number}/{len(plans)}] {plan.run_id}: already done")
+                continue
+            try:
+                replace(self, seed=plan.seed).train(plan.experiment, "study", images, splits)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other runs go on
+                record.write(
+                    begin(plan).model_copy(update={"error": repr(error)}), self.experiments
+                )
+                console.print(f"[bold red]{plan.run_id} failed:[/] {error!r}")
+                failed += 1
+        return failed
 
     def release(self, images: Dataset, splits: Splits, target: Path, shape: Shape) -> Path:
         """Choose, retrain from a fresh start on train + validation, and publish."""
