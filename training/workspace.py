@@ -118,7 +118,7 @@ class Workspace:
                 continue
             try:
                 replace(self, seed=plan.seed).train(plan.experiment, "study", images, splits)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other runs go on
+            except Exception as error:  # whatever it is, the other runs go on
                 record.write(
                     begin(plan).model_copy(update={"error": repr(error)}), self.experiments
                 )
