@@ -1,0 +1,72 @@
+"""What all tests share: generated pictures, and small bundles of a network trained on them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.pictures import write_folder
+from training import record
+from training.dataset import Dataset, load
+from training.experiments import Experiment, find
+from training.release import Shape, Trained
+from training.splits import Splits, split
+from training.workspace import Workspace
+
+
+def short(experiment: Experiment, epochs: int = 3) -> Experiment:
+    """The same experiment in fewer epochs; small batches, so that batch norm still settles."""
+    update = {"epochs": epochs, "batch_size": 16, "precision": "fp32"}
+    config = experiment.config.model_copy(update=update)
+    return experiment.model_copy(update={"config": config})
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,000 generated pictures of ten classes as an image folder."""
+    return write_folder(tmp_path_factory.mktemp("pictures"), per_class=100)
+
+
+@pytest.fixture(scope="session")
+def pictures(picture_folder: Path) -> Dataset:
+    """The generated pictures in memory."""
+    return load(picture_folder)
+
+
+@pytest.fixture(scope="session")
+def splits(pictures: Dataset) -> Splits:
+    """Their split with seed 0."""
+    return split(pictures, seed=0)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """An empty workspace on the CPU."""
+    return Workspace(tmp_path_factory.mktemp("workspace"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def trained(workspace: Workspace, pictures: Dataset, splits: Splits) -> Trained:
+    """`batchnorm-3`, studied and released in three epochs."""
+    experiment = short(find("batchnorm-3"))
+    workspace.train(experiment, "study", pictures, splits)
+    network, final = workspace.train(experiment, "final", pictures, splits)
+    return Trained(network, final, record.read_all(workspace.experiments))
+
+
+@pytest.fixture(scope="session")
+def bundle_path(
+    workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits
+) -> Path:
+    """A bundle of 150 generated pictures."""
+    target = workspace.bundle_of(Path("pictures"))
+    return workspace.publish(trained, pictures, splits, target, Shape())
+
+
+@pytest.fixture(scope="session")
+def bundle_without_pixels_path(
+    workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits
+) -> Path:
+    """A bundle in the shape of the starter: 10 pictures a class, fp16, no pixels."""
+    target = workspace.bundle_of(Path("starter"))
+    return workspace.publish(trained, pictures, splits, target, Shape(10, pixels=False, half=True))

@@ -1,0 +1,64 @@
+"""Pictures that tests make themselves: ten kinds of coloured stripes, easy to learn."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.dataset import Dataset, load
+from training.picture import Pixels
+
+KINDS = ("amber", "blue", "cyan", "dusk", "ember", "fern", "gold", "haze", "ivory", "jade")
+
+
+def stripes(kind: int, seed: int) -> Pixels:
+    """A noisy 32 x 32 picture; hue, direction and pitch of its stripes tell the kind."""
+    random = np.random.default_rng((kind, seed))
+    rows, columns = np.mgrid[0:32, 0:32]
+    along = rows * np.cos(kind) + columns * np.sin(kind)
+    wave = np.sin(along * (0.3 + 0.1 * kind) + random.uniform(0, 2 * np.pi))
+    hue = 0.5 + 0.5 * np.cos(2 * np.pi * (kind / 10 + np.array([0.0, 1 / 3, 2 / 3])))
+    picture = 60 + 80 * hue + 50 * wave[..., None] * hue + random.normal(0, 20, (32, 32, 3))
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def write_folder(folder: Path, per_class: int, kinds: int = 10, partition: str = "train") -> Path:
+    """An image folder `<partition>/<class>/<number>.png`."""
+    for kind, name in enumerate(KINDS[:kinds]):
+        directory = folder / partition / name
+        directory.mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            Image.fromarray(stripes(kind, number)).save(directory / f"{number:05d}.png")
+    return folder
+
+
+def real_data() -> Path | None:
+    """The real images that `KINDRED_DATA` points to, if it does."""
+    named = os.environ.get("KINDRED_DATA")
+    return Path(named) if named else None
+
+
+def write_subset(data: Path, folder: Path, per_class: int) -> Path:
+    """The first images of each class of a data set, as an image folder of lossless files."""
+    images = load(data)
+    for label, name in enumerate(images.classes):
+        directory = folder / "train" / name
+        directory.mkdir(parents=True)
+        members = np.flatnonzero(images.labels.numpy() == label)[:per_class]
+        for position in members:
+            stem = images.ids[position].rsplit("-", 1)[-1]
+            pixels = images.images[position].permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(directory / f"{stem}.png")
+    return folder
+
+
+def first(dataset: Dataset, count: int) -> Dataset:
+    """The first images of a data set."""
+    return Dataset(
+        name=dataset.name,
+        classes=dataset.classes,
+        images=dataset.images[:count],
+        labels=dataset.labels[:count],
+        ids=dataset.ids[:count],
+    )
