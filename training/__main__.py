@@ -120,9 +120,16 @@ def index(
 
 
 @app.command()
-def prepare(data: Data = None, root: Root = Path(), device: Device = "auto") -> None:
+def prepare(
+    data: Data = None,
+    root: Root = Path(),
+    device: Device = "auto",
+    download: Annotated[
+        bool, typer.Option(envvar="KINDRED_DOWNLOAD", help="Fetch CIFAR-10 where no data is named.")
+    ] = True,
+) -> None:
     """Print the bundle to serve: the one already built, one built from data, or the starter."""
-    typer.echo(Workspace(root, pick_device(device)).prepare(data))
+    typer.echo(Workspace(root, pick_device(device)).prepare(data, download=download))
 
 
 @app.command()

@@ -22,7 +22,7 @@ Partition = Literal["train", "test"]
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
-REACH_SECONDS = 8.0
+REACH_SECONDS = 5.0
 """How long the download site may take to answer before it counts as out of reach."""
 STALL_SECONDS = 30.0
 """How long a running download may stand still."""

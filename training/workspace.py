@@ -149,10 +149,14 @@ class Workspace:
         )
         return target
 
-    def prepare(self, data: Path | None) -> Path:
+    def prepare(self, data: Path | None, *, download: bool = True) -> Path:
         """The bundle to serve: the one already built, else one from data, else the starter.
 
-        A network of the starter bundle is taken where it fits the data, which spares the training.
+        The starter's network is taken where it fits the data, which spares the training.
+
+        Raises:
+            DatasetError: data was named, and there is none.
+
         """
         if data is None and (self.current / MANIFEST).is_file():
             return self.current.resolve()
@@ -160,13 +164,15 @@ class Workspace:
         if (target / MANIFEST).is_file():
             return target
         try:
+            if data is None and not download:
+                raise DatasetError("CIFAR-10 is not to be downloaded")
             images, splits = self.read(data)
         except DatasetError as error:
             if data is not None:
                 raise
             console.print(
-                f"{error}\nServing the starter bundle: a gallery of vectors without pictures. "
-                "For pictures: make serve DATA=FOLDER-OR-ARCHIVE",
+                f"{error}. Serving the starter bundle, whose gallery has vectors but no pictures; "
+                "for pictures: make serve DATA=FOLDER-OR-ARCHIVE",
                 highlight=False,
             )
             return self.starter

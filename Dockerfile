@@ -1,0 +1,19 @@
+# The service alone, with the starter bundle; mount another at /bundle to serve that.
+FROM python:3.12-slim
+
+WORKDIR /app
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock \
+    && useradd --create-home kindred
+
+COPY training ./training
+COPY service ./service
+COPY starter /bundle
+
+USER kindred
+ENV KINDRED_BUNDLE=/bundle KINDRED_HOST=0.0.0.0 KINDRED_PORT=8000
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz')"]
+CMD ["python", "-m", "service"]

@@ -1,0 +1,65 @@
+# Two commands: `make serve` and `make test`. Everything they need, they install into .venv.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ROOT ?= .
+DATA ?=
+
+BIN := .venv/bin
+BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+.PHONY: help serve test lint format release lock clean
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE builds a bundle of your images
+	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
+	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
+
+test: .venv/installed-dev lint ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+release: .venv/installed ## Train anew on DATA and make a bundle of it
+	$(BIN)/python -m training release --root "$(ROOT)" $(if $(DATA),--data "$(DATA)")
+
+lock: .venv/installed-dev ## Pin what pyproject.toml asks for, with hashes
+	$(BIN)/python -m uv --version >/dev/null
+	for extra in "" "--extra dev"; do \
+		$(BIN)/uv pip compile pyproject.toml $$extra --universal --python-version 3.11 \
+			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+			--quiet --upgrade --output-file "requirements$${extra:+-dev}.lock"; \
+	done
+
+clean: ## Remove the environment and everything that was built, but no records
+	rm -rf .venv bundles checkpoints data
+
+# uv installs in a third of the time; where it cannot be had, pip does the same from the same file.
+.venv/installed: requirements.lock | .venv/bin/python
+	@echo "installing (a few GB the first time: PyTorch comes with its GPU libraries)"
+	@$(call install,requirements.lock)
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	@$(call install,requirements-dev.lock)
+	@touch $@
+
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "kindred needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another: make serve PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
