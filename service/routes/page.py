@@ -1,0 +1,74 @@
+"""The page: one HTML file and what it loads, from `service/web/`, and nothing from elsewhere.
+
+Knows files and headers; nothing of the network, the gallery or their answers.
+"""
+
+import hashlib
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+router = APIRouter(include_in_schema=False)
+
+WEB: Final = Path(__file__).parent.parent / "web"
+MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+HEADERS: Final = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob: data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Kept, but asked after every time: the files' names do not change with their contents.
+    "Cache-Control": "no-cache",
+}
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+def page(request: Request) -> Response:
+    """Return the page itself."""
+    return _answer(request, WEB / "index.html")
+
+
+@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+def asset(request: Request, name: str) -> Response:
+    """Return a stylesheet, module or picture of the page.
+
+    Raises:
+        HTTPException: 404, the page has no file of that name.
+
+    """
+    # Compared with the names there are, never joined to a path: `..` names nothing.
+    for file in WEB.iterdir():
+        if file.name == name and file.suffix in MEDIA_TYPES:
+            return _answer(request, file)
+    raise HTTPException(HTTPStatus.NOT_FOUND, f"The page has no file {name!r}.")
+
+
+def _answer(request: Request, file: Path) -> Response:
+    """Return the file, or 304 where the browser has it already."""
+    content = file.read_bytes()
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**HEADERS, "ETag": etag}
+    known = request.headers.get("If-None-Match", "")
+    if etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(content, media_type=MEDIA_TYPES[file.suffix], headers=headers)

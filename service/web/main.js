@@ -1,0 +1,43 @@
+/** Where the page starts: the address picks a view, and pictures come in from anywhere. */
+
+import { about } from "./about.js";
+import { read, write } from "./address.js";
+import { Album } from "./album.js";
+import * as api from "./api.js";
+import { Experiments } from "./experiments.js";
+import { Gallery } from "./gallery.js";
+import { listen, refuse } from "./intake.js";
+import { Look } from "./look.js";
+
+const main = document.getElementById("main");
+const album = new Album();
+const model = api.model();
+const take = (/** @type {Blob} */ picture) => {
+  location.hash = write({ view: "look", picture: album.add(picture).name });
+};
+const views = {
+  look: new Look(album, model, take),
+  gallery: new Gallery(model),
+  experiments: new Experiments(),
+};
+let leaving = new AbortController();
+
+async function show() {
+  leaving.abort();
+  leaving = new AbortController();
+  const place = read(location.hash);
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if (link.dataset.view === place.view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  await views[place.view].render(main, place, leaving.signal);
+}
+
+window.addEventListener("hashchange", () => {
+  window.scrollTo(0, 0);
+  main.focus({ preventScroll: true });
+  show();
+});
+listen(take, (message) => refuse(main.querySelector(".ways-in") ?? main, message));
+about(document.getElementById("about"), model);
+show();

@@ -1,0 +1,49 @@
+/** A gallery picture, or a labelled tile where the bundle ships no pixels. */
+
+import { write } from "./address.js";
+import { element } from "./dom.js";
+
+/** @typedef {{ id: string, label: string, image?: string | null }} Item */
+
+/**
+ * @param {Item} item
+ * @returns {HTMLElement} decorative: whoever shows it names it
+ */
+export function tile(item) {
+  if (!item.image) return lettered(item);
+  const image = element("img", {
+    class: "pixels",
+    width: 32,
+    height: 32,
+    alt: "",
+    loading: "lazy",
+    decoding: "async",
+    src: item.image,
+    onerror: () => image.replaceWith(lettered(item)),
+  });
+  return image;
+}
+
+/** @param {Item} item @returns {HTMLElement} */
+function lettered({ id, label }) {
+  return element(
+    "span",
+    { class: "lettered", "aria-hidden": "true", title: "This bundle carries no pictures" },
+    element("span", { class: "lettered-label" }, label),
+    element("span", { class: "lettered-id" }, id.replace(/^.*-(?=\d+$)/, "№ ")),
+  );
+}
+
+/** @param {Item} item @returns {HTMLElement} */
+export function galleryLink(item) {
+  return element(
+    "li",
+    { class: "card" },
+    element(
+      "a",
+      { class: "look", href: write({ view: "look", image: item.id }), "aria-label": `Look from ${item.label}, ${item.id}` },
+      tile(item),
+    ),
+    element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
+  );
+}

@@ -1,0 +1,46 @@
+/** Why a picture and its neighbour match: the terms that their score is the sum of. */
+
+import { element } from "./dom.js";
+import { heatmap } from "./heatmap.js";
+import { terms } from "./terms.js";
+import { tile } from "./tile.js";
+import { figure } from "./words.js";
+
+/** @typedef {import("./api.js").Neighbour} Neighbour */
+
+/**
+ * @param {object} asked
+ * @param {string} asked.layer
+ * @param {Neighbour} asked.neighbour
+ * @param {string[]} asked.classes
+ * @param {() => HTMLElement} asked.query draws the query's picture
+ * @param {() => void} asked.close
+ * @returns {HTMLElement}
+ */
+export function explanation({ layer, neighbour, classes, query, close }) {
+  const heading = `why-${layer}`;
+  const pictures = [
+    { name: "The query", draw: query },
+    { name: `Its neighbour: ${neighbour.label}`, draw: () => tile(neighbour) },
+  ];
+  const body = neighbour.heat
+    ? heatmap(neighbour.heat, neighbour.score, pictures)
+    : neighbour.terms
+      ? terms(neighbour.terms, neighbour.score, classes, pictures)
+      : element("p", {}, "The service sent no explanation for this neighbour.");
+  return element(
+    "section",
+    {
+      class: "why",
+      "aria-labelledby": heading,
+      onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && close(),
+    },
+    element(
+      "div",
+      { class: "why-head" },
+      element("h3", { id: heading, tabindex: -1 }, `Why ${neighbour.label} scores ${figure(neighbour.score)}`),
+      element("button", { class: "quiet", type: "button", onclick: close }, "Close"),
+    ),
+    body,
+  );
+}

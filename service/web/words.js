@@ -1,0 +1,20 @@
+/** Figures as people read them. */
+
+/** @param {number} fraction @returns {string} "62 %" */
+export function percent(fraction) {
+  const value = fraction * 100;
+  if (value > 0 && value < 1) return "< 1 %";
+  if (value < 100 && value > 99) return "> 99 %";
+  return `${Math.round(value)} %`;
+}
+
+/** @param {number} value @param {number} [digits] @returns {string} with a true minus sign */
+export function figure(value, digits = 3) {
+  const text = Math.abs(value).toFixed(digits);
+  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
+}
+
+/** @param {number} count @param {string} one @param {string} [many] @returns {string} */
+export function counted(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
