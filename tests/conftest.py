@@ -55,9 +55,7 @@ def trained(workspace: Workspace, pictures: Dataset, splits: Splits) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def bundle_path(
-    workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits
-) -> Path:
+def bundle_path(workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits) -> Path:
     """A bundle of 150 generated pictures."""
     target = workspace.bundle_of(Path("pictures"))
     return workspace.publish(trained, pictures, splits, target, Shape())

@@ -1,0 +1,86 @@
+"""What cannot be run everywhere is at least read: container, workflow, lock files, ignores."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training import bundle
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_workflow_runs_the_tests_as_people_do() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    steps = workflow["jobs"]["test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make test"]
+
+
+def test_compose_builds_the_service_and_publishes_it_on_loopback_alone() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    service = compose["services"]["kindred"]
+    assert service["build"] == "."
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_the_container_copies_only_what_there_is() -> None:
+    copied = re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert copied
+    assert all((ROOT / name).exists() for name in copied)
+    kept = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all(f"!{name}" in kept for name in copied)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_every_dependency_is_pinned_with_hashes_and_without_addresses(name: str) -> None:
+    text = (ROOT / name).read_text()
+    requirements = text.replace("\\\n", " ").splitlines()
+    assert requirements
+    assert all(
+        re.match(r"[\w.-]+(\[\w+\])?==\S+ .*--hash=sha256:\w{64}", one) for one in requirements
+    )
+    assert "://" not in text
+
+
+def test_what_pyproject_asks_for_is_in_the_lock() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {re.split(r"[^\w-]", one)[0].lower() for one in project["dependencies"]}
+    locked = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert asked <= locked
+
+
+def test_the_starter_bundle_verifies_and_is_small() -> None:
+    starter = bundle.load(ROOT / "starter")
+    assert len(starter.gallery) == 1000
+    assert starter.gallery.pixels is None
+    assert sum(file.bytes for file in starter.manifest.files.values()) < 40_000_000
+    assert {one.status for one in starter.records} <= {"finished", "collapsed"}
+
+
+def test_nothing_in_the_repository_is_a_pickle_or_an_archive() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    forbidden = re.compile(r"\.(pkl|pickle|pt|pth|npz|tar|gz|zip|xz|jpe?g)$")
+    assert [name for name in listed if forbidden.search(name)] == []
+
+
+def test_make_says_so_where_python_is_too_old(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.2" && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "requirements.lock").touch()
+    made = subprocess.run(
+        ["make", "serve", f"PYTHON={old}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode != 0
+    assert "kindred needs Python 3.11 or later" in made.stderr
+    assert "Python 3.9.2" in made.stderr
