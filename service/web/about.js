@@ -5,13 +5,13 @@ import { counted, percent } from "./words.js";
 
 /**
  * @param {HTMLElement} foot
- * @param {Promise<Record<string, unknown>>} asked what the service says of its model
+ * @param {Promise<import("./api.js").Model>} asked what the service says of its model
  */
 export async function about(foot, asked) {
   const calls = element("p", {}, element("a", { href: "/docs" }, "The service’s calls"));
   try {
     const { name, version, classes, metrics, gallery } = await asked;
-    const accuracy = metrics?.test_accuracy;
+    const accuracy = metrics.test_accuracy;
     const measured =
       typeof accuracy === "number"
         ? ` It names ${percent(accuracy)} of ${counted(metrics.test_count, "test picture")} correctly.`

@@ -10,6 +10,12 @@
  * @property {number[][]} [heat] conv2: 8 rows of 8 terms that add up to the score
  * @property {number[]} [terms] logits: one term a class, adding up to the score
  * @typedef {{ id: string, label: string, image: string | null }} Item
+ * @typedef {object} Model
+ * @property {string} name
+ * @property {string} version
+ * @property {string[]} classes
+ * @property {{ test_accuracy: number | null, test_count: number }} metrics
+ * @property {{ size: number, pixels: boolean }} gallery
  * @typedef {{ mean: number, std: number | null, n: number }} Spread
  * @typedef {object} Experiment
  * @property {string} name
@@ -28,13 +34,7 @@
 export const LAYERS = ["conv2", "logits"];
 
 /** A refusal of the service, in its own words. */
-export class Refusal extends Error {
-  /** @param {string} message @param {number} status */
-  constructor(message, status) {
-    super(message);
-    this.status = status;
-  }
-}
+export class Refusal extends Error {}
 
 /** @param {string} path @param {RequestInit} options @returns {Promise<Response>} */
 async function call(path, options) {
@@ -43,13 +43,13 @@ async function call(path, options) {
     response = await fetch(path, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new Refusal("The service does not answer. Is it still running? Then try again.", 0);
+    throw new Refusal("The service does not answer. Is it still running? Then try again.");
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   const said = problem.detail || problem.title || `The service answered ${response.status}.`;
   const wait = response.headers.get("Retry-After");
-  throw new Refusal(wait ? `${said} Try again in ${wait} s.` : said, response.status);
+  throw new Refusal(wait ? `${said} Try again in ${wait} s.` : said);
 }
 
 /** @param {string} path @param {AbortSignal} [signal] */
@@ -63,8 +63,18 @@ async function post(path, picture, signal) {
   return (await call(path, { method: "POST", body: picture, headers, signal })).json();
 }
 
-/** @param {AbortSignal} [signal] */
-export const model = (signal) => get("/model", signal);
+/** @returns {Promise<Model>} */
+export const model = () => get("/model");
+
+/**
+ * Take away the addresses of pictures that are not there, so that nobody asks for them.
+ * @template {{ image: string | null }} T
+ * @param {T[]} items @param {Model} model
+ * @returns {T[]}
+ */
+export function pictured(items, { gallery }) {
+  return gallery.pixels ? items : items.map((item) => ({ ...item, image: null }));
+}
 
 /**
  * @param {Blob} picture @param {number} limit @param {AbortSignal} signal

@@ -2,6 +2,9 @@
 
 const BLINK_MS = 100;
 
+/** How many answers are waited for: a view that is left does not end the work of the next. */
+let waiting = 0;
+
 /**
  * @template T
  * @param {Promise<T>} work
@@ -14,13 +17,17 @@ export async function whileBusy(work) {
     sign.hidden = false;
     announce("Working…");
   }, BLINK_MS);
+  waiting += 1;
   main.setAttribute("aria-busy", "true");
   try {
     return await work;
   } finally {
     clearTimeout(timer);
-    sign.hidden = true;
-    main.setAttribute("aria-busy", "false");
+    waiting -= 1;
+    if (waiting === 0) {
+      sign.hidden = true;
+      main.setAttribute("aria-busy", "false");
+    }
   }
 }
 

@@ -18,7 +18,7 @@ export class Experiments {
       element(
         "p",
         { class: "lead" },
-        "The same small network, regularised in different ways. Ours are means over runs that differ in their seeds, ± one standard deviation; published are single runs on other hardware.",
+        "The same small network, regularised in different ways. Published figures are of single runs on other hardware; ours are means over the runs, ± one standard deviation where there are several.",
       ),
       body,
     );
@@ -30,7 +30,7 @@ export class Experiments {
         return;
       }
       body.append(
-        table("Experiments: time and accuracy, published and ours", columns(experiments), experiments),
+        table("Experiments: time and accuracy, published and ours", columns(), experiments),
         element(
           "ul",
           { class: "meanings" },
@@ -49,19 +49,20 @@ export class Experiments {
   }
 }
 
-/** @param {Experiment[]} experiments @returns {import("./table.js").Column<Experiment>[]} */
-function columns(experiments) {
-  const repeated = experiments.some(({ runs }) => runs > 1);
+/** @returns {import("./table.js").Column<Experiment>[]} */
+function columns() {
   const measured = (/** @type {string} */ group, /** @type {keyof Experiment} */ key, /** @type {(value: number) => string} */ show) => [
     {
       group,
       title: "published",
+      number: true,
       value: (/** @type {Experiment} */ { published }) => published?.[key] ?? null,
       show: (/** @type {Experiment} */ { published }) => (published ? show(published[key]) : "–"),
     },
     {
       group,
       title: "ours",
+      number: true,
       value: (/** @type {Experiment} */ experiment) => experiment[key]?.mean ?? null,
       show: (/** @type {Experiment} */ experiment) => spread(experiment[key], show),
     },
@@ -71,15 +72,13 @@ function columns(experiments) {
     {
       title: "Experiment",
       value: ({ name }) => name,
-      show: ({ name, published_name: alias }) =>
-        element("span", { class: "named" }, name, alias ? element("span", { class: "alias" }, alias) : null),
     },
     { title: "Blocks", value: ({ conv_blocks: blocks }) => blocks, number: true },
-    { title: "Runs", value: ({ runs }) => runs, show: runs, number: true, hidden: !repeated && experiments.every(({ collapsed }) => !collapsed) },
+    { title: "Runs", value: ({ runs: count }) => count, show: runs, number: true },
     ...measured("Training, s", "training_seconds", (value) => figure(value, 1)),
     ...measured("Validation, %", "validation_accuracy", accuracy),
     ...measured("Test, %", "test_accuracy", accuracy),
-  ].filter(({ hidden }) => !hidden).map((column) => ({ number: Boolean(column.group), ...column }));
+  ];
 }
 
 /** @param {Experiment} experiment @returns {string} */
@@ -99,7 +98,7 @@ function meaning(term, said) {
 }
 
 /** @param {Experiment} experiment @returns {HTMLElement} */
-function curves({ name, validation_accuracy: reached }) {
+function curves({ name, published_name: alias, validation_accuracy: reached }) {
   const said = reached ? `validation accuracy ends at ${percent(reached.mean)}` : "no finished run";
   const image = element("img", {
     src: `/experiments/${encodeURIComponent(name)}/curves.svg`,
@@ -107,5 +106,10 @@ function curves({ name, validation_accuracy: reached }) {
     loading: "lazy",
     onerror: () => image.replaceWith(element("p", { class: "no-preview" }, "There are no curves of this experiment.")),
   });
-  return element("figure", {}, element("figcaption", {}, element("strong", {}, name), `, ${said}`), image);
+  return element(
+    "figure",
+    {},
+    element("figcaption", {}, element("strong", {}, name), `: ${said}`, alias ? element("span", { class: "alias" }, `published as ${alias}`) : null),
+    image,
+  );
 }

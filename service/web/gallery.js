@@ -17,7 +17,7 @@ export class Gallery {
   /** @type {Map<string, string>} */
   #before = new Map();
 
-  /** @param {Promise<{ classes: string[] }>} model */
+  /** @param {Promise<api.Model>} model */
   constructor(model) {
     this.#model = model;
   }
@@ -34,14 +34,15 @@ export class Gallery {
       body,
     );
     try {
-      const { classes: known } = await this.#model;
+      const model = await this.#model;
       if (signal.aborted) return;
-      classes.replaceChildren(choice("All", undefined, label), ...known.map((name) => choice(name, name, label)));
-      const { items, next } = await whileBusy(api.gallery({ label, cursor, limit: PAGE }, signal));
+      classes.replaceChildren(choice("All", undefined, label), ...model.classes.map((name) => choice(name, name, label)));
+      const { items: found, next } = await whileBusy(api.gallery({ label, cursor, limit: PAGE }, signal));
+      const items = api.pictured(found, model);
       if (signal.aborted) return;
       body.replaceChildren(
         items.length > 0
-          ? element("ul", { class: "kin small" }, ...items.map((item) => galleryLink(item)))
+          ? element("ul", { class: "kin small" }, ...items.map((item) => galleryLink(item, !label)))
           : element("p", {}, "There are no pictures here."),
         this.#pager(label, cursor, next),
       );

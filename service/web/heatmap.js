@@ -29,7 +29,7 @@ export function heatmap(heat, score, pictures) {
     }
     readout.replaceChildren(
       element("strong", {}, figure(heat[row][column], 4)),
-      ` ${described(heat[row][column], score)}, row ${row + 1}, column ${column + 1}`,
+      `${described(heat[row][column], score)}, at row ${row + 1}, column ${column + 1}`,
     );
   };
   for (const { at } of maps) {
@@ -81,7 +81,7 @@ function walkable(at, heat, score, point) {
   at.forEach((row, y) =>
     row.forEach((cell, x) => {
       cell.setAttribute("role", "gridcell");
-      cell.setAttribute("aria-label", `row ${y + 1}, column ${x + 1}: ${figure(heat[y][x], 4)} ${described(heat[y][x], score)}`);
+      cell.setAttribute("aria-label", `row ${y + 1}, column ${x + 1}: ${figure(heat[y][x], 4)}, ${described(heat[y][x], score)}`);
       cell.tabIndex = y === top && x === left ? 0 : -1;
       cell.addEventListener("focus", () => point(y, x));
       cell.addEventListener("keydown", (event) => {
@@ -108,7 +108,7 @@ function strongest(heat) {
 /** @param {number} term @param {number} score @returns {string} */
 function described(term, score) {
   if (term < 0) return "speaks against the match";
-  return score > 0 ? `is ${percent(term / score)} of the score` : "speaks for the match";
+  return score > 0 ? `${percent(term / score)} of the score` : "speaks for the match";
 }
 
 /** @param {number} most @param {number} least @returns {HTMLElement} */

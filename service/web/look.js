@@ -11,7 +11,7 @@ import { galleryLink, tile } from "./tile.js";
 import { spoken, verdict } from "./verdict.js";
 
 const NEIGHBOURS = 12;
-const OFFERED = 12;
+const OFFERED = 20;
 const CLASSES = 10;
 
 /**
@@ -32,7 +32,7 @@ export class Look {
 
   /**
    * @param {import("./album.js").Album} album
-   * @param {Promise<{ classes: string[] }>} model
+   * @param {Promise<api.Model>} model
    * @param {(picture: Blob) => void} take
    */
   constructor(album, model, take) {
@@ -59,7 +59,12 @@ export class Look {
         element(
           "div",
           { class: "drop" },
-          element("p", { class: "drop-lead" }, "Drop a picture anywhere, or paste one."),
+          element(
+            "div",
+            {},
+            element("p", { class: "drop-lead" }, "Drop a picture anywhere, or paste one."),
+            element("p", { class: "drop-note" }, "Of any size: it sees the centre square, at 32 × 32."),
+          ),
           buttons(this.#take),
           regret ? complaint(regret) : null,
         ),
@@ -69,10 +74,11 @@ export class Look {
     document.title = "kindred";
     try {
       const { items } = await whileBusy(api.gallery({ limit: OFFERED }, signal));
-      if (items.length === 0) return;
+      const offers = api.pictured(items, await this.#model);
+      if (offers.length === 0 || signal.aborted) return;
       offered.append(
         element("h2", {}, "Or start from the gallery"),
-        element("ul", { class: "kin small" }, ...items.map((item) => galleryLink(item))),
+        element("ul", { class: "kin small" }, ...offers.map((item) => galleryLink(item))),
       );
     } catch (error) {
       if (signal.aborted) return;
@@ -108,13 +114,11 @@ export class Look {
   /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
   async #fromGallery(main, place, signal) {
     const page = frame([], this.#take);
-    const named = { id: place.image, label: "", image: `/gallery/${encodeURIComponent(place.image)}/image` };
-    await this.#fill(main, page, place, signal, () => tile(named), async () => {
-      const item = await api.item(place.image, signal);
-      Object.assign(named, item);
-      const { classes } = await this.#model;
+    await this.#fill(main, page, place, signal, ({ item }) => tile(item), async () => {
+      const model = await this.#model;
+      const [item] = api.pictured([await api.item(place.image, signal)], model);
       const [predictions, ...rows] = await Promise.all([
-        predicted(item, Math.min(CLASSES, classes.length), signal),
+        predicted(item, Math.min(CLASSES, model.classes.length), signal),
         ...api.LAYERS.map((layer) => api.similarTo(item.id, layer, NEIGHBOURS, signal)),
       ]);
       const similar = Object.fromEntries(api.LAYERS.map((layer, index) => [layer, rows[index].similar]));
@@ -125,7 +129,9 @@ export class Look {
   /**
    * Show the page at once, then the answer in it when it comes, or what kept it from coming.
    * @param {HTMLElement} main @param {ReturnType<typeof frame>} page @param {Place} place
-   * @param {AbortSignal} signal @param {() => HTMLElement} draw @param {() => Promise<Answer>} ask
+   * @param {AbortSignal} signal
+   * @param {(answer: Answer) => HTMLElement} draw the query's picture
+   * @param {() => Promise<Answer>} ask
    */
   async #fill(main, page, place, signal, draw, ask) {
     const key = write({ ...place, why: undefined });
@@ -134,16 +140,16 @@ export class Look {
       const answer = this.#answers.get(key) ?? (await whileBusy(ask()));
       if (signal.aborted) return;
       this.#answers.set(key, answer);
-      const { classes } = await this.#model;
+      const model = await this.#model;
       if (answer.item) page.pictures.replaceChildren(...galleryFigures(answer.item));
       page.answer.replaceChildren(...verdict(answer));
       const rows = api.LAYERS.map((layer) =>
         row({
           layer,
-          neighbours: answer.similar[layer],
+          neighbours: api.pictured(answer.similar[layer], model),
           answer: answer.answer,
-          classes,
-          query: draw,
+          classes: model.classes,
+          query: () => draw(answer),
           explained: place.why?.layer === layer ? place.why.id : null,
           choose: (id) => {
             rows.forEach(({ collapse }, index) => api.LAYERS[index] !== layer && collapse());
@@ -196,12 +202,7 @@ function galleryFigures(item) {
 /** @param {api.Item} item @param {number} top @param {AbortSignal} signal @returns {Promise<api.Prediction[]>} */
 async function predicted(item, top, signal) {
   if (!item.image) return [];
-  try {
-    return (await api.classify(await api.pixels(item.image, signal), top, signal)).predictions;
-  } catch (error) {
-    if (error instanceof api.Refusal && error.status === 404) return [];
-    throw error;
-  }
+  return (await api.classify(await api.pixels(item.image, signal), top, signal)).predictions;
 }
 
 /** @param {HTMLCanvasElement} canvas @returns {HTMLCanvasElement} */

@@ -34,8 +34,8 @@ function lettered({ id, label }) {
   );
 }
 
-/** @param {Item} item @returns {HTMLElement} */
-export function galleryLink(item) {
+/** @param {Item} item @param {boolean} [captioned] @returns {HTMLElement} */
+export function galleryLink(item, captioned = true) {
   return element(
     "li",
     { class: "card" },
@@ -44,6 +44,6 @@ export function galleryLink(item) {
       { class: "look", href: write({ view: "look", image: item.id }), "aria-label": `Look from ${item.label}, ${item.id}` },
       tile(item),
     ),
-    element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
+    captioned && item.image && element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
   );
 }

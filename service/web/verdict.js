@@ -15,13 +15,14 @@ export function verdict({ predictions, answer, item }) {
       element("p", { class: "certainty" }, "This bundle carries no pictures, so the network cannot look at it again; its neighbours are known all the same."),
     ];
   }
-  const truth = item && (item.label === answer ? `It is right: the label is ${item.label}.` : `It is mistaken: the label is ${item.label}.`);
+  const truth = item && `${item.label === answer ? "It is right" : "It is mistaken"}: the label is ${item.label}.`;
   return [
     element("p", { class: "says" }, "The network says"),
     element("h1", {}, answer),
-    element("p", { class: "certainty" }, `${certainty(predictions)}${truth ? ` ${truth}` : ""}`),
+    element("p", { class: "certainty" }, certainty(predictions)),
+    truth && element("p", { class: "truth" }, truth),
     bars(predictions),
-  ];
+  ].filter(Boolean);
 }
 
 /** @param {Answer} answer @returns {string} */

@@ -1,0 +1,1 @@
+"""The online house: an HTTP service over a bundle. It imports `training.bundle` and no more."""

@@ -1,0 +1,116 @@
+"""The command line of the service: `python -m service --help`."""
+
+import signal
+import socket
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from rich.console import Console
+
+from service.app import create_app
+from service.settings import Settings
+from service.state import State
+from training.bundle import BundleError, DeviceError
+
+command = typer.Typer(add_completion=False)
+
+
+class Server(uvicorn.Server):
+    """Says when it is ready, and not-ready for a while before it closes its door."""
+
+    def __init__(self, config: uvicorn.Config, state: State, address: str) -> None:
+        super().__init__(config)
+        self._state = state
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, then say so."""
+        await super().startup(sockets)
+        typer.echo(f"kindred is ready: {self._address}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Turn `/readyz` red at once; stop after the notice, or at once if asked again."""
+        notice = self._state.settings.notice
+        if self._state.draining or notice == 0:
+            super().handle_exit(sig, frame)
+        else:
+            signal.signal(signal.SIGALRM, lambda _, frame: self.handle_exit(sig, frame))
+            signal.setitimer(signal.ITIMER_REAL, notice)
+        self._state.draining = True
+
+
+@command.command()
+def serve(
+    bundle: Annotated[Path | None, typer.Option(help="Folder to serve.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any port that is free.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:n].")] = None,
+) -> None:
+    """Serve a bundle. Every setting is an environment variable KINDRED_*; options override them."""
+    given = {"bundle": bundle, "host": host, "port": port, "device": device}
+    try:
+        settings = Settings.model_validate(
+            {name: value for name, value in given.items() if value is not None}
+        )
+        door = _open_door(settings.host, settings.port)
+        app = create_app(settings)
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"KINDRED_{'_'.join(map(str, reason['loc'])).upper()}: {reason['msg']}"
+            for reason in error.errors()
+        )
+        raise _refusal(f"the settings do not fit: {reasons}") from error
+    except (BundleError, DeviceError, _DoorError) as error:
+        raise _refusal(str(error)) from error
+    _run(app, settings, door)
+
+
+class _DoorError(RuntimeError):
+    """Nothing can listen at that address."""
+
+
+def _open_door(host: str, port: int) -> socket.socket:
+    """Take the address now, before the work of loading; nobody is let in yet."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        door = socket.socket(family, kind, protocol)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+    except OSError as error:
+        raise _DoorError(
+            f"nothing can listen at {host}, port {port}: {error.strerror}. "
+            "Stop what is there, or choose another with --port."
+        ) from error
+    return door
+
+
+def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    state: State = app.state.kindred
+    config = uvicorn.Config(
+        app,
+        log_level=settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain,
+    )
+    server = Server(config, state, f"http://{host}:{door.getsockname()[1]}")
+    # uvicorn sends itself the signal again when it is done: a stop in good order is no failure.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, signal.SIG_IGN)
+    server.run(sockets=[door])
+
+
+def _refusal(reason: str) -> typer.Exit:
+    Console(stderr=True).print(f"[bold red]error:[/] {reason}", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+if __name__ == "__main__":
+    command()

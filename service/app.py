@@ -1,0 +1,119 @@
+"""Puts the rooms together: one app that serves one bundle. No globals; the state is the app's."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from fastapi.middleware import Middleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+
+from service import images, problems
+from service.answers import Answers
+from service.engine import Engine, choose_precision
+from service.gallery.local import LocalGallery
+from service.metrics import Metrics
+from service.middleware import BodyLimit, Deadline, RequestId, Watch
+from service.routes import (
+    classify,
+    embed,
+    experiments,
+    gallery,
+    health,
+    metrics,
+    model,
+    page,
+    predict,
+    similar,
+)
+from service.settings import Settings
+from service.state import State
+from training.bundle import load, pick_device
+
+DESCRIPTION = """Give it an image; get its class, and its kin.
+
+A picture comes as a raw body (`image/*`), as multipart `file` (one or several), or as JSON with
+base64. Every error is `application/problem+json`."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Load the bundle and make the app; the network runs from the app's start to its end.
+
+    Raises:
+        BundleError: the bundle does not verify.
+        DeviceError: the device is not there.
+
+    """
+    state = _load(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        images.load_plugins()
+        await anyio.to_thread.run_sync(state.engine.start)
+        yield
+        state.draining = True
+        await anyio.to_thread.run_sync(state.engine.stop)
+
+    app = FastAPI(
+        title="kindred",
+        version=state.bundle.manifest.version,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(Watch, metrics=state.metrics),
+            Middleware(
+                GZipMiddleware,
+                minimum_size=1024,
+                compresslevel=1,
+                exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
+            ),
+            Middleware(Deadline, seconds=settings.deadline),
+            Middleware(BodyLimit, limit=settings.max_body_bytes),
+        ],
+    )
+    app.state.kindred = state
+    problems.install(app)
+    for room in (
+        predict,
+        classify,
+        similar,
+        embed,
+        gallery,
+        experiments,
+        model,
+        health,
+        metrics,
+        page,
+    ):
+        app.include_router(room.router)
+    return app
+
+
+def _load(settings: Settings) -> State:
+    device = pick_device(settings.device)
+    bundle = load(settings.bundle)
+    counters = Metrics(bundle.manifest.name, bundle.manifest.version)
+    engine = Engine(
+        bundle.network,
+        device=device,
+        precision=choose_precision(settings.precision),
+        threads=settings.threads,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        patience=settings.deadline,
+        on_batch=counters.batch.observe,
+    )
+    counters.queue.set_function(lambda: engine.depth)
+    local = LocalGallery(bundle)
+    return State(
+        settings=settings,
+        bundle=bundle,
+        engine=engine,
+        gallery=local,
+        answers=Answers(bundle.manifest, local),
+        metrics=counters,
+        decoders=CapacityLimiter(os.cpu_count() or 1),
+    )

@@ -1,0 +1,94 @@
+"""What can go wrong, by name: each error carries its status, its title and what to do next.
+
+Raised wherever the fact is known, turned into a response in `problems.py` alone. Knows no HTTP
+library.
+"""
+
+from typing import ClassVar
+
+
+class KindredError(Exception):
+    """Something that the caller is to be told; `detail` is a sentence for people."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong here"
+    name: ClassVar[str] = "internal"
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which it is worth another try."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class MalformedBodyError(KindredError):
+    """The body is not what its content type says, or holds no picture."""
+
+    status = 400
+    title = "The body cannot be read"
+    name = "malformed-body"
+
+
+class NotFoundError(KindredError):
+    """No image, layer, label, experiment or file of that name."""
+
+    status = 404
+    title = "There is none of that name"
+    name = "not-found"
+
+
+class TooLargeError(KindredError):
+    """Too many bytes, pixels or images."""
+
+    status = 413
+    title = "Too large"
+    name = "too-large"
+
+
+class NotAnImageError(KindredError):
+    """Not a picture, or not in a format that is taken here."""
+
+    status = 415
+    title = "Not an image that is taken here"
+    name = "not-an-image"
+
+
+class ClientGoneError(KindredError):
+    """The client has hung up: nobody reads this answer, but the metrics count it."""
+
+    status = 499
+    title = "The client has gone"
+    name = "client-gone"
+
+
+class QueueFullError(KindredError):
+    """More images wait than may wait."""
+
+    status = 429
+    title = "Too busy"
+    name = "queue-full"
+    retry_after = 1
+
+
+class InferenceFailedError(KindredError):
+    """The network failed on this image, though it works on others."""
+
+    title = "The network failed on this image"
+    name = "inference-failed"
+
+
+class UnavailableError(KindredError):
+    """No images are taken now: loading, draining, or the worker has died and is being restarted."""
+
+    status = 503
+    title = "Not ready"
+    name = "unavailable"
+    retry_after = 2
+
+
+class DeadlinePassedError(KindredError):
+    """There was no answer in time, so none will be worked out."""
+
+    status = 504
+    title = "Out of time"
+    name = "deadline-passed"

@@ -1,0 +1,59 @@
+"""What Prometheus is told, in a registry of this app's own. Knows numbers and names only."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The instruments, each named once."""
+
+    def __init__(self, name: str, version: str) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter(
+            "kindred_requests", "Requests answered.", ("route", "status"), registry=registry
+        )
+        self.seconds = Histogram(
+            "kindred_request_seconds",
+            "Seconds from arrival to answer.",
+            ("route",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.stages = Histogram(
+            "kindred_stage_seconds",
+            "Seconds of a request by stage.",
+            ("stage",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.rejections = Counter(
+            "kindred_rejections", "Requests refused or failed.", ("reason",), registry=registry
+        )
+        self.images = Counter(
+            "kindred_images", "Images asked about.", ("outcome",), registry=registry
+        )
+        self.in_flight = Gauge(
+            "kindred_requests_in_flight", "Requests being answered.", registry=registry
+        )
+        self.batch = Histogram(
+            "kindred_batch_images", "Images run at once.", buckets=BATCHES, registry=registry
+        )
+        self.queue = Gauge("kindred_queue_images", "Images that wait.", registry=registry)
+        Info("kindred_bundle", "The bundle served.", registry=registry).info(
+            {"name": name, "version": version}
+        )
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        return generate_latest(self._registry)

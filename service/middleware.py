@@ -1,0 +1,141 @@
+"""Around every request, one duty each, as plain ASGI. Knows HTTP; nothing of images."""
+
+import asyncio
+import re
+import time
+import uuid
+from abc import ABC, abstractmethod
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import problems
+from service.errors import DeadlinePassedError, TooLargeError
+from service.metrics import Metrics
+from service.timing import timings_of
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class _Around(ABC):
+    """The base: passes on whatever is not a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app inside."""
+        if scope["type"] == "http":
+            await self._around(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    @abstractmethod
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class RequestId(_Around):
+    """Takes a plain `X-Request-ID` from the client, else makes one; and sends it back."""
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get("X-Request-ID", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class Watch(_Around):
+    """Counts and times every request, however it ends, and tells the stages as `Server-Timing`."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        super().__init__(app)
+        self.metrics = metrics
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        timings = timings_of(scope)
+        started = time.perf_counter()
+        status = 500
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if timings.seconds:
+                    MutableHeaders(scope=message)["Server-Timing"] = timings.header()
+            await send(message)
+
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            self.metrics.in_flight.dec()
+            # The template, never the path: ids would make a time series each.
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, status).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            for stage, seconds in timings.seconds.items():
+                self.metrics.stages.labels(stage).observe(seconds)
+            if status >= 400:
+                self.metrics.rejections.labels(scope["state"].get("rejection", "internal")).inc()
+
+
+class Deadline(_Around):
+    """One deadline from the request's arrival to the start of its answer: then 504.
+
+    Later rooms read `scope["state"]["deadline"]`, as `time.monotonic()` tells it.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        super().__init__(app)
+        self.seconds = seconds
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["deadline"] = time.monotonic() + self.seconds
+        try:
+            async with asyncio.timeout(self.seconds) as clock:
+
+                async def stop_the_clock(message: Message) -> None:
+                    clock.reschedule(None)
+                    await send(message)
+
+                await self.app(scope, receive, stop_the_clock)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            late = DeadlinePassedError(f"There was no answer within {self.seconds:g} s.")
+            await problems.respond(late, Request(scope))(scope, receive, send)
+
+
+class BodyLimit(_Around):
+    """Refuses a body that is too long: by its header before it is read, else as soon as it is.
+
+    FastAPI's own `max_body_size` answers in plain text, whatever the handlers say.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        super().__init__(app)
+        self.limit = limit
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        announced = Headers(scope=scope).get("Content-Length", "")
+        too_large = TooLargeError(f"The body has more than {self.limit:,} bytes.")
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            if announced.isdecimal() and int(announced) > self.limit:
+                raise too_large
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit:
+                raise too_large
+            return message
+
+        await self.app(scope, receive_within_limit, send)

@@ -1,0 +1,154 @@
+"""The only place that turns an error into a response: `application/problem+json` (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from service.errors import (
+    ClientGoneError,
+    DeadlinePassedError,
+    InferenceFailedError,
+    KindredError,
+    MalformedBodyError,
+    NotAnImageError,
+    NotFoundError,
+    QueueFullError,
+    TooLargeError,
+    UnavailableError,
+)
+from service.schemas import FieldProblem, Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+_UNPROCESSABLE = "A parameter is not what it should be"
+_DOCUMENTED = {
+    error.status: f"{error.title}."
+    for error in (
+        MalformedBodyError,
+        NotFoundError,
+        TooLargeError,
+        NotAnImageError,
+        QueueFullError,
+        InferenceFailedError,
+        UnavailableError,
+        DeadlinePassedError,
+    )
+} | {422: f"{_UNPROCESSABLE}."}
+
+
+def problem(error: KindredError, path: str) -> Problem:
+    """What is said of an error over the wire."""
+    return Problem(
+        type=f"urn:kindred:problem:{error.name}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        instance=path,
+        error=error.detail,
+    )
+
+
+def respond(error: KindredError, request: Request) -> Response:
+    """Answer with an error of our own."""
+    request.state.rejection = error.name
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return _response(problem(error, request.url.path), headers)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own type
+    """The `responses` of a route that may fail in these ways."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": _DOCUMENTED[status],
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        | ({"headers": _RETRY_AFTER} if status in (429, 503) else {})
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of this app answered here."""
+    app.add_exception_handler(KindredError, _on_kindred_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_surprise)
+
+
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+}
+
+
+def _response(said: Problem, headers: Mapping[str, str]) -> Response:
+    return Response(
+        said.model_dump_json(exclude_none=True),
+        status_code=said.status,
+        headers=headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _on_kindred_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, KindredError)  # noqa: S101  registered for it
+    return respond(error, request)
+
+
+async def _on_disconnect(request: Request, _: Exception) -> Response:
+    return respond(ClientGoneError("The client went away."), request)
+
+
+async def _on_surprise(request: Request, error: Exception) -> Response:
+    logger.error("Unexpected error at %s", request.url.path, exc_info=error)
+    response = respond(KindredError("An unexpected error; it has been logged."), request)
+    # Sent from outside of our middleware, which adds this elsewhere.
+    response.headers["X-Request-ID"] = getattr(request.state, "request_id", "unknown")
+    return response
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it
+    request.state.rejection = "parameter"
+    errors = tuple(
+        FieldProblem(location=".".join(map(str, found["loc"])), detail=found["msg"])
+        for found in error.errors()
+    )
+    detail = "; ".join(f"{found.location}: {found.detail}" for found in errors)
+    said = Problem(
+        type="urn:kindred:problem:parameter",
+        title=_UNPROCESSABLE,
+        status=422,
+        detail=detail,
+        instance=request.url.path,
+        error=detail,
+        errors=errors,
+    )
+    return _response(said, {})
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for it
+    status = HTTPStatus(error.status_code)
+    request.state.rejection = status.phrase.lower().replace(" ", "-")
+    detail = error.detail
+    if detail == status.phrase:
+        detail = f"{status.description or status.phrase}: {request.method} {request.url.path}."
+    said = Problem(
+        type="about:blank",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        error=detail,
+    )
+    return _response(said, error.headers or {})

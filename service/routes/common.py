@@ -1,0 +1,100 @@
+"""What the calls share: their parameters, and the way from posted pictures to answers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, TypeVar
+
+import anyio.to_thread
+from fastapi import Query, Request, Response
+
+from service import problems
+from service.engine import Representation
+from service.errors import ClientGoneError, KindredError
+from service.intake import Pictures
+from service.schemas import Failure, Wire
+from service.state import State
+from service.timing import timings_of
+
+T = TypeVar("T")
+
+MAX_LIMIT = 100
+POSTING = (400, 404, 413, 415, 422, 429, 500, 503, 504)
+"""How a route that takes pictures may fail."""
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many, best first.")]
+LayerName = Annotated[str, Query(description="A layer that is indexed; see /model.")]
+Label = Annotated[str | None, Query(description="Only images of this class.")]
+Exact = Annotated[bool, Query(description="Look at every image rather than at likely ones.")]
+Explain = Annotated[bool, Query(description="Say of each neighbour why it matches.")]
+
+
+async def answer_each(
+    request: Request,
+    serving: State,
+    posted: Pictures,
+    answer: Callable[[Sequence[Representation]], Sequence[Wire]],
+) -> Response:
+    """Answer one picture, or several by a list in which each may have its own problem."""
+    represented = await represent_each(request, serving, posted)
+    images = [image for image in represented if isinstance(image, Representation)]
+
+    def work() -> str:
+        answers = iter(answer(images) if images else ())
+        said = [
+            Failure(error=problems.problem(image, request.url.path))
+            if isinstance(image, KindredError)
+            else next(answers)
+            for image in represented
+        ]
+        written = [one.model_dump_json(exclude_none=True) for one in said]
+        return f'{{"results":[{",".join(written)}]}}' if posted.several else written[0]
+
+    with timings_of(request.scope).measure("search"):
+        body = await anyio.to_thread.run_sync(work)
+    return Response(body, media_type="application/json")
+
+
+async def represent_each(
+    request: Request, serving: State, posted: Pictures
+) -> list[Representation | KindredError]:
+    """What the network makes of each picture, or why it makes nothing of it.
+
+    Raises:
+        KindredError: the request as a whole failed, or the one picture of it.
+
+    """
+    pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
+    deadline: float = request.state.deadline
+    found = await _unless_gone(request, serving.engine.represent(pixels, deadline))
+    timings = timings_of(request.scope)
+    if good := [image for image in found if isinstance(image, Representation)]:
+        timings.add("queue", max(image.queued for image in good))
+        timings.add("inference", max(image.inference for image in good))
+    serving.metrics.images.labels("answered").inc(len(good))
+    serving.metrics.images.labels("refused").inc(len(posted.pictures) - len(good))
+    outcomes = iter(found)
+    represented = [
+        image if isinstance(image, KindredError) else next(outcomes) for image in posted.pictures
+    ]
+    if not posted.several and isinstance(represented[0], KindredError):
+        raise represented[0]
+    return represented
+
+
+async def _unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
+    """Await some work, but give it up as soon as the client hangs up."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_hang_up(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGoneError("The client hung up before the answer.")
+    finally:
+        working.cancel()
+        watching.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,80 @@
+"""`GET /gallery…`: the images that are searched."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from service.answers import gallery_item
+from service.problems import documented
+from service.routes.common import Exact, Explain, Label, LayerName, Limit
+from service.schemas import GalleryItem, GalleryPage, Similar
+from service.state import Serving
+from service.timing import timings_of
+
+router = APIRouter(prefix="/gallery", tags=["gallery"])
+
+
+@router.get("", responses=documented(404, 422))
+async def browse(
+    serving: Serving,
+    limit: Limit = 50,
+    label: Label = None,
+    cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
+) -> GalleryPage:
+    """List the gallery, a page at a time, in the order of ids."""
+    page = serving.gallery.page(limit, after=cursor, label=label)
+    return GalleryPage(items=tuple(map(gallery_item, page.items)), next=page.next)
+
+
+@router.get("/{image_id}", responses=documented(404, 422))
+async def one(serving: Serving, image_id: str) -> GalleryItem:
+    """Give one image's label and where its pixels are."""
+    return gallery_item(serving.gallery.get(image_id))
+
+
+@router.get(
+    "/{image_id}/image",
+    response_class=Response,
+    responses=documented(404, 422)
+    | {
+        200: {"description": "The picture.", "content": {"image/png": {}}},
+        304: {"description": "The client has it already."},
+    },
+)
+async def image(
+    serving: Serving,
+    image_id: str,
+    if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
+    """Give the picture itself, 32 x 32, as a PNG; 404 where the bundle has no pixels."""
+    content = serving.gallery.image(image_id)
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "public, max-age=3600"}
+    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    if known & {etag, "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type="image/png", headers=headers)
+
+
+@router.get(
+    "/{image_id}/similar",
+    response_model_exclude_none=True,
+    responses=documented(404, 422),
+)
+def similar(
+    request: Request,
+    serving: Serving,
+    image_id: str,
+    layer: LayerName = "conv2",
+    limit: Limit = 10,
+    label: Label = None,
+    exact: Exact = False,
+    explain: Explain = False,
+) -> Similar:
+    """Give the images that are most like this one, itself left out."""
+    (searched,) = serving.answers.searchable(layer)
+    with timings_of(request.scope).measure("search"):
+        return serving.answers.similar_to(
+            image_id, searched, limit, label=label, exact=exact, explained=explain
+        )

@@ -1,0 +1,82 @@
+"""Every setting of the service, each an environment variable `KINDRED_*` with a word of advice."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from training.bundle import PrecisionChoice
+
+BUILT = Path("bundles/current")
+STARTER = Path("starter")
+
+
+def default_bundle() -> Path:
+    """The bundle that was built last, else the one that comes with the code."""
+    return BUILT if BUILT.exists() else STARTER
+
+
+class Settings(BaseSettings):
+    """How the service runs; the defaults suit two CPU cores."""
+
+    model_config = SettingsConfigDict(env_prefix="KINDRED_", frozen=True)
+
+    bundle: Path = Field(
+        default_factory=default_bundle,
+        description="Folder to serve; the one built last, else the starter, where not set.",
+    )
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; there are no keys, so stay on loopback."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="0 takes any port that is free.")
+    log_level: str = Field(
+        "warning", description="Of uvicorn; 'info' adds a line for each request."
+    )
+
+    device: str = Field(
+        "auto", description="auto, cpu or cuda[:n]; auto takes the first GPU there is."
+    )
+    precision: PrecisionChoice = Field(
+        "auto",
+        description="auto is fp32, as galleries are embedded; bf16 nearly doubles the throughput "
+        "of CPUs that have it, and moves cosines by up to 0.003.",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="Threads of the network on a CPU; torch's choice where not set."
+    )
+    max_batch: int = Field(
+        64, ge=1, description="Images run at once; on a CPU more than 64 gain nothing."
+    )
+    max_queue: int = Field(
+        512, ge=1, description="Images that may wait; more than a deadline's worth wait in vain."
+    )
+    deadline: float = Field(
+        10.0, gt=0, description="Seconds from a request's arrival to its answer; then 504."
+    )
+
+    max_body_bytes: int = Field(
+        16 * 2**20, ge=1, description="Size of a request; a phone's photograph has 3 to 8 MB."
+    )
+    max_pixels: int = Field(
+        25_000_000,
+        ge=1,
+        description="Pixels of a picture, read before decoding; each may take 16 bytes then.",
+    )
+    max_images: int = Field(
+        64, ge=1, description="Images in one request; at most as many as may wait."
+    )
+
+    notice: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds that a stopping service still takes requests while /readyz says no; "
+        "set it above the period at which your load balancer asks.",
+    )
+    drain: int = Field(10, ge=0, description="Seconds that requests under way then have to finish.")
+
+    @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> Self:
+        if self.max_images > self.max_queue:
+            raise ValueError("max_images is more than max_queue: such a request could never wait")
+        return self
