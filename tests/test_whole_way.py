@@ -33,8 +33,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A workspace in which the command line has released a network."""
     folder = tmp_path_factory.mktemp("root")
-    command = [sys.executable, "-m", "training", "release", "--data", images, "--root", folder]
-    subprocess.run(command, cwd=ROOT, check=True)
+    release = [sys.executable, "-m", "training", "release"]
+    subprocess.run([*release, "--data", images, "--root", folder], cwd=ROOT, check=True)
     return folder
 
 
@@ -125,8 +125,14 @@ def test_full_real_data_get_a_bundle_without_training(tmp_path: Path) -> None:
     if data is None:
         pytest.skip("needs the real images: set KINDRED_DATA")
     (tmp_path / "starter").symlink_to(ROOT / "starter")
-    command = [sys.executable, "-m", "training", "prepare", "--data", data, "--root", tmp_path]
-    made = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    prepare = [sys.executable, "-m", "training", "prepare"]
+    made = subprocess.run(
+        [*prepare, "--data", data, "--root", tmp_path],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     full = bundle.load(Path(made.stdout.strip()))
     assert len(full.gallery) == 7500
     assert not (tmp_path / "checkpoints").exists()

@@ -10,13 +10,15 @@ from rich.table import Table
 
 from training import bundle, publish
 from training.bundle import BundleError
+from training.checkpoint import CheckpointError
 from training.dataset import DatasetError
 from training.device import DeviceError, pick_device
 from training.experiments import EXPERIMENTS, UnknownExperimentError, find
-from training.progress import console
+from training.progress import say
 from training.record import RecordError
 from training.release import ReleaseError, Shape, from_bundle
 from training.retrieval import label_share, pick_queries
+from training.trainer import DivergedError
 from training.workspace import Workspace
 
 app = typer.Typer(
@@ -34,7 +36,7 @@ Data = Annotated[
 ]
 Root = Annotated[Path, typer.Option(help="Folder of experiments/, bundles/ and all the rest.")]
 Seed = Annotated[int, typer.Option(help="Draws the weights and the order of the images.")]
-SplitSeed = Annotated[int, typer.Option(help="Draws the 70:15:15 split.")]
+SplitSeed = Annotated[int, typer.Option(help="Draws the 70:15:15 split.", min=0)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
 Output = Annotated[Path | None, typer.Option(help="Where the bundle goes. Default: bundles/.")]
 PerClass = Annotated[int | None, typer.Option(help="Keep so many images of each class.", min=1)]
@@ -160,13 +162,15 @@ def main() -> None:
         app()
     except (
         BundleError,
+        CheckpointError,
         DatasetError,
         DeviceError,
+        DivergedError,
         RecordError,
         ReleaseError,
         UnknownExperimentError,
     ) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        say(f"error: {error}", style="red")
         raise SystemExit(1) from error
 
 

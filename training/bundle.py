@@ -22,18 +22,23 @@ from training.device import (
     pick_device,
     pick_precision,
 )
+from training.experiments import Regularizer
 from training.index import CosineIndex, IndexFileError, Positions, Vectors
 from training.manifest import (
+    CARD,
     EXPERIMENTS,
     FIGURES,
     GALLERY,
     INDEXES,
+    MANIFEST,
     PIXELS,
     BundleError,
+    DatasetNote,
     GalleryFile,
     IndexNote,
     IndexNotes,
     Manifest,
+    Metrics,
     parse,
     read_manifest,
     verify,
@@ -43,21 +48,25 @@ from training.picture import SIZE, Fit, Pixels, to_pixels
 from training.record import Record, RecordError, Summary, summarize
 
 __all__ = [
+    "CARD",
     "SIZE",
     "BlockNet",
     "Bundle",
     "BundleError",
     "CosineIndex",
+    "DatasetNote",
     "DeviceError",
     "Fit",
     "Gallery",
     "Layer",
     "Manifest",
+    "Metrics",
     "Pixels",
     "Positions",
     "Precision",
     "PrecisionChoice",
     "Record",
+    "Regularizer",
     "Summary",
     "Vectors",
     "autocast",
@@ -121,14 +130,21 @@ def load(path: Path) -> Bundle:
     manifest = read_manifest(path)
     for name, expected in manifest.files.items():
         verify(path / name, expected)
+    _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY)
     try:
         network = checkpoint.load(path)
         notes = parse(IndexNotes, path / INDEXES).indexes
         listed = parse(GalleryFile, path / GALLERY)
+        _require_listed(manifest, *(note.file for note in notes))
         indexes = {note.layer: index.read(path / note.file, note.factory) for note in notes}
-        records = record.read_all(path / EXPERIMENTS)
+        listed_records = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
+        records = sorted(
+            (record.read(path / name) for name in listed_records), key=lambda one: one.started_at
+        )
     except (CheckpointError, IndexFileError, RecordError) as error:
         raise BundleError(f"{path} is not a bundle that fits: {error}") from error
+    if manifest.gallery.pixels:
+        _require_listed(manifest, PIXELS)
     bundle = Bundle(
         path=path,
         manifest=manifest,
@@ -142,10 +158,17 @@ def load(path: Path) -> Bundle:
         ),
         indexes=indexes,
         index_notes={note.layer: note for note in notes},
-        records=records,
+        records=tuple(records),
     )
     _check_fit(bundle)
     return bundle
+
+
+def _require_listed(manifest: Manifest, *names: str) -> None:
+    """What the manifest does not list has not been verified."""
+    for name in names:
+        if name not in manifest.files:
+            raise BundleError(f"{name} is not listed in {MANIFEST}, so it cannot be verified")
 
 
 def _check_fit(bundle: Bundle) -> None:

@@ -9,13 +9,16 @@ import tarfile
 import tempfile
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
 
 Partition = Literal["train", "test"]
 
@@ -44,12 +47,13 @@ def download(root: Path, partition: Partition) -> CIFAR10:
         BatchesError: the site cannot be reached within ten seconds, or what came does not verify.
 
     """
-    if not (root / CIFAR10.base_folder).is_dir():
+    archive = root / CIFAR10.filename
+    if _wrong(root / CIFAR10.base_folder) and not check_integrity(archive, CIFAR10.tgz_md5):
         _require_reachable(CIFAR10.url)
     try:
         with _socket_timeout(STALL_SECONDS):
             return CIFAR10(str(root), train=partition == "train", download=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, HTTPException, RuntimeError) as error:
         raise BatchesError(f"CIFAR-10 could not be downloaded into {root}: {error}") from error
 
 
@@ -58,12 +62,15 @@ def find(source: Path) -> Path | None:
     marker = CIFAR10.train_list[0][0]
     if source.is_dir():
         return next((path.parent for path in source.rglob(marker)), None)
+    names: list[str] = []
     if tarfile.is_tarfile(source):
         with tarfile.open(source) as archive:
             # The original archive has eight files; there is no need to read all of a larger one.
-            names = (PurePosixPath(member.name).name for member in islice(archive, 10))
-            return source if marker in names else None
-    return None
+            names = [member.name for member in islice(archive, 100)]
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = archive.namelist()
+    return source if marker in (PurePosixPath(name).name for name in names) else None
 
 
 def read(found: Path, partition: Partition) -> CIFAR10:
@@ -76,26 +83,46 @@ def read(found: Path, partition: Partition) -> CIFAR10:
     with tempfile.TemporaryDirectory() as scratch:
         folder = found
         if found.is_file():
-            with tarfile.open(found) as archive:
-                archive.extractall(scratch, filter="data")
+            _extract(found, Path(scratch))
             folder = find(Path(scratch)) or Path(scratch)
+        if wrong := _wrong(folder):
+            raise BatchesError(
+                f"the CIFAR-10 batches in {found} do not verify: "
+                f"{', '.join(wrong)} missing or damaged"
+            )
         reader = type("Batches", (CIFAR10,), {"base_folder": folder.name})
-        try:
-            return reader(str(folder.parent), train=partition == "train")
-        except RuntimeError as error:
-            raise BatchesError(f"the CIFAR-10 batches in {found} do not verify: {error}") from error
+        return reader(str(folder.parent), train=partition == "train")
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    else:
+        with zipfile.ZipFile(archive) as zipped:
+            zipped.extractall(folder)  # noqa: S202 - zipfile keeps names inside the folder
+
+
+def _wrong(folder: Path) -> list[str]:
+    """The files of the original batches that are missing in `folder` or are not what they were."""
+    expected = [
+        *CIFAR10.train_list,
+        *CIFAR10.test_list,
+        (CIFAR10.meta["filename"], CIFAR10.meta["md5"]),
+    ]
+    return [name for name, md5 in expected if not check_integrity(str(folder / name), md5)]
 
 
 def _require_reachable(url: str) -> None:
     """Fail fast where there is no way out: a name look-up alone can hang for minutes."""
-    outcome: list[OSError | None] = []
+    outcome: list[Exception | None] = []
 
     def knock() -> None:
-        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's own url
         try:
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's url
             urllib.request.urlopen(request, timeout=REACH_SECONDS).close()  # noqa: S310 - the same
             outcome.append(None)
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:
             outcome.append(error)
 
     thread = threading.Thread(target=knock, daemon=True)

@@ -5,9 +5,11 @@ archive of either, or downloaded. Knows nothing of splits, networks or training.
 """
 
 import hashlib
+import lzma
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -31,6 +33,12 @@ Members = Iterator[tuple[PurePosixPath, Callable[[], bytes]]]
 """Files of a folder or archive: the path inside it, and how to read it."""
 
 
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
+)  # fmt: skip
+"""What reading a damaged folder or archive may raise."""
+
+
 class DatasetError(RuntimeError):
     """No usable data where it was looked for; the message says where and what is wrong."""
 
@@ -47,6 +55,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def is_cifar10(self) -> bool:
+        """Whether these are CIFAR-10's images, in whatever encoding: their ids are canonical."""
+        return all(name.startswith("cifar10-") for name in self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -78,7 +91,7 @@ def load(
         if batches := cifar10.find(source):
             return _from_batches(cifar10.read(batches, partition), partition)
         return _from_images(source, partition, on_image)
-    except (cifar10.BatchesError, tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (cifar10.BatchesError, *_DAMAGED) as error:
         raise DatasetError(f"{source} cannot be read: {error}") from error
 
 
@@ -115,7 +128,7 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         try:
             with Image.open(BytesIO(read())) as image:
                 pixels[path] = to_pixels(image)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # damaged pictures make Pillow raise almost anything
             unreadable.append(f"{path} ({error})")
         on_image()
     if unreadable:
@@ -162,6 +175,7 @@ def _members(source: Path) -> Members:
             for member in tar:
                 if member.isfile() and (stream := tar.extractfile(member)):
                     yield from _visible(PurePosixPath(member.name), stream.read)
+            _require_end(tar)
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
@@ -169,6 +183,16 @@ def _members(source: Path) -> Members:
                     yield from _visible(PurePosixPath(info.filename), partial(archive.read, info))
     else:
         raise DatasetError(f"{source} is neither a folder nor a tar or zip archive")
+
+
+def _require_end(tar: tarfile.TarFile) -> None:
+    """tarfile takes a damaged header for the end; behind the real end there are only zeros.
+
+    Reading that far also has the decompressor compare its checksum.
+    """
+    while tar.fileobj and (rest := tar.fileobj.read(1 << 20)):
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("the archive is damaged: it goes on behind its end")
 
 
 def _visible(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
@@ -184,9 +208,9 @@ def _partition_of(path: PurePosixPath) -> str:
 
 def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
     """CIFAR-10 written out as a folder: its ten classes, each file named by its position."""
-    stems = {path.stem for path in paths}
-    numbered = len(stems) == len(paths) and all(stem.isdecimal() for stem in stems)
-    return numbered and classes == cifar10.CLASSES
+    if classes != cifar10.CLASSES or not all(path.stem.isdecimal() for path in paths):
+        return False
+    return len({int(path.stem) for path in paths}) == len(paths)
 
 
 def _unique_ids(paths: list[PurePosixPath], partition: Partition) -> tuple[str, ...]:

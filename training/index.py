@@ -81,9 +81,10 @@ class CosineIndex:
         index = self._exact if exact else self._index
         limit = min(limit, len(self))
         if among is not None:
+            among = np.unique(among).astype(np.int64)
             limit = min(limit, len(among))
             index = self._exact
-            selector = faiss.IDSelectorBatch(np.ascontiguousarray(among, dtype=np.int64))
+            selector = faiss.IDSelectorBatch(among)
             parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # added at import
         if limit == 0:
             empty = (len(queries), 0)
@@ -136,6 +137,8 @@ def read(file: Path, factory: Factory) -> CosineIndex:
     kinds = {"Flat": faiss.IndexFlat, "SQfp16": faiss.IndexScalarQuantizer}
     if not isinstance(index, kinds.get(factory, faiss.IndexRefine)):
         raise IndexFileError(f"{file} holds a {type(index).__name__}, not a {factory!r} index")
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise IndexFileError(f"{file} does not search by inner product, so not by cosine")
     return CosineIndex(index, factory)
 
 

@@ -139,7 +139,11 @@ def verify(file: Path, expected: FileRef) -> None:
     """Raise `BundleError` where a file is not what the manifest says of it."""
     if not file.is_file():
         raise BundleError(f"{file} is missing")
-    if file.stat().st_size != expected.bytes or sha256(file) != expected.sha256:
+    try:
+        whole = file.stat().st_size == expected.bytes and sha256(file) == expected.sha256
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error}") from error
+    if not whole:
         raise BundleError(f"{file} is damaged: it is not the file that {MANIFEST} describes")
 
 

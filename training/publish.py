@@ -27,6 +27,7 @@ from training.manifest import (
     INDEXES,
     MANIFEST,
     PIXELS,
+    BundleError,
     DatasetNote,
     GalleryFile,
     GalleryNote,
@@ -62,7 +63,13 @@ class Contents:
 
 
 def write(contents: Contents, path: Path) -> Manifest:
-    """Write a bundle at `path`, which is replaced only when the new one is complete on disk."""
+    """Write a bundle at `path`, which is replaced only when the new one is complete on disk.
+
+    Raises:
+        BundleError: something stands at `path` that is not a bundle, and is not to be lost.
+
+    """
+    require_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -74,6 +81,18 @@ def write(contents: Contents, path: Path) -> Manifest:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return manifest
+
+
+def require_free(path: Path) -> None:
+    """Refuse a place where something stands that a bundle must not replace.
+
+    Raises:
+        BundleError: a file, or a folder of anything but a bundle.
+
+    """
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not (path / MANIFEST).is_file():
+        raise BundleError(f"{path} is not a bundle, so it is not replaced: name another folder")
 
 
 def point(link: Path, target: Path) -> None:
@@ -153,9 +172,14 @@ def _sync(folder: Path) -> None:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """A folder cannot be renamed over a full one: the old one steps aside first."""
+    """A folder cannot be renamed over a full one: the old one steps aside, or back, first."""
     aside = path.with_name(f".{path.name}-old-{os.getpid()}")
     if path.exists():
         path.rename(aside)
-    new.rename(path)
+    try:
+        new.rename(path)
+    except BaseException:
+        if aside.exists():
+            aside.rename(path)
+        raise
     shutil.rmtree(aside, ignore_errors=True)

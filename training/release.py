@@ -87,8 +87,16 @@ def choose(records: Iterable[Record], fingerprint: str) -> str:
 
 
 def from_bundle(bundle: Bundle) -> Trained:
-    """The network of a bundle, to be given another gallery."""
-    final = next(one for one in bundle.records if one.run_id == bundle.manifest.run_id)
+    """The network of a bundle, to be given another gallery.
+
+    Raises:
+        ReleaseError: the bundle lacks the record of the run that made its network.
+
+    """
+    run_id = bundle.manifest.run_id
+    final = next((one for one in bundle.records if one.run_id == run_id), None)
+    if final is None:
+        raise ReleaseError(f"{bundle.path} has no record of {run_id}, which made its network")
     return Trained(bundle.network, final, bundle.records)
 
 
@@ -96,15 +104,23 @@ def require_unseen(trained: Trained, dataset: Dataset, splits: Splits) -> None:
     """Refuse a gallery that the network may have been trained on.
 
     Raises:
-        ReleaseError: the classes or the test split are not those of the network's own run.
+        ReleaseError: the classes, the images or the test split are not those of the network's own
+            run. CIFAR-10 in another encoding counts as the same images.
 
     """
     classes = trained.network.architecture.classes
-    held_out = trained.final.dataset.splits["test"].indices_sha256
+    own = trained.final.dataset
+    held_out = own.splits["test"].indices_sha256
     if classes != len(dataset.classes):
         raise ReleaseError(
             f"the network of {trained.final.run_id} knows {classes} classes, {dataset.name} has "
             f"{len(dataset.classes)}: train one on it with `python -m training release`"
+        )
+    both_cifar10 = own.name.startswith("cifar10") and dataset.is_cifar10
+    if own.fingerprint != dataset.fingerprint and not both_cifar10:
+        raise ReleaseError(
+            f"the network of {trained.final.run_id} was trained on {own.name}, and {dataset.name} "
+            "has other images: train one on it with `python -m training release`"
         )
     if indices_sha256(splits.indices("test")) != held_out:
         raise ReleaseError(
@@ -130,7 +146,7 @@ def assemble(
     require_unseen(trained, dataset, splits)
     network = copy.deepcopy(trained.network)
     if shape.half:
-        network = network.half().float()
+        _round_to_half(network)
     test, probes = splits.indices("test"), splits.indices("validation")[:PROBES]
     labels = dataset.labels[test].numpy()
     vectors = embed(network, dataset.images[test], LAYERS, device, on_batch)
@@ -194,6 +210,17 @@ def _measure(
             for layer, built in indexes.items()
         },
         label_share_queries=len(queries),
+    )
+
+
+def _round_to_half(network: BlockNet) -> None:
+    """Give the weights the values that fp16 can store; what is not stored stays as it is."""
+    weights = network.state_dict()
+    network.load_state_dict(
+        {
+            name: tensor.half().float() if tensor.is_floating_point() else tensor
+            for name, tensor in weights.items()
+        }
     )
 
 

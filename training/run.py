@@ -127,10 +127,7 @@ def begin(plan: Plan) -> Record:
         dataset=DatasetRef(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
-            splits={
-                name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
-                for name, indices in plan.indices.items()
-            },
+            splits=_split_refs(plan),
         ),
         environment=environment.describe(plan.device),
         published=experiment.published,
@@ -154,12 +151,31 @@ def run_and_keep(
 
 def finished(plan: Plan, experiments: Path, checkpoints: Path) -> tuple[BlockNet, Record] | None:
     """The network and record that an earlier run of this plan left, if it did."""
-    file = experiments / f"{plan.run_id}.json"
+    made = recorded(plan, experiments)
     folder = checkpoints / plan.run_id
-    if not (file.exists() and folder.is_dir()):
+    return (checkpoint.load(folder), made) if made and folder.is_dir() else None
+
+
+def recorded(plan: Plan, experiments: Path) -> Record | None:
+    """The record that an earlier run of this plan left, if it did not fail.
+
+    A run on other images is none of this plan's, though the name is the same: a split with another
+    seed would let the network see what is now held out.
+    """
+    file = experiments / f"{plan.run_id}.json"
+    if not file.exists():
         return None
     made = record.read(file)
-    return None if made.status == "failed" else (checkpoint.load(folder), made)
+    if made.status == "failed" or made.dataset.splits != _split_refs(plan):
+        return None
+    return made
+
+
+def _split_refs(plan: Plan) -> dict[str, SplitRef]:
+    return {
+        name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
+        for name, indices in plan.indices.items()
+    }
 
 
 def build_network(experiment: Experiment, classes: int, seed: int) -> BlockNet:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 from torch import Tensor
 
 from training.dataset import Dataset, DatasetError
@@ -17,7 +17,7 @@ from training.frozen import Frozen
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """The report's 70:15:15."""
 MINIMUM_PER_CLASS = 4
-"""With fewer images of a class, some part would have none: 4 split into 2, 1 and 1."""
+"""Four images of a class split into 2, 1 and 1; fewer would leave one to learn from."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -56,19 +56,27 @@ def split(dataset: Dataset, seed: int) -> Splits:
     split alike, so a network trained on one has not seen the test images of another.
 
     Raises:
-        DatasetError: fewer than two classes, or a class too small to be split; names it.
+        DatasetError: fewer than two classes, or classes too small to be split; names them.
 
     """
     if len(dataset.classes) < 2:
-        raise DatasetError(f"{dataset.name} has one class, {dataset.classes}; two are needed")
+        raise DatasetError(
+            f"{dataset.name} has one class, {dataset.classes[0]!r}; at least two are needed"
+        )
+    classes = _positions_by_class(dataset.labels, len(dataset.classes))
+    small = [
+        f"{name!r} has {len(members)}"
+        for name, members in zip(dataset.classes, classes, strict=True)
+        if len(members) < MINIMUM_PER_CLASS
+    ]
+    if small:
+        raise DatasetError(
+            f"too few images in {dataset.name}: class {', '.join(small)}; at least "
+            f"{MINIMUM_PER_CLASS} are needed for train, validation and test"
+        )
     random = np.random.Generator(np.random.PCG64(seed))
     parts: dict[str, list[Indices]] = {name: [] for name in FRACTIONS}
-    for label, members in enumerate(_positions_by_class(dataset.labels, len(dataset.classes))):
-        if len(members) < MINIMUM_PER_CLASS:
-            raise DatasetError(
-                f"class {dataset.classes[label]!r} of {dataset.name} has {len(members)} images; "
-                f"at least {MINIMUM_PER_CLASS} are needed for train, validation and test"
-            )
+    for members in classes:
         held_out = max(1, round(len(members) * FRACTIONS["test"]))
         shuffled = random.permutation(members)
         parts["test"].append(shuffled[:held_out])
@@ -79,14 +87,31 @@ def split(dataset: Dataset, seed: int) -> Splits:
 
 
 def split_once(dataset: Dataset, seed: int, folder: Path) -> Splits:
-    """The split saved in `folder` for this data set and seed; made and saved if there is none."""
+    """The split saved in `folder` for this data set and seed; made and saved if there is none.
+
+    Raises:
+        DatasetError: it cannot be split, or what is saved is not a split of it; names the file.
+
+    """
     file = folder / f"{dataset.name}-{dataset.fingerprint[:8]}-seed{seed}.json"
     if file.exists():
-        return Splits.model_validate_json(file.read_bytes())
+        return _read(file, dataset, seed)
     made = split(dataset, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(made.model_dump_json() + "\n")
+    temporary = file.with_name(f"{file.name}.tmp")
+    temporary.write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    temporary.replace(file)
     return made
+
+
+def _read(file: Path, dataset: Dataset, seed: int) -> Splits:
+    try:
+        saved = Splits.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise DatasetError(f"{file} is damaged, remove it: {error}") from error
+    if (saved.fingerprint, saved.seed) != (dataset.fingerprint, seed):
+        raise DatasetError(f"{file} is not a split of {dataset.name} with seed {seed}: remove it")
+    return saved
 
 
 def _positions_by_class(labels: Tensor, classes: int) -> list[Indices]:

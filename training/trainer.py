@@ -31,6 +31,10 @@ COLLAPSE_MARGIN = 0.01
 """A training loss no further below ln(classes), that of a blind guess, is no learning at all."""
 
 
+class DivergedError(RuntimeError):
+    """The loss is no number any more; the message says since when."""
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Images uint8 [N, 3, 32, 32] and labels int64 [N], on one device."""
@@ -65,6 +69,10 @@ def fit(
 
     Seconds exclude set-up (moving, optimizer) and warm-up (a few steps on a throwaway copy), and
     are read after the device has finished. The caller's random state is left as it was.
+
+    Raises:
+        DivergedError: the loss became infinite or not a number.
+
     """
     device = training.images.device
     precision = pick_precision(config.precision, device)
@@ -114,6 +122,8 @@ def fit(
                 on_step()
             loss, hits = totals.tolist()  # waits for the device
             seconds = time.perf_counter() - started
+            if not math.isfinite(loss):
+                raise DivergedError(f"the training loss is {loss} in epoch {number}")
 
             started = time.perf_counter()
             held_out = evaluate(network, validation, precision) if validation else None

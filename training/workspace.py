@@ -18,10 +18,10 @@ from training.embed import batches
 from training.experiments import Experiment, find
 from training.manifest import MANIFEST
 from training.network import BlockNet
-from training.progress import console
+from training.progress import say
 from training.record import Record, Stage
 from training.release import PROBES, ReleaseError, Shape, Trained, assemble, choose, from_bundle
-from training.run import Plan, begin, finished, run_and_keep
+from training.run import Plan, begin, finished, recorded, run_and_keep
 from training.splits import Splits, split_once
 
 
@@ -57,7 +57,8 @@ class Workspace:
     def bundle_of(self, data: Path | None) -> Path:
         """Where the bundle built from this data belongs."""
         name = "cifar10" if data is None else re.sub(r"\.(tar|tgz|zip)\b.*$", "", data.name)
-        return self.current.with_name(name or "images")
+        # `current` is the link's own name, and `..` is no name.
+        return self.current.with_name("images" if name in ("", "..", "current") else name)
 
     def read(self, data: Path | None) -> tuple[Dataset, Splits]:
         """The data asked for, or CIFAR-10 downloaded; and its split.
@@ -79,9 +80,9 @@ class Workspace:
         """Run an experiment, or take what an earlier run of it left."""
         plan = Plan(experiment, images, splits, self.seed, stage, self.device)
         if done := finished(plan, self.experiments, self.checkpoints):
-            console.print(f"{plan.run_id}: already done", highlight=False)
+            say(f"{plan.run_id}: already done")
             return done
-        console.print(f"{plan.run_id} on {images.name} ({self.device})", highlight=False)
+        say(f"{plan.run_id} on {images.name} ({self.device})")
         with progress.track(f"training {experiment.name}", plan.steps) as on_step:
             network, made = run_and_keep(
                 plan,
@@ -91,7 +92,7 @@ class Workspace:
                 on_epoch=progress.show_epoch,
             )
         if made.test:
-            console.print(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
+            say(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
         return network, made
 
     def suite(
@@ -112,9 +113,8 @@ class Workspace:
         ]
         failed = 0
         for number, plan in enumerate(plans, start=1):
-            file = self.experiments / f"{plan.run_id}.json"
-            if file.exists() and record.read(file).status != "failed":
-                console.print(f"[{number}/{len(plans)}] {plan.run_id}: already done")
+            if recorded(plan, self.experiments):
+                say(f"[{number}/{len(plans)}] {plan.run_id}: already done")
                 continue
             try:
                 replace(self, seed=plan.seed).train(plan.experiment, "study", images, splits)
@@ -122,12 +122,13 @@ class Workspace:
                 record.write(
                     begin(plan).model_copy(update={"error": repr(error)}), self.experiments
                 )
-                console.print(f"[bold red]{plan.run_id} failed:[/] {error!r}")
+                say(f"{plan.run_id} failed: {error!r}", style="red")
                 failed += 1
         return failed
 
     def release(self, images: Dataset, splits: Splits, target: Path, shape: Shape) -> Path:
         """Choose, retrain from a fresh start on train + validation, and publish."""
+        publish.require_free(target)
         name = choose(record.read_all(self.experiments), images.fingerprint)
         self.train(find(name), "study", images, splits)
         network, final = self.train(find(name), "final", images, splits)
@@ -142,10 +143,9 @@ class Workspace:
         with progress.track("embedding", total) as on_batch:
             contents = assemble(trained, images, splits, self.device, shape, on_batch)
         manifest = publish.write(contents, target)
-        console.print(
+        say(
             f"{manifest.name} {manifest.version}: {manifest.gallery.count} images, "
-            f"test accuracy {manifest.metrics.test_accuracy:.4f}",
-            highlight=False,
+            f"test accuracy {manifest.metrics.test_accuracy:.4f}"
         )
         return target
 
@@ -170,17 +170,16 @@ class Workspace:
         except DatasetError as error:
             if data is not None:
                 raise
-            console.print(
+            say(
                 f"{error}. Serving the starter bundle, whose gallery has vectors but no pictures; "
-                "for pictures: make serve DATA=FOLDER-OR-ARCHIVE",
-                highlight=False,
+                "for pictures: make serve DATA=FOLDER-OR-ARCHIVE"
             )
             return self.starter
         try:
             starter = from_bundle(bundle.load(self.starter))
             self.publish(starter, images, splits, target, Shape())
         except (BundleError, ReleaseError) as reason:
-            console.print(f"Training a network on {images.name}: {reason}", highlight=False)
+            say(f"Training a network on {images.name}: {reason}")
             self.release(images, splits, target, Shape())
         publish.point(self.current, target)
         return target

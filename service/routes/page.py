@@ -8,7 +8,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
+
+from service.errors import NotFoundError
 
 router = APIRouter(include_in_schema=False)
 
@@ -53,14 +55,14 @@ def asset(request: Request, name: str) -> Response:
     """Return a stylesheet, module or picture of the page.
 
     Raises:
-        HTTPException: 404, the page has no file of that name.
+        NotFoundError: the page has no file of that name.
 
     """
     # Compared with the names there are, never joined to a path: `..` names nothing.
     for file in WEB.iterdir():
         if file.name == name and file.suffix in MEDIA_TYPES:
             return _answer(request, file)
-    raise HTTPException(HTTPStatus.NOT_FOUND, f"The page has no file {name!r}.")
+    raise NotFoundError(f"The page has no file {name!r}.")
 
 
 def _answer(request: Request, file: Path) -> Response:

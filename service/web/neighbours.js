@@ -45,7 +45,7 @@ export function row(asked) {
     const close = () => {
       show(null, false);
       asked.choose(null);
-      list.querySelector(`[data-id="${CSS.escape(chosen.id)}"]`).focus();
+      list.querySelector(`button[data-id="${CSS.escape(chosen.id)}"]`).focus();
     };
     const panel = explanation({ ...asked, neighbour: chosen, close });
     place.append(panel);

@@ -1,0 +1,191 @@
+"""The engine: batches without a window, bounded, supervised; no image pays for another."""
+
+import asyncio
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from service.engine import Engine, Representation, choose_precision
+from service.errors import (
+    DeadlinePassedError,
+    InferenceFailedError,
+    QueueFullError,
+    UnavailableError,
+)
+from tests.service.samples import CPU, PATIENCE, Obedient, cosine, flat, running
+from training import bundle
+from training.bundle import Bundle
+
+
+def soon() -> float:
+    return time.monotonic() + PATIENCE
+
+
+def occupy(engine: Engine, network: Obedient) -> "Future[Representation]":
+    """Shut the gate with one black image inside."""
+    network.gate.clear()
+    network.forget()
+    (future,) = engine.submit([flat(0)], soon())
+    assert network.entered.wait(PATIENCE)
+    return future
+
+
+def wait_until_ready(engine: Engine) -> None:
+    deadline = soon()
+    while engine.reason and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert engine.reason is None
+
+
+def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle) -> None:
+    pixels = loaded.gallery.pixels
+    assert pixels is not None
+    network = bundle.load(loaded.path).network
+    images = [np.array(image) for image in pixels[:32]]
+    with running(Engine(network, device=CPU)) as engine:
+        together = asyncio.run(engine.represent(images, soon()))
+        for image, companion in zip(images, together, strict=True):
+            (alone,) = asyncio.run(engine.represent([image], soon()))
+            assert isinstance(alone, Representation)
+            assert isinstance(companion, Representation)
+            assert cosine(alone.layers["conv2"], companion.layers["conv2"]) >= 0.9999
+            assert alone.layers["logits"].argmax() == companion.layers["logits"].argmax()
+
+
+def test_representations_have_the_dimensions_of_their_layers(network: Obedient) -> None:
+    with running(Engine(network, device=CPU)) as engine:
+        (found,) = asyncio.run(engine.represent([flat(7)], soon()))
+        assert isinstance(found, Representation)
+        assert {layer: len(vector) for layer, vector in found.layers.items()} == engine.dimensions
+        assert engine.dimensions == {"conv2": 8192, "penultimate": 512, "logits": 10}
+
+
+def test_auto_precision_is_that_of_the_galleries() -> None:
+    assert choose_precision("auto") == "fp32"
+    assert choose_precision("bf16") == "bf16"
+
+
+def test_what_waits_is_taken_at_once_up_to_max_batch(network: Obedient) -> None:
+    with running(Engine(network, device=CPU, max_batch=4)) as engine:
+        first = occupy(engine, network)
+        futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
+        network.gate.set()
+        for future in (first, *futures):
+            future.result(PATIENCE)
+        assert network.batches == [1, 4, 2]
+
+
+def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obedient) -> None:
+    with running(Engine(network, device=CPU, max_queue=4)) as engine:
+        occupy(engine, network)
+        engine.submit([flat(1)] * 3, soon())
+        with pytest.raises(QueueFullError, match="3 images wait, and 4 may"):
+            engine.submit([flat(2)] * 2, soon())
+        assert engine.depth == 3
+        network.gate.set()
+
+
+def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
+    with running(Engine(network, device=CPU, max_queue=2)) as engine:
+        occupy(engine, network)
+        for future in engine.submit([flat(1)] * 2, soon()):
+            future.cancel()
+        engine.submit([flat(2)] * 2, soon())
+        network.gate.set()
+
+
+def test_an_abandoned_image_never_runs(network: Obedient) -> None:
+    async def hang_up(engine: Engine) -> None:
+        task = asyncio.create_task(engine.represent([flat(66)], soon()))
+        while engine.depth == 0:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with running(Engine(network, device=CPU)) as engine:
+        occupy(engine, network)
+        asyncio.run(hang_up(engine))
+        (last,) = engine.submit([flat(1)], soon())
+        network.gate.set()
+        last.result(PATIENCE)
+        assert network.seen == [0, 1]
+
+
+def test_an_expired_image_never_runs(network: Obedient) -> None:
+    with running(Engine(network, device=CPU)) as engine:
+        occupy(engine, network)
+        (late,) = engine.submit([flat(66)], time.monotonic())
+        (last,) = engine.submit([flat(1)], soon())
+        network.gate.set()
+        last.result(PATIENCE)
+        with pytest.raises(DeadlinePassedError):
+            late.result(PATIENCE)
+        assert network.seen == [0, 1]
+
+
+def fail_on_white(images: Tensor) -> BaseException | None:
+    return ValueError("white is too much") if bool((images == 255).all((1, 2, 3)).any()) else None
+
+
+def test_an_image_that_fails_does_not_fail_its_companions(network: Obedient) -> None:
+    with running(Engine(network, device=CPU)) as engine:
+        network.failure = fail_on_white
+        found = asyncio.run(engine.represent([flat(1), flat(255), flat(2)], soon()))
+        assert [type(one) for one in found] == [
+            Representation,
+            InferenceFailedError,
+            Representation,
+        ]
+        assert engine.reason is None
+
+
+def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: Obedient) -> None:
+    with running(Engine(network, device=CPU)) as engine:
+        futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]
+        network.failure = lambda _: SystemExit("shot")
+        network.gate.set()
+        for future in futures:
+            with pytest.raises(UnavailableError, match="shot"):
+                future.result(PATIENCE)
+        assert engine.reason is not None
+        with pytest.raises(UnavailableError):
+            engine.submit([flat(1)], soon())
+        network.failure = lambda _: None
+        wait_until_ready(engine)
+        assert len(asyncio.run(engine.represent([flat(1)], soon()))) == 1
+
+
+def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: Obedient) -> None:
+    with running(Engine(network, device=CPU)) as engine:
+        network.failure = lambda _: RuntimeError("the device is lost")
+        (future,) = engine.submit([flat(1)], soon())
+        with pytest.raises(UnavailableError, match="the device is lost"):
+            future.result(PATIENCE)
+
+
+def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:
+    with running(Engine(network, device=CPU, patience=0.05)) as engine:
+        occupy(engine, network)
+        time.sleep(0.1)
+        with pytest.raises(UnavailableError, match="at one batch"):
+            engine.submit([flat(1)], soon())
+        network.gate.set()
+
+
+def test_an_engine_that_cannot_warm_up_does_not_start(network: Obedient) -> None:
+    network.failure = lambda _: RuntimeError("no such device")
+    with pytest.raises(UnavailableError, match="no such device"):
+        Engine(network, device=CPU).start()
+
+
+def test_stopping_fails_what_waits(network: Obedient) -> None:
+    engine = Engine(network, device=CPU, patience=1.0)
+    with running(engine):
+        occupy(engine, network)
+        (waiting,) = engine.submit([flat(1)], soon())
+    with pytest.raises(UnavailableError, match="stopping"):
+        waiting.result(PATIENCE)

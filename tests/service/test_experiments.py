@@ -1,0 +1,83 @@
+"""The stored results, and the card of the network that answers."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from training.bundle import Bundle
+
+PUBLISHED = "Lab2_P1_Regularizer_BatchNorm_3LayerCNN"
+
+
+def names(client: TestClient, query: str) -> list[str]:
+    return [one["name"] for one in client.get(f"/experiments?{query}").json()["experiments"]]
+
+
+def test_experiments_come_with_spreads_and_published_figures(client: TestClient) -> None:
+    (one,) = client.get("/experiments").json()["experiments"]
+    assert (one["name"], one["published_name"]) == ("batchnorm-3", PUBLISHED)
+    assert (one["conv_blocks"], one["regularizer"], one["runs"]) == (3, "batchnorm", 1)
+    for figure in ("validation_accuracy", "test_accuracy", "training_seconds"):
+        assert set(one[figure]) == {"mean", "std", "min", "max", "n"}
+    assert one["published"]["test_accuracy"] == 0.7845
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("regularizer=batchnorm", ["batchnorm-3"]),
+        ("regularizer=dropout", []),
+        ("blocks=3", ["batchnorm-3"]),
+        ("blocks=2", []),
+        ("regularizer=batchnorm&blocks=3", ["batchnorm-3"]),
+    ],
+)
+def test_experiments_are_filtered(client: TestClient, query: str, found: list[str]) -> None:
+    assert names(client, query) == found
+
+
+@pytest.mark.parametrize("query", ["regularizer=magic", "blocks=4"])
+def test_a_filter_that_fits_nothing_ever_is_422(client: TestClient, query: str) -> None:
+    assert client.get(f"/experiments?{query}").status_code == 422
+
+
+@pytest.mark.parametrize("name", ["batchnorm-3", PUBLISHED])
+def test_an_experiment_has_every_record_under_both_its_names(
+    client: TestClient, loaded: Bundle, name: str
+) -> None:
+    one = client.get(f"/experiments/{name}").json()
+    assert [record["run_id"] for record in one["records"]] == [
+        record.run_id for record in loaded.records
+    ]
+    (summary,) = client.get("/experiments").json()["experiments"]
+    assert {key: one[key] for key in summary} == summary
+
+
+@pytest.mark.parametrize("name", ["batchnorm-3", PUBLISHED])
+def test_learning_curves_are_a_drawing(client: TestClient, name: str) -> None:
+    response = client.get(f"/experiments/{name}/curves.svg")
+    assert response.headers["Content-Type"] == "image/svg+xml"
+    assert b"<svg" in response.content
+
+
+@pytest.mark.parametrize("path", ["/experiments/magic-3", "/experiments/magic-3/curves.svg"])
+def test_an_unknown_experiment_is_404_and_says_which_there_are(
+    client: TestClient, path: str
+) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert "there is batchnorm-3" in response.json()["detail"]
+
+
+def test_the_model_card_says_what_it_is_and_what_it_is_not_for(
+    client: TestClient, loaded: Bundle
+) -> None:
+    card = client.get("/model").json()
+    assert (card["name"], card["version"]) == (loaded.manifest.name, loaded.manifest.version)
+    assert card["classes"] == list(loaded.manifest.classes)
+    assert card["metrics"]["test_accuracy"] == loaded.manifest.metrics.test_accuracy
+    assert card["gallery"]["size"] == len(loaded.gallery)
+    assert card["gallery"]["layers"]["conv2"]["dimension"] == 8192
+    assert card["gallery"]["layers"]["logits"]["recall_at_10"] == 1
+    assert card["input"]["embeddings"] == {"conv2": 8192, "penultimate": 512, "logits": 10}
+    assert card["limits"]["neighbours"] == 100
+    assert "nothing else" in card["caveats"]

@@ -1,0 +1,125 @@
+"""The gallery: listed by pages, shown, and asked what is like its own images."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.app import create_app
+from service.settings import Settings
+from training.bundle import Bundle
+
+
+@pytest.fixture(scope="module")
+def starter(bundle_without_pixels_path: Path) -> Iterator[TestClient]:
+    """A client of an app whose bundle has no pixels."""
+    with TestClient(create_app(Settings(bundle=bundle_without_pixels_path))) as client:
+        yield client
+
+
+def walk(client: TestClient, query: str) -> list[dict[str, str]]:
+    """All items, page by page."""
+    items: list[dict[str, str]] = []
+    page = client.get(f"/gallery?{query}").json()
+    while True:
+        items += page["items"]
+        if page["next"] is None:
+            return items
+        page = client.get(f"/gallery?{query}&cursor={page['next']}").json()
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 100])
+def test_pages_show_every_image_once_in_the_order_of_ids(
+    client: TestClient, loaded: Bundle, limit: int
+) -> None:
+    assert [one["id"] for one in walk(client, f"limit={limit}")] == sorted(loaded.gallery.ids)
+
+
+def test_pages_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
+    items = walk(client, "label=cyan&limit=4")
+    assert {one["label"] for one in items} == {"cyan"}
+    cyan = loaded.manifest.classes.index("cyan")
+    assert len(items) == (loaded.gallery.labels == cyan).sum()
+
+
+def test_a_cursor_of_an_image_that_has_gone_still_leads_on(
+    client: TestClient, loaded: Bundle
+) -> None:
+    first = sorted(loaded.gallery.ids)[0]
+    after = client.get(f"/gallery?limit=1&cursor={first}-gone").json()["items"]
+    assert after[0]["id"] > first
+
+
+def test_an_image_says_its_label_and_where_its_pixels_are(
+    client: TestClient, loaded: Bundle
+) -> None:
+    image_id = loaded.gallery.ids[5]
+    item = client.get(f"/gallery/{image_id}").json()
+    assert item["label"] == loaded.manifest.classes[loaded.gallery.labels[5]]
+    assert item["image"] == f"/gallery/{image_id}/image"
+
+
+def test_pixels_come_as_they_were_indexed(client: TestClient, loaded: Bundle) -> None:
+    response = client.get(f"/gallery/{loaded.gallery.ids[5]}/image")
+    assert response.headers["Content-Type"] == "image/png"
+    assert loaded.gallery.pixels is not None
+    shown = np.asarray(Image.open(BytesIO(response.content)))
+    assert (shown == loaded.gallery.pixels[5]).all()
+
+
+def test_pixels_are_sent_once(client: TestClient, loaded: Bundle) -> None:
+    path = f"/gallery/{loaded.gallery.ids[5]}/image"
+    first = client.get(path)
+    assert "max-age" in first.headers["Cache-Control"]
+    again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = client.get(path, headers={"If-None-Match": '"another"'})
+    assert other.status_code == 200
+
+
+def test_the_kin_of_an_image_leave_it_out(client: TestClient, loaded: Bundle) -> None:
+    image_id = loaded.gallery.ids[5]
+    for layer in ("conv2", "logits"):
+        path = f"/gallery/{image_id}/similar?layer={layer}&limit=12&explain=true"
+        found = client.get(path).json()["similar"]
+        assert len(found) == 12
+        assert image_id not in {one["id"] for one in found}
+        for one in found:
+            reasons = one["heat"] if layer == "conv2" else one["terms"]
+            assert np.sum(reasons) == pytest.approx(one["score"], abs=1e-3)
+
+
+def test_the_kin_of_an_image_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
+    path = f"/gallery/{loaded.gallery.ids[5]}/similar?label=dusk&exact=true"
+    assert {one["label"] for one in client.get(path).json()["similar"]} == {"dusk"}
+
+
+def test_what_is_not_there_is_404(client: TestClient, loaded: Bundle) -> None:
+    for path in (
+        "/gallery/unknown",
+        "/gallery/unknown/image",
+        "/gallery/unknown/similar",
+        f"/gallery/{loaded.gallery.ids[0]}/similar?layer=conv9",
+        "/gallery?label=unicorn",
+    ):
+        assert client.get(path).status_code == 404
+
+
+def test_without_pixels_the_image_is_404_with_the_reason(starter: TestClient) -> None:
+    (item,) = starter.get("/gallery?limit=1").json()["items"]
+    response = starter.get(item["image"])
+    assert response.status_code == 404
+    assert "no pixels" in response.json()["detail"]
+    assert starter.get("/model").json()["gallery"]["pixels"] is False
+
+
+def test_without_pixels_the_gallery_is_searched_all_the_same(starter: TestClient) -> None:
+    (item,) = starter.get("/gallery?limit=1").json()["items"]
+    found = starter.get(f"/gallery/{item['id']}/similar?limit=3&explain=true").json()["similar"]
+    for one in found:
+        assert one["image"] == f"/gallery/{one['id']}/image"
+        assert np.sum(one["heat"]) == pytest.approx(one["score"], abs=1e-3)

@@ -1,0 +1,158 @@
+"""Bytes to pixels: sensible RGB of every kind of picture, a clear refusal of all that is none."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
+from service.images import FORMATS, decode, encode, read_header
+from tests.pictures import stripes
+from tests.service.samples import file_of, flat, png
+from training.bundle import Fit, Pixels
+
+ORANGE = (200, 120, 40)
+LIMIT = 1_000_000
+
+
+def pixels_of(data: bytes, fit: Fit = "crop") -> Pixels:
+    return decode(read_header(data, LIMIT), fit)
+
+
+def orange(mode: str = "RGB") -> Image.Image:
+    return Image.new("RGB", (48, 48), ORANGE).convert(mode)
+
+
+def sixteen_bit() -> Image.Image:
+    return Image.fromarray(np.full((48, 48), 120 << 8, np.uint16))
+
+
+def transparent() -> Image.Image:
+    return Image.new("RGBA", (48, 48), (*ORANGE, 0))
+
+
+def sideways() -> bytes:
+    """White above black, as a camera held on its side stores it."""
+    picture = np.concatenate([np.full((32, 16, 3), 255), np.zeros((32, 16, 3))], axis=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    return file_of(Image.fromarray(picture.astype(np.uint8)), "PNG", exif=exif)
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that says it has 10^9 pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        sealed = name + data
+        return struct.pack(">I", len(data)) + sealed + struct.pack(">I", zlib.crc32(sealed))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 20_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+
+
+def test_a_picture_of_the_right_size_is_untouched() -> None:
+    assert (pixels_of(png(stripes(1, 1))) == stripes(1, 1)).all()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_read(kind: str) -> None:
+    assert np.abs(pixels_of(file_of(orange(), kind)).astype(int) - ORANGE).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "expected"),
+    [
+        (lambda: orange("L"), "PNG", (135, 135, 135)),
+        (lambda: orange("1"), "PNG", None),
+        (lambda: orange("P"), "PNG", ORANGE),
+        (lambda: orange("RGBA"), "PNG", ORANGE),
+        (lambda: orange("CMYK"), "JPEG", ORANGE),
+        (sixteen_bit, "PNG", (120, 120, 120)),
+        (transparent, "PNG", (255, 255, 255)),
+    ],
+    ids=["grey", "bitmap", "palette", "alpha", "cmyk", "16-bit", "transparent over white"],
+)
+def test_every_mode_becomes_sensible_rgb(
+    make: Callable[[], Image.Image], kind: str, expected: tuple[int, int, int] | None
+) -> None:
+    pixels = pixels_of(file_of(make(), kind))
+    assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
+    if expected:
+        assert np.abs(pixels.reshape(-1, 3).mean(0) - expected).max() < 8
+
+
+def test_a_picture_taken_sideways_stands_upright() -> None:
+    pixels = pixels_of(sideways())
+    assert pixels[:8].mean() > 200
+    assert pixels[-8:].mean() < 50
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.fromarray(flat(shade)) for shade in (250, 0, 0)]
+    animated = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert pixels_of(animated).mean() > 240
+
+
+@pytest.mark.parametrize(("fit", "edge"), [("crop", 0), ("pad", 255), ("stretch", 0)])
+def test_a_wide_picture_is_cropped_padded_or_stretched(fit: Fit, edge: int) -> None:
+    wide = png(np.zeros((40, 80, 3), np.uint8))
+    assert (pixels_of(wide, fit)[0] == edge).all()
+
+
+def test_a_big_photograph_keeps_its_look_though_decoded_small() -> None:
+    big = Image.fromarray(stripes(2, 2)).resize((1000, 1000), Image.Resampling.BICUBIC)
+    difference = pixels_of(file_of(big, "JPEG", quality=95)).astype(int) - pixels_of(file_of(big))
+    assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", MalformedBodyError),
+        (b"<html>", NotAnImageError),
+        (b"%PDF-1.7", NotAnImageError),
+        (file_of(orange(), "TIFF"), NotAnImageError),
+        (file_of(orange(), "PPM"), NotAnImageError),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NotAnImageError),
+        (png(stripes(0, 0))[:-900], MalformedBodyError),
+        (file_of(Image.fromarray(stripes(0, 0)), "JPEG")[:500], MalformedBodyError),
+        (bomb(), TooLargeError),
+        (png(np.zeros((1001, 1000, 3), np.uint8)), TooLargeError),
+    ],
+    ids=[
+        "empty",
+        "html",
+        "pdf",
+        "tiff",
+        "ppm",
+        "svg",
+        "truncated png",
+        "truncated jpeg",
+        "bomb",
+        "one row too many",
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_reason(data: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^The picture|^This is not"):
+        pixels_of(data)
+
+
+@given(st.sampled_from(FORMATS), st.data())
+def test_whatever_is_damaged_is_a_picture_or_a_refusal(kind: str, data: st.DataObject) -> None:
+    whole = bytearray(file_of(Image.fromarray(stripes(4, 4)), kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(whole)))
+    try:
+        assert pixels_of(bytes(whole[:cut])).shape == (32, 32, 3)
+    except KindredError as error:
+        assert error.status in (400, 413, 415)
+
+
+def test_encoding_and_reading_is_identity() -> None:
+    assert (pixels_of(encode(stripes(5, 5))) == stripes(5, 5)).all()

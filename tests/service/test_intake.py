@@ -1,0 +1,147 @@
+"""The three forms in which pictures come, one or several."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.service.conftest import MakeApp
+from tests.service.samples import picture
+
+PNG = {"Content-Type": "image/png"}
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def strict(make_app: MakeApp) -> Iterator[TestClient]:
+    """A client of an app with narrow limits."""
+    app = make_app(max_body_bytes=20_000, max_images=3, max_pixels=2_000)
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/predict", "/classify", "/similar", "/embed"])
+def test_raw_form_and_json_get_the_same_answer(client: TestClient, path: str) -> None:
+    data = picture()
+    raw = client.post(path, content=data, headers=PNG)
+    assert raw.status_code == 200
+    octets = client.post(path, content=data, headers={"Content-Type": "application/octet-stream"})
+    untyped = client.post(path, content=data)
+    form = client.post(path, files={"file": ("cat.png", data, "image/png")})
+    json = client.post(path, json={"image": b64(data)})
+    uri = client.post(path, json={"image": f"data:image/png;base64,{b64(data)}"})
+    for other in (octets, untyped, form, json, uri):
+        assert other.json() == raw.json()
+
+
+def test_the_content_says_the_format_not_the_header(client: TestClient) -> None:
+    mistaken = client.post("/classify", content=picture(), headers={"Content-Type": "image/jpeg"})
+    assert mistaken.status_code == 200
+
+
+def test_several_pictures_are_answered_in_their_order(client: TestClient) -> None:
+    data = [picture(seed, kind=seed % 10) for seed in range(12)]
+    alone = [client.post("/classify", content=one, headers=PNG).json() for one in data]
+    form = client.post("/classify", files=[("file", ("a.png", one, "image/png")) for one in data])
+    json = client.post("/classify", json={"images": [b64(one) for one in data]})
+    for answer in (form, json):
+        labels = [one["predictions"][0]["label"] for one in answer.json()["results"]]
+        assert labels == [one["predictions"][0]["label"] for one in alone]
+
+
+def test_a_list_of_one_is_answered_by_a_list_of_one(client: TestClient) -> None:
+    assert len(client.post("/classify", json={"images": [b64(picture())]}).json()["results"]) == 1
+
+
+def test_a_bad_picture_among_good_ones_has_its_own_error(client: TestClient) -> None:
+    images = [b64(picture()), b64(b"no picture"), "no base64!", b64(b""), b64(picture(1))]
+    response = client.post("/predict", json={"images": images})
+    assert response.status_code == 200
+    results = response.json()["results"]
+    assert [one.get("error", {}).get("status") for one in results] == [None, 415, 400, 400, None]
+    assert results[0]["similar"]["conv2"] != results[4]["similar"]["conv2"]
+
+
+def test_pictures_that_are_all_bad_have_an_error_each(client: TestClient) -> None:
+    results = client.post("/classify", json={"images": ["", "?"]}).json()["results"]
+    assert [one["error"]["status"] for one in results] == [400, 400]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "JSON"),
+        (b"[]", "object"),
+        (b"{}", "either"),
+        (b'{"image": "", "images": [""]}', "either"),
+        (b'{"images": []}', "either"),
+        (b'{"image": 3}', "string"),
+        (b'{"url": "http://169.254.169.254/"}', "not permitted"),
+        (b'{"image": "http://169.254.169.254/"}', "URLs are not taken"),
+    ],
+)
+def test_malformed_json_is_400_and_says_why(client: TestClient, body: bytes, reason: str) -> None:
+    response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert reason in response.json()["detail"]
+
+
+def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:
+    for form in (
+        client.post("/classify", files={"picture": ("a.png", picture())}),
+        client.post("/classify", files={"file": (None, "cat.png")}),
+        client.post(
+            "/classify", content=b"--", headers={"Content-Type": "multipart/form-data; boundary=x"}
+        ),
+        client.post("/classify", content=b"", headers={"Content-Type": "multipart/form-data"}),
+    ):
+        assert form.status_code == 400
+    assert "-F file=@cat.png" in client.post("/classify", files={"x": b""}).json()["detail"]
+
+
+def test_an_empty_body_is_400(client: TestClient) -> None:
+    response = client.post("/classify", content=b"", headers=PNG)
+    assert response.status_code == 400
+    assert "empty" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "video/mp4"])
+def test_a_type_that_is_no_picture_is_415_and_says_how(client: TestClient, kind: str) -> None:
+    response = client.post("/classify", content=picture(), headers={"Content-Type": kind})
+    assert response.status_code == 415
+    assert "Content-Type: image/png" in response.json()["detail"]
+
+
+def test_too_many_bytes_are_413_announced_or_not(strict: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 1000
+
+    long = b"x" * 20_001
+    for response in (
+        strict.post("/classify", content=long, headers=PNG),
+        strict.post("/classify", content=chunks(), headers=PNG),
+        strict.post("/classify", files={"file": long}),
+        strict.post("/classify", json={"image": b64(long)}),
+    ):
+        assert response.status_code == 413
+        assert "20,000 bytes" in response.json()["detail"]
+
+
+def test_too_many_pixels_are_413(make_app: MakeApp) -> None:
+    with TestClient(make_app(max_pixels=1023)) as client:
+        response = client.post("/classify", content=picture(), headers=PNG)
+    assert response.status_code == 413
+    assert "1,023 pixels" in response.json()["detail"]
+
+
+def test_too_many_images_are_413_in_either_form(strict: TestClient) -> None:
+    form = strict.post("/classify", files=[("file", b"x")] * 4)
+    json = strict.post("/classify", json={"images": ["", "", "", ""]})
+    for response in (form, json):
+        assert response.status_code == 413
+        assert "more than 3 images" in response.json()["detail"]

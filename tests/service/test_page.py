@@ -1,0 +1,91 @@
+"""The page as it is served: whole, small, and from nowhere else."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service import problems
+from service.routes import page
+
+FILES = sorted(file.name for file in page.WEB.iterdir())
+BUDGET = 150_000
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    app = FastAPI()
+    problems.install(app)
+    app.include_router(page.router)
+    with TestClient(app) as client:
+        yield client
+
+
+def test_the_page_is_at_the_root(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>kindred</title>" in response.text
+
+
+@pytest.mark.parametrize("path", ["/", *(f"/web/{name}" for name in FILES)])
+def test_every_file_comes_with_a_strict_policy(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = dict(
+        directive.strip().split(" ", 1)
+        for directive in headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_has_its_media_type(client: TestClient, name: str) -> None:
+    expected = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg"}
+    response = client.get(f"/web/{name}")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith(expected[name.rsplit(".", 1)[1]])
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+    first = client.get("/web/main.js")
+    again = client.get(
+        "/web/main.js", headers={"If-None-Match": f'"other", W/{first.headers["etag"]}'}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/web/main.js", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["none.js", "..%2Froutes%2Fpage.py", "%2E%2E%2Fapp.py"])
+def test_what_the_page_does_not_have_is_not_found(client: TestClient, name: str) -> None:
+    assert client.get(f"/web/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_names_another_host(name: str) -> None:
+    text = (page.WEB / name).read_text(encoding="utf-8")
+    namespace = "http://www.w3.org/2000/svg"
+    assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text.replace(namespace, "")) == []
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
+def test_no_answer_can_become_markup_or_code(name: str) -> None:
+    text = (page.WEB / name).read_text(encoding="utf-8")
+    assert (
+        re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text) == []
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
+def test_every_module_that_is_named_is_there(name: str) -> None:
+    text = (page.WEB / name).read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:/web/|from \"\./)([\w.-]+)", text)) <= set(FILES)
+
+
+def test_the_whole_page_is_small() -> None:
+    assert sum(file.stat().st_size for file in page.WEB.iterdir()) < BUDGET

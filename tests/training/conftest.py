@@ -1,0 +1,98 @@
+"""A small stand-in for CIFAR-10's original batches, and a site that has them."""
+
+import hashlib
+import pickle  # noqa: S403 - the original batches are pickles; these are our own
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from torchvision.datasets import CIFAR10
+
+from training.cifar10 import CLASSES
+from training.picture import Pixels
+
+TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
+PER_BATCH = 10
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Made-up batches with the real names: their folder, their archive, what is in them."""
+
+    folder: Path
+    archive: Path
+    train: Pixels
+    test: Pixels
+    labels: list[int]
+
+    @property
+    def names(self) -> list[str]:
+        """Every file that is verified."""
+        return [*TRAIN, "test_batch", "batches.meta"]
+
+
+@pytest.fixture
+def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batches:
+    """Ten images a batch, one of each class; torchvision takes their sums for the real ones."""
+    folder = tmp_path / "original" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(5)
+    labels = list(range(10))
+    pixels = {}
+    for name in [*TRAIN, "test_batch"]:
+        pixels[name] = random.integers(0, 256, (PER_BATCH, 32, 32, 3), dtype=np.uint8)
+        flat = pixels[name].transpose(0, 3, 1, 2).reshape(PER_BATCH, -1)
+        (folder / name).write_bytes(pickle.dumps({"data": flat, "labels": labels}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CLASSES)}))
+    archive = folder.parent / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    sums = {file.name: md5(file) for file in [*folder.iterdir(), archive]}
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in TRAIN])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
+    monkeypatch.setattr(CIFAR10, "tgz_md5", sums[archive.name])
+    train = np.concatenate([pixels[name] for name in TRAIN])
+    return Batches(folder, archive, train, pixels["test_batch"], labels)
+
+
+@dataclass
+class Site:
+    """A web site on this machine, and what was asked of it."""
+
+    folder: Path
+    asked: list[str]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty site, where torchvision looks for the archive."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            asked.append(format % args)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield Site(folder, asked)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def md5(file: Path) -> str:
+    """The sum that torchvision compares."""
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()

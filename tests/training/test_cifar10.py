@@ -1,0 +1,180 @@
+"""The original batches: downloaded, verified, read."""
+
+import shutil
+import socket
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import CIFAR10
+
+from tests.training.conftest import Batches, Site
+from training import cifar10
+from training.dataset import Dataset, DatasetError, download, load
+
+
+def as_pixels(dataset: Dataset) -> np.ndarray:  # type: ignore[type-arg]  # uint8, as tested
+    return dataset.images.permute(0, 2, 3, 1).numpy()
+
+
+def nowhere() -> str:
+    """A url on this machine that nobody serves."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{unused.getsockname()[1]}/cifar-10-python.tar.gz"
+
+
+def test_a_download_gives_the_images_of_the_batches(
+    batches: Batches, site: Site, tmp_path: Path
+) -> None:
+    shutil.copy(batches.archive, site.folder)
+    dataset = download(tmp_path / "data")
+    assert np.array_equal(as_pixels(dataset), batches.train)
+    assert dataset.labels.tolist() == batches.labels * 5
+    assert (dataset.name, dataset.classes) == ("cifar10", cifar10.CLASSES)
+
+
+def test_a_second_download_asks_nobody(batches: Batches, site: Site, tmp_path: Path) -> None:
+    shutil.copy(batches.archive, site.folder)
+    first = download(tmp_path / "data")
+    site.asked.clear()
+    assert download(tmp_path / "data").fingerprint == first.fingerprint
+    assert site.asked == []
+
+
+def test_an_archive_that_is_there_already_is_unpacked_without_asking(
+    batches: Batches, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(batches.archive, tmp_path / "data")
+    assert len(download(tmp_path / "data")) == len(batches.train)
+    assert site.asked == []
+
+
+def test_the_test_partition_can_be_downloaded(batches: Batches, site: Site, tmp_path: Path) -> None:
+    shutil.copy(batches.archive, site.folder)
+    assert np.array_equal(as_pixels(download(tmp_path / "data", "test")), batches.test)
+
+
+def test_a_site_that_refuses_is_given_up_with_its_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = nowhere()
+    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(DatasetError, match=f"cannot be downloaded from {url}.*refused"):
+        download(tmp_path / "data")
+
+
+def test_a_site_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar10, "REACH_SECONDS", 0.1)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz"
+        monkeypatch.setattr(CIFAR10, "url", url)
+        with pytest.raises(DatasetError, match="cannot be downloaded"):
+            download(tmp_path / "data")
+
+
+def test_giving_up_takes_at_most_ten_seconds() -> None:
+    assert cifar10.REACH_SECONDS <= 10
+
+
+def test_something_that_is_no_web_site_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CIFAR10, "url", "nonsense")
+    with pytest.raises(DatasetError, match="cannot be downloaded from nonsense: unknown url"):
+        download(tmp_path / "data")
+
+
+def test_a_site_without_the_archive_is_given_up(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="404"):
+        download(tmp_path / "data")
+
+
+def test_an_unfinished_download_is_given_up_as_fast_as_one_never_begun(
+    batches: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfinished = tmp_path / "data" / batches.folder.name
+    shutil.copytree(batches.folder, unfinished)
+    (unfinished / "test_batch").unlink()
+    monkeypatch.setattr(CIFAR10, "url", nowhere())
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(DatasetError, match="cannot be downloaded from"):
+        download(tmp_path / "data")
+
+
+def test_an_archive_that_came_damaged_is_refused(
+    batches: Batches, site: Site, tmp_path: Path
+) -> None:
+    damaged = batches.archive.read_bytes()[:-100] + bytes(100)
+    (site.folder / batches.archive.name).write_bytes(damaged)
+    with pytest.raises(DatasetError, match=r"could not be downloaded .*corrupted"):
+        download(tmp_path / "data")
+
+
+def test_the_socket_timeout_of_others_is_left_alone(
+    batches: Batches, site: Site, tmp_path: Path
+) -> None:
+    shutil.copy(batches.archive, site.folder)
+    before = socket.getdefaulttimeout()
+    download(tmp_path / "data")
+    assert socket.getdefaulttimeout() == before
+
+
+def test_the_batches_are_read_from_their_folder(batches: Batches) -> None:
+    assert np.array_equal(as_pixels(load(batches.folder)), batches.train)
+
+
+def test_the_batches_are_found_below_the_folder_named(batches: Batches) -> None:
+    assert np.array_equal(as_pixels(load(batches.folder.parent)), batches.train)
+
+
+def test_the_batches_are_read_from_their_archive(batches: Batches) -> None:
+    assert np.array_equal(as_pixels(load(batches.archive)), batches.train)
+
+
+def test_the_batches_are_read_from_a_zip_too(batches: Batches, tmp_path: Path) -> None:
+    file = tmp_path / "batches.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for batch in batches.folder.iterdir():
+            archive.write(batch, f"deeper/{batch.name}")
+    assert np.array_equal(as_pixels(load(file)), batches.train)
+
+
+def test_the_test_batch_is_the_test_partition(batches: Batches) -> None:
+    dataset = load(batches.folder, "test")
+    assert np.array_equal(as_pixels(dataset), batches.test)
+    assert dataset.ids[3] == "cifar10-test-00003"
+
+
+def test_ids_are_positions_in_the_original_batches(batches: Batches) -> None:
+    ids = load(batches.folder).ids
+    assert ids == tuple(f"cifar10-train-{position:05d}" for position in range(50))
+
+
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
+def test_a_damaged_batch_is_named(name: str, batches: Batches) -> None:
+    file = batches.folder / name
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(DatasetError, match=f"do not verify: {name} missing or damaged"):
+        load(batches.folder)
+
+
+def test_a_missing_batch_is_named(batches: Batches) -> None:
+    (batches.folder / "data_batch_4").unlink()
+    with pytest.raises(DatasetError, match="do not verify: data_batch_4 missing"):
+        load(batches.folder)
+
+
+def test_a_batch_that_an_archive_lacks_is_named(batches: Batches, tmp_path: Path) -> None:
+    file = tmp_path / "short.tar"
+    with tarfile.open(file, "w") as archive:
+        archive.add(batches.folder / "data_batch_1", "data_batch_1")
+    with pytest.raises(DatasetError, match=r"short\.tar.*data_batch_2, data_batch_3"):
+        load(file)
