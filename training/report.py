@@ -28,6 +28,7 @@ def learning_curves(name: str, records: Sequence[Record]) -> bytes:
             values = [getattr(epoch, field) for epoch in run.curves]
             axes.plot(epochs, values, color=colour, label=None if number else label, marker=".")
     loss.set(title=f"{name}: loss", xlabel="epoch", ylabel="cross entropy")
+    loss.set_ylim(bottom=0)  # a flat curve is to look flat
     accuracy.set(title=f"{name}: accuracy", xlabel="epoch", ylabel="share of images", ylim=(0, 1))
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)

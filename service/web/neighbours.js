@@ -90,7 +90,7 @@ export function row(asked) {
       "div",
       { class: "row-head" },
       element("h2", { id: heading }, title),
-      element("p", {}, `${meaning} `, element("strong", {}, `${same} of ${neighbours.length}`), ` are ${answer}.`),
+      element("p", {}, `${meaning} `, element("strong", {}, `${same} of ${neighbours.length}`), ` are labelled ${answer}.`),
     ),
     list,
     place,

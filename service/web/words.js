@@ -3,7 +3,7 @@
 /** @param {number} fraction @returns {string} "62 %" */
 export function percent(fraction) {
   const value = fraction * 100;
-  if (value > 0 && value < 1) return "< 1 %";
+  if (value < 1) return "< 1 %";
   if (value < 100 && value > 99) return "> 99 %";
   return `${Math.round(value)} %`;
 }

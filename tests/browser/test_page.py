@@ -182,7 +182,9 @@ def test_the_map_lies_over_both_pictures_and_adds_up_to_the_score(visit: Open) -
     spoken = [cell.get_attribute("aria-label") or "" for cell in cells.all()]
     terms = [number(text.split(": ")[1].split(",")[0]) for text in spoken]
     assert sum(terms) == pytest.approx(score, abs=64 * 5e-5 + 5e-4)
-    said = re.search(r"64 cells add up to ([\d.]+); the score is ([\d.]+)", page.inner_text(".why"))
+    said = re.search(
+        r"64 cells add up to (\d\.\d+); the score is (\d\.\d+)", page.inner_text(".why")
+    )
     assert said is not None
     assert float(said[1]) == pytest.approx(float(said[2]), abs=1e-3)
 
@@ -279,7 +281,11 @@ def test_an_unknown_image_is_said_to_be_unknown(visit: Open, watched: Watched) -
 def test_the_page_says_that_it_works_when_an_answer_takes_long(visit: Open) -> None:
     page = visit()
     held: list[Route] = []
-    page.route("**/predict*", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/predict*", hold)
     give(page, picture())
     expect(page.locator("#busy")).to_be_visible(timeout=2_000)
     expect(page.locator("main")).to_have_attribute("aria-busy", "true")
@@ -319,7 +325,7 @@ def test_experiments_stand_beside_what_was_published(visit: Open) -> None:
 
 
 def test_without_pixels_every_neighbour_is_a_labelled_tile(
-    visit_without_pixels: Open, watched: Watched
+    visit_without_pixels: Open, watched: Watched, axe: str
 ) -> None:
     page = visit_without_pixels()
     drop(page)
@@ -328,6 +334,7 @@ def test_without_pixels_every_neighbour_is_a_labelled_tile(
     expect(page.locator(".says")).to_have_text("It is labelled")
     row(page, "conv2").locator("button.look").first.click()
     expect(page.get_by_role("gridcell")).to_have_count(64)
+    assert grave(page, axe) == []
     assert not [url for url in watched.asked if url.endswith("/image")]
 
 

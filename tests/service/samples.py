@@ -80,10 +80,10 @@ def running(engine: Engine) -> Iterator[Engine]:
         engine.stop()
 
 
-def obey(app: FastAPI, network: Obedient, **limits: int) -> State:
+def obey(app: FastAPI, network: Obedient, max_queue: int = 512) -> State:
     """Have an app that has not started yet ask another network."""
     state: State = app.state.kindred
-    state.engine = Engine(network, device=CPU, **limits)
+    state.engine = Engine(network, device=CPU, max_queue=max_queue)
     return state
 
 

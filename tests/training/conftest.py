@@ -1,7 +1,7 @@
 """A small stand-in for CIFAR-10's original batches, and a site that has them."""
 
 import hashlib
-import pickle  # noqa: S403 - the original batches are pickles; these are our own
+import pickle
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        def log_message(self, format: str, *args: object) -> None:
             asked.append(format % args)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))

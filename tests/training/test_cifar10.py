@@ -13,9 +13,10 @@ from torchvision.datasets import CIFAR10
 from tests.training.conftest import Batches, Site
 from training import cifar10
 from training.dataset import Dataset, DatasetError, download, load
+from training.picture import Pixels
 
 
-def as_pixels(dataset: Dataset) -> np.ndarray:  # type: ignore[type-arg]  # uint8, as tested
+def as_pixels(dataset: Dataset) -> Pixels:
     return dataset.images.permute(0, 2, 3, 1).numpy()
 
 

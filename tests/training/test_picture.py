@@ -28,7 +28,8 @@ def test_a_picture_of_the_right_size_is_untouched(fit: Fit) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_becomes_rgb(mode: str) -> None:
     pixels = to_pixels(Image.new(mode, (50, 40)))
-    assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.uint8)
+    assert pixels.shape == (SIZE, SIZE, 3)
+    assert pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("fit", ALL_FITS)

@@ -1,0 +1,173 @@
+"""What a run leaves behind, and what several say together."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tests.training.made import made_record
+from training import record
+from training.record import Record, RecordError, summarize, wilson95
+
+DESIGN = {
+    "": "schema_version run_id experiment published_name group_id status stage started_at variant "
+    "config seeds dataset environment timing curves test diagnostics published",
+    "variant": "conv_blocks batch_norm dropout augmentation",
+    "config": "optimizer learning_rate weight_decay decay_decoupled schedule batch_size epochs "
+    "label_smoothing precision memory_format compile cuda_graph",
+    "seeds": "split init order augment",
+    "dataset": "name fingerprint splits",
+    "environment": "git_commit python torch cuda cpu_model threads gpu_name concurrent_runs",
+    "timing": "setup warmup train evaluate images_per_second peak_memory_bytes",
+    "test": "count loss accuracy wilson95 confusion_matrix rows",
+    "published": "training_seconds validation_accuracy test_accuracy",
+}
+
+
+def test_a_record_is_written_and_read_again(tmp_path: Path) -> None:
+    made = made_record()
+    assert record.read(record.write(made, tmp_path)) == made
+
+
+def test_its_file_is_named_after_the_run_and_nothing_else_is_left(tmp_path: Path) -> None:
+    record.write(made_record(), tmp_path / "experiments")
+    (file,) = (tmp_path / "experiments").iterdir()
+    assert file.name == "batchnorm-3-study-seed0.json"
+
+
+@pytest.mark.parametrize("part", DESIGN)
+def test_it_has_the_fields_of_the_design(part: str, tmp_path: Path) -> None:
+    stored = json.loads(record.write(made_record(), tmp_path).read_text())
+    assert set(DESIGN[part].split()) <= set(stored[part] if part else stored)
+
+
+def test_confusion_matrix_rows_are_the_true_classes(tmp_path: Path) -> None:
+    stored = json.loads(record.write(made_record(), tmp_path).read_text())
+    assert stored["test"]["rows"] == "true"
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        made_record().status = "failed"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "\xff", '{"schema_version": 2}'])
+def test_a_file_that_is_no_record_is_named(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(RecordError, match=f"{file} is not a record of version 1"):
+        record.read(file)
+
+
+def test_a_record_of_another_version_is_named_with_the_field(tmp_path: Path) -> None:
+    file = record.write(made_record(), tmp_path)
+    file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(RecordError, match="schema_version"):
+        record.read(file)
+
+
+def test_a_field_that_is_not_known_is_named(tmp_path: Path) -> None:
+    file = record.write(made_record(), tmp_path)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "surprise": 1}))
+    with pytest.raises(RecordError, match="surprise"):
+        record.read(file)
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"none\.json"):
+        record.read(tmp_path / "none.json")
+
+
+def test_all_records_of_a_folder_come_oldest_first(tmp_path: Path) -> None:
+    made = [made_record(seed=seed, hour=hour) for seed, hour in ((0, 5), (1, 1), (2, 3))]
+    for one in made:
+        record.write(one, tmp_path)
+    (tmp_path / "splits").mkdir()
+    assert [one.seeds.init for one in record.read_all(tmp_path)] == [1, 2, 0]
+
+
+def test_no_folder_has_no_records(tmp_path: Path) -> None:
+    assert record.read_all(tmp_path / "none") == ()
+
+
+def test_validation_accuracy_is_that_of_the_last_epoch() -> None:
+    assert made_record(validation=0.6).validation_accuracy == 0.6
+    assert made_record(curves=()).validation_accuracy is None
+
+
+# Published values of Wilson's interval: Newcombe (1998), table I, method 3; and its closed form at
+# the ends, z^2 / (n + z^2).
+@pytest.mark.parametrize(
+    ("correct", "count", "interval"),
+    [
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (29, 29, (1 - 3.841459 / (29 + 3.841459), 1.0)),
+    ],
+)
+def test_wilsons_interval_has_its_published_values(
+    correct: int, count: int, interval: tuple[float, float]
+) -> None:
+    assert wilson95(correct, count) == pytest.approx(interval, abs=5e-5)
+
+
+def summaries(*records: Record) -> dict[str, record.Summary]:
+    return {summary.name: summary for summary in summarize(records)}
+
+
+def test_a_summary_has_mean_and_sample_standard_deviation() -> None:
+    runs = [made_record(validation=v, seed=s) for s, v in enumerate((0.70, 0.74, 0.81))]
+    spread = summaries(*runs)["batchnorm-3"].validation_accuracy
+    assert spread
+    assert (spread.n, spread.min, spread.max) == (3, 0.70, 0.81)
+    assert spread.mean == pytest.approx(0.75)
+    assert spread.std == pytest.approx(((0.05**2 + 0.01**2 + 0.06**2) / 2) ** 0.5)  # ddof 1
+
+
+def test_one_run_has_no_standard_deviation() -> None:
+    spread = summaries(made_record())["batchnorm-3"].test_accuracy
+    assert spread
+    assert (spread.n, spread.std) == (1, None)
+
+
+def test_test_accuracy_and_seconds_are_summarized_too() -> None:
+    runs = [made_record(test=0.6, seconds=10), made_record(test=0.8, seconds=30, seed=1)]
+    summary = summaries(*runs)["batchnorm-3"]
+    assert summary.test_accuracy
+    assert summary.training_seconds
+    assert summary.test_accuracy.mean == pytest.approx(0.7)
+    assert summary.training_seconds.mean == pytest.approx(20)
+
+
+def test_final_and_failed_runs_are_not_summarized() -> None:
+    runs = [made_record(stage="final", validation=None), made_record(status="failed")]
+    assert summaries(*runs) == {}
+
+
+def test_collapsed_runs_count_and_are_counted() -> None:
+    runs = [made_record(), made_record(status="collapsed", validation=0.1, seed=1)]
+    summary = summaries(*runs)["batchnorm-3"]
+    assert (summary.runs, summary.collapsed) == (2, 1)
+
+
+def test_the_latest_settings_of_an_experiment_count() -> None:
+    old = made_record(validation=0.9, group_id="old", hour=0)
+    new = made_record(validation=0.8, group_id="new", hour=1, seed=1)
+    summary = summaries(new, old)["batchnorm-3"]
+    assert (summary.group_id, summary.runs) == ("new", 1)
+
+
+def test_summaries_come_in_order_of_name_with_what_was_published() -> None:
+    found = summarize([made_record("none-2"), made_record("batchnorm-3"), made_record("dropout-2")])
+    assert [summary.name for summary in found] == ["batchnorm-3", "dropout-2", "none-2"]
+    assert found[0].published == made_record().published
+
+
+def test_a_run_without_results_does_not_disturb_the_others() -> None:
+    bare = made_record(seed=1, curves=(), test=None, timing=None)
+    summary = summaries(made_record(), bare)["batchnorm-3"]
+    assert summary.test_accuracy
+    assert (summary.runs, summary.test_accuracy.n) == (2, 1)

@@ -1,0 +1,303 @@
+"""`fit`, `evaluate`, `diagnose`: repeatable, honest, undisturbing."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training.made import epoch, network, seeds, tiny
+from training import trainer
+from training.experiments import Config
+from training.network import BlockNet
+from training.record import Epoch
+from training.trainer import DivergedError, Fit, Labelled, collapsed, diagnose, evaluate, fit
+
+CONFIG = Config(epochs=2, batch_size=16, precision="fp32")
+
+
+def pictures(count: int = 40, start: int = 0) -> Labelled:
+    dataset = tiny(per_class=-(-count // 10), start=start)
+    return Labelled(dataset.images[:count], dataset.labels[:count])
+
+
+def losses(made: Fit) -> list[tuple[float, float | None]]:
+    return [(one.train_loss, one.validation_loss) for one in made.curves]
+
+
+def trained(
+    seed: int = 0, *, config: Config = CONFIG, augmentation: bool = True, count: int = 40
+) -> tuple[BlockNet, Fit]:
+    """A network with dropout, so that all that can be drawn is drawn."""
+    built = network(dropout=0.2, seed=seed)
+    training, validation = pictures(count), pictures(20, start=100)
+    made = fit(built, training, validation, config, seeds(seed), augmentation=augmentation)
+    return built, made
+
+
+def test_the_same_seeds_give_the_same_losses_epoch_by_epoch() -> None:
+    torch.manual_seed(1)
+    _, first = trained(seed=5)
+    torch.manual_seed(2)  # nothing comes from the caller's random state
+    _, second = trained(seed=5)
+    assert losses(first) == losses(second)
+
+
+@pytest.mark.parametrize("what", ["order", "augment"])
+def test_another_seed_gives_other_losses(what: str) -> None:
+    config = CONFIG.model_copy(update={"epochs": 1})
+    found = set()
+    for number in (0, 1):
+        drawn = seeds().model_copy(update={what: number})
+        made = fit(network(), pictures(), None, config, drawn, augmentation=True)
+        found.add(made.curves[0].train_loss)
+    assert len(found) == 2
+
+
+def test_the_callers_random_state_is_left_as_it_was() -> None:
+    before = torch.get_rng_state()
+    trained(config=CONFIG.model_copy(update={"epochs": 1}))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_training_lowers_the_loss() -> None:
+    config = CONFIG.model_copy(update={"epochs": 6})
+    _, made = trained(config=config, augmentation=False)
+    assert made.curves[-1].train_loss < made.curves[0].train_loss
+
+
+def test_warm_up_leaves_the_weights_alone() -> None:
+    built = network(batch_norm=True)
+    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
+    fit(
+        built, pictures(), None, CONFIG.model_copy(update={"epochs": 0}), seeds(), augmentation=True
+    )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in built.state_dict().items())
+
+
+def test_each_training_image_is_used_once_an_epoch_the_uneven_rest_too() -> None:
+    steps: list[int] = []
+    built, training = network(), pictures(37)
+    seen: list[int] = []
+    built.register_forward_hook(lambda _m, inputs, _o: seen.append(len(inputs[0])))
+    config = CONFIG.model_copy(update={"epochs": 1})
+    fit(built, training, None, config, seeds(), augmentation=False, on_step=lambda: steps.append(1))
+    assert seen[-3:] == [16, 16, 5]
+    assert len(steps) == 3
+
+
+class Scripted(nn.Module):
+    """Stands in the place of a network's output: what each image says in its first pixel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 100.0 * nn.functional.one_hot(images[:, 0, 0, 0].long(), 10).float()
+
+
+def saying(classes: list[int]) -> Tensor:
+    images = torch.zeros(len(classes), 3, 32, 32, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.tensor(classes)
+    return images
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch) -> BlockNet:
+    built = network()
+    monkeypatch.setattr(built, "forward", Scripted().forward)
+    return built
+
+
+def test_accuracy_is_counted_over_images_not_averaged_over_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 4)
+    said = saying([0, 1, 2, 3, 4])
+    found = evaluate(scripted(monkeypatch), Labelled(said, torch.tensor([0, 1, 2, 3, 9])))
+    assert found.accuracy == 4 / 5  # the mean of the batches would be 1 / 2
+    assert found.loss == pytest.approx(100 / 5)
+    assert found.count == 5
+
+
+def test_training_accuracy_is_counted_over_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "WARMUP_STEPS", 0)
+    built = network()
+
+    def answer(images: Tensor) -> Tensor:
+        logits = Scripted()(images)
+        return logits + 0 * built.output.bias
+
+    monkeypatch.setattr(built, "forward", answer)
+    labels = torch.tensor([0] * 17)
+    training = Labelled(saying([0] * 16 + [1]), labels)
+    made = fit(built, training, None, CONFIG, seeds(), augmentation=False)
+    assert made.curves[0].train_accuracy == pytest.approx(16 / 17)
+    assert made.curves[0].train_loss == pytest.approx(100 / 17)
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([3, 3, 7])
+    found = evaluate(scripted(monkeypatch), Labelled(saying([5, 5, 7]), labels))
+    matrix = torch.tensor(found.confusion_matrix)
+    assert (matrix[3, 5], matrix[7, 7], matrix.sum()) == (2, 1, 3)
+
+
+def test_the_evaluation_is_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    built, held_out = network(batch_norm=True), pictures(25)
+    together = evaluate(built, held_out)
+    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 7)
+    apart = evaluate(built, held_out)
+    assert apart.confusion_matrix == together.confusion_matrix
+    assert apart.loss == pytest.approx(together.loss, rel=1e-5)
+
+
+def test_evaluation_changes_nothing_in_the_network() -> None:
+    built = network(batch_norm=True, dropout=0.2)
+    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
+    evaluate(built, pictures(20))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in built.state_dict().items())
+
+
+def test_only_training_images_are_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    augmented: list[Tensor] = []
+
+    def watch(images: Tensor, _generator: torch.Generator) -> Tensor:
+        augmented.append(images)
+        return images
+
+    monkeypatch.setattr(trainer, "augment", watch)
+    training = Labelled(torch.full((32, 3, 32, 32), 1, dtype=torch.uint8), torch.zeros(32).long())
+    validation = Labelled(torch.full((9, 3, 32, 32), 2, dtype=torch.uint8), torch.zeros(9).long())
+    fit(network(), training, validation, CONFIG, seeds(), augmentation=True)
+    assert augmented
+    assert all((images == 1).all() for images in augmented)
+
+
+def test_validation_figures_are_those_of_the_untouched_images() -> None:
+    built, made = trained(augmentation=True)
+    found = evaluate(built, pictures(20, start=100))
+    last = made.curves[-1]
+    assert (last.validation_loss, last.validation_accuracy) == (found.loss, found.accuracy)
+
+
+def test_without_augmentation_nothing_is_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(trainer, "augment")
+    _, made = trained(config=CONFIG.model_copy(update={"epochs": 1}), augmentation=False)
+    assert len(made.curves) == 1
+
+
+def test_without_validation_images_its_figures_are_absent() -> None:
+    config = CONFIG.model_copy(update={"epochs": 1})
+    made = fit(network(), pictures(), None, config, seeds(), augmentation=False)
+    assert made.curves[0].validation_loss is None
+    assert made.curves[0].validation_accuracy is None
+
+
+def test_each_epoch_is_reported_as_it_ends() -> None:
+    reported: list[Epoch] = []
+    config = CONFIG.model_copy(update={"epochs": 2})
+    built, data = network(), pictures(20)
+    made = fit(built, data, None, config, seeds(), augmentation=False, on_epoch=reported.append)
+    assert tuple(reported) == made.curves
+    assert [one.epoch for one in reported] == [1, 2]
+
+
+def test_training_seconds_are_those_of_the_epochs_alone() -> None:
+    _, made = trained()
+    assert made.timing.train == pytest.approx(sum(one.seconds for one in made.curves))
+    assert made.timing.images_per_second == pytest.approx(2 * 40 / made.timing.train)
+
+
+@pytest.mark.parametrize(
+    ("decoupled", "kind"), [(False, torch.optim.Adam), (True, torch.optim.AdamW)]
+)
+def test_decay_is_coupled_or_decoupled_as_asked(
+    decoupled: bool, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[type] = []
+    original = torch.optim.Optimizer.__init__
+
+    def keep(self: torch.optim.Optimizer, *args: object, **kwargs: object) -> None:
+        made.append(type(self))
+        original(self, *args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(torch.optim.Optimizer, "__init__", keep)
+    config = CONFIG.model_copy(update={"epochs": 1, "decay_decoupled": decoupled})
+    fit(network(), pictures(16), None, config, seeds(), augmentation=False)
+    assert set(made) == {kind}
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_when() -> None:
+    built = network()
+    nn.init.constant_(built.output.bias, math.nan)
+    with pytest.raises(DivergedError, match="training loss is nan in epoch 1"):
+        fit(built, pictures(16), None, CONFIG, seeds(), augmentation=False)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(math.log(10), True), (2.2930, True), (2.29, False), (1.0, False)]
+)
+def test_a_run_has_collapsed_when_it_ends_at_the_loss_of_a_blind_guess(
+    loss: float, expected: bool
+) -> None:
+    assert collapsed([epoch(1, train_loss=2.2), epoch(2, train_loss=loss)], 10) == expected
+
+
+def test_a_run_that_only_began_blind_has_not_collapsed() -> None:
+    assert not collapsed([epoch(1, train_loss=math.log(10)), epoch(2, train_loss=1.5)], 10)
+
+
+def test_the_loss_of_a_blind_guess_depends_on_the_number_of_classes() -> None:
+    curves = [epoch(train_loss=math.log(10))]
+    assert collapsed(curves, 2)
+    assert not collapsed(curves, 1000)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3"])
+def test_a_dead_convolution_is_found(layer: str) -> None:
+    built = network(3)
+    block = built.blocks[int(layer[-1]) - 1]
+    kill(block.get_submodule("conv2"))
+    found = diagnose(built, pictures())
+    assert found.dead_fraction[layer] == 1
+    assert found.constant_output
+    assert found.logit_std == 0
+
+
+@pytest.mark.parametrize(("layer", "module"), [("hidden1", "hidden1"), ("penultimate", "hidden2")])
+def test_a_dead_hidden_layer_is_found(layer: str, module: str) -> None:
+    built = network(2)
+    kill(built.get_submodule(module))
+    found = diagnose(built, pictures())
+    assert found.dead_fraction[layer] == 1
+    assert found.constant_output
+
+
+def test_the_dead_units_of_a_layer_are_counted() -> None:
+    built = network(2)
+    with torch.no_grad():
+        built.hidden2.weight[:128] = 0
+        built.hidden2.bias[:128] = -1
+    healthy, planted = diagnose(network(2), pictures()), diagnose(built, pictures())
+    alive = 1 - healthy.dead_fraction["penultimate"]
+    assert planted.dead_fraction["penultimate"] == pytest.approx(1 - alive * 0.75, abs=0.05)
+    assert planted.dead_fraction["penultimate"] >= 0.25
+
+
+def test_a_healthy_network_shows_no_sign() -> None:
+    built, _ = trained(config=CONFIG.model_copy(update={"epochs": 4}), augmentation=False)
+    found = diagnose(built, pictures())
+    assert set(found.dead_fraction) == {"conv1", "conv2", "hidden1", "penultimate"}
+    assert max(found.dead_fraction.values()) < 1
+    assert found.logit_std > 0
+
+
+def test_diagnosis_leaves_no_hooks_behind() -> None:
+    built = network(2)
+    diagnose(built, pictures(10))
+    assert not any(module._forward_hooks for module in built.modules())
+
+
+def kill(module: nn.Module) -> None:
+    """After its ReLU nothing is left of this layer, whatever comes in."""
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    assert module.bias is not None
+    nn.init.zeros_(module.weight)
+    nn.init.constant_(module.bias, -1.0)
