@@ -20,7 +20,8 @@ def stripes(kind: int, seed: int) -> Pixels:
     wave = np.sin(along * (0.3 + 0.1 * kind) + random.uniform(0, 2 * np.pi))
     hue = 0.5 + 0.5 * np.cos(2 * np.pi * (kind / 10 + np.array([0.0, 1 / 3, 2 / 3])))
     picture = 60 + 80 * hue + 50 * wave[..., None] * hue + random.normal(0, 20, (32, 32, 3))
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def write_folder(folder: Path, per_class: int, kinds: int = 10, partition: str = "train") -> Path:

@@ -14,11 +14,20 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
+from training import trainer
 from training.cifar10 import CLASSES
 from training.picture import Pixels
 
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
 PER_BATCH = 10
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_warm_up_step() -> Iterator[None]:
+    """Warm-up is for clocks; one step of it is enough to test that it leaves no trace."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "WARMUP_STEPS", 1)
+        yield
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """One run, as a study or as the final one."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -9,22 +11,22 @@ from torch import Tensor
 
 from tests.conftest import short
 from tests.training.made import tiny
-from training import run as running
+from training import record
 from training.dataset import Dataset
 from training.experiments import Experiment, find
 from training.network import BlockNet
 from training.record import Record, Stage
 from training.run import Plan, begin, build_network, finished, recorded, run, run_and_keep
 from training.splits import Splits, split
-from training.trainer import Fit, Labelled
+from training.trainer import Fit, Labelled, fit
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def images() -> Dataset:
-    """Two hundred pictures, and no two alike."""
-    return tiny(per_class=20)
+    """Eighty pictures, and no two alike."""
+    return tiny(per_class=8)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,50 @@ def plan(
     return Plan(experiment or short(find("batchnorm-2"), 1), images, parts, seed, stage, CPU)
 
 
-@pytest.fixture(scope="module")
-def study(images: Dataset, parts: Splits) -> tuple[BlockNet, Record]:
-    return run(plan(images, parts))
+@dataclass(frozen=True)
+class Kept:
+    """A study and the final run after it, in one folder, and the images that each trained on."""
+
+    root: Path
+    networks: dict[Stage, BlockNet]
+    records: dict[Stage, Record]
+    given: dict[Stage, Tensor]
 
 
 @pytest.fixture(scope="module")
-def final(images: Dataset, parts: Splits) -> tuple[BlockNet, Record]:
-    return run(plan(images, parts, "final"))
+def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Splits) -> Kept:
+    kept = Kept(tmp_path_factory.mktemp("kept"), {}, {}, {})
+    stages: tuple[Stage, ...] = ("study", "final")
+    for stage in stages:
+
+        def watch(
+            network: BlockNet,
+            training: Labelled,
+            validation: Labelled | None,
+            *rest: Any,
+            stage: Stage = stage,
+            **more: Any,
+        ) -> Fit:
+            watching = [training.images, *([validation.images] if validation else [])]
+            kept.given[stage] = torch.cat(watching)
+            return fit(network, training, validation, *rest, **more)
+
+        with patch("training.run.fit", watch):
+            made = run_and_keep(
+                plan(images, parts, stage), kept.root / "experiments", kept.root / "checkpoints"
+            )
+        kept.networks[stage], kept.records[stage] = made
+    return kept
+
+
+@pytest.fixture(scope="module")
+def study(kept: Kept) -> Record:
+    return kept.records["study"]
+
+
+@pytest.fixture(scope="module")
+def final(kept: Kept) -> Record:
+    return kept.records["final"]
 
 
 def keys(images: Tensor) -> set[bytes]:
@@ -88,86 +126,68 @@ def test_the_test_images_are_the_same_in_study_and_final(images: Dataset, parts:
 
 @pytest.mark.parametrize("stage", ["study", "final"])
 def test_no_test_image_ever_reaches_the_training(
-    stage: Stage, images: Dataset, parts: Splits
+    stage: Stage, kept: Kept, images: Dataset, parts: Splits
 ) -> None:
-    given: list[Tensor] = []
-    fit = running.fit
-
-    def watch(
-        network: BlockNet,
-        training: Labelled,
-        validation: Labelled | None,
-        *rest: object,
-        **more: object,
-    ) -> Fit:
-        given.extend([training.images, *([validation.images] if validation else [])])
-        return fit(network, training, validation, *rest, **more)  # type: ignore[arg-type]  # as they came
-
-    with patch.object(running, "fit", watch):
-        run(plan(images, parts, stage))
     held_out = keys(images.images[parts.indices("test")])
-    assert [keys(part) & held_out for part in given] == [set()] * len(given)
-    assert len(keys(torch.cat(given))) == len(images) - len(held_out)
+    used = keys(kept.given[stage])
+    assert not used & held_out
+    assert len(used) == len(images) - len(held_out)
 
 
-def test_the_final_run_starts_afresh(
-    images: Dataset, parts: Splits, study: tuple[BlockNet, Record], final: tuple[BlockNet, Record]
-) -> None:
-    """Nothing of a study's network is in it: with a study before it, it learns the same."""
-    _, after = run(plan(images, parts, "final"))
-    assert study[1].status == "finished"
-    assert [one.train_loss for one in after.curves] == [one.train_loss for one in final[1].curves]
+def test_the_final_run_starts_afresh(images: Dataset, parts: Splits, final: Record) -> None:
+    """Though a study came before it, it learns what a fresh network learns."""
+    wanted = plan(images, parts, "final")
+    fresh = build_network(wanted.experiment, len(images.classes), seed=0)
+    together = parts.indices("train", "validation")
+    training = Labelled(images.images[together], images.labels[together])
+    made = fit(fresh, training, None, wanted.experiment.config, final.seeds, augmentation=False)
+    assert [one.train_loss for one in made.curves] == [one.train_loss for one in final.curves]
 
 
 def test_the_same_seed_gives_the_same_losses_and_results(
-    images: Dataset, parts: Splits, study: tuple[BlockNet, Record]
+    images: Dataset, parts: Splits, study: Record
 ) -> None:
     _, again = run(plan(images, parts))
-    first = study[1]
     keep = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
     assert [[getattr(e, name) for name in keep] for e in again.curves] == [
-        [getattr(e, name) for name in keep] for e in first.curves
+        [getattr(e, name) for name in keep] for e in study.curves
     ]
-    assert (again.test, again.run_id) == (first.test, first.run_id)
+    assert (again.test, again.run_id) == (study.test, study.run_id)
 
 
 def test_another_seed_gives_other_losses_and_another_name(
-    images: Dataset, parts: Splits, study: tuple[BlockNet, Record]
+    images: Dataset, parts: Splits, study: Record
 ) -> None:
     _, other = run(plan(images, parts, seed=1))
-    assert other.curves[0].train_loss != study[1].curves[0].train_loss
-    assert other.run_id != study[1].run_id
-    assert other.group_id == study[1].group_id
+    assert other.curves[0].train_loss != study.curves[0].train_loss
+    assert other.run_id != study.run_id
+    assert other.group_id == study.group_id
 
 
-def test_a_record_says_what_was_asked(
-    images: Dataset, parts: Splits, study: tuple[BlockNet, Record]
-) -> None:
-    made = study[1]
-    assert (made.experiment, made.stage, made.status) == ("batchnorm-2", "study", "finished")
-    assert made.dataset.fingerprint == images.fingerprint
-    assert {name: ref.count for name, ref in made.dataset.splits.items()} == {
-        "train": 140,
-        "validation": 30,
-        "test": 30,
+def test_a_record_says_what_was_asked(images: Dataset, parts: Splits, study: Record) -> None:
+    assert (study.experiment, study.stage, study.status) == ("batchnorm-2", "study", "finished")
+    assert study.dataset.fingerprint == images.fingerprint
+    assert {name: ref.count for name, ref in study.dataset.splits.items()} == {
+        "train": 60,
+        "validation": 10,
+        "test": 10,
     }
-    assert (made.seeds.split, made.seeds.init) == (parts.seed, 0)
-    assert made.published == find("batchnorm-2").published
+    assert (study.seeds.split, study.seeds.init) == (parts.seed, 0)
+    assert study.published == find("batchnorm-2").published
 
 
-def test_a_record_says_what_came_of_it(study: tuple[BlockNet, Record]) -> None:
-    made = study[1]
-    assert made.test
-    assert made.timing
-    assert made.diagnostics
-    assert made.test.count == 30
-    assert len(made.curves) == 1
-    assert made.timing.train > 0
+def test_a_record_says_what_came_of_it(study: Record) -> None:
+    assert study.test
+    assert study.timing
+    assert study.diagnostics
+    assert study.test.count == 10
+    assert len(study.curves) == 1
+    assert study.timing.train > 0
 
 
-def test_a_final_record_has_no_validation(final: tuple[BlockNet, Record]) -> None:
-    assert set(final[1].dataset.splits) == {"train", "test"}
-    assert final[1].validation_accuracy is None
+def test_a_final_record_has_no_validation(final: Record) -> None:
+    assert set(final.dataset.splits) == {"train", "test"}
+    assert final.validation_accuracy is None
 
 
 def test_auto_is_made_definite_in_the_record(images: Dataset, parts: Splits) -> None:
@@ -190,8 +210,8 @@ def test_a_run_that_does_not_learn_is_recorded_as_collapsed(images: Dataset, par
 
 
 def test_steps_are_counted_with_the_uneven_rest(images: Dataset, parts: Splits) -> None:
-    assert plan(images, parts).steps == 9  # 140 images in batches of 16
-    assert plan(images, parts, "final").steps == 11
+    assert plan(images, parts).steps == 4  # 60 images in batches of 16
+    assert plan(images, parts, "final").steps == 5
 
 
 def test_every_step_is_reported(images: Dataset, parts: Splits) -> None:
@@ -209,51 +229,37 @@ def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.fixture(scope="module")
-def kept(
-    tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Splits
-) -> tuple[Path, BlockNet]:
-    root = tmp_path_factory.mktemp("kept")
-    network, _ = run_and_keep(plan(images, parts), root / "experiments", root / "checkpoints")
-    return root, network
-
-
-def test_a_run_that_was_kept_is_found_again(
-    kept: tuple[Path, BlockNet], images: Dataset, parts: Splits
-) -> None:
-    root, network = kept
-    found = finished(plan(images, parts), root / "experiments", root / "checkpoints")
+def test_a_run_that_was_kept_is_found_again(kept: Kept, images: Dataset, parts: Splits) -> None:
+    found = finished(plan(images, parts), kept.root / "experiments", kept.root / "checkpoints")
     assert found
-    assert torch.equal(found[0].eval()(images.images[:8]), network.eval()(images.images[:8]))
+    weights = kept.networks["study"].state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found[0].state_dict().items())
+    assert found[1] == kept.records["study"]
 
 
-def test_a_run_with_another_seed_is_not_found(
-    kept: tuple[Path, BlockNet], images: Dataset, parts: Splits
-) -> None:
+def test_a_run_with_another_seed_is_not_found(kept: Kept, images: Dataset, parts: Splits) -> None:
     other = plan(images, parts, seed=1)
-    assert finished(other, kept[0] / "experiments", kept[0] / "checkpoints") is None
+    assert finished(other, kept.root / "experiments", kept.root / "checkpoints") is None
 
 
-def test_a_run_on_another_split_is_not_taken_for_this_one(
-    kept: tuple[Path, BlockNet], images: Dataset
-) -> None:
+def test_a_run_on_another_split_is_not_taken_for_this_one(kept: Kept, images: Dataset) -> None:
     """Its network has been trained on what is now held out."""
     other = plan(images, split(images, seed=1))
-    assert finished(other, kept[0] / "experiments", kept[0] / "checkpoints") is None
-    assert recorded(other, kept[0] / "experiments") is None
+    assert finished(other, kept.root / "experiments", kept.root / "checkpoints") is None
+    assert recorded(other, kept.root / "experiments") is None
 
 
 def test_without_its_network_a_run_is_recorded_but_not_finished(
-    kept: tuple[Path, BlockNet], images: Dataset, parts: Splits, tmp_path: Path
+    kept: Kept, images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
     wanted = plan(images, parts)
-    assert finished(wanted, kept[0] / "experiments", tmp_path) is None
-    assert recorded(wanted, kept[0] / "experiments")
+    assert finished(wanted, kept.root / "experiments", tmp_path) is None
+    assert recorded(wanted, kept.root / "experiments")
 
 
 def test_a_failed_run_is_not_taken_for_a_finished_one(
     images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
     wanted = plan(images, parts)
-    running.record.write(begin(wanted), tmp_path)
+    record.write(begin(wanted), tmp_path)
     assert recorded(wanted, tmp_path) is None
