@@ -52,8 +52,9 @@ Open = Callable[..., "Page"]
 """Opens an address in a window of its own; keywords are those of `browser.new_context`."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
+    """Closed after these tests: Playwright's event loop runs in this thread, and no other may."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -62,14 +63,14 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home(bundle_path: Path) -> Iterator[str]:
     """The URL of a server whose gallery has pictures."""
     with serving(serve_bundle(bundle_path)) as client:
         yield str(client.base_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home_without_pixels(bundle_without_pixels_path: Path) -> Iterator[str]:
     """The URL of a server whose gallery has none."""
     with serving(serve_bundle(bundle_without_pixels_path)) as client:
