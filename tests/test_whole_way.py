@@ -5,6 +5,7 @@
 
 import base64
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,7 +111,9 @@ def test_make_serve_serves_the_starter_where_there_is_no_data(tmp_path: Path) ->
         pytest.skip("`make serve` has not installed .venv here; `make test` does")
     shutil.copytree(ROOT / "starter", tmp_path / "starter")
     command = ["make", "--no-print-directory", "serve", "PORT=0", f"ROOT={tmp_path}"]
-    with serving(command, KINDRED_DATA="", KINDRED_DOWNLOAD="false") as client:
+    # `make` itself, unlike the server, dies of the signal that both are sent.
+    environment = {"KINDRED_DATA": "", "KINDRED_DOWNLOAD": "false"}
+    with serving(command, ends_with=-signal.SIGTERM, **environment) as client:
         model = client.get("/model").json()
         assert model["gallery"]["size"] == 1000
         first = client.get("/gallery?limit=1").json()["items"][0]

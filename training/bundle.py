@@ -152,9 +152,7 @@ def load(path: Path) -> Bundle:
         gallery=Gallery(
             ids=listed.ids,
             labels=np.array(listed.labels, dtype=np.int64),
-            pixels=np.load(path / PIXELS, mmap_mode="r", allow_pickle=False)
-            if manifest.gallery.pixels
-            else None,
+            pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
         ),
         indexes=indexes,
         index_notes={note.layer: note for note in notes},
@@ -162,6 +160,14 @@ def load(path: Path) -> Bundle:
     )
     _check_fit(bundle)
     return bundle
+
+
+def _read_pixels(file: Path) -> Pixels:
+    try:
+        pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{file} cannot be read: {error}") from error
+    return pixels
 
 
 def _require_listed(manifest: Manifest, *names: str) -> None:
@@ -177,8 +183,11 @@ def _check_fit(bundle: Bundle) -> None:
     count = bundle.manifest.gallery.count
     model_sha256 = bundle.manifest.files[WEIGHTS].sha256
     misfits = {
-        GALLERY: len(gallery.positions) != count or len(gallery.labels) != count,
-        PIXELS: gallery.pixels is not None and gallery.pixels.shape != (count, SIZE, SIZE, 3),
+        GALLERY: len(gallery.positions) != count
+        or len(gallery.labels) != count
+        or not np.isin(gallery.labels, np.arange(len(classes))).all(),
+        PIXELS: gallery.pixels is not None
+        and (gallery.pixels.shape != (count, SIZE, SIZE, 3) or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.network.architecture.classes != len(classes),
     }
     for layer, note in bundle.index_notes.items():

@@ -32,7 +32,8 @@ def learning_curves(name: str, records: Sequence[Record]) -> bytes:
     accuracy.set(title=f"{name}: accuracy", xlabel="epoch", ylabel="share of images", ylim=(0, 1))
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
-        axes.legend()
+        if runs:
+            axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
     return _svg(figure)
 

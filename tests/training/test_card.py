@@ -1,0 +1,74 @@
+"""The model card says what the manifest says."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from training.card import model_card
+from training.index import Quality
+from training.manifest import DatasetNote, GalleryNote, Manifest, Metrics
+from training.network import Layer
+
+QUALITIES: dict[Layer, Quality] = {
+    "conv2": Quality(recall_at_10=0.9981, milliseconds=0.44, exact_milliseconds=16.02),
+    "logits": Quality(recall_at_10=1.0, milliseconds=0.05, exact_milliseconds=0.06),
+}
+METRICS = Metrics(
+    validation_accuracy=0.7712,
+    test_count=7500,
+    test_accuracy=0.7801,
+    test_wilson95=(0.7706, 0.7894),
+    test_loss=0.7123,
+    label_share_at_10={"conv2": 0.481, "logits": 0.713},
+    label_share_queries=1000,
+)
+
+
+def card(*, pixels: bool = True, metrics: Metrics = METRICS) -> str:
+    manifest = Manifest(
+        name="batchnorm-3",
+        version="0123456789ab",
+        run_id="batchnorm-3-final-seed0-01234567",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        classes=("cat", "dog"),
+        dataset=DatasetNote(
+            trained_on="cifar10-jpeg",
+            trained_on_fingerprint="a" * 64,
+            gallery_from="cifar10",
+            gallery_fingerprint="b" * 64,
+        ),
+        gallery=GalleryNote(count=7500, pixels=pixels),
+        metrics=metrics,
+        files={},
+    )
+    return model_card(manifest, QUALITIES)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "batchnorm-3 0123456789ab",
+        "cat, dog",
+        "cifar10-jpeg (fingerprint `aaaaaaaaaaaaaaaa`)",
+        "cifar10 (fingerprint `bbbbbbbbbbbbbbbb`)",
+        "0.7801 (95 % interval 0.7706 to 0.7894)",
+        "7,500 images",
+        "chosen settings: 0.7712",
+        "| conv2 | 0.481 | 0.9981 | 0.44 | 16.02 |",
+        "| logits | 0.713 | 1.0000 | 0.05 | 0.06 |",
+        "1,000 queries",
+        "## Limits",
+    ],
+)
+def test_it_says(said: str) -> None:
+    assert said in card()
+
+
+def test_it_says_whether_the_pixels_are_there() -> None:
+    assert "(with their pixels)" in card()
+    assert "(without their pixels)" in card(pixels=False)
+
+
+def test_it_says_what_was_not_measured() -> None:
+    unknown = METRICS.model_copy(update={"validation_accuracy": None})
+    assert "chosen settings: not measured" in card(metrics=unknown)

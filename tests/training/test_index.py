@@ -1,0 +1,232 @@
+"""The cosine index, against numpy's brute force."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from training import index
+from training.index import CosineIndex, Factory, IndexFileError, Vectors, build, measure, normalise
+
+DIMENSION = 600
+REFINED: Factory = "SVD256,Flat,Refine(SQfp16)"
+
+
+def decaying(count: int, seed: int, dimension: int = DIMENSION) -> Vectors:
+    """Vectors as a network makes them: all of one sign, most of them in few directions."""
+    strength = 1.0 / np.arange(1, dimension + 1)
+    turned, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(dimension, dimension)))
+    drawn = np.random.default_rng(seed).normal(size=(count, dimension)) * strength
+    drawn[:, 0] += 1
+    vectors: Vectors = (drawn @ turned).astype(np.float32)
+    return vectors
+
+
+def cosines(queries: Vectors, vectors: Vectors) -> Vectors:
+    """Every cosine, by its definition."""
+    q, v = queries.astype(np.float64), vectors.astype(np.float64)
+    lengths = np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(v, axis=1)
+    found: Vectors = (q @ v.T / lengths).astype(np.float32)
+    return found
+
+
+FEW, MANY = decaying(300, seed=1), decaying(2100, seed=1)
+QUERIES = decaying(60, seed=2)
+
+
+@pytest.fixture(scope="module")
+def refined() -> CosineIndex:
+    return build(MANY)
+
+
+@pytest.fixture(params=["Flat", "SQfp16", REFINED])
+def any_index(request: pytest.FixtureRequest, refined: CosineIndex) -> tuple[CosineIndex, Vectors]:
+    """An index of each kind, and what it was built from."""
+    if request.param == REFINED:
+        return refined, MANY
+    return build(FEW, half=request.param == "SQfp16"), FEW
+
+
+def test_each_size_has_its_kind(refined: CosineIndex) -> None:
+    assert build(FEW).factory == "Flat"
+    assert build(FEW, half=True).factory == "SQfp16"
+    assert refined.factory == REFINED
+    assert build(decaying(2100, 1, dimension=10)).factory == "Flat"
+
+
+def test_it_knows_its_size_and_dimension(any_index: tuple[CosineIndex, Vectors]) -> None:
+    built, vectors = any_index
+    assert (len(built), built.dimension) == vectors.shape
+
+
+def test_scores_are_cosines(any_index: tuple[CosineIndex, Vectors]) -> None:
+    built, vectors = any_index
+    scores, positions = built.search(QUERIES, 10)
+    expected = np.take_along_axis(cosines(QUERIES, vectors), positions, axis=1)
+    assert np.allclose(scores, expected, atol=1e-3)
+
+
+def test_the_best_come_first(any_index: tuple[CosineIndex, Vectors]) -> None:
+    scores, _ = any_index[0].search(QUERIES, 10)
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_a_stored_vector_finds_itself_first(any_index: tuple[CosineIndex, Vectors]) -> None:
+    built, vectors = any_index
+    scores, positions = built.search(vectors[:50], 1)
+    assert positions[:, 0].tolist() == list(range(50))
+    assert (scores >= 0.999).all()
+
+
+def test_the_flat_order_is_numpys() -> None:
+    _, positions = build(FEW).search(QUERIES, 10)
+    assert np.array_equal(positions, np.argsort(-cosines(QUERIES, FEW), axis=1)[:, :10])
+
+
+def test_exact_search_looks_at_every_vector_as_stored(refined: CosineIndex) -> None:
+    stored = refined.reconstruct(np.arange(len(MANY)))
+    scores, positions = refined.search(QUERIES, 10, exact=True)
+    all_scores = normalise(QUERIES) @ stored.T
+    best = -np.sort(-all_scores, axis=1)[:, :10]
+    assert np.allclose(scores, best, atol=1e-6)
+    assert np.allclose(np.take_along_axis(all_scores, positions, axis=1), best, atol=1e-6)
+
+
+def test_the_refined_search_finds_what_brute_force_finds(refined: CosineIndex) -> None:
+    nearest = np.argsort(-cosines(QUERIES, MANY), axis=1)[:, :10]
+    _, found = refined.search(QUERIES, 10)
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True))
+    assert hits / nearest.size >= 0.998
+
+
+def test_the_directions_are_drawn_without_touching_the_callers_random_state() -> None:
+    before = torch.get_rng_state()
+    first, second = build(MANY), build(MANY)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(first.search(QUERIES, 10)[1], second.search(QUERIES, 10)[1])
+
+
+def test_among_searches_these_alone_exactly(any_index: tuple[CosineIndex, Vectors]) -> None:
+    built, vectors = any_index
+    among = np.arange(7, 200, 3)
+    scores, positions = built.search(QUERIES, 5, among=among)
+    expected = -np.sort(-cosines(QUERIES, vectors)[:, among], axis=1)[:, :5]
+    assert np.isin(positions, among).all()
+    assert np.allclose(scores, expected, atol=1e-3)
+
+
+def test_among_fewer_than_asked_all_come(any_index: tuple[CosineIndex, Vectors]) -> None:
+    _, positions = any_index[0].search(QUERIES, 10, among=np.array([4, 2, 4, 9]))
+    assert all(sorted(row) == [2, 4, 9] for row in positions.tolist())
+
+
+def test_among_none_nothing_comes(any_index: tuple[CosineIndex, Vectors]) -> None:
+    scores, positions = any_index[0].search(QUERIES, 10, among=np.array([], dtype=np.int64))
+    assert (scores.shape, positions.shape) == ((60, 0), (60, 0))
+
+
+def test_more_than_there_are_are_all_there_are(any_index: tuple[CosineIndex, Vectors]) -> None:
+    built, vectors = any_index
+    _, positions = built.search(QUERIES[:2], 10_000, exact=True)
+    assert all(sorted(row) == list(range(len(vectors))) for row in positions.tolist())
+
+
+def test_stored_vectors_are_unit_vectors_and_can_be_read(
+    any_index: tuple[CosineIndex, Vectors],
+) -> None:
+    built, vectors = any_index
+    assert np.allclose(built.reconstruct([5, 0]), normalise(vectors[[5, 0]]), atol=1e-3)
+
+
+def test_an_index_is_written_and_read_again(
+    any_index: tuple[CosineIndex, Vectors], tmp_path: Path
+) -> None:
+    built, _ = any_index
+    built.write(tmp_path / "any.faiss")
+    again = index.read(tmp_path / "any.faiss", built.factory)
+    for exact in (False, True):
+        expected, found = (one.search(QUERIES, 10, exact=exact) for one in (built, again))
+        assert np.array_equal(found[1], expected[1])
+        assert np.array_equal(found[0], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"), [(False, "SQfp16"), (True, "Flat"), (False, REFINED)]
+)
+def test_another_kind_than_asked_is_refused(written: bool, asked: Factory, tmp_path: Path) -> None:
+    file = tmp_path / "any.faiss"
+    build(FEW, half=written).write(file)
+    with pytest.raises(IndexFileError, match=r"any\.faiss holds a Index\w+, not a"):
+        index.read(file, asked)
+
+
+def test_an_index_by_distance_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "distance.faiss"
+    faiss.write_index(faiss.IndexFlatL2(8), str(file))
+    with pytest.raises(IndexFileError, match=r"distance\.faiss does not search by inner product"):
+        index.read(file, "Flat")
+
+
+@pytest.mark.parametrize("content", [b"", b"something else", b"IxFI"])
+def test_a_file_that_is_no_index_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "any.faiss"
+    file.write_bytes(content)
+    with pytest.raises(IndexFileError, match=r"any\.faiss is not a FAISS index"):
+        index.read(file, "Flat")
+
+
+def test_recall_is_measured_against_the_exact_search(refined: CosineIndex) -> None:
+    _, found = refined.search(QUERIES, 10)
+    _, nearest = refined.search(QUERIES, 10, exact=True)
+    hits = [set(a) & set(b) for a, b in zip(found.tolist(), nearest.tolist(), strict=True)]
+    quality = measure(refined, QUERIES)
+    assert quality.recall_at_10 == pytest.approx(np.mean([len(hit) / 10 for hit in hits]))
+    assert min(quality.milliseconds, quality.exact_milliseconds) > 0
+
+
+def test_a_flat_index_recalls_everything() -> None:
+    assert measure(build(FEW), QUERIES).recall_at_10 == 1
+
+
+vectors_of_4 = arrays(
+    np.float32, (5, 4), elements=st.floats(-10, 10, width=32, allow_subnormal=False)
+).filter(lambda found: bool((np.linalg.norm(found, axis=1) > 0.1).all()))
+
+
+@given(vectors_of_4, st.floats(0.01, 100))
+def test_cosine_does_not_change_with_length(vectors: Vectors, scale: float) -> None:
+    built = build(np.eye(4, dtype=np.float32))
+    order = np.arange(4)
+    plain, scaled = (
+        np.stack([built.search(q, 1, among=order[n : n + 1])[0][:, 0] for n in range(4)])
+        for q in (vectors, vectors * np.float32(scale))
+    )
+    assert np.allclose(plain, scaled, atol=1e-5)
+
+
+@given(vectors_of_4)
+def test_cosines_are_never_beyond_one(vectors: Vectors) -> None:
+    scores, _ = build(vectors).search(vectors, 5)
+    assert (np.abs(scores) <= 1).all()
+
+
+def test_the_gallerys_lengths_do_not_matter_either() -> None:
+    lengths = np.random.default_rng(3).uniform(0.1, 9, (len(FEW), 1)).astype(np.float32)
+    plain, scaled = (build(vectors).search(QUERIES, 10)[1] for vectors in (FEW, FEW * lengths))
+    assert np.array_equal(plain, scaled)
+
+
+def test_a_vector_of_no_length_is_like_nothing() -> None:
+    scores, _ = build(FEW).search(np.zeros((1, DIMENSION), np.float32), 3)
+    assert scores.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_searching_leaves_the_queries_as_they_were() -> None:
+    queries = QUERIES.copy()
+    build(FEW).search(queries, 3)
+    assert np.array_equal(queries, QUERIES)

@@ -1,0 +1,159 @@
+"""Writing a bundle: whole or not at all."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from training import bundle, publish
+from training.bundle import BundleError
+from training.dataset import Dataset
+from training.manifest import MANIFEST, dump, read_manifest
+from training.publish import Contents
+from training.release import Shape, Trained, assemble
+from training.splits import Splits
+
+
+@pytest.fixture(scope="module")
+def contents(trained: Trained, pictures: Dataset, splits: Splits) -> Contents:
+    return assemble(trained, pictures, splits, torch.device("cpu"), Shape(2))
+
+
+def hashes(path: Path) -> dict[str, str]:
+    return {name: file.sha256 for name, file in read_manifest(path).files.items()}
+
+
+def test_what_is_written_can_be_loaded(contents: Contents, tmp_path: Path) -> None:
+    manifest = publish.write(contents, tmp_path / "new" / "bundle")
+    found = bundle.load(tmp_path / "new" / "bundle")
+    assert found.manifest == manifest
+    assert found.gallery.ids == contents.gallery.ids
+    assert found.manifest.metrics == contents.metrics
+    assert found.manifest.classes == contents.classes
+    assert {name: found.figure(name) for name in contents.figures} == contents.figures
+    assert {layer: note.quality for layer, note in found.index_notes.items()} == contents.qualities
+
+
+def test_nothing_is_left_beside_it(contents: Contents, tmp_path: Path) -> None:
+    for _ in range(2):
+        publish.write(contents, tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_everyone_may_read_it(contents: Contents, tmp_path: Path) -> None:
+    publish.write(contents, tmp_path / "bundle")
+    assert (tmp_path / "bundle").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_new_bundle_replaces_the_old(contents: Contents, tmp_path: Path) -> None:
+    publish.write(contents, tmp_path / "bundle")
+    (tmp_path / "bundle" / "stray").write_text("of the old one")
+    publish.write(contents, tmp_path / "bundle")
+    assert not (tmp_path / "bundle" / "stray").exists()
+
+
+def test_equal_contents_have_equal_versions(contents: Contents, tmp_path: Path) -> None:
+    versions = {publish.write(contents, tmp_path / name).version for name in ("one", "two")}
+    assert len(versions) == 1
+
+
+def test_other_contents_have_another_version(
+    contents: Contents, bundle_path: Path, tmp_path: Path
+) -> None:
+    assert publish.write(contents, tmp_path / "b").version != read_manifest(bundle_path).version
+
+
+def test_the_manifest_is_written_last(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[set[str]] = []
+
+    def watch(model: BaseModel, file: Path) -> None:
+        if file.name == MANIFEST:
+            there.append({path.name for path in file.parent.rglob("*") if path.is_file()})
+        dump(model, file)
+
+    monkeypatch.setattr(publish, "dump", watch)
+    manifest = publish.write(contents, tmp_path / "bundle")
+    assert there == [{Path(name).name for name in manifest.files}]
+
+
+@pytest.mark.parametrize("step", ["dump", "_version", "reference", "_sync", "_replace"])
+def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
+    step: str, contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish.write(contents, tmp_path / "bundle")
+    before = hashes(tmp_path / "bundle")
+    monkeypatch.setattr(publish, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        publish.write(contents, tmp_path / "bundle")
+    assert hashes(tmp_path / "bundle") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish.write(contents, tmp_path / "bundle")
+    before = hashes(tmp_path / "bundle")
+    rename = Path.rename
+
+    def fail_for_the_new_one(self: Path, target: Path) -> Path:
+        if target.name == "bundle" and "-old-" not in self.name:
+            fail()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    with pytest.raises(OSError, match="disk full"):
+        publish.write(contents, tmp_path / "bundle")
+    assert hashes(tmp_path / "bundle") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_folder_of_anything_else_is_not_replaced(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letters.txt").write_text("dear")
+    with pytest.raises(
+        BundleError, match=f"{tmp_path}/mine is not a bundle, so it is not replaced"
+    ):
+        publish.write(contents, tmp_path / "mine")
+    assert (tmp_path / "mine" / "letters.txt").read_text() == "dear"
+
+
+def test_an_empty_folder_may_become_a_bundle(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    publish.write(contents, tmp_path / "empty")
+    assert bundle.load(tmp_path / "empty").manifest.name == "batchnorm-3"
+
+
+def test_current_points_to_a_bundle_beside_it_and_may_be_moved_with_it(tmp_path: Path) -> None:
+    (tmp_path / "bundles" / "one").mkdir(parents=True)
+    publish.point(tmp_path / "bundles" / "current", tmp_path / "bundles" / "one")
+    shutil.move(tmp_path / "bundles", tmp_path / "moved")
+    assert (tmp_path / "moved" / "current").resolve() == tmp_path / "moved" / "one"
+
+
+def test_current_is_replaced(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        publish.point(tmp_path / "current", tmp_path / name)
+    assert (tmp_path / "current").resolve() == tmp_path / "two"
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "current"}
+
+
+def test_current_points_to_the_old_one_until_the_new_link_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one").mkdir()
+    publish.point(tmp_path / "current", tmp_path / "one")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        publish.point(tmp_path / "current", tmp_path / "two")
+    assert (tmp_path / "current").resolve() == tmp_path / "one"
+
+
+def fail(*_args: object) -> None:
+    """Stand in for what may go wrong at any step."""
+    raise OSError("disk full")

@@ -1,0 +1,289 @@
+"""The long steps: what is there already is taken, and what is not is made."""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.datasets import CIFAR10
+
+from tests.conftest import short
+from tests.pictures import write_folder
+from tests.training.made import linked_copy, made_record, tiny
+from training import bundle, record
+from training import workspace as rooms
+from training.bundle import BundleError
+from training.dataset import Dataset, DatasetError
+from training.experiments import Experiment, find
+from training.manifest import read_manifest
+from training.publish import point
+from training.release import Shape
+from training.run import Plan, begin
+from training.splits import split
+from training.workspace import Workspace
+
+CPU = torch.device("cpu")
+
+
+def one_epoch(name: str) -> Experiment:
+    return short(find(name), 1)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "root", CPU)
+
+
+@pytest.fixture
+def no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFAR-10's site refuses, as it does where there is no network."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/cifar-10-python.tar.gz"
+    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise AssertionError("this was to go without training")
+
+    monkeypatch.setattr(rooms, "run_and_keep", refuse)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (None, "cifar10"),
+        ("photos", "photos"),
+        ("a/photos.tar.gz", "photos"),
+        ("photos.zip", "photos"),
+        ("photos.tgz", "photos"),
+        ("my.photos", "my.photos"),
+        (".", "images"),
+        ("..", "images"),
+        ("current", "images"),
+    ],
+)
+def test_each_data_set_has_its_bundle(data: str | None, name: str, empty: Workspace) -> None:
+    found = empty.bundle_of(None if data is None else Path(data))
+    assert found == empty.root / "bundles" / name
+
+
+def test_reading_splits_once_and_for_all(empty: Workspace, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", per_class=4, kinds=2)
+    images, parts = empty.read(folder)
+    assert parts == split(images, seed=0)
+    assert len(list((empty.experiments / "splits").iterdir())) == 1
+    assert empty.read(folder)[1] == parts
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_run_that_is_done_is_not_done_again(
+    workspace: Workspace, trained: object, pictures: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trained
+    parts = split(pictures, seed=0)
+    _, made = workspace.train(short(find("batchnorm-3")), "study", pictures, parts)
+    assert made.status == "finished"
+    assert f"{made.run_id}: already done" in capsys.readouterr().err
+
+
+# The bundle to serve.
+
+
+@pytest.mark.usefixtures("no_training", "no_way_out")
+def test_the_bundle_that_was_built_is_served(bundle_path: Path, empty: Workspace) -> None:
+    built = linked_copy(bundle_path, empty.root / "bundles" / "mine")
+    point(empty.current, built)
+    assert empty.prepare(None) == built
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_bundle_of_the_data_is_served_where_it_was_built_before(
+    bundle_path: Path, empty: Workspace
+) -> None:
+    built = linked_copy(bundle_path, empty.root / "bundles" / "photos")
+    assert empty.prepare(Path("photos.zip")) == built
+
+
+@pytest.mark.usefixtures("no_training")
+def test_data_that_the_starter_held_out_are_embedded_with_its_network(
+    bundle_without_pixels_path: Path, picture_folder: Path, empty: Workspace
+) -> None:
+    starter = linked_copy(bundle_without_pixels_path, empty.starter)
+    made = bundle.load(empty.prepare(picture_folder))
+    assert made.manifest.run_id == read_manifest(starter).run_id
+    assert made.gallery.pixels is not None
+    assert len(made.gallery) == 150
+    assert empty.current.resolve() == made.path
+
+
+def test_other_data_have_a_network_trained(
+    bundle_without_pixels_path: Path,
+    empty: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    linked_copy(bundle_without_pixels_path, empty.starter)
+    monkeypatch.setattr(rooms, "find", one_epoch)
+    folder = write_folder(tmp_path / "three", per_class=6, kinds=3)
+    made = bundle.load(empty.prepare(folder))
+    assert made.manifest.classes == ("amber", "blue", "cyan")
+    assert {one.stage for one in made.records} == {"study", "final"}
+    assert empty.current.resolve() == made.path
+    assert "knows 10 classes, three has 3" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_training", "no_way_out")
+def test_without_data_and_network_the_starter_is_served_with_one_line(
+    bundle_without_pixels_path: Path, empty: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linked_copy(bundle_without_pixels_path, empty.starter)
+    assert empty.prepare(None) == empty.starter
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "CIFAR-10 cannot be downloaded" in line
+    assert "make serve DATA=" in line
+
+
+@pytest.mark.usefixtures("no_training")
+def test_what_is_not_to_be_downloaded_is_not(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CIFAR10, "url", "nonsense")
+    assert empty.prepare(None, download=False) == empty.starter
+
+
+@pytest.mark.usefixtures("no_training")
+def test_data_that_were_named_and_are_not_there_are_no_case_for_the_starter(
+    empty: Workspace, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=f"no data at {tmp_path}/none"):
+        empty.prepare(tmp_path / "none")
+
+
+# Releasing.
+
+
+def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    images = tiny()
+    with pytest.raises(BundleError, match="is not a bundle"):  # before any training
+        empty.release(images, split(images, 0), tmp_path, Shape())
+    assert not empty.checkpoints.exists()
+
+
+def test_no_image_is_in_two_parts_through_suite_and_release(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "find", one_epoch)
+    images = tiny(per_class=6)
+    parts = split(images, 0)
+    assert empty.suite([one_epoch("batchnorm-3")], [0], images, parts) == 0
+    made = bundle.load(empty.release(images, parts, empty.bundle_of(None), Shape()))
+    gallery = set(made.gallery.ids)
+    trained_on = {images.ids[n] for n in (*parts.train, *parts.validation)}
+    assert gallery == {images.ids[n] for n in parts.test}
+    assert not gallery & trained_on
+    held_out = {one.dataset.splits["test"].indices_sha256 for one in made.records}
+    assert len(held_out) == 1
+
+
+# The suite.
+
+
+class Stub:
+    """Stands for training: quick, remembers what was asked, and fails where told."""
+
+    def __init__(self, failing: Sequence[str] = ()) -> None:
+        self.failing, self.asked = failing, list[str]()
+
+    def __call__(self, plan: Plan, experiments: Path, *_: object, **__: object) -> object:
+        self.asked.append(f"{plan.experiment.name}/{plan.seed}")
+        if plan.experiment.name in self.failing:
+            raise RuntimeError("see [/tmp/log] for [bold]why")
+        done = begin(plan).model_copy(update={"status": "finished"})
+        record.write(done, experiments)
+        return None, done
+
+
+def suite(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
+    images = tiny(per_class=4)
+    return workspace.suite([find(name) for name in names], seeds, images, split(images, 0))
+
+
+def statuses(workspace: Workspace) -> dict[str, str]:
+    return {
+        f"{one.experiment}/{one.seeds.init}": one.status
+        for one in record.read_all(workspace.experiments)
+    }
+
+
+def test_every_experiment_is_run_with_every_seed(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    assert suite(empty, ["none-2", "dropout-3"], [0, 1]) == 0
+    expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
+    assert statuses(empty) == dict.fromkeys(expected, "finished")
+
+
+def test_what_has_a_record_is_not_run_again(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    suite(empty, ["none-2"], [0])
+    monkeypatch.setattr(rooms, "run_and_keep", again := Stub())
+    suite(empty, ["none-2", "none-3"], [0])
+    assert again.asked == ["none-3/0"]
+
+
+def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-2"]))
+    assert suite(empty, ["none-2", "none-3"], [0]) == 1
+    assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
+    (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
+    assert failed.error == "RuntimeError('see [/tmp/log] for [bold]why')"
+    assert "see [/tmp/log] for [bold]why" in capsys.readouterr().err
+
+
+def test_a_run_that_failed_is_tried_again(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-2"]))
+    suite(empty, ["none-2"], [0])
+    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    assert suite(empty, ["none-2"], [0]) == 0
+    assert statuses(empty) == {"none-2/0": "finished"}
+
+
+def test_a_suite_that_was_stopped_goes_on_where_it_was(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Stub):
+        def __call__(self, plan: Plan, experiments: Path, *_: object, **__: object) -> object:
+            if plan.experiment.name == "none-3":
+                raise KeyboardInterrupt
+            return super().__call__(plan, experiments)
+
+    names = ["none-2", "none-3", "dropout-2"]
+    monkeypatch.setattr(rooms, "run_and_keep", Stopped())
+    with pytest.raises(KeyboardInterrupt):
+        suite(empty, names, [0])
+    assert statuses(empty) == {"none-2/0": "finished"}
+    monkeypatch.setattr(rooms, "run_and_keep", rest := Stub())
+    suite(empty, names, [0])
+    assert rest.asked == ["none-3/0", "dropout-2/0"]
+
+
+def test_a_damaged_record_is_named(empty: Workspace) -> None:
+    file = record.write(made_record(), empty.experiments)
+    file.write_text("{")
+    images = tiny(per_class=4)
+    with pytest.raises(record.RecordError, match=str(file)):
+        empty.release(images, split(images, 0), empty.bundle_of(None), Shape())
