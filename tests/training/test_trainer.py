@@ -75,6 +75,13 @@ def test_warm_up_leaves_the_weights_alone() -> None:
     assert built.state_dict()["blocks.0.norm.num_batches_tracked"] == 2  # the epoch's own steps
 
 
+def test_warm_up_draws_nothing_that_training_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "WARMUP_STEPS", 0)
+    _, without = trained()
+    monkeypatch.setattr(trainer, "WARMUP_STEPS", 2)
+    assert losses(trained()[1]) == losses(without)
+
+
 def test_each_training_image_is_used_once_an_epoch_the_uneven_rest_too() -> None:
     steps: list[int] = []
     built, training = network(), pictures(29)
