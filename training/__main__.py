@@ -13,7 +13,7 @@ from training.bundle import BundleError
 from training.checkpoint import CheckpointError
 from training.dataset import DatasetError
 from training.device import DeviceError, pick_device
-from training.experiments import EXPERIMENTS, UnknownExperimentError, find
+from training.experiments import EIGHT, UnknownExperimentError, find
 from training.progress import say
 from training.record import RecordError
 from training.release import ReleaseError, Shape, from_bundle
@@ -63,16 +63,26 @@ def run_command(
 
 @app.command()
 def suite(
-    names: Annotated[list[str] | None, typer.Argument(help="Experiments. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Experiments. Default: the eight.")
+    ] = None,
     data: Data = None,
     root: Root = Path(),
     seed: Annotated[list[int] | None, typer.Option(help="Once for each seed. Default: 0.")] = None,
     split_seed: SplitSeed = 0,
     device: Device = "auto",
+    stop_if_collapsed: Annotated[
+        bool, typer.Option("--stop-if-collapsed", help="Give up runs that learn nothing.")
+    ] = False,
 ) -> None:
-    """Train all experiments, or those named, with each seed. Stop it and start it as you like."""
-    chosen = [find(name) for name in names] if names else EXPERIMENTS
-    workspace = Workspace(root, pick_device(device), split_seed=split_seed)
+    """Train the eight experiments, or those named, with each seed.
+
+    Stop it and start it again as you like: what has a record is not run again.
+    """
+    chosen = [find(name) for name in names] if names else EIGHT
+    workspace = Workspace(
+        root, pick_device(device), split_seed=split_seed, stop_if_collapsed=stop_if_collapsed
+    )
     if workspace.suite(chosen, seed or [0], *workspace.read(data)):
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""Random flips and padded crops on whole batches, on whatever device they are.
+"""Random flips, shifts and cut-outs on whole batches, on whatever device they are.
 
 Training data alone comes here; evaluation never does. Its generator is its own, so that
 augmentation can be seeded apart from everything else.
@@ -8,32 +8,72 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PADDING = (0, 3, 2, 4)
-"""Left, right, top, bottom, in pixels: the report's `RandomCrop(32, padding=[0, 2, 3, 4])`."""
+from training.frozen import Frozen
+
+GREY = 128
+"""What a cut-out leaves behind."""
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip each image left to right or not, then crop it at random from its zero-padded self.
+class Policy(Frozen):
+    """How training images are varied; every image is also flipped left to right or not.
+
+    `padding` is how far an image may be shifted: left, right, top, bottom, in pixels; the default
+    is the report's `RandomCrop(32, padding=[0, 2, 3, 4])`. What is shifted in is black, or with
+    `reflect` the image's own mirror image. `cutout` greys a square of that side, 0 for none,
+    anywhere in the image (DeVries and Taylor, 2017).
+    """
+
+    padding: tuple[int, int, int, int] = (0, 3, 2, 4)
+    reflect: bool = False
+    cutout: int = 0
+
+
+REPORT = Policy()
+
+
+def augment(images: Tensor, generator: torch.Generator, policy: Policy = REPORT) -> Tensor:
+    """Flip each image left to right or not, shift it at random, cut a square out of it.
 
     Args:
         images: uint8 [N, 3, H, W].
         generator: on the device of the images.
+        policy: how far, and what comes in.
 
     Returns:
         uint8 [N, 3, H, W], channels last in memory.
 
     """
     count, _, height, width = images.shape
-    left, right, top, bottom = PADDING
+    left, right, top, bottom = policy.padding
     device = images.device
 
     def draw(high: int) -> Tensor:
         return torch.randint(high, (count, 1), device=device, generator=generator)
 
     flipped = torch.where(draw(2).view(count, 1, 1, 1).bool(), images.flip(3), images)
-    padded = functional.pad(flipped, PADDING)
     rows = draw(top + bottom + 1) + torch.arange(height, device=device)
     columns = draw(left + right + 1) + torch.arange(width, device=device)
+    if policy.reflect:
+        source = flipped
+        rows, columns = _reflect(rows - top, height), _reflect(columns - left, width)
+    else:
+        source = functional.pad(flipped, policy.padding)
     sample = torch.arange(count, device=device).view(count, 1, 1)
     # Advanced indices around a slice come first: the result is [N, H, W, 3].
-    return padded[sample, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    shifted = source[sample, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+    if policy.cutout:
+        tall, wide = (_near(draw(side), side, policy.cutout) for side in (height, width))
+        shifted = shifted.masked_fill((tall.unsqueeze(2) & wide.unsqueeze(1)).unsqueeze(1), GREY)
+    return shifted
+
+
+def _reflect(positions: Tensor, side: int) -> Tensor:
+    """Positions outside [0, side) mirrored at the first and last pixel."""
+    return (side - 1) - ((side - 1) - positions.abs()).abs()
+
+
+def _near(centres: Tensor, side: int, length: int) -> Tensor:
+    """Which of `side` positions lie on the stretch of that length around each centre [N, 1]."""
+    start = centres - length // 2
+    positions = torch.arange(side, device=centres.device)
+    return (positions >= start) & (positions < start + length)

@@ -44,7 +44,8 @@ class Architecture(Frozen):
 
     `batch_norm` puts a norm at the end of each block; `dropout` is the probability after each
     hidden linear layer, 0 for none; `mean` and `std` are those of the pixels of each channel, as
-    fractions, for recipes with normalised inputs.
+    fractions, for recipes with normalised inputs; logits are divided by `temperature`, so that
+    their softmax is calibrated.
     """
 
     classes: int
@@ -53,6 +54,7 @@ class Architecture(Frozen):
     dropout: float
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    temperature: float = 1.0
 
 
 class BlockNet(nn.Module):
@@ -81,6 +83,10 @@ class BlockNet(nn.Module):
         """The names that `representations` answers to, from the input on."""
         return tuple(name for name in LAYERS if name != "conv3" or len(self.blocks) == 3)
 
+    def calibrate(self, temperature: float) -> None:
+        """Divide logits by `temperature` from now on; no class changes, nor any cosine."""
+        self.architecture = self.architecture.model_copy(update={"temperature": temperature})
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of uint8 images [N, 3, 32, 32]."""
         return self.representations(images, ("logits",))["logits"]
@@ -107,7 +113,7 @@ class BlockNet(nn.Module):
         hidden = functional.relu(self.dropout(self.hidden1(hidden.flatten(1))))
         hidden = functional.relu(self.dropout(self.hidden2(hidden)))
         found["penultimate"] = hidden
-        found["logits"] = self.output(hidden)
+        found["logits"] = self.output(hidden) / self.architecture.temperature
         return {name: found[name].flatten(1) for name in layers}
 
 

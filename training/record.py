@@ -1,7 +1,7 @@
 """What one run leaves behind, one JSON file a run, and what several runs say together.
 
 Accuracies are fractions, times seconds. Groups are derived on reading, never stored. Knows nothing
-of torch.
+of tensors.
 """
 
 import math
@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from training.calibration import Calibration
 from training.experiments import Config, Published, Regularizer, Variant
 from training.frozen import Frozen
 
@@ -128,6 +129,7 @@ class Record(Frozen):
     timing: Timing | None = None
     curves: tuple[Epoch, ...] = ()
     test: Evaluation | None = None
+    calibration: Calibration | None = None
     diagnostics: Diagnostics | None = None
     published: Published | None = None
 

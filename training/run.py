@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-from training import checkpoint, environment, record
+from training import calibration, checkpoint, environment, record
 from training.dataset import Dataset
 from training.device import pick_precision
 from training.experiments import Experiment, group_id
+from training.labelled import Labelled
 from training.network import Architecture, BlockNet
 from training.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
 from training.splits import Indices, Splits, indices_sha256
-from training.trainer import Labelled, collapsed, diagnose, evaluate, fit
+from training.trainer import blind_guess_loss, collapsed, diagnose, fit, predict, score
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Plan:
         """The experiment with `auto` made definite, as the record and the group have it."""
         config = self.experiment.config
         precision = pick_precision(config.precision, self.device)
-        update = {"config": config.model_copy(update={"precision": precision})}
+        definite = {"precision": precision, "cuda_graph": self.device.type == "cuda"}
+        update = {"config": config.model_copy(update=definite)}
         return self.experiment.model_copy(update=update)
 
     @property
@@ -49,7 +52,8 @@ class Plan:
     @property
     def run_id(self) -> str:
         """Unique name of the run, and of its record's file."""
-        return f"{self.experiment.name}-{self.stage}-seed{self.seed}-{self.group_id[:8]}"
+        split = f"-split{self.splits.seed}" if self.splits.seed else ""
+        return f"{self.experiment.name}-{self.stage}-seed{self.seed}{split}-{self.group_id[:8]}"
 
     @property
     def indices(self) -> dict[str, Indices]:
@@ -74,10 +78,17 @@ class Plan:
 def run(
     plan: Plan,
     *,
+    temperature: float | None = None,
+    stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[BlockNet, Record]:
-    """Train, evaluate, record. The network comes back on the plan's device, in evaluation mode."""
+    """Train, evaluate, calibrate, record.
+
+    A study fits its temperature on the validation images. A final run has none left to fit one on:
+    it takes `temperature`, its study's. The network comes back on the plan's device, in evaluation
+    mode, calibrated; the losses in the record are those before.
+    """
     started = time.perf_counter()
     blank = begin(plan)
     experiment, dataset = plan.resolved, plan.dataset
@@ -87,7 +98,7 @@ def run(
         )
         for name, indices in plan.indices.items()
     }
-    network = build_network(experiment, len(dataset.classes), plan.seed)
+    network = build_network(experiment, len(dataset.classes), plan.seed, parts["train"].images)
     loading = time.perf_counter() - started
     fitted = fit(
         network,
@@ -96,16 +107,25 @@ def run(
         experiment.config,
         blank.seeds,
         augmentation=experiment.variant.augmentation,
+        stop_if_collapsed=stop_if_collapsed,
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    outcome = {
-        "status": "collapsed" if collapsed(fitted.curves, len(dataset.classes)) else "finished",
+    smoothing = experiment.config.label_smoothing
+    guess = blind_guess_loss(parts["train"], len(dataset.classes), smoothing)
+    logits = predict(network, parts["test"])
+    outcome: dict[str, object] = {
+        "status": "collapsed" if collapsed(fitted.curves, guess) else "finished",
         "timing": fitted.timing.model_copy(update={"setup": fitted.timing.setup + loading}),
         "curves": fitted.curves,
-        "test": evaluate(network, parts["test"]),
+        "test": score(logits, parts["test"].labels),
         "diagnostics": diagnose(network, parts.get("validation", parts["train"])),
     }
+    if validation := parts.get("validation"):
+        temperature = calibration.fit_temperature(predict(network, validation), validation.labels)
+    if temperature is not None:
+        outcome["calibration"] = calibration.describe(logits, parts["test"].labels, temperature)
+        network.calibrate(temperature)
     return network, blank.model_copy(update=outcome)
 
 
@@ -139,11 +159,19 @@ def run_and_keep(
     experiments: Path,
     checkpoints: Path,
     *,
+    temperature: float | None = None,
+    stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[BlockNet, Record]:
     """Like `run`; the network and, when it is safe, the record are kept for `finished` to find."""
-    network, made = run(plan, on_step=on_step, on_epoch=on_epoch)
+    network, made = run(
+        plan,
+        temperature=temperature,
+        stop_if_collapsed=stop_if_collapsed,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
     checkpoint.save(network, checkpoints / plan.run_id)
     record.write(made, experiments)
     return network, made
@@ -178,16 +206,51 @@ def _split_refs(plan: Plan) -> dict[str, SplitRef]:
     }
 
 
-def build_network(experiment: Experiment, classes: int, seed: int) -> BlockNet:
-    """The experiment's network with the weights that this seed draws."""
+def build_network(experiment: Experiment, classes: int, seed: int, images: Tensor) -> BlockNet:
+    """The experiment's network with the weights that this seed draws.
+
+    `images` are those to be trained on, uint8 [N, 3, 32, 32]: normalised inputs need their mean
+    and standard deviation.
+    """
     variant = experiment.variant
+    architecture = Architecture(
+        classes=classes,
+        conv_blocks=variant.conv_blocks,
+        batch_norm=variant.batch_norm,
+        dropout=variant.dropout,
+    )
+    if variant.normalised:
+        architecture = architecture.model_copy(update=_moments(images))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return BlockNet(
-            Architecture(
-                classes=classes,
-                conv_blocks=variant.conv_blocks,
-                batch_norm=variant.batch_norm,
-                dropout=variant.dropout,
-            )
-        )
+        network = BlockNet(architecture)
+        if experiment.config.init == "he":
+            network.apply(_init_he)
+    return network
+
+
+def _moments(images: Tensor) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation of the pixels of each channel, as fractions.
+
+    Rounded, so that they do not depend on the order of a sum.
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    counts = [
+        torch.bincount(channel.flatten().int(), minlength=256) for channel in images.unbind(1)
+    ]
+    shares = [count.cpu().double() / count.sum().item() for count in counts]
+    means = [(share * levels).sum() for share in shares]
+    squares = [(share * levels**2).sum() for share in shares]
+    stds = [(square - mean**2).sqrt() for mean, square in zip(means, squares, strict=True)]
+    return {
+        "mean": tuple(round(mean.item(), 4) for mean in means),
+        "std": tuple(max(round(std.item(), 4), 1e-3) for std in stds),  # never 0
+    }
+
+
+def _init_he(module: nn.Module) -> None:
+    """Keep the variance of what passes through ReLU (He et al., 2015)."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -7,7 +7,6 @@ the `timing` and `environment` of each record in `experiments/`.
 Knows tensors; nothing of files or of experiments' names.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,33 +16,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.augmentation import augment
 from training.device import Precision, autocast, pick_precision, synchronize
 from training.environment import peak_memory_bytes
 from training.experiments import Config
+from training.labelled import Labelled
 from training.network import LAYERS, BlockNet
 from training.record import Diagnostics, Epoch, Evaluation, Seeds, Timing, wilson95
+from training.step import make_step
 
 EVALUATION_BATCH = 500
-WARMUP_STEPS = 3
 DIAGNOSTIC_IMAGES = 1000
 COLLAPSE_MARGIN = 0.01
-"""A training loss no further below ln(classes), that of a blind guess, is no learning at all."""
+"""A training loss no further below that of a blind guess is no learning at all."""
+COLLAPSE_PATIENCE = 3
+"""So many such epochs from the first on, and a run may be given up."""
+RISING = 0.25
+"""The share of all steps in which a one-cycle schedule raises the learning rate."""
+START, END = 1 / 25, 1 / 250_000
+"""Where a one-cycle schedule begins and ends, as shares of its highest learning rate."""
 
 
 class DivergedError(RuntimeError):
     """The loss is no number any more; the message says since when."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images uint8 [N, 3, 32, 32] and labels int64 [N], on one device."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,16 @@ def fit(
     seeds: Seeds,
     *,
     augmentation: bool,
+    stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Fit:
     """Train `network` in place, on the device of `training`.
 
-    Seconds exclude set-up (moving, optimizer) and warm-up (a few steps on a throwaway copy), and
-    are read after the device has finished. The caller's random state is left as it was.
+    Seconds exclude set-up (moving, optimizer) and warm-up (a few steps that are undone, and the
+    capture of the CUDA graph), and are read after the device has finished. The caller's random
+    state is left as it was. With `stop_if_collapsed` it ends early where three epochs have taught
+    nothing.
 
     Raises:
         DivergedError: the loss became infinite or not a number.
@@ -77,50 +74,37 @@ def fit(
     device = training.images.device
     precision = pick_precision(config.precision, device)
     started = time.perf_counter()
-    network.to(device).to(memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last).train()
     order = torch.Generator().manual_seed(seeds.order)
-    flips_and_crops = torch.Generator(device).manual_seed(seeds.augment)
-    optimizer = _optimizer(network, config)
+    generator = torch.Generator(device)
+    policy = config.policy if augmentation else None
+    step = make_step(network, training, config, precision, policy, generator)
+    guess = blind_guess_loss(training, network.architecture.classes, config.label_smoothing)
     setup = time.perf_counter() - started
-
-    def step(network: BlockNet, optimizer: torch.optim.Optimizer, batch: Tensor) -> Tensor:
-        """One step; returns the sum of the losses and the number of hits, on the device."""
-        images, labels = training.images[batch], training.labels[batch]
-        if augmentation:
-            images = augment(images, flips_and_crops)
-        with autocast(device, precision):
-            logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(
-            logits.float(), labels, label_smoothing=config.label_smoothing
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        hits = (logits.argmax(1) == labels).sum()
-        return torch.stack((loss.detach() * len(batch), hits))
 
     with torch.random.fork_rng():
         started = time.perf_counter()
-        rehearsal = copy.deepcopy(network).train()
-        rehearsed = _optimizer(rehearsal, config)
-        for _ in range(WARMUP_STEPS):
-            step(rehearsal, rehearsed, torch.arange(min(config.batch_size, len(training))))
-        flips_and_crops.manual_seed(seeds.augment)
+        count, size = len(training), config.batch_size
+        step.rehearse(sorted({min(size, count), count % size or min(size, count)}))
+        generator.manual_seed(seeds.augment)
         torch.manual_seed(seeds.order)  # dropout draws from the default generator
         synchronize(device)
         warmup = time.perf_counter() - started
 
         curves: list[Epoch] = []
         evaluating = 0.0
+        taken, steps = 0, config.epochs * -(-count // size)
         for number in range(1, config.epochs + 1):
             network.train()
             started = time.perf_counter()
-            totals = torch.zeros(2, device=device)
-            shuffled = torch.randperm(len(training), generator=order).to(device)
-            for batch in shuffled.split(config.batch_size):
-                totals += step(network, optimizer, batch)
+            step.totals.zero_()
+            shuffled = torch.randperm(count, generator=order).to(device)
+            for batch in shuffled.split(size):
+                step.set_learning_rate(learning_rate(config, taken, steps))
+                step(batch)
+                taken += 1
                 on_step()
-            loss, hits = totals.tolist()  # waits for the device
+            loss, hits = step.totals.tolist()  # waits for the device
             seconds = time.perf_counter() - started
             if not math.isfinite(loss):
                 raise DivergedError(f"the training loss is {loss} in epoch {number}")
@@ -130,14 +114,17 @@ def fit(
             evaluating += time.perf_counter() - started
             epoch = Epoch(
                 epoch=number,
-                train_loss=loss / len(training),
-                train_accuracy=hits / len(training),
+                train_loss=loss / count,
+                train_accuracy=hits / count,
                 validation_loss=held_out.loss if held_out else None,
                 validation_accuracy=held_out.accuracy if held_out else None,
                 seconds=seconds,
             )
             curves.append(epoch)
             on_epoch(epoch)
+            stuck = all(collapsed([one], guess) for one in curves)
+            if stop_if_collapsed and stuck and number >= COLLAPSE_PATIENCE:
+                break
 
     train = sum(epoch.seconds for epoch in curves)
     timing = Timing(
@@ -145,34 +132,56 @@ def fit(
         warmup=warmup,
         train=train,
         evaluate=evaluating,
-        images_per_second=config.epochs * len(training) / train,
+        images_per_second=len(curves) * count / train,
         peak_memory_bytes=peak_memory_bytes(device),
     )
     return Fit(tuple(curves), timing)
 
 
+def learning_rate(config: Config, step: int, steps: int) -> float:
+    """The learning rate of step 0, 1, ... of `steps`.
+
+    `one_cycle` rises to it over the first quarter and falls to almost nothing, along cosines
+    (Smith and Topin, 2017, as in PyTorch's `OneCycleLR`).
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    rising = RISING * steps
+    if step < rising:
+        begin, end, done = START, 1.0, step / rising
+    else:
+        begin, end, done = 1.0, END, (step - rising) / (steps - rising)
+    return config.learning_rate * (end + (begin - end) * (1 + math.cos(math.pi * done)) / 2)
+
+
 @torch.inference_mode()
+def predict(network: BlockNet, held_out: Labelled, precision: Precision = "fp32") -> Tensor:
+    """Logits fp32 [N, classes] of images never augmented, on their device."""
+    network.eval()
+    logits = []
+    for images in held_out.images.split(EVALUATION_BATCH):
+        with autocast(images.device, precision):
+            logits.append(network(images).float())
+    return torch.cat(logits)
+
+
 def evaluate(network: BlockNet, held_out: Labelled, precision: Precision = "fp32") -> Evaluation:
     """Loss and accuracy over images never augmented, each image counting once."""
-    network.eval()
-    device = held_out.images.device
-    classes = network.architecture.classes
-    loss = torch.zeros((), device=device, dtype=torch.float64)
-    confusion = torch.zeros(classes * classes, device=device, dtype=torch.int64)
-    for images, labels in _batches(held_out):
-        with autocast(device, precision):
-            logits = network(images)
-        loss += functional.cross_entropy(logits.float(), labels, reduction="sum")
-        confusion += torch.bincount(
-            labels * classes + logits.argmax(1), minlength=classes * classes
-        )
-    matrix = confusion.view(classes, classes).cpu()
+    return score(predict(network, held_out, precision), held_out.labels)
+
+
+def score(logits: Tensor, labels: Tensor) -> Evaluation:
+    """Loss and accuracy of these logits [N, classes], each image counting once."""
+    count, classes = logits.shape
+    loss = functional.cross_entropy(logits.double(), labels)
+    pairs = labels * classes + logits.argmax(1)
+    matrix = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).cpu()
     correct = int(matrix.diagonal().sum())
     return Evaluation(
-        count=len(held_out),
-        loss=loss.item() / len(held_out),
-        accuracy=correct / len(held_out),
-        wilson95=wilson95(correct, len(held_out)),
+        count=count,
+        loss=loss.item(),
+        accuracy=correct / count,
+        wilson95=wilson95(correct, count),
         confusion_matrix=tuple(tuple(row) for row in matrix.tolist()),
     )
 
@@ -212,22 +221,13 @@ def diagnose(network: BlockNet, sample: Labelled) -> Diagnostics:
     )
 
 
-def collapsed(curves: Sequence[Epoch], classes: int) -> bool:
-    """Whether training ended where it began: at the loss of a blind guess, ln(classes)."""
-    return curves[-1].train_loss > math.log(classes) - COLLAPSE_MARGIN
+def blind_guess_loss(training: Labelled, classes: int, label_smoothing: float = 0.0) -> float:
+    """The least training loss of a network that does not look: ln(classes) where they are even."""
+    counts = torch.bincount(training.labels, minlength=classes).double()
+    targets = (1 - label_smoothing) * counts / counts.sum() + label_smoothing / classes
+    return float(torch.special.entr(targets).sum())
 
 
-def _optimizer(network: BlockNet, config: Config) -> torch.optim.Optimizer:
-    adam = torch.optim.AdamW if config.decay_decoupled else torch.optim.Adam
-    return adam(
-        network.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
-def _batches(data: Labelled) -> list[tuple[Tensor, Tensor]]:
-    return list(
-        zip(data.images.split(EVALUATION_BATCH), data.labels.split(EVALUATION_BATCH), strict=True)
-    )
+def collapsed(curves: Sequence[Epoch], guess: float) -> bool:
+    """Whether training ended where it began: at the loss of a blind guess."""
+    return curves[-1].train_loss > guess - COLLAPSE_MARGIN

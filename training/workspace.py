@@ -27,12 +27,16 @@ from training.splits import Splits, split_once
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder that the steps read and write, the device that they use, and their seeds."""
+    """The folder that the steps read and write, the device that they use, and their seeds.
+
+    With `stop_if_collapsed`, a run that learns nothing is given up early.
+    """
 
     root: Path
     device: torch.device
     seed: int = 0
     split_seed: int = 0
+    stop_if_collapsed: bool = False
 
     @property
     def experiments(self) -> Path:
@@ -82,12 +86,16 @@ class Workspace:
         if done := finished(plan, self.experiments, self.checkpoints):
             say(f"{plan.run_id}: already done")
             return done
+        study = recorded(replace(plan, stage="study"), self.experiments)
+        known = study.calibration if study and stage == "final" else None
         say(f"{plan.run_id} on {images.name} ({self.device})")
         with progress.track(f"training {experiment.name}", plan.steps) as on_step:
             network, made = run_and_keep(
                 plan,
                 self.experiments,
                 self.checkpoints,
+                temperature=known.temperature if known else None,
+                stop_if_collapsed=self.stop_if_collapsed,
                 on_step=on_step,
                 on_epoch=progress.show_epoch,
             )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from training import trainer
+from training import step
 from training.cifar10 import CLASSES
 from training.picture import Pixels
 
@@ -26,7 +26,7 @@ PER_BATCH = 10
 def one_warm_up_step() -> Iterator[None]:
     """Warm-up is for clocks; one step of it is enough to test that it leaves no trace."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "WARMUP_STEPS", 1)
+        patch.setattr(step, "WARMUP_STEPS", 1)
         yield
 
 

@@ -14,11 +14,12 @@ from tests.training.made import tiny
 from training import record
 from training.dataset import Dataset
 from training.experiments import Experiment, find
+from training.labelled import Labelled
 from training.network import BlockNet
 from training.record import Record, Stage
 from training.run import Plan, begin, build_network, finished, recorded, run, run_and_keep
 from training.splits import Splits, split
-from training.trainer import Fit, Labelled, fit
+from training.trainer import Fit, fit
 
 CPU = torch.device("cpu")
 
@@ -137,9 +138,9 @@ def test_no_test_image_ever_reaches_the_training(
 def test_the_final_run_starts_afresh(images: Dataset, parts: Splits, final: Record) -> None:
     """Though a study came before it, it learns what a fresh network learns."""
     wanted = plan(images, parts, "final")
-    fresh = build_network(wanted.experiment, len(images.classes), seed=0)
     together = parts.indices("train", "validation")
     training = Labelled(images.images[together], images.labels[together])
+    fresh = build_network(wanted.experiment, len(images.classes), 0, training.images)
     made = fit(fresh, training, None, wanted.experiment.config, final.seeds, augmentation=False)
     assert [one.train_loss for one in made.curves] == [one.train_loss for one in final.curves]
 
@@ -221,9 +222,11 @@ def test_every_step_is_reported(images: Dataset, parts: Splits) -> None:
     assert len(steps) == wanted.steps
 
 
-def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state() -> None:
+def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state(images: Dataset) -> None:
     before = torch.get_rng_state()
-    first, again, other = (build_network(find("none-2"), 10, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        build_network(find("none-2"), 10, seed, images.images) for seed in (0, 0, 1)
+    )
     assert torch.equal(first.output.weight, again.output.weight)
     assert not torch.equal(first.output.weight, other.output.weight)
     assert torch.equal(torch.get_rng_state(), before)

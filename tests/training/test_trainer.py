@@ -1,18 +1,32 @@
 """`fit`, `evaluate`, `diagnose`: repeatable, honest, undisturbing."""
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tests.training.made import epoch, network, seeds, tiny
-from training import trainer
+from training import step, trainer
 from training.experiments import Config
+from training.labelled import Labelled
 from training.network import BlockNet
 from training.record import Epoch
-from training.trainer import DivergedError, Fit, Labelled, collapsed, diagnose, evaluate, fit
+from training.step import Step
+from training.trainer import (
+    DivergedError,
+    Fit,
+    blind_guess_loss,
+    collapsed,
+    diagnose,
+    evaluate,
+    fit,
+    learning_rate,
+)
 
+GUESS = math.log(10)
 CONFIG = Config(epochs=2, batch_size=12, precision="fp32")
 
 
@@ -76,9 +90,9 @@ def test_warm_up_leaves_the_weights_alone() -> None:
 
 
 def test_warm_up_draws_nothing_that_training_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "WARMUP_STEPS", 0)
+    monkeypatch.setattr(step, "WARMUP_STEPS", 0)
     _, without = trained()
-    monkeypatch.setattr(trainer, "WARMUP_STEPS", 2)
+    monkeypatch.setattr(step, "WARMUP_STEPS", 2)
     assert losses(trained()[1]) == losses(without)
 
 
@@ -125,7 +139,7 @@ def test_accuracy_is_counted_over_images_not_averaged_over_batches(
 
 
 def test_training_accuracy_is_counted_over_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "WARMUP_STEPS", 0)
+    monkeypatch.setattr(step, "WARMUP_STEPS", 0)
     built = network()
 
     def answer(images: Tensor) -> Tensor:
@@ -165,11 +179,11 @@ def test_evaluation_changes_nothing_in_the_network() -> None:
 def test_only_training_images_are_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
     augmented: list[Tensor] = []
 
-    def watch(images: Tensor, _generator: torch.Generator) -> Tensor:
+    def watch(images: Tensor, *_rest: object) -> Tensor:
         augmented.append(images)
         return images
 
-    monkeypatch.setattr(trainer, "augment", watch)
+    monkeypatch.setattr(step, "augment", watch)
     training = Labelled(torch.full((12, 3, 32, 32), 1, dtype=torch.uint8), torch.zeros(12).long())
     validation = Labelled(torch.full((9, 3, 32, 32), 2, dtype=torch.uint8), torch.zeros(9).long())
     fit(network(), training, validation, CONFIG, seeds(), augmentation=True)
@@ -185,7 +199,7 @@ def test_validation_figures_are_those_of_the_untouched_images() -> None:
 
 
 def test_without_augmentation_nothing_is_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(trainer, "augment")
+    monkeypatch.delattr(step, "augment")
     _, made = trained(config=CONFIG.model_copy(update={"epochs": 1}), augmentation=False)
     assert len(made.curves) == 1
 
@@ -244,17 +258,92 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_when() -> None:
 def test_a_run_has_collapsed_when_it_ends_at_the_loss_of_a_blind_guess(
     loss: float, expected: bool
 ) -> None:
-    assert collapsed([epoch(1, train_loss=2.2), epoch(2, train_loss=loss)], 10) == expected
+    assert collapsed([epoch(1, train_loss=2.2), epoch(2, train_loss=loss)], GUESS) == expected
 
 
 def test_a_run_that_only_began_blind_has_not_collapsed() -> None:
-    assert not collapsed([epoch(1, train_loss=math.log(10)), epoch(2, train_loss=1.5)], 10)
+    assert not collapsed(
+        [epoch(1, train_loss=math.log(10)), epoch(2, train_loss=1.5)], math.log(10)
+    )
 
 
-def test_the_loss_of_a_blind_guess_depends_on_the_number_of_classes() -> None:
-    curves = [epoch(train_loss=math.log(10))]
-    assert collapsed(curves, 2)
-    assert not collapsed(curves, 1000)
+def guess(labels: list[int], classes: int, smoothing: float = 0.0) -> float:
+    images = torch.zeros(len(labels), 3, 32, 32, dtype=torch.uint8)
+    return blind_guess_loss(Labelled(images, torch.tensor(labels)), classes, smoothing)
+
+
+def test_the_loss_of_a_blind_guess_is_the_entropy_of_the_labels() -> None:
+    assert guess(list(range(10)) * 3, 10) == pytest.approx(math.log(10))
+    uneven = 0.9 * math.log(1 / 0.9) + 0.1 * math.log(10)
+    assert guess([0] * 9 + [1], 2) == pytest.approx(uneven)
+    assert guess([0, 0, 1], 3) < math.log(3)  # a class without images
+
+
+def test_the_loss_of_a_blind_guess_is_what_the_best_constant_output_gets() -> None:
+    labels = [0] * 5 + [1] * 2 + [2]
+    logits = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=100)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        targets = torch.tensor(labels)
+        loss = functional.cross_entropy(logits.expand(8, 3), targets, label_smoothing=0.1)
+        loss.backward()
+        return loss.item()
+
+    optimizer.step(closure)
+    assert guess(labels, 3, 0.1) == pytest.approx(closure(), abs=1e-5)
+
+
+def test_a_run_that_learns_nothing_is_given_up_where_asked() -> None:
+    still = CONFIG.model_copy(update={"epochs": 6, "learning_rate": 0.0})
+
+    def epochs(config: Config, *, stop: bool) -> int:
+        made = fit(
+            network(), pictures(), None, config, seeds(), augmentation=False, stop_if_collapsed=stop
+        )
+        assert made.timing.images_per_second * made.timing.train == pytest.approx(
+            20 * len(made.curves)
+        )
+        return len(made.curves)
+
+    assert epochs(still, stop=True) == trainer.COLLAPSE_PATIENCE
+    assert epochs(still, stop=False) == 6
+    learning = CONFIG.model_copy(update={"epochs": 6, "learning_rate": 3e-3})
+    assert epochs(learning, stop=True) == 6
+
+
+def test_one_cycle_is_pytorchs() -> None:
+    config = Config(schedule="one_cycle", learning_rate=0.3)
+    steps = 40
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.AdamW([weight])
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.3, steps, pct_start=(10 + 1) / 40, cycle_momentum=False
+    )  # it counts to the last step, we to the end of it
+    rates = []
+    for _ in range(steps):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        if len(rates) < steps:
+            scheduler.step()
+    ours = [learning_rate(config, step, steps) for step in range(steps)]
+    assert ours[:11] == pytest.approx(rates[:11], rel=1e-6)
+    assert max(ours) == ours[10] == 0.3
+    assert all(a >= b for a, b in itertools.pairwise(ours[10:]))
+    assert ours[-1] == pytest.approx(rates[-1], abs=0.3 * 0.01)
+
+
+def test_a_constant_schedule_is_constant() -> None:
+    assert {learning_rate(Config(learning_rate=0.2), step, 9) for step in range(9)} == {0.2}
+
+
+def test_the_schedule_reaches_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr(Step, "set_learning_rate", lambda _self, rate: rates.append(rate))
+    config = CONFIG.model_copy(update={"schedule": "one_cycle"})
+    fit(network(), pictures(), None, config, seeds(), augmentation=False)
+    assert rates == [learning_rate(config, step, 4) for step in range(4)]
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3"])

@@ -1,0 +1,140 @@
+"""One training step: eagerly, or as a CUDA graph, which spares the GPU its thousand small launches.
+
+Knows a network, its images and its optimizer; nothing of epochs, schedules or records.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.augmentation import Policy, augment
+from training.device import Precision, autocast
+from training.experiments import Config
+from training.labelled import Labelled
+from training.network import BlockNet
+
+WARMUP_STEPS = 3
+
+
+class Step:
+    """Takes the positions of a batch and trains on those images.
+
+    `totals` adds up the loss and the number of hits, over images, and stays on the device: nothing
+    here waits for it.
+    """
+
+    def __init__(
+        self,
+        network: BlockNet,
+        training: Labelled,
+        config: Config,
+        precision: Precision,
+        policy: Policy | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.network = network
+        self.optimizer = _optimizer(network, config)
+        self.totals = torch.zeros(2, device=training.labels.device)
+        self._training = training
+        self._smoothing = config.label_smoothing
+        self._precision = precision
+        self._policy = policy
+        self._generator = generator
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.totals.device
+
+    def __call__(self, batch: Tensor) -> None:
+        """Train on the images at these positions, int64 [N], on the device."""
+        images, labels = self._training.images[batch], self._training.labels[batch]
+        if self._policy:
+            images = augment(images, self._generator, self._policy)
+        with autocast(self.device, self._precision):
+            logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        hits = (logits.argmax(1) == labels).sum()
+        self.totals += torch.stack((loss.detach() * len(batch), hits))
+
+    def set_learning_rate(self, rate: float) -> None:
+        """For the steps that follow."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # in place: a captured graph reads it there
+            else:
+                group["lr"] = rate
+
+    def rehearse(self, lengths: list[int]) -> None:
+        """A few steps with batches of these lengths, all undone but what they leave in caches.
+
+        Random states are the caller's to reset.
+        """
+        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        for length in lengths:
+            for _ in range(WARMUP_STEPS):
+                Step.__call__(self, torch.arange(length, device=self.device))
+        for name, tensor in self.network.state_dict().items():
+            tensor.copy_(before[name])
+        for state in self.optimizer.state.values():
+            for tensor in state.values():
+                tensor.zero_()  # Adam begins with zeros
+        self.totals.zero_()
+
+
+class GraphedStep(Step):
+    """The same step, captured once for each batch length and replayed from then on."""
+
+    def rehearse(self, lengths: list[int]) -> None:
+        """Warm up beside the main stream, as capturing demands, then capture."""
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            super().rehearse(lengths)
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        self._graphs = {length: self._capture(length) for length in lengths}
+
+    def __call__(self, batch: Tensor) -> None:
+        """Train on the images at these positions, by replaying the graph of that length."""
+        positions, graph = self._graphs[len(batch)]
+        positions.copy_(batch)
+        graph.replay()
+
+    def _capture(self, length: int) -> tuple[Tensor, torch.cuda.CUDAGraph]:
+        positions = torch.arange(length, device=self.device)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._generator)  # or each replay would draw the same
+        with torch.cuda.graph(graph):
+            super().__call__(positions)
+        return positions, graph
+
+
+def make_step(
+    network: BlockNet,
+    training: Labelled,
+    config: Config,
+    precision: Precision,
+    policy: Policy | None,
+    generator: torch.Generator,
+) -> Step:
+    """The kind of step that the settings ask for."""
+    kind = GraphedStep if config.cuda_graph else Step
+    return kind(network, training, config, precision, policy, generator)
+
+
+def _optimizer(network: BlockNet, config: Config) -> torch.optim.Optimizer:
+    adam = torch.optim.AdamW if config.decay_decoupled else torch.optim.Adam
+    rate: float | Tensor = config.learning_rate
+    if config.cuda_graph:
+        rate = torch.tensor(config.learning_rate, device=network.output.weight.device)
+    return adam(
+        network.parameters(),
+        lr=rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+        capturable=config.cuda_graph,
+    )
