@@ -102,7 +102,9 @@ def release(
     """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it."""
     workspace = Workspace(root, pick_device(device), seed, split_seed)
     shape = Shape(per_class, pixels, half)
-    made = workspace.release(*workspace.read(data), output or workspace.bundle_of(data), shape)
+    target = output or workspace.bundle_of(data)
+    images, splits = workspace.read(data)
+    made = workspace.release(images, splits, target, shape, workspace.read_own_test(data))
     if output is None:
         publish.point(workspace.current, made)
     typer.echo(made)

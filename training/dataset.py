@@ -43,6 +43,10 @@ class DatasetError(RuntimeError):
     """No usable data where it was looked for; the message says where and what is wrong."""
 
 
+class NoImagesError(DatasetError):
+    """What was looked at can be read, and has no images of that partition."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], `ids` N unique names."""
@@ -135,12 +139,13 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         shown = "; ".join(unreadable[:5]) + ("; ..." if len(unreadable) > 5 else "")
         raise DatasetError(f"{len(unreadable)} images in {source} cannot be read: {shown}")
     if not pixels:
-        raise DatasetError(
+        raise NoImagesError(
             f"no {partition} images in {source}: looked for {partition}/<class>/<image>"
             + (", for <class>/<image>" if partition == "train" else "")
             + " and for the original CIFAR-10 batches"
         )
     classes = tuple(sorted({path.parent.name for path in pixels}))
+    numbers = {name: number for number, name in enumerate(classes)}
     paths = sorted(pixels)
     if _is_cifar10(paths, classes):
         paths.sort(key=lambda path: int(path.stem))
@@ -154,7 +159,7 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         name=name,
         classes=classes,
         images=_channels_first(np.stack([pixels[path] for path in paths])),
-        labels=torch.tensor([classes.index(path.parent.name) for path in paths]),
+        labels=torch.tensor([numbers[path.parent.name] for path in paths]),
         ids=ids,
     )
 

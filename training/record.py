@@ -49,6 +49,7 @@ class DatasetRef(Frozen):
     name: str
     fingerprint: str
     splits: dict[str, SplitRef]
+    classes: tuple[str, ...] = ()
 
 
 class Environment(Frozen):
@@ -108,8 +109,33 @@ class Diagnostics(Frozen):
     constant_output: bool
 
 
+class Ranking(Frozen):
+    """How good a ranking of the others is, averaged over queries.
+
+    `precision_at_10` is the share of the ten nearest with the query's own label;
+    `mean_average_precision` counts the whole ranking.
+    """
+
+    precision_at_10: float
+    mean_average_precision: float
+
+
+class LayerRetrieval(Frozen):
+    """Rankings by cosine at one layer: over all queries, and by class, in the order of classes."""
+
+    dimension: int
+    queries: int
+    gallery: int
+    overall: Ranking
+    by_class: tuple[Ranking | None, ...]
+
+
 class Record(Frozen):
-    """One run: what was asked, where it ran, what came of it."""
+    """One run: what was asked, where it ran, what came of it.
+
+    A final run also has `retrieval`, among its test images, and `own_test`, the evaluation on the
+    test images that the data set itself sets apart, where it does.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     run_id: str
@@ -130,6 +156,8 @@ class Record(Frozen):
     curves: tuple[Epoch, ...] = ()
     test: Evaluation | None = None
     calibration: Calibration | None = None
+    own_test: Evaluation | None = None
+    retrieval: dict[str, LayerRetrieval] | None = None
     diagnostics: Diagnostics | None = None
     published: Published | None = None
 

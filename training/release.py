@@ -19,18 +19,22 @@ from training.card import model_card
 from training.dataset import Dataset
 from training.embed import embed
 from training.index import CosineIndex, Vectors
+from training.labelled import Labelled
 from training.manifest import DatasetNote, Metrics
 from training.network import BlockNet, Layer
 from training.publish import Contents
 from training.record import Record, wilson95
 from training.report import learning_curves
-from training.retrieval import label_share, pick_queries
+from training.retrieval import label_share, pick_queries, rank
 from training.splits import Splits, indices_sha256
+from training.trainer import evaluate
 
 LAYERS: tuple[Layer, ...] = ("conv2", "logits")
 """The representations that are indexed."""
 DEFAULT = "batchnorm-3"
 """What is trained where there is no study to choose by."""
+EXAMINED = 10_000
+"""How many test images are ranked at most."""
 PROBES = 200
 """How many validation images an index is measured with."""
 
@@ -69,12 +73,17 @@ class Shape:
     half: bool = False
 
 
-def choose(records: Iterable[Record], fingerprint: str) -> str:
-    """The batch-norm 3-block experiment with the best mean validation accuracy on this data."""
+def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> str:
+    """The batch-norm 3-block experiment with the best mean validation accuracy on this data.
+
+    Only studies that held out the same test images count (`held_out` is the sha256 of their
+    positions): those of another split have chosen by images that are now to test.
+    """
     candidates = [
         one
         for one in records
         if one.dataset.fingerprint == fingerprint
+        and one.dataset.splits["test"].indices_sha256 == held_out
         and one.variant.batch_norm
         and one.variant.conv_blocks == 3
     ]
@@ -84,6 +93,44 @@ def choose(records: Iterable[Record], fingerprint: str) -> str:
         if summary.validation_accuracy
     }
     return max(scores, key=lambda name: scores[name], default=DEFAULT)
+
+
+def examine(
+    network: BlockNet,
+    final: Record,
+    dataset: Dataset,
+    splits: Splits,
+    own_test: Dataset | None,
+    device: torch.device,
+) -> Record:
+    """The record with what is measured of a released network alone.
+
+    How good the neighbours are at each layer, among the test images; and the accuracy on the test
+    images that the data set itself sets apart, looked at this once.
+
+    Raises:
+        ReleaseError: the data set's own test images have other classes.
+
+    """
+    if own_test and own_test.classes != dataset.classes:
+        raise ReleaseError(
+            f"the test images of {dataset.name} have other classes than its training images: "
+            f"{', '.join(sorted({*own_test.classes} ^ {*dataset.classes}))}"
+        )
+    kept = splits.indices("test")[:EXAMINED]
+    labels = dataset.labels[kept].to(device)
+    vectors = embed(network, dataset.images[kept], network.layers, device)
+    update: dict[str, object] = {}
+    if len(labels.unique()) < len(labels):
+        update["retrieval"] = {
+            layer: rank(torch.from_numpy(vectors[layer]).to(device), labels, len(dataset.classes))
+            for layer in network.layers
+        }
+    if own_test:
+        update["own_test"] = evaluate(
+            network, Labelled(own_test.images.to(device), own_test.labels.to(device))
+        )
+    return final.model_copy(update=update)
 
 
 def from_bundle(bundle: Bundle) -> Trained:

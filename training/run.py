@@ -148,6 +148,7 @@ def begin(plan: Plan) -> Record:
             name=dataset.name,
             fingerprint=dataset.fingerprint,
             splits=_split_refs(plan),
+            classes=dataset.classes,
         ),
         environment=environment.describe(plan.device),
         published=experiment.published,

@@ -13,16 +13,25 @@ import torch
 
 from training import bundle, dataset, progress, publish, record
 from training.bundle import BundleError
-from training.dataset import Dataset, DatasetError
+from training.dataset import Dataset, DatasetError, NoImagesError
 from training.embed import batches
 from training.experiments import Experiment, find
 from training.manifest import MANIFEST
 from training.network import BlockNet
 from training.progress import say
 from training.record import Record, Stage
-from training.release import PROBES, ReleaseError, Shape, Trained, assemble, choose, from_bundle
+from training.release import (
+    PROBES,
+    ReleaseError,
+    Shape,
+    Trained,
+    assemble,
+    choose,
+    examine,
+    from_bundle,
+)
 from training.run import Plan, begin, finished, recorded, run_and_keep
-from training.splits import Splits, split_once
+from training.splits import Splits, indices_sha256, split_once
 
 
 @dataclass(frozen=True)
@@ -134,12 +143,34 @@ class Workspace:
                 failed += 1
         return failed
 
-    def release(self, images: Dataset, splits: Splits, target: Path, shape: Shape) -> Path:
-        """Choose, retrain from a fresh start on train + validation, and publish."""
+    def read_own_test(self, data: Path | None) -> Dataset | None:
+        """The test images that the data set itself sets apart, if it does."""
+        if data is None:
+            return dataset.download(self.root / "data", "test")
+        try:
+            with progress.track(f"reading {data.name}, its own test images") as on_image:
+                return dataset.load(data, "test", on_image)
+        except NoImagesError:
+            return None
+
+    def release(
+        self,
+        images: Dataset,
+        splits: Splits,
+        target: Path,
+        shape: Shape,
+        own_test: Dataset | None = None,
+    ) -> Path:
+        """Choose, retrain from a fresh start on train + validation, examine, and publish."""
         publish.require_free(target)
-        name = choose(record.read_all(self.experiments), images.fingerprint)
+        held_out = indices_sha256(splits.indices("test"))
+        name = choose(record.read_all(self.experiments), images.fingerprint, held_out)
         self.train(find(name), "study", images, splits)
         network, final = self.train(find(name), "final", images, splits)
+        if final.retrieval is None:
+            say(f"examining {final.run_id}")
+            final = examine(network, final, images, splits, own_test, self.device)
+            record.write(final, self.experiments)
         trained = Trained(network, final, record.read_all(self.experiments))
         return self.publish(trained, images, splits, target, shape)
 
@@ -188,6 +219,6 @@ class Workspace:
             self.publish(starter, images, splits, target, Shape())
         except (BundleError, ReleaseError) as reason:
             say(f"Training a network on {images.name}: {reason}")
-            self.release(images, splits, target, Shape())
+            self.release(images, splits, target, Shape(), self.read_own_test(data))
         publish.point(self.current, target)
         return target

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.augmentation import augment
+from training.augmentation import GREY, REPORT, Policy, augment
 
 
 def pictures(count: int) -> Tensor:
@@ -13,8 +13,11 @@ def pictures(count: int) -> Tensor:
     return torch.randint(1, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
 
 
-def augmented(images: Tensor, seed: int = 0) -> Tensor:
-    return augment(images, torch.Generator().manual_seed(seed))
+MIRRORED = Policy(padding=(4, 3, 2, 1), reflect=True)
+
+
+def augmented(images: Tensor, seed: int = 0, policy: Policy = REPORT) -> Tensor:
+    return augment(images, torch.Generator().manual_seed(seed), policy)
 
 
 def all_crops(image: Tensor) -> dict[bytes, tuple[bool, int, int]]:
@@ -73,3 +76,33 @@ def test_nothing_is_drawn_from_the_default_generator() -> None:
     before = torch.get_rng_state()
     augmented(pictures(4))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_shifted_in_may_be_the_mirror_image() -> None:
+    image = pictures(1)
+    crops = set()
+    for flip in (False, True):
+        pixels = image[0].numpy()[:, :, ::-1] if flip else image[0].numpy()
+        padded = np.pad(pixels, ((0, 0), (2, 1), (4, 3)), mode="reflect")
+        for top in range(4):
+            for left in range(8):
+                crop = padded[:, top : top + 32, left : left + 32]
+                crops.add(np.ascontiguousarray(crop).tobytes())
+    made = augmented(image.expand(1500, -1, -1, -1), policy=MIRRORED)
+    assert {one.numpy().tobytes() for one in made} == crops
+
+
+def test_a_cut_out_is_one_grey_square_that_may_lie_across_the_edge() -> None:
+    images = torch.zeros(3000, 3, 32, 32, dtype=torch.uint8)
+    policy = Policy(padding=(0, 0, 0, 0), cutout=6)
+    cut = augmented(images, policy=policy) == GREY
+    assert (cut == cut[:, :1]).all()  # the same in each channel
+    tall, wide = cut[:, 0].any(2).sum(1), cut[:, 0].any(1).sum(1)
+    assert torch.equal(cut[:, 0].sum((1, 2)), tall * wide)  # a full rectangle
+    assert set(tall.tolist()) == set(wide.tolist()) == {3, 4, 5, 6}
+    assert cut.any(0).all()  # every pixel may be hit
+
+
+def test_without_a_cut_out_nothing_is_cut() -> None:
+    images = torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
+    assert not augmented(images, policy=MIRRORED).any()

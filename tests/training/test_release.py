@@ -21,6 +21,7 @@ from training.splits import Splits, indices_sha256, split
 
 CPU = torch.device("cpu")
 HERE = "f" * 64
+HELD_OUT = "a" * 64
 
 
 def rival(name: str, **update: Any) -> Record:
@@ -31,43 +32,59 @@ def rival(name: str, **update: Any) -> Record:
 
 def test_the_best_validation_accuracy_wins() -> None:
     records = [made_record(validation=0.77), rival("best-3", validation=0.90)]
-    assert choose(records, HERE) == "best-3"
+    assert choose(records, HERE, HELD_OUT) == "best-3"
 
 
 def test_it_is_the_mean_over_seeds_that_counts() -> None:
     lucky = [rival("lucky", validation=v, seed=s) for s, v in enumerate((0.95, 0.50))]
     steady = [made_record(validation=v, seed=s) for s, v in enumerate((0.79, 0.81))]
-    assert choose([*lucky, *steady], HERE) == "batchnorm-3"
+    assert choose([*lucky, *steady], HERE, HELD_OUT) == "batchnorm-3"
 
 
 def test_test_accuracy_does_not_count() -> None:
     records = [made_record(validation=0.8, test=0.1), rival("other", validation=0.7, test=0.9)]
-    assert choose(records, HERE) == "batchnorm-3"
+    assert choose(records, HERE, HELD_OUT) == "batchnorm-3"
 
 
 @pytest.mark.parametrize("name", ["batchnorm-2", "none-3", "dropout-3", "augmentation-3"])
 def test_only_batch_norm_with_three_blocks_is_eligible(name: str) -> None:
-    assert choose([made_record(name, validation=0.99), made_record()], HERE) == "batchnorm-3"
+    assert (
+        choose([made_record(name, validation=0.99), made_record()], HERE, HELD_OUT) == "batchnorm-3"
+    )
 
 
 def test_batch_norm_with_other_regularizers_is_eligible() -> None:
     mixed = Variant(conv_blocks=3, batch_norm=True, dropout=0.2, augmentation=True)
-    assert choose([made_record(), rival("best-3", validation=0.9, variant=mixed)], HERE) == "best-3"
+    assert (
+        choose([made_record(), rival("best-3", validation=0.9, variant=mixed)], HERE, HELD_OUT)
+        == "best-3"
+    )
 
 
 def test_runs_on_other_data_do_not_count() -> None:
     elsewhere = rival("other", validation=0.99, fingerprint="e" * 64)
-    assert choose([elsewhere, made_record()], HERE) == "batchnorm-3"
+    assert choose([elsewhere, made_record()], HERE, HELD_OUT) == "batchnorm-3"
+
+
+def test_studies_with_another_test_split_do_not_count() -> None:
+    """They have chosen by images that are now to test."""
+    other = DatasetRef(
+        name="tiny",
+        fingerprint=HERE,
+        splits={"test": SplitRef(count=1000, indices_sha256="b" * 64)},
+    )
+    records = [rival("other", validation=0.99, dataset=other), made_record()]
+    assert choose(records, HERE, HELD_OUT) == "batchnorm-3"
 
 
 @pytest.mark.parametrize("update", [{"status": "failed"}, {"stage": "final"}])
 def test_failed_and_final_runs_do_not_count(update: dict[str, str]) -> None:
     records = [rival("other", validation=0.99, **update), made_record()]
-    assert choose(records, HERE) == "batchnorm-3"
+    assert choose(records, HERE, HELD_OUT) == "batchnorm-3"
 
 
 def test_without_any_study_it_is_the_default() -> None:
-    assert choose([], HERE) == "batchnorm-3"
+    assert choose([], HERE, HELD_OUT) == "batchnorm-3"
 
 
 def of(dataset: Dataset, parts: Splits, classes: int = 10) -> Trained:

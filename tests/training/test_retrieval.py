@@ -1,9 +1,12 @@
 """How good neighbours are, on an index small enough to count by hand."""
 
 import numpy as np
+import pytest
+import torch
 
+from training import retrieval
 from training.index import Vectors, build
-from training.retrieval import label_share, pick_queries
+from training.retrieval import label_share, pick_queries, rank
 
 
 def on_a_circle(*degrees: float) -> Vectors:
@@ -54,3 +57,51 @@ def test_a_thousand_queries_of_ten_classes_are_a_hundred_each() -> None:
     queries = pick_queries(labels)
     assert np.bincount(labels[queries]).tolist() == [100] * 10
     assert len(set(queries.tolist())) == 1000
+
+
+def circle(*degrees: float) -> torch.Tensor:
+    return torch.from_numpy(on_a_circle(*degrees)) * 3.0  # a cosine does not see the length
+
+
+def test_the_ranking_counted_by_hand() -> None:
+    # The first finds, in order: other, own, other, own. The precisions at its two hits are 1/2
+    # and 2/4, so its average precision is 1/2; two of its ten nearest (of four) are its own.
+    made = rank(circle(0, 1, 2, 3, 4), torch.tensor([0, 1, 0, 2, 0]), 4)
+    alone = rank(circle(0, 2, 4), torch.tensor([0, 0, 0]), 1)
+    assert (made.queries, made.gallery, made.dimension) == (3, 5, 2)
+    assert made.by_class[1:] == (None, None, None)  # one image, one image, none
+    # From 2: the neighbours at 1 and 3 come first, in gallery order, then 0 and 4: 1/3, 2/4.
+    # From 4: other, own, other, own again.
+    assert made.overall.mean_average_precision == pytest.approx((1 / 2 + 5 / 12 + 1 / 2) / 3)
+    assert made.overall.precision_at_10 == pytest.approx(1 / 2)
+    assert made.by_class[0] == made.overall
+    assert (alone.overall.precision_at_10, alone.overall.mean_average_precision) == (1, 1)
+
+
+def test_only_the_ten_nearest_count_for_precision_at_ten() -> None:
+    labels = torch.tensor([0] * 4 + [1] * 7 + [0])
+    ranked = rank(circle(0, *range(1, 11), 90), labels, 2)
+    index = build(on_a_circle(0, *range(1, 11), 90))
+    shares = label_share(index, labels.numpy(), np.arange(12))
+    assert ranked.overall.precision_at_10 == pytest.approx(shares.mean())
+
+
+def test_it_is_the_same_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(40, 5, generator=generator)
+    labels = torch.arange(40) % 4
+    together = rank(vectors, labels, 4)
+    monkeypatch.setattr(retrieval, "CHUNK", 7)
+    assert rank(vectors, labels, 4) == together
+
+
+def test_random_vectors_find_their_own_class_as_often_as_it_occurs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    made = rank(torch.randn(1000, 50, generator=generator), torch.arange(1000) % 4, 4)
+    assert made.overall.precision_at_10 == pytest.approx(0.25, abs=0.02)
+    assert made.overall.mean_average_precision == pytest.approx(0.25, abs=0.02)
+
+
+def test_where_no_two_have_the_same_label_there_is_nothing_to_rank() -> None:
+    with pytest.raises(ValueError, match="no two images"):
+        rank(circle(0, 1), torch.tensor([0, 1]), 2)
