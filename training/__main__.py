@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training import bundle, publish
+from training import bundle, publish, record, report
 from training.bundle import BundleError
 from training.checkpoint import CheckpointError
 from training.dataset import DatasetError
@@ -17,6 +17,7 @@ from training.experiments import EIGHT, UnknownExperimentError, find
 from training.progress import say
 from training.record import RecordError
 from training.release import ReleaseError, Shape, from_bundle
+from training.report import ReportError
 from training.retrieval import label_share, pick_queries
 from training.trainer import DivergedError
 from training.workspace import Workspace
@@ -168,6 +169,21 @@ def retrieval(root: Root = Path(), source: Source = None) -> None:
     Console().print(table)
 
 
+@app.command("report")
+def report_command(
+    root: Root = Path(),
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of results.md. Default: docs/.")
+    ] = None,
+) -> None:
+    """Write results.md and its pictures from the records alone."""
+    folder = output or root / "docs"
+    for name, content in report.results(record.read_all(root / "experiments")).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    typer.echo(folder / "results.md")
+
+
 def main() -> None:
     """Run a command; what a person can mend is said in one line, without a traceback."""
     try:
@@ -180,6 +196,7 @@ def main() -> None:
         DivergedError,
         RecordError,
         ReleaseError,
+        ReportError,
         UnknownExperimentError,
     ) as error:
         say(f"error: {error}", style="red")

@@ -176,6 +176,17 @@ class Spread(Frozen):
     max: float
     n: int
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of at least one value."""
+        return cls(
+            mean=statistics.fmean(values),
+            std=statistics.stdev(values) if len(values) > 1 else None,
+            min=min(values),
+            max=max(values),
+            n=len(values),
+        )
+
 
 class Summary(Frozen):
     """The study runs of one experiment together, beside what was published of it."""
@@ -266,12 +277,4 @@ def _summarize_one(records: Sequence[Record]) -> Summary:
 
 def _spread(values: Iterable[float | None]) -> Spread | None:
     known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return Spread(
-        mean=statistics.fmean(known),
-        std=statistics.stdev(known) if len(known) > 1 else None,
-        min=min(known),
-        max=max(known),
-        n=len(known),
-    )
+    return Spread.of(known) if known else None

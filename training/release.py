@@ -18,13 +18,13 @@ from training.bundle import Bundle, Gallery
 from training.card import model_card
 from training.dataset import Dataset
 from training.embed import embed
+from training.figures import learning_curves
 from training.index import CosineIndex, Vectors
 from training.labelled import Labelled
 from training.manifest import DatasetNote, Metrics
 from training.network import BlockNet, Layer
 from training.publish import Contents
 from training.record import Record, wilson95
-from training.report import learning_curves
 from training.retrieval import label_share, pick_queries, rank
 from training.splits import Splits, indices_sha256
 from training.trainer import evaluate

@@ -4,8 +4,8 @@ import warnings
 import xml.etree.ElementTree as ET
 
 from tests.training.made import made_record
+from training.figures import learning_curves
 from training.record import Record
-from training.report import learning_curves
 
 SVG = "{http://www.w3.org/2000/svg}"
 
