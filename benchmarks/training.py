@@ -1,0 +1,256 @@
+"""How fast training is, beside the plain loop of the report; and whether it learns as much.
+
+    python -m benchmarks.training --data cifar10-jpeg.tar.gz
+    python -m benchmarks.training --data cifar10-jpeg.tar.gz --accuracy
+
+The reference is what the report did: a DataLoader without workers, PIL images transformed one by
+one, fp32, Adam, batches of 64. Both train the same network on the same images in one process, in
+turns, so that whatever else the machine does falls on both.
+"""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from training import progress
+from training.augmentation import REPORT
+from training.dataset import Dataset, load
+from training.device import pick_device, pick_precision, synchronize
+from training.environment import describe
+from training.experiments import EIGHT, Experiment, find
+from training.labelled import Labelled
+from training.network import BlockNet
+from training.record import Spread
+from training.run import Plan, build_network, run
+from training.splits import Indices, Splits, split
+from training.step import Step, make_step
+from training.trainer import evaluate
+
+app = typer.Typer(add_completion=False)
+
+
+class OneByOne(TorchDataset[tuple[Tensor, int]]):
+    """PIL images, each transformed when it is asked for, as torchvision's data sets have it."""
+
+    def __init__(self, data: Labelled, *, augmentation: bool) -> None:
+        pixels = data.images.permute(0, 2, 3, 1).numpy()
+        self._images = [Image.fromarray(np.ascontiguousarray(one)) for one in pixels]
+        self._labels = data.labels.tolist()
+        steps: list[Callable[..., object]] = [transforms.ToTensor()]
+        if augmentation:
+            left, right, top, bottom = REPORT.padding
+            crop = transforms.RandomCrop(32, padding=[left, top, right, bottom])
+            steps = [transforms.RandomHorizontalFlip(), crop, *steps]
+        self._transform = transforms.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._transform(self._images[index]), self._labels[index]
+
+
+class Plain:
+    """The report's loop."""
+
+    def __init__(self, experiment: Experiment, network: BlockNet, data: Labelled) -> None:
+        config = experiment.config
+        self.network = network
+        self._device = next(network.parameters()).device
+        self._optimizer = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._loss = nn.CrossEntropyLoss()
+        images = OneByOne(data, augmentation=experiment.variant.augmentation)
+        self._loader = DataLoader(images, batch_size=config.batch_size, shuffle=True)
+
+    def epoch(self) -> Iterator[int]:
+        """Train once on every image; yields the length of each batch."""
+        self.network.train()
+        for images, labels in self._loader:
+            inputs, targets = images.to(self._device), labels.to(self._device)
+            # ToTensor has scaled to [0, 1]; our network does that itself, from bytes.
+            loss = self._loss(self.network(inputs * 255), targets)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            yield len(targets)
+
+
+class Ours:
+    """The step of `training.trainer.fit`."""
+
+    def __init__(self, experiment: Experiment, network: BlockNet, data: Labelled) -> None:
+        device = data.images.device
+        precision = pick_precision(experiment.config.precision, device)
+        config = experiment.config.model_copy(update={"cuda_graph": device.type == "cuda"})
+        policy = config.policy if experiment.variant.augmentation else None
+        self.network = network.to(memory_format=torch.channels_last)
+        self.network.train()
+        self._size, self._count = config.batch_size, len(data)
+        generator = torch.Generator(device).manual_seed(0)
+        self._step: Step = make_step(self.network, data, config, precision, policy, generator)
+        rest = self._count % self._size
+        self._step.rehearse([self._size, *([rest] if rest else [])])
+
+    def epoch(self) -> Iterator[int]:
+        """Train once on every image; yields the length of each batch."""
+        self.network.train()
+        for batch in torch.randperm(self._count).to(self._step.device).split(self._size):
+            self._step(batch)
+            yield len(batch)
+
+
+Loop = Plain | Ours
+Kind = type[Plain] | type[Ours]
+
+
+def rate(batches: Iterator[int], device: torch.device, steps: int) -> float:
+    """Images a second over so many steps, from a synchronised start to a synchronised end."""
+    synchronize(device)
+    started = time.perf_counter()
+    images = sum(itertools.islice(batches, steps))
+    synchronize(device)
+    return images / (time.perf_counter() - started)
+
+
+def forever(loop: Loop) -> Iterator[int]:
+    """Epoch after epoch."""
+    while True:
+        yield from loop.epoch()
+
+
+def make(
+    kind: type[Plain] | type[Ours], name: str, seed: int, data: Labelled, classes: int
+) -> Loop:
+    """A loop over this data, with the weights that this seed draws."""
+    torch.manual_seed(seed)
+    experiment = find(name)
+    network = build_network(experiment, classes, seed, data.images).to(data.images.device)
+    host = Labelled(data.images.cpu(), data.labels.cpu())
+    return kind(experiment, network, host if kind is Plain else data)
+
+
+def compare_speed(
+    name: str, data: Labelled, classes: int, steps: int, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Images/s of both loops in each round, taking turns; warm-up is left out."""
+    device = data.images.device
+    plain, ours = (forever(make(kind, name, 0, data, classes)) for kind in (Plain, Ours))
+    for warm in (plain, ours):
+        rate(warm, device, 3)
+    speeds: tuple[list[float], list[float]] = ([], [])
+    with progress.track(f"timing {name}", 2 * rounds) as advance:
+        for _ in range(rounds):
+            for loop, found in zip((plain, ours), speeds, strict=True):
+                found.append(rate(loop, device, steps))
+                advance()
+    return speeds
+
+
+def compare_accuracy(
+    name: str, data: Labelled, held_out: Labelled, classes: int, epochs: int, seeds: int
+) -> dict[str, list[float]]:
+    """Validation accuracy of both loops after so many epochs, for each seed."""
+    found: dict[str, list[float]] = {"plain": [], "ours": []}
+    kinds: tuple[tuple[str, Kind], ...] = (("plain", Plain), ("ours", Ours))
+    with progress.track(f"accuracy of {name}", 2 * seeds * epochs) as advance:
+        for seed in range(seeds):
+            for label, kind in kinds:
+                loop = make(kind, name, seed, data, classes)
+                for _ in range(epochs):
+                    for _batch in loop.epoch():
+                        pass
+                    advance()
+                found[label].append(evaluate(loop.network, held_out).accuracy)
+    return found
+
+
+def time_suite(images: Dataset, splits: Splits, device: torch.device) -> float:
+    """Seconds that the eight runs take, one after the other, everything counted."""
+    started = time.perf_counter()
+    for experiment in EIGHT:
+        run(Plan(experiment, images, splits, 0, "study", device))
+    return time.perf_counter() - started
+
+
+def part(images: Dataset, positions: Indices, device: torch.device) -> Labelled:
+    """Some images of a data set, on the device."""
+    return Labelled(images.images[positions].to(device), images.labels[positions].to(device))
+
+
+@app.command()
+def main(
+    data: Annotated[Path, typer.Option(help="Image folder, or an archive of one.")],
+    names: Annotated[list[str] | None, typer.Option("--name", help="Experiments.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")] = "auto",
+    steps: Annotated[int, typer.Option(help="Steps a round.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds, each loop once in each.")] = 5,
+    accuracy: Annotated[bool, typer.Option("--accuracy", help="Compare accuracies too.")] = False,
+    count: Annotated[int, typer.Option(help="Training images for --accuracy.")] = 10_000,
+    epochs: Annotated[int, typer.Option(help="Epochs for --accuracy.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Seeds for --accuracy.")] = 3,
+    suite: Annotated[bool, typer.Option("--suite", help="Time the eight runs in full.")] = False,
+) -> None:
+    """Time the plain loop and ours in turns, and print both and their ratio."""
+    chosen = pick_device(device)
+    console = Console(width=100)
+    with progress.track(f"reading {data.name}") as on_image:
+        images = load(data, on_image=on_image)
+    splits = split(images, 0)
+    training = part(images, splits.indices("train"), chosen)
+    classes = len(images.classes)
+    where = describe(chosen)
+    machine = where.gpu_name or f"{where.cpu_model}, {where.threads} threads"
+    table = Table(
+        title=f"Training speed, images/s, medians of {rounds} rounds of {steps} steps of 64\n"
+        f"{machine}, torch {where.torch}; ours at {pick_precision('auto', chosen)}; set-up and "
+        "warm-up left out, synchronised"
+    )
+    for column in ("experiment", "plain loop", "ours", "ratio", "ratios of the rounds"):
+        table.add_column(column, justify="left" if column == "experiment" else "right")
+    for name in names or ["batchnorm-3", "augmentation-3"]:
+        plain, ours = compare_speed(name, training, classes, steps, rounds)
+        ratios = [b / a for a, b in zip(plain, ours, strict=True)]
+        table.add_row(
+            name,
+            f"{statistics.median(plain):.0f}",
+            f"{statistics.median(ours):.0f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{min(ratios):.2f} to {max(ratios):.2f}",
+        )
+    console.print(table)
+    if accuracy:
+        subset = part(images, splits.indices("train")[:: max(len(training) // count, 1)], chosen)
+        held_out = part(images, splits.indices("validation"), chosen)
+        name = (names or ["batchnorm-3"])[0]
+        found = compare_accuracy(name, subset, held_out, classes, epochs, seeds)
+        console.print(
+            f"Validation accuracy of {name} after {epochs} epochs on {len(subset):,} images:"
+        )
+        for label, values in found.items():
+            spread = Spread.of(values)
+            console.print(
+                f"  {label:5}  {spread.mean:.4f} ± {spread.std or 0:.4f}  "
+                f"({', '.join(f'{value:.4f}' for value in values)})"
+            )
+    if suite:
+        console.print(f"The eight runs in full: {time_suite(images, splits, chosen):.1f} s")
+
+
+if __name__ == "__main__":
+    app()
