@@ -13,17 +13,22 @@ from tests.pictures import write_folder
 from tests.training.made import linked_copy, made_record, tiny
 from training import bundle, record
 from training import workspace as rooms
-from training.bundle import BundleError
+from training.bundle import Bundle, BundleError
 from training.dataset import Dataset, DatasetError
 from training.experiments import Experiment, find
+from training.labelled import Labelled
 from training.manifest import read_manifest
 from training.publish import point
-from training.release import Shape
+from training.record import Record
+from training.release import ReleaseError, Shape, examine
 from training.run import Plan, begin
-from training.splits import split
+from training.splits import Splits, split
+from training.trainer import evaluate
 from training.workspace import Workspace
 
 CPU = torch.device("cpu")
+
+Released = tuple[Dataset, Splits, Bundle, Dataset]
 
 
 def one_epoch(name: str) -> Experiment:
@@ -176,20 +181,91 @@ def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path
     assert not empty.checkpoints.exists()
 
 
-def test_no_image_is_in_two_parts_through_suite_and_release(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rooms, "find", one_epoch)
-    images = tiny(per_class=6)
-    parts = split(images, 0)
-    assert empty.suite([one_epoch("batchnorm-3")], [0], images, parts) == 0
-    made = bundle.load(empty.release(images, parts, empty.bundle_of(None), Shape()))
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """Tiny data and a bundle made of them through suite and release, with test images beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rooms, "find", one_epoch)
+        workspace = Workspace(tmp_path_factory.mktemp("released"), torch.device("cpu"))
+        images, own_test = tiny(per_class=12), tiny(per_class=2, start=50)
+        parts = split(images, 0)
+        assert workspace.suite([one_epoch("batchnorm-3")], [0], images, parts) == 0
+        target = workspace.bundle_of(None)
+        made = bundle.load(workspace.release(images, parts, target, Shape(), own_test))
+    return images, parts, made, own_test
+
+
+def of_stage(made: Bundle, stage: str) -> Record:
+    (found,) = (one for one in made.records if one.stage == stage)
+    return found
+
+
+def test_no_image_is_in_two_parts_through_suite_and_release(released: Released) -> None:
+    images, parts, made, _ = released
     gallery = set(made.gallery.ids)
     trained_on = {images.ids[n] for n in (*parts.train, *parts.validation)}
     assert gallery == {images.ids[n] for n in parts.test}
     assert not gallery & trained_on
     held_out = {one.dataset.splits["test"].indices_sha256 for one in made.records}
     assert len(held_out) == 1
+
+
+def test_the_temperature_is_fitted_in_the_study_and_served(released: Released) -> None:
+    _, _, made, _ = released
+    study, final = (of_stage(made, stage).calibration for stage in ("study", "final"))
+    assert study
+    assert final
+    assert study.temperature == final.temperature != 1
+    assert made.network.architecture.temperature == final.temperature
+    assert final.error_before != final.error_after
+    assert made.manifest.metrics.test_loss == pytest.approx(final.loss_after, rel=1e-5)
+
+
+def test_neighbours_of_the_released_network_are_ranked_at_every_layer(released: Released) -> None:
+    _, parts, made, _ = released
+    layers = of_stage(made, "final").retrieval
+    assert layers
+    assert set(layers) == {"conv1", "conv2", "conv3", "penultimate", "logits"}
+    assert {one.gallery for one in layers.values()} == {len(parts.test)}
+    assert layers["conv2"].dimension == 8192
+    assert of_stage(made, "study").retrieval is None
+
+
+def test_the_data_sets_own_test_images_are_looked_at_once_by_the_final_network(
+    released: Released,
+) -> None:
+    _, _, made, own_test = released
+    found = of_stage(made, "final").own_test
+    again = evaluate(made.network, Labelled(own_test.images, own_test.labels))
+    assert found
+    assert found.confusion_matrix == again.confusion_matrix
+    assert found.loss == pytest.approx(again.loss, rel=1e-5)
+    assert of_stage(made, "study").own_test is None
+
+
+def test_own_test_images_of_other_classes_are_refused(released: Released) -> None:
+    images, parts, made, _ = released
+    other = tiny(kinds=9)
+    final = of_stage(made, "final")
+    with pytest.raises(ReleaseError, match="other classes than its training images: jade"):
+        examine(made.network, final, images, parts, other, torch.device("cpu"))
+
+
+def test_own_test_images_are_read_where_there_are_any(empty: Workspace, tmp_path: Path) -> None:
+    write_folder(tmp_path / "both", 1)
+    write_folder(tmp_path / "both", 2, partition="test")
+    write_folder(tmp_path / "train", 1)
+    found = empty.read_own_test(tmp_path / "both")
+    assert found
+    assert len(found) == 20
+    assert empty.read_own_test(tmp_path / "train") is None
+
+
+def test_own_test_images_that_cannot_be_read_are_named(empty: Workspace, tmp_path: Path) -> None:
+    write_folder(tmp_path, 1, partition="test")
+    (tmp_path / "test" / "amber" / "00000.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"amber/00000\.png"):
+        empty.read_own_test(tmp_path)
 
 
 # The suite.
