@@ -3,10 +3,11 @@
 from training.index import Quality
 from training.manifest import Manifest
 from training.network import Layer
+from training.record import Record
 
 
-def model_card(manifest: Manifest, qualities: dict[Layer, Quality]) -> str:
-    """The bundle's README.md."""
+def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Record) -> str:
+    """The bundle's README.md; `final` is the record of the run that made the network."""
     metrics, data = manifest.metrics, manifest.dataset
     low, high = metrics.test_wilson95
     validation = (
@@ -32,7 +33,7 @@ A small convolutional network for 32 x 32 colour images, and {manifest.gallery.c
 - Validation accuracy of the chosen settings: {validation}.
 - Test accuracy: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss
   {metrics.test_loss:.4f}, over {metrics.test_count:,} images that were neither trained on nor
-  chosen by.
+  chosen by.{_own_test(final)}{_calibration(manifest, final)}
 
 | layer | label share of the ten nearest | recall@10 of the index | ms a query | ms exact |
 | --- | --- | --- | --- | --- |
@@ -47,3 +48,22 @@ It knows the classes above and nothing else: whatever it is shown, it answers wi
 sees 32 x 32 pixels, the centre square of a larger picture. It is for study and for showing how
 retrieval works, not for decisions about people.
 """
+
+
+def _own_test(final: Record) -> str:
+    if not final.own_test:
+        return ""
+    low, high = final.own_test.wilson95
+    return f"""
+- On the data set's own {final.own_test.count:,} test images: {final.own_test.accuracy:.4f} (95 %
+  interval {low:.4f} to {high:.4f})."""
+
+
+def _calibration(manifest: Manifest, final: Record) -> str:
+    error = manifest.metrics.test_calibration_error
+    if not final.calibration or error is None:
+        return ""
+    return f"""
+- Probabilities are calibrated by a temperature of {final.calibration.temperature:.3f}: their
+  expected calibration error on the test images is {error:.4f}, and was
+  {final.calibration.error_before:.4f} without it."""

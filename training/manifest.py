@@ -41,8 +41,9 @@ class FileRef(Frozen):
 class Metrics(Frozen):
     """How good the network and its neighbours are, on images that trained neither.
 
-    `label_share_at_10` is, by layer, the share of the ten nearest that have the query's own label,
-    the query left out, over `label_share_queries` images of the gallery.
+    `test_calibration_error` is how far confidence is from accuracy. `label_share_at_10` is, by
+    layer, the share of the ten nearest that have the query's own label, the query left out, over
+    `label_share_queries` images of the gallery.
     """
 
     validation_accuracy: float | None
@@ -50,6 +51,7 @@ class Metrics(Frozen):
     test_accuracy: float
     test_wilson95: tuple[float, float]
     test_loss: float
+    test_calibration_error: float | None = None
     label_share_at_10: dict[str, float]
     label_share_queries: int
 

@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from training import index, record
 from training.bundle import Bundle, Gallery
+from training.calibration import calibration_error
 from training.card import model_card
 from training.dataset import Dataset
 from training.embed import embed
-from training.figures import learning_curves
+from training.figures import learning_curves, neighbours
 from training.index import CosineIndex, Vectors
 from training.labelled import Labelled
 from training.manifest import DatasetNote, Metrics
@@ -33,6 +34,8 @@ LAYERS: tuple[Layer, ...] = ("conv2", "logits")
 """The representations that are indexed."""
 DEFAULT = "batchnorm-3"
 """What is trained where there is no study to choose by."""
+SHOWN, SHOWN_CLASSES = 6, 20
+"""Pictures in a row of a figure of neighbours, and how many classes get one."""
 EXAMINED = 10_000
 """How many test images are ranked at most."""
 PROBES = 200
@@ -206,6 +209,11 @@ def assemble(
     qualities = {layer: index.measure(indexes[layer], probing[layer]) for layer in LAYERS}
     positions = test[kept]
     pixels = dataset.images[positions].permute(0, 2, 3, 1).contiguous().numpy()
+    gallery = Gallery(
+        ids=tuple(dataset.ids[position] for position in positions),
+        labels=labels[kept],
+        pixels=pixels if shape.pixels else None,
+    )
     return Contents(
         name=trained.final.experiment,
         run_id=trained.final.run_id,
@@ -218,19 +226,12 @@ def assemble(
         ),
         metrics=_measure(trained, vectors["logits"], labels, indexes, kept),
         network=network,
-        gallery=Gallery(
-            ids=tuple(dataset.ids[position] for position in positions),
-            labels=labels[kept],
-            pixels=pixels if shape.pixels else None,
-        ),
+        gallery=gallery,
         indexes=indexes,
         qualities=qualities,
         records=trained.records,
-        figures={
-            f"curves-{name}.svg": learning_curves(name, trained.records)
-            for name in sorted({one.experiment for one in trained.records})
-        },
-        card=lambda manifest: model_card(manifest, qualities),
+        figures=_curves(trained) | (_neighbours(gallery, dataset, indexes) if shape.pixels else {}),
+        card=lambda manifest: model_card(manifest, qualities, trained.final),
         dtype=torch.float16 if shape.half else torch.float32,
     )
 
@@ -249,6 +250,9 @@ def _measure(
         test_count=len(labels),
         test_accuracy=correct / len(labels),
         test_wilson95=wilson95(correct, len(labels)),
+        test_calibration_error=calibration_error(
+            torch.from_numpy(logits), torch.from_numpy(labels)
+        ),
         test_loss=functional.cross_entropy(
             torch.from_numpy(logits), torch.from_numpy(labels)
         ).item(),
@@ -258,6 +262,32 @@ def _measure(
         },
         label_share_queries=len(queries),
     )
+
+
+def _curves(trained: Trained) -> dict[str, bytes]:
+    return {
+        f"curves-{name}.svg": learning_curves(name, trained.records)
+        for name in sorted({one.experiment for one in trained.records})
+    }
+
+
+def _neighbours(
+    gallery: Gallery, dataset: Dataset, indexes: dict[Layer, CosineIndex]
+) -> dict[str, bytes]:
+    """For the first image of each of the first classes, the nearest at each layer, itself first."""
+    assert gallery.pixels is not None  # noqa: S101 - asked for with pixels alone
+    figures = {}
+    for number, name in list(enumerate(dataset.classes))[:SHOWN_CLASSES]:
+        members = np.flatnonzero(gallery.labels == number)
+        rows = []
+        for layer, built in indexes.items():
+            _, found = built.search(built.reconstruct(members[:1]), SHOWN, exact=True)
+            others = [position for position in found[0] if position != members[0]][: SHOWN - 1]
+            shown = [(gallery.pixels[members[0]], f"query: {name}")]
+            shown += [(gallery.pixels[n], dataset.classes[gallery.labels[n]]) for n in others]
+            rows.append((layer, shown))
+        figures[f"neighbours-{number}.png"] = neighbours(rows)
+    return figures
 
 
 def _round_to_half(network: BlockNet) -> None:

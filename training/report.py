@@ -147,7 +147,7 @@ def _cell(
     lost = sum(one.status == "collapsed" for one in runs) if value is not _seconds else 0
     note = f" ({lost} of {len(runs)} collapsed)" if lost else ""
     if not values:
-        return f"none learned{note}" if runs else "not run"
+        return f"none learned{note}" if lost else "-" if runs else "not run"
     return f"{_spread(Spread.of(values), form)}{note}"
 
 

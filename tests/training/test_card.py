@@ -4,10 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.training.made import made_record
+from training.calibration import Calibration
 from training.card import model_card
 from training.index import Quality
 from training.manifest import DatasetNote, GalleryNote, Manifest, Metrics
 from training.network import Layer
+from training.record import Evaluation, Record
 
 QUALITIES: dict[Layer, Quality] = {
     "conv2": Quality(recall_at_10=0.9981, milliseconds=0.44, exact_milliseconds=16.02),
@@ -19,12 +22,28 @@ METRICS = Metrics(
     test_accuracy=0.7801,
     test_wilson95=(0.7706, 0.7894),
     test_loss=0.7123,
+    test_calibration_error=0.0123,
     label_share_at_10={"conv2": 0.481, "logits": 0.713},
     label_share_queries=1000,
 )
 
 
-def card(*, pixels: bool = True, metrics: Metrics = METRICS) -> str:
+CALIBRATED = made_record(
+    stage="final",
+    calibration=Calibration(
+        temperature=0.8765, error_before=0.0912, error_after=0.5, loss_before=1, loss_after=1
+    ),
+    own_test=Evaluation(
+        count=10_000,
+        loss=0.5,
+        accuracy=0.8811,
+        wilson95=(0.8746, 0.8873),
+        confusion_matrix=((1,),),
+    ),
+)
+
+
+def card(*, pixels: bool = True, metrics: Metrics = METRICS, final: Record = CALIBRATED) -> str:
     manifest = Manifest(
         name="batchnorm-3",
         version="0123456789ab",
@@ -41,7 +60,7 @@ def card(*, pixels: bool = True, metrics: Metrics = METRICS) -> str:
         metrics=metrics,
         files={},
     )
-    return model_card(manifest, QUALITIES)
+    return model_card(manifest, QUALITIES, final)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +76,9 @@ def card(*, pixels: bool = True, metrics: Metrics = METRICS) -> str:
         "| conv2 | 0.481 | 0.9981 | 0.44 | 16.02 |",
         "| logits | 0.713 | 1.0000 | 0.05 | 0.06 |",
         "1,000 queries",
+        "own 10,000 test images: 0.8811",
+        "temperature of 0.876",
+        "test images is 0.0123, and was\n  0.0912 without",
         "## Limits",
     ],
 )
@@ -72,3 +94,9 @@ def test_it_says_whether_the_pixels_are_there() -> None:
 def test_it_says_what_was_not_measured() -> None:
     unknown = METRICS.model_copy(update={"validation_accuracy": None})
     assert "chosen settings: not measured" in card(metrics=unknown)
+
+
+def test_what_was_not_measured_is_not_spoken_of() -> None:
+    said = card(final=made_record(stage="final"))
+    assert "temperature" not in said
+    assert "own 10,000" not in said

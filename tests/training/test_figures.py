@@ -1,11 +1,22 @@
 """Figures from records."""
 
+import io
 import warnings
 import xml.etree.ElementTree as ET
 
+import numpy as np
+from PIL import Image
+
+from tests.pictures import stripes
 from tests.training.made import made_record
-from training.figures import learning_curves
-from training.record import Record
+from training.figures import (
+    compared_curves,
+    confusion_matrix,
+    learning_curves,
+    neighbours,
+    retrieval_by_layer,
+)
+from training.record import Evaluation, LayerRetrieval, Ranking, Record
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -58,3 +69,55 @@ def test_a_run_without_epochs_is_drawn_without_complaint() -> None:
         warnings.simplefilter("error")
         assert texts(curves(made_record(curves=())))
         assert texts(curves())
+
+
+def test_compared_curves_have_a_panel_for_each_name_and_quantity() -> None:
+    records = [made_record("none-2"), made_record("none-3"), made_record("batchnorm-3", seed=1)]
+    said = texts(compared_curves([["none-2"], ["none-3", "batchnorm-3"]], records))
+    for name in ("none-2", "none-3", "batchnorm-3"):
+        assert f"{name}: accuracy" in said
+        assert f"{name}: loss" in said
+    assert {"train", "validation"} <= {*said}
+
+
+def evaluation(*matrix: tuple[int, ...]) -> Evaluation:
+    count = sum(map(sum, matrix))
+    return Evaluation(
+        count=count, loss=1, accuracy=0.5, wilson95=(0.4, 0.6), confusion_matrix=matrix
+    )
+
+
+def test_a_confusion_matrix_names_its_classes_and_its_counts() -> None:
+    said = texts(confusion_matrix(evaluation((41, 7), (13, 29)), ("cat", "dog")))
+    assert {"cat", "dog", "41", "7", "13", "29", "true class", "taken for"} <= {*said}
+
+
+def test_with_many_classes_the_counts_are_left_to_the_colours() -> None:
+    matrix = evaluation(*(tuple(77 if a == b else 0 for b in range(30)) for a in range(30)))
+    assert "77" not in texts(confusion_matrix(matrix, [f"kind {n}" for n in range(30)]))
+
+
+def test_retrieval_is_drawn_from_the_first_layer_to_the_last() -> None:
+    good, bad = (Ranking(precision_at_10=p, mean_average_precision=p) for p in (0.9, 0.2))
+    layers = {
+        name: LayerRetrieval(dimension=8, queries=9, gallery=9, overall=one, by_class=(one, None))
+        for name, one in (("conv1", bad), ("logits", good))
+    }
+    said = texts(retrieval_by_layer(layers, ("cat", "dog")))
+    assert [text for text in said if text in {"conv1", "logits"}] == ["conv1", "logits"]
+    assert {"cat", "precision at 10", "all classes"} <= {*said}
+
+
+def test_neighbours_are_shown_in_their_true_colours() -> None:
+    colours = ((200, 30, 90), (10, 250, 40), (0, 0, 255))
+    tiles = [np.full((32, 32, 3), colour, np.uint8) for colour in colours]
+    rows = [(layer, [(tile, "query: x") for tile in tiles]) for layer in ("conv2", "logits")]
+    with Image.open(io.BytesIO(neighbours(rows))) as image:
+        assert image.format == "PNG"
+        found = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or ()}
+    assert {*colours} <= found
+
+
+def test_rows_of_neighbours_may_differ_in_length() -> None:
+    long = [(stripes(0, n), "x") for n in range(6)]
+    assert neighbours([("conv2", long), ("logits", long[:2])])

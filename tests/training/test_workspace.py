@@ -231,6 +231,16 @@ def test_neighbours_of_the_released_network_are_ranked_at_every_layer(released: 
     assert of_stage(made, "study").retrieval is None
 
 
+def test_the_bundle_shows_the_nearest_of_each_class_where_it_has_pictures(
+    released: Released,
+) -> None:
+    images, _, made, _ = released
+    for number in range(len(images.classes)):
+        figure = made.figure(f"neighbours-{number}.png")
+        assert figure
+        assert figure.startswith(b"\x89PNG")
+
+
 def test_the_data_sets_own_test_images_are_looked_at_once_by_the_final_network(
     released: Released,
 ) -> None:
