@@ -4,6 +4,7 @@ A workspace is a folder with `experiments/`, `checkpoints/`, `bundles/`, `data/`
 Everything that is there already is taken, not made again.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,10 +69,13 @@ class Workspace:
         return self.root / "starter"
 
     def bundle_of(self, data: Path | None) -> Path:
-        """Where the bundle built from this data belongs."""
-        name = "cifar10" if data is None else re.sub(r"\.(tar|tgz|zip)\b.*$", "", data.name)
-        # `current` is the link's own name, and `..` is no name.
-        return self.current.with_name("images" if name in ("", "..", "current") else name)
+        """Where the bundle built from this data belongs; folders of one name do not share it."""
+        if data is None:
+            return self.current.with_name("cifar10")
+        place = data.expanduser().resolve()
+        name = re.sub(r"\.(tar|tgz|zip)\b.*$", "", place.name) or "images"
+        digest = hashlib.sha256(str(place).encode()).hexdigest()
+        return self.current.with_name(f"{name}-{digest[:6]}")
 
     def read(self, data: Path | None) -> tuple[Dataset, Splits]:
         """The data asked for, or CIFAR-10 downloaded; and its split.

@@ -1,5 +1,6 @@
 """The long steps: what is there already is taken, and what is not is made."""
 
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,20 +62,34 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (None, "cifar10"),
         ("photos", "photos"),
         ("a/photos.tar.gz", "photos"),
         ("photos.zip", "photos"),
         ("photos.tgz", "photos"),
         ("my.photos", "my.photos"),
-        (".", "images"),
-        ("..", "images"),
-        ("current", "images"),
+        ("current", "current"),
+        ("/", "images"),
     ],
 )
-def test_each_data_set_has_its_bundle(data: str | None, name: str, empty: Workspace) -> None:
-    found = empty.bundle_of(None if data is None else Path(data))
-    assert found == empty.root / "bundles" / name
+def test_each_data_set_has_its_bundle(data: str, name: str, empty: Workspace) -> None:
+    found = empty.bundle_of(Path(data))
+    assert found.parent == empty.root / "bundles"
+    assert re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{6}}", found.name)
+
+
+def test_without_data_the_bundle_is_that_of_cifar10(empty: Workspace) -> None:
+    assert empty.bundle_of(None) == empty.root / "bundles" / "cifar10"
+
+
+def test_folders_of_one_name_have_a_bundle_each(
+    empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "a" / "photos", tmp_path / "b" / "photos"
+    one.mkdir(parents=True)
+    monkeypatch.chdir(one)
+    assert empty.bundle_of(one) != empty.bundle_of(other)
+    same = {empty.bundle_of(Path(path)) for path in (".", "../photos", str(one))}
+    assert same == {empty.bundle_of(one)}
 
 
 def test_reading_splits_once_and_for_all(empty: Workspace, tmp_path: Path) -> None:
@@ -110,7 +125,7 @@ def test_the_bundle_that_was_built_is_served(bundle_path: Path, empty: Workspace
 def test_the_bundle_of_the_data_is_served_where_it_was_built_before(
     bundle_path: Path, empty: Workspace
 ) -> None:
-    built = linked_copy(bundle_path, empty.root / "bundles" / "photos")
+    built = linked_copy(bundle_path, empty.bundle_of(Path("photos.zip")))
     assert empty.prepare(Path("photos.zip")) == built
 
 
