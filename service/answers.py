@@ -13,7 +13,7 @@ from service import explain
 from service.engine import LAYERS, Representation
 from service.errors import NotFoundError
 from service.gallery import Gallery, Item, Match
-from service.schemas import (
+from service.wire import (
     Classification,
     Embedding,
     GalleryItem,

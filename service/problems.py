@@ -22,7 +22,7 @@ from service.errors import (
     TooLargeError,
     UnavailableError,
 )
-from service.schemas import FieldProblem, Problem
+from service.wire import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -11,9 +11,9 @@ from service import problems
 from service.engine import Representation
 from service.errors import ClientGoneError, KindredError
 from service.intake import Pictures
-from service.schemas import Failure, Wire
 from service.state import State
 from service.timing import timings_of
+from service.wire import Failure, Wire
 
 T = TypeVar("T")
 

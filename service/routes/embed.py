@@ -10,8 +10,8 @@ from service.errors import KindredError
 from service.intake import REQUEST_BODY, Posted
 from service.problems import documented
 from service.routes.common import POSTING, answer_each, represent_each
-from service.schemas import Embedding, Results
 from service.state import Serving
+from service.wire import Embedding, Results
 
 router = APIRouter(tags=["images"])
 

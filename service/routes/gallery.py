@@ -8,9 +8,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from service.answers import gallery_item
 from service.problems import documented
 from service.routes.common import Exact, Explain, Label, LayerName, Limit
-from service.schemas import GalleryItem, GalleryPage, Similar
 from service.state import Serving
 from service.timing import timings_of
+from service.wire import GalleryItem, GalleryPage, Similar
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 

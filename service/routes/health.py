@@ -4,8 +4,8 @@ from fastapi import APIRouter
 
 from service.errors import UnavailableError
 from service.problems import documented
-from service.schemas import Health
 from service.state import Serving
+from service.wire import Health
 
 router = APIRouter(tags=["health"])
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from service.intake import REQUEST_BODY, Posted
 from service.problems import documented
 from service.routes.common import POSTING, Explain, Limit, answer_each
-from service.schemas import Predicted, Results
 from service.state import Serving
+from service.wire import Predicted, Results
 
 router = APIRouter(tags=["images"])
 

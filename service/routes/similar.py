@@ -13,8 +13,8 @@ from service.routes.common import (
     Limit,
     answer_each,
 )
-from service.schemas import Results, Similar
 from service.state import Serving
+from service.wire import Results, Similar
 
 router = APIRouter(tags=["images"])
 

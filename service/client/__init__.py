@@ -1,0 +1,324 @@
+"""A client of the service, for programs; for people there is `python -m service.client cat.png`.
+
+    from service.client import Kindred
+
+    with Kindred("http://localhost:8000") as kindred:
+        answer = kindred.predict("cat.png")
+        print(answer.predictions[0].label, [kin.id for kin in answer.similar["conv2"]])
+
+`AsyncKindred` is the same with `await`. Needs httpx, Pillow and NumPy; neither torch nor FAISS.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from PIL import Image
+
+from service.client import calls
+from service.client.calls import Call, Picture, Vector
+from service.client.patience import Patience, ProblemError, UnreachableError
+from service.wire import Classification, GalleryItem, Neighbour, Predicted, Problem
+
+__all__ = ["AsyncKindred", "Kindred", "Picture", "Problem", "ProblemError", "UnreachableError"]
+
+URL = "http://127.0.0.1:8000"
+
+A = TypeVar("A")
+
+
+class _Settings:
+    """What both clients are given."""
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        key: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 4,
+        longest_wait: float = 30.0,
+    ) -> None:
+        self.url = url
+        self._retries = retries
+        self._longest_wait = longest_wait
+        self._arguments: dict[str, Any] = {
+            "base_url": url,
+            "timeout": timeout,
+            "headers": {"Authorization": f"Bearer {key}"} if key else {},
+        }
+
+    def _patience(self) -> Patience:
+        return Patience(self._retries, self._longest_wait)
+
+
+class Kindred(_Settings):
+    """A connection to the service; close it, or use it in a `with` statement.
+
+    `key` is an API key, where the service asks for one. Answers 429 and 503, and failed
+    connections, are tried again up to `retries` times, after as long as `Retry-After` says; a wait
+    of more than `longest_wait` seconds is not worth it. `transport` is httpx's, for tests.
+
+    All calls raise:
+        ProblemError: the service says why there is no answer.
+        UnreachableError: nothing answers.
+
+    """
+
+    def __init__(
+        self, url: str = URL, *, transport: httpx.BaseTransport | None = None, **settings: Any
+    ) -> None:
+        super().__init__(url, **settings)
+        self._http = httpx.Client(transport=transport, **self._arguments)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def predict(
+        self,
+        picture: Picture,
+        *,
+        limit: int = 10,
+        layers: Sequence[str] = ("conv2", "logits"),
+        explain: bool = False,
+    ) -> Predicted:
+        """Class probabilities, and the similar images at each layer."""
+        return self._do(calls.predict(picture, limit, layers, explain))
+
+    def predict_many(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        limit: int = 10,
+        layers: Sequence[str] = ("conv2", "logits"),
+        explain: bool = False,
+    ) -> list[Predicted | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return self._do(calls.predict_many(pictures, limit, layers, explain))
+
+    def classify(self, picture: Picture, *, top_k: int = 3) -> Classification:
+        """The most probable classes."""
+        return self._do(calls.classify(picture, top_k))
+
+    def classify_many(
+        self, pictures: Sequence[Picture], *, top_k: int = 3
+    ) -> list[Classification | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return self._do(calls.classify_many(pictures, top_k))
+
+    def similar(
+        self,
+        picture: Picture,
+        *,
+        layer: str = "conv2",
+        limit: int = 10,
+        label: str | None = None,
+        exact: bool = False,
+        explain: bool = False,
+    ) -> tuple[Neighbour, ...]:
+        """The images of the gallery that are most like a picture, best first."""
+        return self._do(calls.similar(picture, layer, limit, label, exact, explain)).similar
+
+    def similar_to(
+        self,
+        image_id: str,
+        *,
+        layer: str = "conv2",
+        limit: int = 10,
+        label: str | None = None,
+        exact: bool = False,
+        explain: bool = False,
+    ) -> tuple[Neighbour, ...]:
+        """The images that are most like one of the gallery's, itself left out."""
+        return self._do(calls.similar_to(image_id, layer, limit, label, exact, explain)).similar
+
+    def embed(self, picture: Picture, *, layer: str = "conv2") -> Vector:
+        """The picture as the network represents it at one layer, float32 [dimension]."""
+        return self._do(calls.embed(picture, layer))
+
+    def gallery(self, *, label: str | None = None, page: int = 100) -> Iterator[GalleryItem]:
+        """Every image of the gallery, or of one class, in the order of ids."""
+        cursor = ""
+        while True:
+            found = self._do(calls.page(label, cursor, page))
+            yield from found.items
+            if found.next is None:
+                return
+            cursor = found.next
+
+    def image(self, image_id: str) -> Image.Image:
+        """A picture of the gallery."""
+        return self._do(calls.image(image_id))
+
+    def model(self) -> dict[str, Any]:
+        """The model card."""
+        return self._do(calls.plain("/model"))
+
+    def experiments(self) -> list[dict[str, Any]]:
+        """Stored accuracy and training time of every experiment."""
+        return list(self._do(calls.plain("/experiments"))["experiments"])
+
+    def experiment(self, name: str) -> dict[str, Any]:
+        """One experiment with the record of each of its runs."""
+        return self._do(calls.plain(f"/experiments/{name}"))
+
+    def _do(self, call: Call[A]) -> A:
+        patience = self._patience()
+        while True:
+            error: ProblemError | UnreachableError
+            try:
+                response = self._http.request(**call.arguments())
+            except httpx.TransportError as cause:
+                error = UnreachableError(self.url, cause)
+            else:
+                if response.is_success:
+                    return call.read(response)
+                error = ProblemError(response)
+            time.sleep(patience.wait(error))
+
+
+class AsyncKindred(_Settings):
+    """`Kindred` with `await`; its calls are the same."""
+
+    def __init__(
+        self, url: str = URL, *, transport: httpx.AsyncBaseTransport | None = None, **settings: Any
+    ) -> None:
+        super().__init__(url, **settings)
+        self._http = httpx.AsyncClient(transport=transport, **self._arguments)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._http.aclose()
+
+    async def predict(
+        self,
+        picture: Picture,
+        *,
+        limit: int = 10,
+        layers: Sequence[str] = ("conv2", "logits"),
+        explain: bool = False,
+    ) -> Predicted:
+        """Class probabilities, and the similar images at each layer."""
+        return await self._do(calls.predict(picture, limit, layers, explain))
+
+    async def predict_many(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        limit: int = 10,
+        layers: Sequence[str] = ("conv2", "logits"),
+        explain: bool = False,
+    ) -> list[Predicted | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return await self._do(calls.predict_many(pictures, limit, layers, explain))
+
+    async def classify(self, picture: Picture, *, top_k: int = 3) -> Classification:
+        """The most probable classes."""
+        return await self._do(calls.classify(picture, top_k))
+
+    async def classify_many(
+        self, pictures: Sequence[Picture], *, top_k: int = 3
+    ) -> list[Classification | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return await self._do(calls.classify_many(pictures, top_k))
+
+    async def similar(
+        self,
+        picture: Picture,
+        *,
+        layer: str = "conv2",
+        limit: int = 10,
+        label: str | None = None,
+        exact: bool = False,
+        explain: bool = False,
+    ) -> tuple[Neighbour, ...]:
+        """The images of the gallery that are most like a picture, best first."""
+        return (await self._do(calls.similar(picture, layer, limit, label, exact, explain))).similar
+
+    async def similar_to(
+        self,
+        image_id: str,
+        *,
+        layer: str = "conv2",
+        limit: int = 10,
+        label: str | None = None,
+        exact: bool = False,
+        explain: bool = False,
+    ) -> tuple[Neighbour, ...]:
+        """The images that are most like one of the gallery's, itself left out."""
+        return (
+            await self._do(calls.similar_to(image_id, layer, limit, label, exact, explain))
+        ).similar
+
+    async def embed(self, picture: Picture, *, layer: str = "conv2") -> Vector:
+        """The picture as the network represents it at one layer, float32 [dimension]."""
+        return await self._do(calls.embed(picture, layer))
+
+    async def gallery(
+        self, *, label: str | None = None, page: int = 100
+    ) -> AsyncIterator[GalleryItem]:
+        """Every image of the gallery, or of one class, in the order of ids."""
+        cursor = ""
+        while True:
+            found = await self._do(calls.page(label, cursor, page))
+            for item in found.items:
+                yield item
+            if found.next is None:
+                return
+            cursor = found.next
+
+    async def image(self, image_id: str) -> Image.Image:
+        """A picture of the gallery."""
+        return await self._do(calls.image(image_id))
+
+    async def model(self) -> dict[str, Any]:
+        """The model card."""
+        return await self._do(calls.plain("/model"))
+
+    async def experiments(self) -> list[dict[str, Any]]:
+        """Stored accuracy and training time of every experiment."""
+        return list((await self._do(calls.plain("/experiments")))["experiments"])
+
+    async def experiment(self, name: str) -> dict[str, Any]:
+        """One experiment with the record of each of its runs."""
+        return await self._do(calls.plain(f"/experiments/{name}"))
+
+    async def _do(self, call: Call[A]) -> A:
+        patience = self._patience()
+        while True:
+            error: ProblemError | UnreachableError
+            try:
+                response = await self._http.request(**call.arguments())
+            except httpx.TransportError as cause:
+                error = UnreachableError(self.url, cause)
+            else:
+                if response.is_success:
+                    return call.read(response)
+                error = ProblemError(response)
+            await asyncio.sleep(patience.wait(error))

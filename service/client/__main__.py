@@ -1,0 +1,61 @@
+"""The client for people: `python -m service.client cat.png`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from service.client import URL, Kindred, ProblemError, UnreachableError
+from service.wire import Predicted, Problem
+
+
+def show(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures.", exists=True, dir_okay=False)],
+    url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
+    key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="API key.")] = None,
+    limit: Annotated[int, typer.Option(help="Neighbours at each layer.", min=1)] = 5,
+    json: Annotated[bool, typer.Option("--json", help="Print the answers as they came.")] = False,
+) -> None:
+    """Print what each picture is, and what in the gallery is most like it."""
+    try:
+        with Kindred(url, key=key) as kindred:
+            answers = kindred.predict_many(pictures, limit=limit)
+    except (ProblemError, UnreachableError) as error:
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    if json:
+        typer.echo(TypeAdapter(list[Any]).dump_json(answers, indent=1, exclude_none=True))
+    else:
+        for picture, answer in zip(pictures, answers, strict=True):
+            _show_one(picture, answer)
+    if any(isinstance(answer, Problem) for answer in answers):
+        raise typer.Exit(1)
+
+
+def _show_one(picture: Path, answer: Predicted | Problem) -> None:
+    console = Console()
+    console.print(str(picture), style="bold", highlight=False, markup=False)
+    if isinstance(answer, Problem):
+        console.print(f"  {answer.title}: {answer.detail}", style="red", markup=False)
+        return
+    for one in answer.predictions[:3]:
+        bar = "█" * round(30 * one.probability)
+        console.print(f"  {one.label:<12} {one.probability:6.1%} {bar}", highlight=False)
+    table = Table(box=None, padding=(0, 2))
+    for layer in answer.similar:
+        table.add_column(f"like it at {layer}")
+    for row in range(max(map(len, answer.similar.values()), default=0)):
+        table.add_row(
+            *(
+                f"{kin[row].score:.3f} {kin[row].label} {kin[row].id}" if row < len(kin) else ""
+                for kin in answer.similar.values()
+            )
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(show)

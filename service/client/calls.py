@@ -1,0 +1,207 @@
+"""What a client may ask: each request and how its answer is read, said once for both clients.
+
+Knows paths, parameters and types; nothing of connections or of trying again.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import TypeAdapter
+
+from service.wire import (
+    Classification,
+    Failure,
+    GalleryPage,
+    Predicted,
+    Problem,
+    Results,
+    Similar,
+    Wire,
+)
+
+Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+"""A file's path, a file's bytes, a Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
+Vector = npt.NDArray[np.float32]
+Query = Mapping[str, str | int | bool]
+
+NPY = "application/x-npy"
+
+A = TypeVar("A")
+W = TypeVar("W", bound=Wire)
+
+
+@dataclass(frozen=True)
+class Call(Generic[A]):
+    """One request, and how its answer is read; the same for both clients."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], A]
+    query: Query = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    files: Sequence[tuple[str, tuple[str, bytes]]] | None = None
+
+    def arguments(self) -> dict[str, Any]:  # Any: httpx takes them by name
+        """What `httpx.Client.request` takes."""
+        query = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in self.query.items()
+        }
+        return {
+            "method": self.method,
+            "url": self.path,
+            "params": query,
+            "headers": dict(self.headers),
+            "content": self.content,
+            "files": self.files,
+        }
+
+
+def predict(picture: Picture, limit: int, layers: Sequence[str], explain: bool) -> Call[Predicted]:
+    """What one picture is, and what is like it."""
+    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain}
+    return _post("/predict", picture, _as(Predicted), query)
+
+
+def predict_many(
+    pictures: Sequence[Picture], limit: int, layers: Sequence[str], explain: bool
+) -> Call[list[Predicted | Problem]]:
+    """The same of several."""
+    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain}
+    return _post_many("/predict", pictures, Predicted, query)
+
+
+def classify(picture: Picture, top_k: int) -> Call[Classification]:
+    """What one picture is."""
+    return _post("/classify", picture, _as(Classification), {"top_k": top_k})
+
+
+def classify_many(pictures: Sequence[Picture], top_k: int) -> Call[list[Classification | Problem]]:
+    """The same of several."""
+    return _post_many("/classify", pictures, Classification, {"top_k": top_k})
+
+
+def _similar_query(
+    layer: str, limit: int, label: str | None, exact: bool, explain: bool
+) -> dict[str, str | int | bool]:
+    query: dict[str, str | int | bool] = {"layer": layer, "limit": limit}
+    if label is not None:
+        query["label"] = label
+    return query | {"exact": exact, "explain": explain}
+
+
+def similar(
+    picture: Picture, layer: str, limit: int, label: str | None, exact: bool, explain: bool
+) -> Call[Similar]:
+    """What is like a picture."""
+    query = _similar_query(layer, limit, label, exact, explain)
+    return _post("/similar", picture, _as(Similar), query)
+
+
+def similar_to(
+    image_id: str, layer: str, limit: int, label: str | None, exact: bool, explain: bool
+) -> Call[Similar]:
+    """What is like an image of the gallery."""
+    query = _similar_query(layer, limit, label, exact, explain)
+    return Call("GET", f"/gallery/{image_id}/similar", _as(Similar), query)
+
+
+def embed(picture: Picture, layer: str) -> Call[Vector]:
+    """The vector of a picture."""
+    return _post("/embed", picture, _vectors, {"layer": layer}, {"Accept": NPY})
+
+
+def page(label: str | None, cursor: str, limit: int) -> Call[GalleryPage]:
+    """One page of the gallery."""
+    query: dict[str, str | int | bool] = {"limit": limit, "cursor": cursor}
+    if label is not None:
+        query["label"] = label
+    return Call("GET", "/gallery", _as(GalleryPage), query)
+
+
+def image(image_id: str) -> Call[Image.Image]:
+    """A picture of the gallery."""
+    return Call("GET", f"/gallery/{image_id}/image", _picture)
+
+
+def plain(path: str) -> Call[dict[str, Any]]:
+    """Whatever is there, as plain data."""
+    return Call("GET", path, lambda response: dict(response.json()))
+
+
+def _post(
+    path: str,
+    picture: Picture,
+    read: Callable[[httpx.Response], A],
+    query: Query,
+    headers: Mapping[str, str] | None = None,
+) -> Call[A]:
+    headers = {"Content-Type": "application/octet-stream", **(headers or {})}
+    return Call("POST", path, read, query, headers, content=_encode(picture))
+
+
+def _post_many(
+    path: str,
+    pictures: Sequence[Picture],
+    kind: type[W],
+    query: Query,
+) -> Call[list[W | Problem]]:
+    if not pictures:
+        raise ValueError("no pictures: give at least one")
+    encoded = [_encode(picture) for picture in pictures]
+    if len(encoded) == 1:  # a form with one file would be answered as one picture
+        body = json.dumps({"images": [base64.b64encode(encoded[0]).decode()]}).encode()
+        headers = {"Content-Type": "application/json"}
+        return Call("POST", path, _each(kind), query, headers, content=body)
+    files = [("file", (str(number), file)) for number, file in enumerate(encoded)]
+    return Call("POST", path, _each(kind), query, files=files)
+
+
+def _as(kind: type[W]) -> Callable[[httpx.Response], W]:
+    return lambda response: kind.model_validate_json(response.content)
+
+
+def _each(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
+    """One answer or problem for each picture."""
+
+    def read(response: httpx.Response) -> list[W | Problem]:
+        answers = TypeAdapter(Results[kind]).validate_json(response.content)  # type: ignore[valid-type]
+        return [one.error if isinstance(one, Failure) else one for one in answers.results]
+
+    return read
+
+
+def _vectors(response: httpx.Response) -> Vector:
+    vectors: Vector = np.load(io.BytesIO(response.content), allow_pickle=False)
+    return vectors
+
+
+def _picture(response: httpx.Response) -> Image.Image:
+    image = Image.open(io.BytesIO(response.content))
+    image.load()
+    return image
+
+
+def _encode(picture: Picture) -> bytes:
+    """A picture as the bytes of a file; what is a file already is sent as it is."""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, str | Path):
+        return Path(picture).read_bytes()
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8:
+            raise TypeError(f"pixels are uint8, these are {picture.dtype}: scale and convert them")
+        picture = Image.fromarray(picture)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return stream.getvalue()
