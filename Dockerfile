@@ -1,4 +1,5 @@
 # The service alone, with the starter bundle; mount another at /bundle to serve that.
+# It listens on all addresses, so it asks for KINDRED_API_KEYS, or KINDRED_OPEN=true.
 FROM python:3.12-slim
 
 WORKDIR /app

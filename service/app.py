@@ -8,12 +8,14 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from service import images, problems
 from service.answers import Answers
 from service.engine import Engine, choose_precision
 from service.gallery.local import LocalGallery
+from service.keys import Guard, Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Deadline, RequestId, Watch
 from service.routes import (
@@ -70,6 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
                 compresslevel=1,
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
+            *_cors(settings),
+            Middleware(Guard, keys=_keys(settings)),
             Middleware(Deadline, seconds=settings.deadline),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
         ],
@@ -90,6 +94,29 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(room.router)
     return app
+
+
+def _keys(settings: Settings) -> Keys:
+    return Keys(
+        (key.get_secret_value() for key in settings.api_keys),
+        (key.get_secret_value() for key in settings.admin_keys),
+        open_=settings.open,
+    )
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    """Off until origins are listed."""
+    if not settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+            expose_headers=("Retry-After", "Server-Timing", "X-Request-ID"),
+        )
+    ]
 
 
 def _load(settings: Settings) -> State:

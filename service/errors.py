@@ -29,6 +29,22 @@ class MalformedBodyError(KindredError):
     name = "malformed-body"
 
 
+class UnauthorizedError(KindredError):
+    """A key is needed, and none or an unknown one was sent."""
+
+    status = 401
+    title = "A key is needed"
+    name = "unauthorized"
+
+
+class ForbiddenError(KindredError):
+    """The key is known, and is not enough for this."""
+
+    status = 403
+    title = "Not allowed"
+    name = "forbidden"
+
+
 class NotFoundError(KindredError):
     """No image, layer, label, experiment or file of that name."""
 

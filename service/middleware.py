@@ -18,7 +18,7 @@ from service.timing import timings_of
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class _Around(ABC):
+class Around(ABC):
     """The base: passes on whatever is not a request."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +35,7 @@ class _Around(ABC):
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-class RequestId(_Around):
+class RequestId(Around):
     """Takes a plain `X-Request-ID` from the client, else makes one; and sends it back."""
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +51,7 @@ class RequestId(_Around):
         await self.app(scope, receive, send_with_id)
 
 
-class Watch(_Around):
+class Watch(Around):
     """Counts and times every request, however it ends, and tells the stages as `Server-Timing`."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -86,7 +86,7 @@ class Watch(_Around):
                 self.metrics.rejections.labels(scope["state"].get("rejection", "internal")).inc()
 
 
-class Deadline(_Around):
+class Deadline(Around):
     """One deadline from the request's arrival to the start of its answer: then 504.
 
     Later rooms read `scope["state"]["deadline"]`, as `time.monotonic()` tells it.
@@ -113,7 +113,7 @@ class Deadline(_Around):
             await problems.respond(late, Request(scope))(scope, receive, send)
 
 
-class BodyLimit(_Around):
+class BodyLimit(Around):
     """Refuses a body that is too long: by its header before it is read, else as soon as it is.
 
     FastAPI's own `max_body_size` answers in plain text, whatever the handlers say.

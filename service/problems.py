@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from service.errors import (
     ClientGoneError,
     DeadlinePassedError,
+    ForbiddenError,
     InferenceFailedError,
     KindredError,
     MalformedBodyError,
@@ -20,6 +21,7 @@ from service.errors import (
     NotFoundError,
     QueueFullError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 from service.wire import FieldProblem, Problem
@@ -33,6 +35,8 @@ _DOCUMENTED = {
     error.status: f"{error.title}."
     for error in (
         MalformedBodyError,
+        UnauthorizedError,
+        ForbiddenError,
         NotFoundError,
         TooLargeError,
         NotAnImageError,
@@ -60,6 +64,8 @@ def respond(error: KindredError, request: Request) -> Response:
     """Answer with an error of our own."""
     request.state.rejection = error.name
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return _response(problem(error, request.url.path), headers)
 
 

@@ -1,10 +1,11 @@
 """Every setting of the service, each an environment variable `KINDRED_*` with a word of advice."""
 
+import ipaddress
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from training.bundle import PrecisionChoice
 
@@ -17,6 +18,23 @@ def default_bundle() -> Path:
     return BUILT if BUILT.exists() else STARTER
 
 
+def _split(given: object) -> object:
+    """`a,b` as two; a list as it is."""
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(",") if part.strip())
+    return given
+
+
+KeyList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Settings(BaseSettings):
     """How the service runs; the defaults suit two CPU cores."""
 
@@ -27,11 +45,30 @@ class Settings(BaseSettings):
         description="Folder to serve; the one built last, else the starter, where not set.",
     )
     host: str = Field(
-        "127.0.0.1", description="Address to listen on; there are no keys, so stay on loopback."
+        "127.0.0.1",
+        description="Address to listen on; any but this machine's own needs api_keys, or open.",
     )
     port: int = Field(8000, ge=0, le=65535, description="0 takes any port that is free.")
     log_level: str = Field(
         "warning", description="Of uvicorn; 'info' adds a line for each request."
+    )
+
+    api_keys: KeyList = Field(
+        (), description="Keys that may ask, with commas between; without any, everybody may."
+    )
+    admin_keys: KeyList = Field(
+        (),
+        description="Keys that may also change what is served; without any keys, whoever is on "
+        "this machine may.",
+    )
+    open: bool = Field(
+        False,
+        description="Answer everybody without keys, on any address. For networks you trust.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="Sites whose pages may call this service from a browser, such as "
+        "https://example.org, with commas between.",
     )
 
     device: str = Field(
@@ -79,4 +116,13 @@ class Settings(BaseSettings):
     def _a_request_fits_the_queue(self) -> Self:
         if self.max_images > self.max_queue:
             raise ValueError("max_images is more than max_queue: such a request could never wait")
+        return self
+
+    @model_validator(mode="after")
+    def _strangers_need_keys(self) -> Self:
+        if not (self.api_keys or self.open or _is_loopback(self.host)):
+            raise ValueError(
+                f"at {self.host} others than this machine can ask: set KINDRED_API_KEYS, or "
+                "KINDRED_OPEN=true to answer everybody"
+            )
         return self

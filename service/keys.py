@@ -1,0 +1,125 @@
+"""Who may ask, and who may change what is served: API keys, compared in constant time.
+
+Knows headers and settings; nothing of routes.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Collection, Iterable
+from enum import IntEnum
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service import problems
+from service.errors import ForbiddenError, KindredError, UnauthorizedError
+from service.middleware import Around
+
+KEYLESS = frozenset({"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+KEYLESS_FOLDER = "/web/"
+"""Health, metrics and what a browser loads before it can send a key; none of it tells a secret."""
+
+
+class Role(IntEnum):
+    """What the sender of a request may do; each may do what those before it may."""
+
+    READ = 1
+    CHANGE = 2
+
+
+class Keys:
+    """The keys there are, as digests; and what a request with one of them, or none, may do.
+
+    Without any keys everything is allowed: the service then answers on this machine only, unless
+    it was told to be `open`, in which case nobody may change anything.
+    """
+
+    def __init__(self, readers: Iterable[str], admins: Iterable[str], *, open_: bool) -> None:
+        self._readers = [_digest(key) for key in readers]
+        self._admins = [_digest(key) for key in admins]
+        self._open = open_
+
+    @property
+    def required(self) -> bool:
+        """Whether reading needs a key."""
+        return bool(self._readers)
+
+    def role(self, headers: Headers) -> Role:
+        """What the sender of these headers may do.
+
+        Raises:
+            UnauthorizedError: a key is needed, or this one is not known.
+
+        """
+        given = _given(headers)
+        if given is not None:
+            if _is_among(given, self._admins):
+                return Role.CHANGE
+            if _is_among(given, self._readers):
+                return Role.READ
+            if self._readers or self._admins:
+                raise UnauthorizedError("This key is not known here.")
+        if self._readers:
+            raise UnauthorizedError(
+                "A key is needed: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+            )
+        if self._admins or self._open or _from_another_site(headers):
+            return Role.READ
+        return Role.CHANGE
+
+
+class Guard(Around):
+    """Lets in who may ask, before anything of the request's body is read."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        super().__init__(app)
+        self.keys = keys
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path not in KEYLESS and not path.startswith(KEYLESS_FOLDER):
+            try:
+                scope.setdefault("state", {})["role"] = self.keys.role(Headers(scope=scope))
+            except KindredError as error:
+                await problems.respond(error, Request(scope))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _may_change(request: Request) -> None:
+    if request.state.role < Role.CHANGE:
+        raise ForbiddenError(
+            "This changes what is served, and needs an admin key: see KINDRED_ADMIN_KEYS."
+        )
+
+
+MayChange = Annotated[None, Depends(_may_change)]
+"""For routes that change something: `ForbiddenError` for whoever may only read."""
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _is_among(given: bytes, known: Collection[bytes]) -> bool:
+    """Every known key is compared, whichever fits: time tells nothing of them."""
+    found = [hmac.compare_digest(given, one) for one in known]
+    return any(found)
+
+
+def _given(headers: Headers) -> bytes | None:
+    """The digest of the key that was sent, if one was."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return _digest(token.strip())
+    key = headers.get("X-API-Key", "").strip()
+    return _digest(key) if key else None
+
+
+def _from_another_site(headers: Headers) -> bool:
+    """Whether a page of another site sends this: it may not use that we trust this machine."""
+    origin = headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("Host")

@@ -1,0 +1,156 @@
+"""Who may ask, and who may change."""
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import ValidationError
+from starlette.datastructures import Headers
+
+from service.errors import UnauthorizedError
+from service.keys import Keys, Role
+from service.settings import Settings
+from tests.service.conftest import MakeApp
+
+READER, ADMIN = "reader-key", "admin-key"
+BOTH = Keys([READER, "other-key"], [ADMIN], open_=False)
+
+
+def bearer(key: str) -> Headers:
+    return Headers({"Authorization": f"Bearer {key}"})
+
+
+@pytest.mark.parametrize("key", [READER, "other-key", ADMIN])
+@pytest.mark.parametrize("style", ["Bearer", "bearer", "header"])
+def test_a_known_key_lets_in(key: str, style: str) -> None:
+    headers = {"X-API-Key": key} if style == "header" else {"Authorization": f"{style} {key}"}
+    assert BOTH.role(Headers(headers)) == (Role.CHANGE if key == ADMIN else Role.READ)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Basic {READER}"},
+        {"Authorization": f"Bearer {READER}x"},
+        {"Authorization": f"Bearer {READER[:-1]}"},
+        {"X-API-Key": READER.upper()},
+        {"X-API-Key": "ké"},
+        {"X-API-Key": ""},
+    ],
+)
+def test_anything_else_does_not(headers: dict[str, str]) -> None:
+    with pytest.raises(UnauthorizedError):
+        BOTH.role(Headers(headers))
+
+
+def test_without_any_keys_whoever_reaches_it_may_change() -> None:
+    assert Keys([], [], open_=False).role(Headers({})) == Role.CHANGE
+
+
+def test_told_to_be_open_nobody_may_change() -> None:
+    assert Keys([], [], open_=True).role(Headers({})) == Role.READ
+
+
+def test_told_to_be_open_an_admin_may_change() -> None:
+    assert Keys([], [ADMIN], open_=True).role(bearer(ADMIN)) == Role.CHANGE
+
+
+def test_with_admin_keys_alone_everybody_may_ask_and_admins_may_change() -> None:
+    keys = Keys([], [ADMIN], open_=False)
+    assert keys.role(Headers({})) == Role.READ
+    assert keys.role(bearer(ADMIN)) == Role.CHANGE
+    with pytest.raises(UnauthorizedError):
+        keys.role(bearer("wrong"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "role"),
+    [("http://127.0.0.1:8000", Role.CHANGE), ("https://elsewhere.org", Role.READ)],
+)
+def test_a_page_of_another_site_may_not_change_what_this_machine_trusts(
+    origin: str, role: Role
+) -> None:
+    headers = Headers({"Host": "127.0.0.1:8000", "Origin": origin})
+    assert Keys([], [], open_=False).role(headers) == role
+
+
+# Through the app.
+
+
+@pytest.fixture(scope="module")
+def locked(make_app: MakeApp) -> TestClient:
+    """An app with a key; its network does not run."""
+    app = make_app(api_keys=(READER,), cors_origins=("https://example.org",))
+    return TestClient(app)
+
+
+@pytest.mark.parametrize("path", ["/model", "/gallery", "/experiments", "/nowhere"])
+def test_without_a_key_there_is_no_answer(locked: TestClient, path: str) -> None:
+    answer = locked.get(path)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["type"] == "urn:kindred:problem:unauthorized"
+    assert "X-API-Key" in problem["detail"]
+    assert answer.headers["X-Request-ID"]
+
+
+def test_with_the_key_there_is(locked: TestClient) -> None:
+    assert locked.get("/model", headers={"X-API-Key": READER}).status_code == 200
+
+
+def test_a_body_is_refused_before_it_is_read(locked: TestClient) -> None:
+    def never() -> object:
+        raise AssertionError("the body was read")
+        yield b""
+
+    assert locked.post("/classify", content=never()).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/", "/web/page.css", "/openapi.json"])
+def test_health_metrics_and_the_page_need_no_key(locked: TestClient, path: str) -> None:
+    assert locked.get(path).status_code == 200
+
+
+def test_refusals_are_counted(locked: TestClient) -> None:
+    locked.get("/model")
+    said = locked.get("/metrics").text
+    assert 'kindred_rejections_total{reason="unauthorized"}' in said
+
+
+def test_listed_sites_may_call_from_a_browser_and_others_may_not(locked: TestClient) -> None:
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-API-Key"}
+    listed = locked.options("/classify", headers={"Origin": "https://example.org", **ask})
+    assert listed.status_code == 200
+    assert listed.headers["Access-Control-Allow-Origin"] == "https://example.org"
+    other = locked.options("/classify", headers={"Origin": "https://elsewhere.org", **ask})
+    assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_without_a_list_no_site_may(client: TestClient) -> None:
+    answer = client.get("/model", headers={"Origin": "https://example.org"})
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+# Settings.
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])  # noqa: S104
+def test_without_keys_only_this_machine_is_answered(host: str) -> None:
+    with pytest.raises(ValidationError, match="set KINDRED_API_KEYS, or KINDRED_OPEN=true"):
+        Settings(host=host)
+    assert Settings(host=host, open=True).host == host
+    assert Settings(host=host, api_keys=("key",)).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_needs_no_keys(host: str) -> None:
+    assert Settings(host=host).host == host
+
+
+def test_keys_come_with_commas_between_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINDRED_API_KEYS", "k-1, k-2,,")
+    settings = Settings()
+    assert [key.get_secret_value() for key in settings.api_keys] == ["k-1", "k-2"]
+    assert "k-1" not in repr(settings)
