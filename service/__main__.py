@@ -1,7 +1,9 @@
 """The command line of the service: `python -m service --help`."""
 
+import asyncio
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,6 +15,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from service.app import create_app
+from service.errors import KindredError
+from service.reload import Reloader
 from service.settings import Settings
 from service.state import State
 from training.bundle import BundleError, DeviceError
@@ -23,25 +27,40 @@ command = typer.Typer(add_completion=False)
 class Server(uvicorn.Server):
     """Says when it is ready, and not-ready for a while before it closes its door."""
 
-    def __init__(self, config: uvicorn.Config, state: State, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, address: str) -> None:
         super().__init__(config)
-        self._state = state
+        state: State = app.state.kindred
+        self._life = state.life
+        self._notice = state.settings.notice
+        self._app = app
         self._address = address
+        self._reloading: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, then say so."""
+        """Begin to listen, then say so; from then on SIGHUP reloads the bundle."""
         await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         typer.echo(f"kindred is ready: {self._address}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Turn `/readyz` red at once; stop after the notice, or at once if asked again."""
-        notice = self._state.settings.notice
-        if self._state.draining or notice == 0:
+        if self._life.draining or self._notice == 0:
             super().handle_exit(sig, frame)
         else:
             signal.signal(signal.SIGALRM, lambda _, frame: self.handle_exit(sig, frame))
-            signal.setitimer(signal.ITIMER_REAL, notice)
-        self._state.draining = True
+            signal.setitimer(signal.ITIMER_REAL, self._notice)
+        self._life.draining = True
+
+    def _on_hangup(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
+
+    async def _reload(self) -> None:
+        reloader: Reloader = self._app.state.reloader
+        with suppress(KindredError):  # it is in the log, and the old bundle is served on
+            await reloader.reload()
 
 
 @command.command()
@@ -93,14 +112,13 @@ def _open_door(host: str, port: int) -> socket.socket:
 
 def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    state: State = app.state.kindred
     config = uvicorn.Config(
         app,
         log_level=settings.log_level,
         server_header=False,
         timeout_graceful_shutdown=settings.drain,
     )
-    server = Server(config, state, f"http://{host}:{door.getsockname()[1]}")
+    server = Server(config, app, f"http://{host}:{door.getsockname()[1]}")
     # uvicorn sends itself the signal again when it is done: a stop in good order is no failure.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, signal.SIG_IGN)

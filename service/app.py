@@ -18,7 +18,9 @@ from service.gallery.local import LocalGallery
 from service.keys import Guard, Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Deadline, RequestId, Watch
+from service.reload import Place, Reloader
 from service.routes import (
+    admin,
     classify,
     embed,
     experiments,
@@ -32,7 +34,7 @@ from service.routes import (
 )
 from service.settings import Settings
 from service.state import State
-from training.bundle import load, pick_device
+from training.bundle import Bundle, load, pick_device
 
 DESCRIPTION = """Give it an image; get its class, and its kin.
 
@@ -51,12 +53,24 @@ def create_app(settings: Settings) -> FastAPI:
     state = _load(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         images.load_plugins()
+        app.state.reloader = Reloader(Place(current, put), _load_again)
         await anyio.to_thread.run_sync(state.engine.start)
         yield
-        state.draining = True
-        await anyio.to_thread.run_sync(state.engine.stop)
+        current().life.draining = True
+        await app.state.reloader.close()
+        await anyio.to_thread.run_sync(current().engine.stop)
+
+    def current() -> State:
+        found: State = app.state.kindred
+        return found
+
+    def put(state: State) -> None:
+        manifest = state.bundle.manifest
+        state.metrics.serves(manifest.name, manifest.version)
+        state.metrics.queue.set_function(lambda: state.engine.depth)
+        app.state.kindred = state
 
     app = FastAPI(
         title="kindred",
@@ -78,7 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit, limit=settings.max_body_bytes),
         ],
     )
-    app.state.kindred = state
+    put(state)
     problems.install(app)
     for room in (
         predict,
@@ -91,6 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
         health,
         metrics,
         page,
+        admin,
     ):
         app.include_router(room.router)
     return app
@@ -120,9 +135,20 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 
 def _load(settings: Settings) -> State:
+    metrics = Metrics()
+    decoders = CapacityLimiter(os.cpu_count() or 1)
+    return State(settings, *_open(settings, metrics), metrics, decoders)
+
+
+def _load_again(old: State) -> State:
+    """What stands at the bundle's place now, for the same process."""
+    opened = _open(old.settings, old.metrics)
+    return State(old.settings, *opened, old.metrics, old.decoders, old.life)
+
+
+def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGallery, Answers]:
     device = pick_device(settings.device)
     bundle = load(settings.bundle)
-    counters = Metrics(bundle.manifest.name, bundle.manifest.version)
     engine = Engine(
         bundle.network,
         device=device,
@@ -131,16 +157,7 @@ def _load(settings: Settings) -> State:
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         patience=settings.deadline,
-        on_batch=counters.batch.observe,
+        on_batch=metrics.batch.observe,
     )
-    counters.queue.set_function(lambda: engine.depth)
-    local = LocalGallery(bundle)
-    return State(
-        settings=settings,
-        bundle=bundle,
-        engine=engine,
-        gallery=local,
-        answers=Answers(bundle.manifest, local),
-        metrics=counters,
-        decoders=CapacityLimiter(os.cpu_count() or 1),
-    )
+    gallery = LocalGallery(bundle)
+    return bundle, engine, gallery, Answers(bundle.manifest, gallery)

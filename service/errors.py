@@ -53,6 +53,14 @@ class NotFoundError(KindredError):
     name = "not-found"
 
 
+class BundleRefusedError(KindredError):
+    """The bundle that was to be served next cannot be."""
+
+    status = 409
+    title = "The new bundle is refused"
+    name = "bundle-refused"
+
+
 class TooLargeError(KindredError):
     """Too many bytes, pixels or images."""
 

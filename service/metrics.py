@@ -17,7 +17,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Metrics:
     """The instruments, each named once."""
 
-    def __init__(self, name: str, version: str) -> None:
+    def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
@@ -50,9 +50,12 @@ class Metrics:
             "kindred_batch_images", "Images run at once.", buckets=BATCHES, registry=registry
         )
         self.queue = Gauge("kindred_queue_images", "Images that wait.", registry=registry)
-        Info("kindred_bundle", "The bundle served.", registry=registry).info(
-            {"name": name, "version": version}
-        )
+        self._bundle = Info("kindred_bundle", "The bundle served.", registry=registry)
+        self.reloads = Counter("kindred_reloads", "Changes of the bundle.", registry=registry)
+
+    def serves(self, name: str, version: str) -> None:
+        """Name the bundle that is served from now on."""
+        self._bundle.info({"name": name, "version": version})
 
     def exposition(self) -> bytes:
         """All of it in Prometheus's text format."""

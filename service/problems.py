@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.errors import (
+    BundleRefusedError,
     ClientGoneError,
     DeadlinePassedError,
     ForbiddenError,
@@ -38,6 +39,7 @@ _DOCUMENTED = {
         UnauthorizedError,
         ForbiddenError,
         NotFoundError,
+        BundleRefusedError,
         TooLargeError,
         NotAnImageError,
         QueueFullError,

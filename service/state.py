@@ -1,6 +1,8 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from anyio import CapacityLimiter
@@ -15,8 +17,19 @@ from training.bundle import Bundle
 
 
 @dataclass
+class Life:
+    """What outlives a change of the bundle: whether this process is about to stop."""
+
+    draining: bool = False
+
+
+@dataclass
 class State:
-    """What one app serves, and with what."""
+    """What is served, and with what; another bundle is another state.
+
+    `users` is the number of requests that are being answered from this one; `unused` is set when
+    the last of them ends.
+    """
 
     settings: Settings
     bundle: Bundle
@@ -25,12 +38,22 @@ class State:
     answers: Answers
     metrics: Metrics
     decoders: CapacityLimiter
-    draining: bool = False
+    life: Life = field(default_factory=Life)
+    users: int = 0
+    unused: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def _state(request: Request) -> State:
+async def _state(request: Request) -> AsyncIterator[State]:
+    """The state at a request's arrival; it stays the request's own, whatever comes after it."""
     state: State = request.app.state.kindred
-    return state
+    state.users += 1
+    state.unused.clear()
+    try:
+        yield state
+    finally:
+        state.users -= 1
+        if state.users == 0:
+            state.unused.set()
 
 
 Serving = Annotated[State, Depends(_state)]

@@ -73,6 +73,13 @@ class ModelName(Wire):
     version: str = Field(examples=["49c6797bd2e7"])
 
 
+class Reloaded(Wire):
+    """Which network answers from now on, and which did."""
+
+    previous: ModelName
+    current: ModelName
+
+
 class Prediction(Wire):
     """One class, and how probable the network finds it."""
 

@@ -48,7 +48,6 @@ from training.picture import SIZE, Fit, Pixels, to_pixels
 from training.record import Record, RecordError, Summary, summarize
 
 __all__ = [
-    "CARD",
     "SIZE",
     "BlockNet",
     "Bundle",
@@ -111,11 +110,8 @@ class Bundle:
     indexes: dict[Layer, CosineIndex]
     index_notes: dict[Layer, IndexNote]
     records: tuple[Record, ...]
-
-    def figure(self, name: str) -> bytes | None:
-        """A figure of the bundle by its file name, if it has it."""
-        file = f"{FIGURES}/{name}"
-        return (self.path / file).read_bytes() if file in self.manifest.files else None
+    figures: dict[str, bytes]
+    card: str
 
 
 def load(path: Path) -> Bundle:
@@ -130,7 +126,7 @@ def load(path: Path) -> Bundle:
     manifest = read_manifest(path)
     for name, expected in manifest.files.items():
         verify(path / name, expected)
-    _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY)
+    _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
     try:
         network = checkpoint.load(path)
         notes = parse(IndexNotes, path / INDEXES).indexes
@@ -157,6 +153,12 @@ def load(path: Path) -> Bundle:
         indexes=indexes,
         index_notes={note.layer: note for note in notes},
         records=tuple(records),
+        figures={
+            name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()
+            for name in manifest.files
+            if name.startswith(f"{FIGURES}/")
+        },
+        card=(path / CARD).read_text(encoding="utf-8"),
     )
     _check_fit(bundle)
     return bundle

@@ -53,7 +53,7 @@ async def experiment(serving: Serving, name: str) -> Experiment:
 async def curves(serving: Serving, name: str) -> Response:
     """Draw the learning curves of one experiment."""
     found = _find(serving.bundle, name).name
-    figure = serving.bundle.figure(f"curves-{found}.svg")
+    figure = serving.bundle.figures.get(f"curves-{found}.svg")
     if figure is None:
         raise NotFoundError(f"The bundle has no learning curves of {found!r}.")
     return Response(figure, media_type="image/svg+xml")

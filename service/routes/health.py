@@ -19,7 +19,7 @@ async def livez() -> Health:
 @router.get("/readyz", responses=documented(503))
 async def readyz(serving: Serving) -> Health:
     """Say whether pictures are taken, or why not."""
-    reasons = ["the service is draining"] if serving.draining else []
+    reasons = ["the service is draining"] if serving.life.draining else []
     if reason := serving.engine.reason:
         reasons.append(reason)
     if reasons:

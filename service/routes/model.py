@@ -6,7 +6,7 @@ from service import images
 from service.routes.common import MAX_LIMIT
 from service.schemas import GalleryCard, InputCard, LayerCard, Limits, ModelCard
 from service.state import Serving
-from training.bundle import CARD, SIZE
+from training.bundle import SIZE
 
 router = APIRouter(tags=["model"])
 
@@ -16,7 +16,6 @@ async def model(serving: Serving) -> ModelCard:
     """Give the model card: classes, metrics, gallery, limits and caveats."""
     bundle, settings = serving.bundle, serving.settings
     manifest = bundle.manifest
-    card = (bundle.path / CARD).read_text(encoding="utf-8")
     return ModelCard(
         name=manifest.name,
         version=manifest.version,
@@ -45,5 +44,5 @@ async def model(serving: Serving) -> ModelCard:
             neighbours=MAX_LIMIT,
             deadline_seconds=settings.deadline,
         ),
-        caveats=" ".join(card.partition("## Limits")[2].split()),
+        caveats=" ".join(bundle.card.partition("## Limits")[2].split()),
     )

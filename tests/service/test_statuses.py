@@ -133,7 +133,7 @@ def test_a_draining_service_is_not_ready_and_lives(
     obedient: tuple[TestClient, State],
 ) -> None:
     client, state = obedient
-    state.draining = True
+    state.life.draining = True
     assert "draining" in client.get("/readyz").json()["detail"]
     assert client.get("/livez").status_code == 200
 

@@ -234,11 +234,11 @@ def test_the_records_are_all_there(loaded: bundle.Bundle, trained: Trained) -> N
 
 
 def test_a_figure_is_found_by_name(loaded: bundle.Bundle) -> None:
-    figure = loaded.figure("curves-batchnorm-3.svg")
+    figure = loaded.figures.get("curves-batchnorm-3.svg")
     assert figure
     assert figure.startswith(b"<?xml")
-    assert loaded.figure("none.svg") is None
-    assert loaded.figure("../README.md") is None
+    assert "none.svg" not in loaded.figures
+    assert "../README.md" not in loaded.figures
 
 
 def test_ids_lead_to_positions(loaded: bundle.Bundle) -> None:

@@ -32,7 +32,7 @@ def test_what_is_written_can_be_loaded(contents: Contents, tmp_path: Path) -> No
     assert found.gallery.ids == contents.gallery.ids
     assert found.manifest.metrics == contents.metrics
     assert found.manifest.classes == contents.classes
-    assert {name: found.figure(name) for name in contents.figures} == contents.figures
+    assert found.figures == contents.figures
     assert {layer: note.quality for layer, note in found.index_notes.items()} == contents.qualities
 
 

@@ -251,7 +251,7 @@ def test_the_bundle_shows_the_nearest_of_each_class_where_it_has_pictures(
 ) -> None:
     images, _, made, _ = released
     for number in range(len(images.classes)):
-        figure = made.figure(f"neighbours-{number}.png")
+        figure = made.figures[f"neighbours-{number}.png"]
         assert figure
         assert figure.startswith(b"\x89PNG")
 

@@ -1,0 +1,94 @@
+"""Another bundle in the place of the one that is served, without a stop.
+
+The new one is verified and warmed beside the old, then takes its place at once; the old one answers
+the requests that began with it, and goes. Knows states and threads; nothing of HTTP.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from service.errors import BundleRefusedError, UnavailableError
+from service.state import State
+from service.wire import ModelName, Reloaded
+from training.bundle import BundleError
+
+GRACE = 1.0
+"""Seconds beyond the deadline of a request after which nobody can be using the old bundle."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the state that is served stands."""
+
+    get: Callable[[], State]
+    put: Callable[[State], None]
+
+
+class Reloader:
+    """Reloads one at a time; who asks meanwhile waits for a turn."""
+
+    def __init__(self, place: Place, make: Callable[[State], State]) -> None:
+        """Prepare.
+
+        Args:
+            place: where the state stands.
+            make: a new state, not yet started, from the old one's settings.
+
+        """
+        self._place = place
+        self._make = make
+        self._turn = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def reload(self) -> Reloaded:
+        """Load what stands at the bundle's place now, and serve it.
+
+        Raises:
+            BundleRefusedError: it does not verify, or does not run; the old one is served on.
+            UnavailableError: the service is stopping.
+
+        """
+        async with self._turn:
+            old = self._place.get()
+            if old.life.draining:
+                raise UnavailableError("The service is stopping.")
+            try:
+                new = await anyio.to_thread.run_sync(self._make, old)
+                await anyio.to_thread.run_sync(new.engine.start)
+            except (BundleError, UnavailableError) as error:
+                logger.warning("The new bundle is refused: %s", error)
+                raise BundleRefusedError(
+                    f"{error}. The bundle that was served is served on."
+                ) from error
+            self._place.put(new)
+            new.metrics.reloads.inc()
+            task = asyncio.create_task(_retire(old))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+            said = Reloaded(previous=old.answers.model, current=new.answers.model)
+            logger.warning("Serving %s instead of %s", _name(said.current), _name(said.previous))
+            return said
+
+    async def close(self) -> None:
+        """Wait until the old ones are gone."""
+        await asyncio.gather(*self._retiring)
+
+
+async def _retire(old: State) -> None:
+    """Let it answer who began with it."""
+    if old.users:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(old.settings.deadline + GRACE):
+                await old.unused.wait()
+    await anyio.to_thread.run_sync(old.engine.stop)
+
+
+def _name(model: ModelName) -> str:
+    return f"{model.name} {model.version}"

@@ -1,0 +1,17 @@
+"""`POST /admin/…`: what changes the service while it runs."""
+
+from fastapi import APIRouter, Request
+
+from service.keys import MayChange
+from service.problems import documented
+from service.reload import Reloader
+from service.wire import Reloaded
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+
+@router.post("/reload", responses=documented(401, 403, 409, 503))
+async def reload(request: Request, _: MayChange) -> Reloaded:
+    """Serve what stands at the bundle's place now; where it does not verify, nothing changes."""
+    reloader: Reloader = request.app.state.reloader
+    return await reloader.reload()
