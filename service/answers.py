@@ -3,16 +3,18 @@
 Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
 import numpy as np
+import numpy.typing as npt
 
 from service import explain
 from service.engine import LAYERS, Representation
 from service.errors import NotFoundError
 from service.gallery import Gallery, Item, Match
+from service.tensors import Array, TensorNote
 from service.wire import (
     Classification,
     Embedding,
@@ -133,10 +135,27 @@ class Answers:
             for vector in vectors
         ]
 
+    def outputs(self, dimensions: Mapping[Layer, int]) -> tuple[TensorNote, ...]:
+        """The tensors that `tensors` gives, for the Open Inference Protocol."""
+        layers = (
+            TensorNote(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
+            for layer in LAYERS
+        )
+        return (
+            TensorNote(name="labels", datatype="BYTES", shape=(-1,)),
+            TensorNote(name="probabilities", datatype="FP32", shape=(-1, len(self._classes))),
+            *layers,
+        )
+
+    def tensors(self, images: Sequence[Representation]) -> dict[str, Array]:
+        """The likeliest label and the probabilities of each image, and its vector at each layer."""
+        probabilities = np.stack([_probabilities(image) for image in images])
+        labels = [self._classes[index] for index in probabilities.argmax(1)]
+        vectors: dict[str, Array] = {layer: _vectors(images, layer) for layer in LAYERS}
+        return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
+
     def _predictions(self, image: Representation) -> tuple[Prediction, ...]:
-        logits = image.layers["logits"].astype(np.float64)
-        odds = np.exp(logits - logits.max())
-        probabilities = odds / odds.sum()
+        probabilities = _probabilities(image)
         return tuple(
             Prediction(label=self._classes[index], index=index, probability=probabilities[index])
             for index in np.argsort(-probabilities, kind="stable").tolist()
@@ -195,6 +214,13 @@ def _neighbour(
         heat=None if heat is None else tuple(map(tuple, heat)),
         terms=None if terms is None else tuple(terms),
     )
+
+
+def _probabilities(image: Representation) -> npt.NDArray[np.float64]:
+    logits = image.layers["logits"].astype(np.float64)
+    odds = np.exp(logits - logits.max())
+    probabilities: npt.NDArray[np.float64] = odds / odds.sum()
+    return probabilities
 
 
 def _vectors(images: Sequence[Representation], layer: Layer) -> Vectors:

@@ -26,6 +26,7 @@ from service.routes import (
     experiments,
     gallery,
     health,
+    inference,
     metrics,
     model,
     page,
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
         metrics,
         page,
         admin,
+        inference,
     ):
         app.include_router(room.router)
     return app

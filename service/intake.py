@@ -70,7 +70,7 @@ async def _read_pictures(
     with timings_of(request.scope).measure("decode"):
         for file in found.files:
             try:
-                pictures.append(await _decode(file, limits.max_pixels, fit, serving.decoders))
+                pictures.append(await decode(file, limits.max_pixels, fit, serving.decoders))
             except KindredError as error:
                 if not found.several:
                     raise
@@ -81,7 +81,7 @@ async def _read_pictures(
 Posted = Annotated[Pictures, Depends(_read_pictures)]
 
 
-async def _decode(
+async def decode(
     file: bytes | KindredError, max_pixels: int, fit: Fit, limiter: anyio.CapacityLimiter
 ) -> Pixels:
     """Decode here what is small, and in a thread what would hold the event loop up."""
@@ -92,10 +92,10 @@ async def _decode(
         if image.width * image.height <= images.SMALL_PIXELS:
             return images.decode(image, fit)
 
-    def decode() -> Pixels:
+    def work() -> Pixels:
         return images.decode(images.read_header(file, max_pixels), fit)
 
-    return await anyio.to_thread.run_sync(decode, limiter=limiter)
+    return await anyio.to_thread.run_sync(work, limiter=limiter)
 
 
 async def _read_files(request: Request, max_images: int) -> _Files:

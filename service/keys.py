@@ -18,7 +18,18 @@ from service import problems
 from service.errors import ForbiddenError, KindredError, UnauthorizedError
 from service.middleware import Around
 
-KEYLESS = frozenset({"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+KEYLESS = frozenset(
+    {
+        "/",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/v2/health/live",
+        "/v2/health/ready",
+    }
+)
 KEYLESS_FOLDER = "/web/"
 """Health, metrics and what a browser loads before it can send a key; none of it tells a secret."""
 

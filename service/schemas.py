@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from service.tensors import TensorNote
 from service.wire import Figure, Wire
 from training.bundle import DatasetNote, Metrics, Record, Summary
 
@@ -18,6 +19,30 @@ class Experiment(Summary):
     """One experiment, with the record of each of its runs."""
 
     records: tuple[Record, ...]
+
+
+class Ready(Wire):
+    """Whether it is ready."""
+
+    ready: bool
+
+
+class InferenceServer(Wire):
+    """This server, to the Open Inference Protocol."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+class InferenceModel(Wire):
+    """The network, to the Open Inference Protocol."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorNote, ...]
+    outputs: tuple[TensorNote, ...]
 
 
 class LayerCard(Wire):
