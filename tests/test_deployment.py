@@ -1,5 +1,6 @@
 """What cannot be run everywhere is at least read: container, workflow, lock files, ignores."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.metrics import Metrics
 from training import bundle
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +26,52 @@ def test_compose_builds_the_service_and_publishes_it_on_loopback_alone() -> None
     service = compose["services"]["kindred"]
     assert service["build"] == "."
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_every_published_port_is_on_this_machine_alone() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    ports = [port for one in compose["services"].values() for port in one.get("ports", ())]
+    assert len(ports) == 2
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_file_that_compose_mounts_is_there() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    mounted = [one for service in compose["services"].values() for one in service["volumes"]]
+    ours = [one.split(":")[0] for one in mounted if one.startswith("./")]
+    assert len(ours) == 3
+    assert all((ROOT / name).exists() for name in ours)
+
+
+def test_the_dashboard_asks_only_for_what_is_measured() -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/kindred.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"(?:kindred|process)_\w+", target["expr"])
+    }
+    metrics = Metrics()
+    metrics.serves("name", "version")
+    metrics.batch.observe(1)
+    for labelled in (metrics.requests.labels("/", 200), metrics.images.labels("answered")):
+        labelled.inc()
+    metrics.rejections.labels("reason").inc()
+    metrics.seconds.labels("/").observe(1)
+    metrics.stages.labels("decode").observe(1)
+    measured = set(re.findall(r"^(\w+)[{ ]", metrics.exposition().decode(), re.MULTILINE))
+    own = {name for name in measured if name.startswith("kindred_")}
+    assert asked <= measured
+    families = {re.sub(r"_(bucket|sum|count|total|created|info)$", "", name) for name in own}
+    assert families == {
+        re.sub(r"_(bucket|sum|count|total|info)$", "", name) for name in asked & own
+    }
+
+
+def test_prometheus_asks_where_the_service_listens() -> None:
+    asked = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
+    (job,) = asked["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["kindred:8000"]}]
 
 
 def test_the_container_copies_only_what_there_is() -> None:
