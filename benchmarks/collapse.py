@@ -129,7 +129,6 @@ def trace(name: str, change: str, init: int, order: int, data: Labelled, steps: 
             loss = step.totals[0].item() / (EVERY * size)
             step.totals.zero_()
             looks.append(look(network, data, experiment.config.weight_decay, number, loss))
-            network.train()
             if loss < LEARNED:
                 break
     return Trace(
@@ -165,6 +164,7 @@ def look(network: BlockNet, data: Labelled, decay: float, step: int, loss: float
         if isinstance(module, nn.Conv2d | nn.Linear)
     }
     found = diagnose(network, Labelled(data.images[:128], data.labels[:128]))
+    network.train()
     gradients = {name: weight.grad for name, weight in layers.items()}
     return Look(
         step=step,
@@ -223,6 +223,12 @@ def summary(traces: list[Trace]) -> Table:
     return table
 
 
+def _share(seen: Look) -> float:
+    """The gradient of the loss against that of L2 decay; not a number without decay."""
+    decay = math.hypot(*seen.decay.values())
+    return math.hypot(*seen.gradient.values()) / decay if decay else math.nan
+
+
 def picture(traces: list[Trace], network: str, folder: Path) -> None:
     """Loss, weights and the share of decay in what Adam sees, for each change, as SVG."""
     changes = [name for name in CHANGES if any(one.change == name for one in traces)]
@@ -244,11 +250,7 @@ def picture(traces: list[Trace], network: str, folder: Path) -> None:
             )
             share.plot(
                 steps[1:],
-                [
-                    math.hypot(*seen.gradient.values())
-                    / max(math.hypot(*seen.decay.values()), 1e-12)
-                    for seen in one.looks[1:]
-                ],
+                [_share(seen) for seen in one.looks[1:]],
                 color=colour,
                 linewidth=1,
             )

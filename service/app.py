@@ -51,13 +51,14 @@ def create_app(settings: Settings) -> FastAPI:
         DeviceError: the device is not there.
 
     """
-    state = _load(settings)
+
+    first = _load(settings)  # not to be named in what outlives it: a reload is to free it
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         images.load_plugins()
         app.state.reloader = Reloader(Place(current, put), _load_again)
-        await anyio.to_thread.run_sync(state.engine.start)
+        await anyio.to_thread.run_sync(current().engine.start)
         yield
         current().life.draining = True
         await app.state.reloader.close()
@@ -75,12 +76,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="kindred",
-        version=state.bundle.manifest.version,
+        version=first.bundle.manifest.version,
         description=DESCRIPTION,
         lifespan=lifespan,
         middleware=[
             Middleware(RequestId),
-            Middleware(Watch, metrics=state.metrics),
+            Middleware(Watch, metrics=first.metrics),
             Middleware(
                 GZipMiddleware,
                 minimum_size=1024,
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit, limit=settings.max_body_bytes),
         ],
     )
-    put(state)
+    put(first)
     problems.install(app)
     for room in (
         predict,

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Final
 import anyio
 import anyio.to_thread
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from service import images
-from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
+from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError, why_not
 from service.state import Serving
 from service.timing import timings_of
 from training.bundle import Fit, Pixels
@@ -50,7 +50,7 @@ class _JsonBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     image: str | None = None
-    images: list[str] | None = None
+    images: Annotated[list[str], FailFast()] = Field(default_factory=list)
 
 
 async def _read_pictures(
@@ -135,18 +135,14 @@ def _read_json(body: bytes) -> _Files:
     try:
         found = _JsonBody.model_validate_json(body)
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(map(str, reason['loc'])) or 'body'}: {reason['msg']}"
-            for reason in error.errors()
-        )
-        raise MalformedBodyError(f"The JSON is not what it should be: {reasons}.") from error
+        raise MalformedBodyError(why_not(error)) from error
     if (found.image is None) == (not found.images):
         raise MalformedBodyError(
             'The JSON must have either "image", a picture as base64, or "images", a list of them.'
         )
     if found.image is not None:
         return _Files([_from_base64(found.image)], several=False)
-    return _Files([_from_base64(text) for text in found.images or ()], several=True)
+    return _Files([_from_base64(text) for text in found.images], several=True)
 
 
 def _from_base64(text: str) -> bytes | KindredError:

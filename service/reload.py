@@ -9,13 +9,14 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import anyio.to_thread
 
 from service.errors import BundleRefusedError, UnavailableError
 from service.state import State
 from service.wire import ModelName, Reloaded
-from training.bundle import BundleError
+from training.bundle import BundleError, DeviceError
 
 GRACE = 1.0
 """Seconds beyond the deadline of a request after which nobody can be using the old bundle."""
@@ -45,40 +46,57 @@ class Reloader:
         self._place = place
         self._make = make
         self._turn = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def reload(self) -> Reloaded:
         """Load what stands at the bundle's place now, and serve it.
+
+        Whoever asked may go, or be cut off at a deadline: the change goes on.
 
         Raises:
             BundleRefusedError: it does not verify, or does not run; the old one is served on.
             UnavailableError: the service is stopping.
 
         """
+        change = asyncio.create_task(self._change())
+        self._under_way.add(change)
+        change.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(change)
+
+    async def close(self) -> None:
+        """Wait for what is under way, and until the old ones are gone."""
+        while self._under_way:
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _change(self) -> Reloaded:
         async with self._turn:
             old = self._place.get()
+            new = await self._open(old)
             if old.life.draining:
+                await anyio.to_thread.run_sync(new.engine.stop)
                 raise UnavailableError("The service is stopping.")
-            try:
-                new = await anyio.to_thread.run_sync(self._make, old)
-                await anyio.to_thread.run_sync(new.engine.start)
-            except (BundleError, UnavailableError) as error:
-                logger.warning("The new bundle is refused: %s", error)
-                raise BundleRefusedError(
-                    f"{error}. The bundle that was served is served on."
-                ) from error
             self._place.put(new)
             new.metrics.reloads.inc()
-            task = asyncio.create_task(_retire(old))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            retiring = asyncio.create_task(_retire(old))
+            self._under_way.add(retiring)
+            retiring.add_done_callback(self._under_way.discard)
             said = Reloaded(previous=old.answers.model, current=new.answers.model)
             logger.warning("Serving %s instead of %s", _name(said.current), _name(said.previous))
             return said
 
-    async def close(self) -> None:
-        """Wait until the old ones are gone."""
-        await asyncio.gather(*self._retiring)
+    async def _open(self, old: State) -> State:
+        """The new state, warm."""
+        if old.life.draining:
+            raise UnavailableError("The service is stopping.")
+        try:
+            new = await anyio.to_thread.run_sync(self._make, old)
+            await anyio.to_thread.run_sync(new.engine.start)
+        except (BundleError, DeviceError, UnavailableError) as error:
+            logger.warning("The new bundle is refused: %s", error)
+            raise BundleRefusedError(
+                f"{error}. The bundle that was served is served on."
+            ) from error
+        return new
 
 
 async def _retire(old: State) -> None:

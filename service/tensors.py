@@ -8,23 +8,28 @@ of the network.
 
 import base64
 import binascii
+import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from service.errors import MalformedBodyError
+from service.errors import MalformedBodyError, why_not
 from service.wire import Wire
 from training.bundle import Pixels
 
 Datatype = Literal["UINT8", "FP32", "BYTES"]
 Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
 
-_LENGTH = np.dtype("<u4")
+MOST = 16
+"""Inputs or outputs in one request: more than there are."""
+LENGTH_BYTES = 4
+"""Of the length before each element of type BYTES."""
 
 
 class TensorNote(Wire):
@@ -35,12 +40,15 @@ class TensorNote(Wire):
     shape: tuple[int, ...]
 
 
+Name = Annotated[str, Field(max_length=64)]
+
+
 class InferInput(BaseModel):
     """One tensor that was sent, its elements in `data` or behind the JSON."""
 
-    name: str
-    datatype: str
-    shape: list[int]
+    name: Name
+    datatype: Name
+    shape: list[int] = Field(max_length=8)
     parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any] | None = None
 
@@ -48,17 +56,17 @@ class InferInput(BaseModel):
 class InferOutput(BaseModel):
     """One tensor that is asked for."""
 
-    name: str
+    name: Name
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class InferRequest(BaseModel):
     """The JSON of a request."""
 
-    id: str | None = None
+    id: str | None = Field(None, max_length=1024)
     parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[InferInput]
-    outputs: list[InferOutput] | None = None
+    inputs: list[InferInput] = Field(max_length=MOST)
+    outputs: list[InferOutput] | None = Field(None, max_length=MOST)
 
 
 @dataclass(frozen=True)
@@ -86,28 +94,25 @@ def parse(body: bytes, json_length: str | None) -> Asked:
     """
     length = len(body)
     if json_length is not None:
-        if not json_length.isdecimal() or int(json_length) > len(body):
+        if not _is_at_most(json_length, length):
             raise MalformedBodyError(
-                f"The header says that the JSON has {json_length!r} bytes; the body has {length}."
+                f"The header says that the JSON has {json_length[:20]!r} bytes; the body has "
+                f"{length}."
             )
         length = int(json_length)
     try:
         request = InferRequest.model_validate_json(body[:length])
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(map(str, reason['loc'])) or 'body'}: {reason['msg']}"
-            for reason in error.errors()
-        )
-        raise MalformedBodyError(f"The JSON is not what it should be: {reasons}.") from error
+        raise MalformedBodyError(why_not(error)) from error
     raw: dict[str, bytes] = {}
     position = length
     for tensor in request.inputs:
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             continue
-        if not isinstance(size, int) or size < 0 or position + size > len(body):
+        if type(size) is not int or not 0 <= size <= len(body) - position:
             raise MalformedBodyError(
-                f"Input {tensor.name!r} says that it has {size!r} bytes behind the JSON, where "
+                f"Input {tensor.name!r} says that {str(size)[:20]!r} bytes are behind the JSON; "
                 f"{len(body) - position} are left."
             )
         raw[tensor.name] = body[position : position + size]
@@ -148,12 +153,13 @@ def files(asked: Asked, tensor: InferInput) -> list[bytes]:
         MalformedBodyError: another shape, or elements that are cut off.
 
     """
-    if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]):
+    if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]) or tensor.shape[0] < 1:
         raise MalformedBodyError(
             f"Input {tensor.name!r} of type BYTES has the shape [N], not {tensor.shape}."
         )
     if tensor.name in asked.raw:
-        found = list(_elements(asked.raw[tensor.name]))
+        elements = _elements(asked.raw[tensor.name])
+        found = list(itertools.islice(elements, tensor.shape[0] + 1))
     else:
         found = _from_base64(tensor)
     if len(found) != tensor.shape[0] or not found:
@@ -201,13 +207,13 @@ def _raw(datatype: Datatype, values: Array) -> bytes:
     if datatype != "BYTES":
         return np.ascontiguousarray(values, np.dtype("<f4")).tobytes()
     encoded = [str(value).encode() for value in values.ravel()]
-    return b"".join(len(one).to_bytes(4, "little") + one for one in encoded)
+    return b"".join(len(one).to_bytes(LENGTH_BYTES, "little") + one for one in encoded)
 
 
 def _elements(raw: bytes) -> Iterator[bytes]:
     position = 0
     while position < len(raw):
-        start = position + _LENGTH.itemsize
+        start = position + LENGTH_BYTES
         position = start + int.from_bytes(raw[position:start], "little")
         if start > len(raw) or position > len(raw):
             raise MalformedBodyError("An element of type BYTES is cut off.")
@@ -215,18 +221,23 @@ def _elements(raw: bytes) -> Iterator[bytes]:
 
 
 def _integers(tensor: InferInput) -> npt.NDArray[np.uint8]:
+    """The elements of nested or flat lists; `bytes` takes whole numbers from 0 to 255 alone."""
+    most = math.prod(tensor.shape)
+    values = list(itertools.islice(_flat(_data(tensor)), most + 1))
     try:
-        values = np.asarray(_data(tensor))
-    except ValueError as error:
-        raise MalformedBodyError(f"The rows of input {tensor.name!r} differ in length.") from error
-    if values.dtype.kind not in "iu" or values.min(initial=0) < 0 or values.max(initial=0) > 255:
-        raise MalformedBodyError(f"Input {tensor.name!r} holds whole numbers from 0 to 255.")
-    return values.ravel().astype(np.uint8)
+        if any(isinstance(value, bool) for value in values):
+            raise TypeError("true is no number")
+        return np.frombuffer(bytes(values), np.uint8)
+    except (TypeError, ValueError) as error:
+        raise MalformedBodyError(
+            f"Input {tensor.name!r} holds whole numbers from 0 to 255."
+        ) from error
 
 
 def _from_base64(tensor: InferInput) -> list[bytes]:
     try:
-        return [base64.b64decode(one, validate=True) for one in _flat(_data(tensor))]
+        elements = itertools.islice(_flat(_data(tensor)), tensor.shape[0] + 1)
+        return [base64.b64decode(one, validate=True) for one in elements]
     except (binascii.Error, TypeError, ValueError) as error:
         raise MalformedBodyError(
             f"In JSON, each element of input {tensor.name!r} is a file as base64."
@@ -242,8 +253,18 @@ def _data(tensor: InferInput) -> Sequence[Any]:
 
 
 def _flat(values: Sequence[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list):
-            yield from value
-        else:
+    """The elements of lists in lists, in order, without recursion: depth is the sender's choice."""
+    stack = [iter(values)]
+    while stack:
+        for value in stack[-1]:
+            if isinstance(value, list):
+                stack.append(iter(value))
+                break
             yield value
+        else:
+            stack.pop()
+
+
+def _is_at_most(number: str, most: int) -> bool:
+    """Whether this is a number in digits, and no larger; however many digits there are."""
+    return number.isdecimal() and len(number) <= len(str(most)) and int(number) <= most

@@ -137,7 +137,13 @@ def load(path: Path) -> Bundle:
         records = sorted(
             (record.read(path / name) for name in listed_records), key=lambda one: one.started_at
         )
-    except (CheckpointError, IndexFileError, RecordError) as error:
+        figures = {
+            name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()
+            for name in manifest.files
+            if name.startswith(f"{FIGURES}/")
+        }
+        card = (path / CARD).read_text(encoding="utf-8")
+    except (CheckpointError, IndexFileError, RecordError, OSError, UnicodeError) as error:
         raise BundleError(f"{path} is not a bundle that fits: {error}") from error
     if manifest.gallery.pixels:
         _require_listed(manifest, PIXELS)
@@ -153,12 +159,8 @@ def load(path: Path) -> Bundle:
         indexes=indexes,
         index_notes={note.layer: note for note in notes},
         records=tuple(records),
-        figures={
-            name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()
-            for name in manifest.files
-            if name.startswith(f"{FIGURES}/")
-        },
-        card=(path / CARD).read_text(encoding="utf-8"),
+        figures=figures,
+        card=card,
     )
     _check_fit(bundle)
     return bundle

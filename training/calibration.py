@@ -10,6 +10,8 @@ from torch.nn import functional
 from training.frozen import Frozen
 
 BINS = 15
+COLDEST, HOTTEST = 0.25, 4.0
+"""Where a few images are all hits, or all misses, they would have no bound to their confidence."""
 
 
 class Calibration(Frozen):
@@ -28,7 +30,7 @@ class Calibration(Frozen):
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the least cross entropy on these images.
+    """The temperature with the least cross entropy on these images, from 1/4 to 4.
 
     Args:
         logits: [N, classes], of images that were not trained on.
@@ -50,7 +52,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             return loss.item()
 
         optimizer.step(closure)
-    return log_temperature.exp().item()
+    return min(max(log_temperature.exp().item(), COLDEST), HOTTEST)
 
 
 def calibration_error(logits: Tensor, labels: Tensor) -> float:

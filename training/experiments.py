@@ -127,7 +127,7 @@ EIGHT = (
 )
 
 # Settings chosen on the validation images alone. Shifts of four pixels, mirrored at the edge, and
-# a cut-out an eighth of the image's area; a batch of 128 is faster on two cores than one of 64.
+# a cut-out a quarter of the image's side; a batch of 128 is faster on two cores than one of 64.
 BEST = Experiment(
     name="best-3",
     published_name=None,

@@ -43,7 +43,7 @@ def compared_curves(rows: Sequence[Sequence[str]], records: Sequence[Record]) ->
     """
     width = max(len(row) for row in rows)
     figure = Figure(figsize=(2.6 * width, 4.4 * len(rows)), layout="constrained")
-    grid = figure.subplots(2 * len(rows), width, squeeze=False, sharex=True)
+    grid = figure.subplots(2 * len(rows), width, squeeze=False, sharex="row")
     for number, row in enumerate(rows):
         for offset, quantity in enumerate(QUANTITIES):
             line = grid[2 * number + offset]
@@ -55,10 +55,9 @@ def compared_curves(rows: Sequence[Sequence[str]], records: Sequence[Record]) ->
                 _draw_curves(axes, row[column], records, quantity)
                 axes.set_ylim(0, top)
                 axes.set_title(f"{row[column]}: {quantity}", fontsize="medium")
+                axes.set_xlabel("epoch" if quantity == "loss" else "")
                 if column == 0:
                     axes.set_ylabel(_LABELS[quantity])
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
     handles, labels = grid[0][0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper right", ncols=2)

@@ -22,7 +22,7 @@ Factory = Literal["Flat", "SQfp16", "SVD256,Flat,Refine(SQfp16)"]
 
 REDUCED = 256
 """Dimensions of the first, coarse search of a refined index."""
-CANDIDATES = 10
+CANDIDATES = 20
 """How many times the answers asked for the coarse search proposes (FAISS's `k_factor`)."""
 SMALL = 2_000
 """Up to so many vectors, looking at each of them is fast enough."""

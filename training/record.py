@@ -134,7 +134,8 @@ class Record(Frozen):
     """One run: what was asked, where it ran, what came of it.
 
     A final run also has `retrieval`, among its test images, and `own_test`, the evaluation on the
-    test images that the data set itself sets apart, where it does.
+    test images that the data set itself sets apart, where it does. The loss of `own_test` is that
+    of calibrated probabilities; all others are those before, and `calibration` has both.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

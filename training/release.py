@@ -115,25 +115,35 @@ def examine(
         ReleaseError: the data set's own test images have other classes.
 
     """
+    test = splits.indices("test")
+    kept = np.sort(test[pick_queries(dataset.labels[test].numpy(), EXAMINED)])
+    labels = dataset.labels[kept].to(device)
+    update: dict[str, object] = {}
+    if final.retrieval is None and len(labels.unique()) < len(labels):
+        vectors = embed(network, dataset.images[kept], network.layers, device)
+        update["retrieval"] = {
+            layer: rank(torch.from_numpy(vectors[layer]).to(device), labels, len(dataset.classes))
+            for layer in network.layers
+        }
+    if own_test and final.own_test is None:
+        update["own_test"] = evaluate(
+            network, Labelled(own_test.images.to(device), own_test.labels.to(device))
+        )
+    return final.model_copy(update=update)
+
+
+def require_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
+    """Refuse test images of a data set that are of other classes than its training images.
+
+    Raises:
+        ReleaseError: they are; names the classes.
+
+    """
     if own_test and own_test.classes != dataset.classes:
         raise ReleaseError(
             f"the test images of {dataset.name} have other classes than its training images: "
             f"{', '.join(sorted({*own_test.classes} ^ {*dataset.classes}))}"
         )
-    kept = splits.indices("test")[:EXAMINED]
-    labels = dataset.labels[kept].to(device)
-    vectors = embed(network, dataset.images[kept], network.layers, device)
-    update: dict[str, object] = {}
-    if len(labels.unique()) < len(labels):
-        update["retrieval"] = {
-            layer: rank(torch.from_numpy(vectors[layer]).to(device), labels, len(dataset.classes))
-            for layer in network.layers
-        }
-    if own_test:
-        update["own_test"] = evaluate(
-            network, Labelled(own_test.images.to(device), own_test.labels.to(device))
-        )
-    return final.model_copy(update=update)
 
 
 def from_bundle(bundle: Bundle) -> Trained:
@@ -197,7 +207,8 @@ def assemble(
     network = copy.deepcopy(trained.network)
     if shape.half:
         _round_to_half(network)
-    test, probes = splits.indices("test"), splits.indices("validation")[:PROBES]
+    test, held_out = splits.indices("test"), splits.indices("validation")
+    probes = held_out[pick_queries(dataset.labels[held_out].numpy(), PROBES)]
     labels = dataset.labels[test].numpy()
     vectors = embed(network, dataset.images[test], LAYERS, device, on_batch)
     probing = embed(network, dataset.images[probes], LAYERS, device, on_batch)

@@ -78,10 +78,18 @@ def _layout(studies: Sequence[Record]) -> list[list[str]]:
 
 
 def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | None:
-    """The latest final run whose settings were studied here."""
-    groups = {one.group_id for one in studies}
-    finals = [one for one in records if one.stage == "final" and one.group_id in groups]
-    return next((one for one in reversed(finals) if one.status != "failed"), None)
+    """The latest final run of the settings with the best validation accuracy in these studies."""
+    scores = {
+        summary.group_id: summary.validation_accuracy.mean
+        for summary in summarize(studies)
+        if summary.validation_accuracy
+    }
+    finals = [
+        one
+        for one in records
+        if one.stage == "final" and one.status != "failed" and one.group_id in scores
+    ]
+    return max(finals, key=lambda one: (scores[one.group_id], one.started_at), default=None)
 
 
 def _head(studies: Sequence[Record]) -> str:

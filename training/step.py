@@ -90,12 +90,13 @@ class GraphedStep(Step):
 
     def rehearse(self, lengths: list[int]) -> None:
         """Warm up beside the main stream, as capturing demands, then capture."""
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            super().rehearse(lengths)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        self._graphs = {length: self._capture(length) for length in lengths}
+        with torch.cuda.device(self.device):  # where a graph's own stream is made
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                super().rehearse(lengths)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graphs = {length: self._capture(length) for length in lengths}
 
     def __call__(self, batch: Tensor) -> None:
         """Train on the images at these positions, by replaying the graph of that length."""
@@ -106,7 +107,7 @@ class GraphedStep(Step):
     def _capture(self, length: int) -> tuple[Tensor, torch.cuda.CUDAGraph]:
         positions = torch.arange(length, device=self.device)
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._generator)  # or each replay would draw the same
+        graph.register_generator_state(self._generator)  # or drawing from it cannot be captured
         with torch.cuda.graph(graph):
             super().__call__(positions)
         return positions, graph

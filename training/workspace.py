@@ -30,6 +30,7 @@ from training.release import (
     choose,
     examine,
     from_bundle,
+    require_same_classes,
 )
 from training.run import Plan, begin, finished, recorded, run_and_keep
 from training.splits import Splits, indices_sha256, split_once
@@ -167,15 +168,19 @@ class Workspace:
     ) -> Path:
         """Choose, retrain from a fresh start on train + validation, examine, and publish."""
         publish.require_free(target)
+        require_same_classes(images, own_test)
         held_out = indices_sha256(splits.indices("test"))
         name = choose(record.read_all(self.experiments), images.fingerprint, held_out)
-        self.train(find(name), "study", images, splits)
+        study = Plan(find(name), images, splits, self.seed, "study", self.device)
+        if recorded(study, self.experiments) is None:
+            self.train(find(name), "study", images, splits)
         network, final = self.train(find(name), "final", images, splits)
-        if final.retrieval is None:
-            say(f"examining {final.run_id}")
-            final = examine(network, final, images, splits, own_test, self.device)
-            record.write(final, self.experiments)
-        trained = Trained(network, final, record.read_all(self.experiments))
+        say(f"examining {final.run_id}")
+        final = examine(network, final, images, splits, own_test, self.device)
+        record.write(final, self.experiments)
+        records = record.read_all(self.experiments)
+        own = [one for one in records if one.dataset.fingerprint == images.fingerprint]
+        trained = Trained(network, final, own)
         return self.publish(trained, images, splits, target, shape)
 
     def publish(

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from PIL import Image
@@ -175,7 +176,7 @@ class Kindred(_Settings):
 
     def experiment(self, name: str) -> dict[str, Any]:
         """One experiment with the record of each of its runs."""
-        return self._do(calls.plain(f"/experiments/{name}"))
+        return self._do(calls.plain(f"/experiments/{quote(name, safe='')}"))
 
     def _do(self, call: Call[A]) -> A:
         patience = self._patience()
@@ -307,7 +308,7 @@ class AsyncKindred(_Settings):
 
     async def experiment(self, name: str) -> dict[str, Any]:
         """One experiment with the record of each of its runs."""
-        return await self._do(calls.plain(f"/experiments/{name}"))
+        return await self._do(calls.plain(f"/experiments/{quote(name, safe='')}"))
 
     async def _do(self, call: Call[A]) -> A:
         patience = self._patience()

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
 from service.wire import (
@@ -34,6 +35,7 @@ Vector = npt.NDArray[np.float32]
 Query = Mapping[str, str | int | bool]
 
 NPY = "application/x-npy"
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 A = TypeVar("A")
 W = TypeVar("W", bound=Wire)
@@ -113,7 +115,7 @@ def similar_to(
 ) -> Call[Similar]:
     """What is like an image of the gallery."""
     query = _similar_query(layer, limit, label, exact, explain)
-    return Call("GET", f"/gallery/{image_id}/similar", _as(Similar), query)
+    return Call("GET", f"/gallery/{quote(image_id, safe='')}/similar", _as(Similar), query)
 
 
 def embed(picture: Picture, layer: str) -> Call[Vector]:
@@ -131,7 +133,7 @@ def page(label: str | None, cursor: str, limit: int) -> Call[GalleryPage]:
 
 def image(image_id: str) -> Call[Image.Image]:
     """A picture of the gallery."""
-    return Call("GET", f"/gallery/{image_id}/image", _picture)
+    return Call("GET", f"/gallery/{quote(image_id, safe='')}/image", _picture)
 
 
 def plain(path: str) -> Call[dict[str, Any]]:
@@ -202,6 +204,9 @@ def _encode(picture: Picture) -> bytes:
         if picture.dtype != np.uint8:
             raise TypeError(f"pixels are uint8, these are {picture.dtype}: scale and convert them")
         picture = Image.fromarray(picture)
+    picture = ImageOps.exif_transpose(picture)  # a PNG would not say which way is up
+    if picture.mode not in PNG_MODES:
+        picture = picture.convert("RGB")
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     return stream.getvalue()

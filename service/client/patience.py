@@ -22,7 +22,7 @@ class ProblemError(Exception):
 
     def __init__(self, response: httpx.Response) -> None:
         self.problem = _problem(response)
-        self.status = self.problem.status
+        self.status = response.status_code
         self.retry_after = _retry_after(response.headers.get("Retry-After", ""))
         super().__init__(f"{self.status} {self.problem.title}: {self.problem.detail}")
 
@@ -34,7 +34,7 @@ class UnreachableError(Exception):
         reason = str(cause) or type(cause).__name__
         super().__init__(f"no answer from {url} ({reason}); is the service up?")
         # What may have arrived is not sent again: only who never got through tries once more.
-        self.retried = isinstance(cause, httpx.ConnectError)
+        self.retried = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 class Patience:

@@ -10,8 +10,11 @@ from service.wire import Reloaded
 router = APIRouter(prefix="/admin", tags=["admin"])
 
 
-@router.post("/reload", responses=documented(401, 403, 409, 503))
+@router.post("/reload", responses=documented(401, 403, 409, 503, 504))
 async def reload(request: Request, _: MayChange) -> Reloaded:
-    """Serve what stands at the bundle's place now; where it does not verify, nothing changes."""
+    """Serve what stands at the bundle's place now; where it does not verify, nothing changes.
+
+    Where this takes longer than the deadline, the answer is 504, and the change goes on.
+    """
     reloader: Reloader = request.app.state.reloader
     return await reloader.reload()

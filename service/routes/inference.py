@@ -3,8 +3,10 @@
 The input `images` is pixels, UINT8 [N, 32, 32, 3], or picture files of any size, BYTES [N].
 """
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+import anyio.to_thread
 from fastapi import APIRouter, Header, Request, Response
 
 from service import tensors
@@ -16,7 +18,8 @@ from service.routes.health import readyz
 from service.schemas import InferenceModel, InferenceServer, Ready
 from service.state import Serving, State
 from service.tensors import InferRequest, TensorNote
-from training.bundle import SIZE
+from service.timing import timings_of
+from training.bundle import SIZE, Pixels
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -27,14 +30,54 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 MODEL = f"/models/{NAME}"
 VERSIONED = f"{MODEL}/versions/{{version}}"
 
-BODY = {
+OCTETS = "application/octet-stream"
+
+JsonLength = Annotated[str | None, Header(alias=JSON_LENGTH, include_in_schema=False)]
+
+_TENSOR: dict[str, Any] = {  # Any: FastAPI's own type of `openapi_extra`
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string", "enum": [INPUT.name]},
+        "datatype": {"type": "string", "enum": ["UINT8", "BYTES"]},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "items": {}},
+    },
+}
+_OUTPUT: dict[str, Any] = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
+}
+BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "JSON, or, with the header Inference-Header-Content-Length, so many bytes "
-        "of JSON and then the tensors.",
+        "description": f"JSON; or, with the header {JSON_LENGTH}, so many bytes of JSON and then "
+        "the tensors.",
         "content": {
-            "application/json": {"schema": InferRequest.model_json_schema()},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "parameters": {"type": "object"},
+                        "inputs": {"type": "array", "items": _TENSOR},
+                        "outputs": {"type": "array", "items": _OUTPUT},
+                    },
+                }
+            },
+            OCTETS: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+INFERRED = documented(*POSTING) | {
+    200: {
+        "description": f"The outputs; where one is asked for in binary, with {JSON_LENGTH}.",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            OCTETS: {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
@@ -62,10 +105,8 @@ async def server(serving: Serving) -> InferenceServer:
 
 
 @router.get(MODEL)
-@router.get(VERSIONED, responses=documented(404))
-async def metadata(serving: Serving, version: str = "") -> InferenceModel:
+async def metadata(serving: Serving) -> InferenceModel:
     """Describe the network: its input and its outputs."""
-    _require_version(serving, version)
     return InferenceModel(
         name=NAME,
         versions=(serving.answers.model.version,),
@@ -75,82 +116,103 @@ async def metadata(serving: Serving, version: str = "") -> InferenceModel:
     )
 
 
+@router.get(VERSIONED, responses=documented(404, 422))
+async def versioned_metadata(serving: Serving, version: str) -> InferenceModel:
+    """Describe the network of that version."""
+    _require_version(serving, version)
+    return await metadata(serving)
+
+
 @router.get(f"{MODEL}/ready", responses=documented(503))
-@router.get(f"{VERSIONED}/ready", responses=documented(404, 503))
-async def model_ready(serving: Serving, version: str = "") -> Ready:
-    """Say whether this network answers."""
+async def model_ready(serving: Serving) -> Ready:
+    """Say whether the network answers."""
+    return await ready(serving)
+
+
+@router.get(f"{VERSIONED}/ready", responses=documented(404, 422, 503))
+async def versioned_ready(serving: Serving, version: str) -> Ready:
+    """Say whether the network of that version answers."""
     _require_version(serving, version)
     return await ready(serving)
 
 
-@router.post(f"{MODEL}/infer", responses=documented(*POSTING), openapi_extra=BODY)
-@router.post(f"{VERSIONED}/infer", responses=documented(*POSTING), openapi_extra=BODY)
-async def infer(
-    request: Request,
-    serving: Serving,
-    version: str = "",
-    json_length: Annotated[str | None, Header(alias=JSON_LENGTH)] = None,
-) -> Response:
+@router.post(f"{MODEL}/infer", responses=INFERRED, openapi_extra=BODY)
+async def infer(request: Request, serving: Serving, json_length: JsonLength = None) -> Response:
     """Give the network's outputs for some images; where one of them fails, all do."""
-    _require_version(serving, version)
     serving.engine.check_room()
-    asked = tensors.parse(await request.body(), json_length)
+    body = await request.body()
     notes = {note.name: note for note in serving.answers.outputs(serving.engine.dimensions)}
-    _require_known(asked.request, notes)
-    pictures = await _pictures(serving, asked)
+    most = serving.settings.max_images
+    asked, sent = await anyio.to_thread.run_sync(_read, body, json_length, notes, most)
+    with timings_of(request.scope).measure("decode"):
+        images = [
+            await decode(one, serving.settings.max_pixels, "crop", serving.decoders)
+            if isinstance(one, bytes)
+            else one
+            for one in sent
+        ]
     found = []
-    for image in await represent_each(request, serving, pictures):
+    for image in await represent_each(request, serving, Pictures(tuple(images), several=True)):
         if isinstance(image, KindredError):
             raise image
         found.append(image)
-    values = serving.answers.tensors(found)
-    answer = tensors.write(
-        {name: (notes[name], array) for name, array in values.items()},
-        asked.request,
-        {"model_name": NAME, "model_version": serving.answers.model.version}
-        | ({} if asked.request.id is None else {"id": asked.request.id}),
-    )
+    head: dict[str, object] = {
+        "model_name": NAME,
+        "model_version": serving.answers.model.version,
+    }
+    if asked.id is not None:
+        head["id"] = asked.id
+
+    def write() -> tensors.Answered:
+        values = serving.answers.tensors(found)
+        outputs = {name: (notes[name], array) for name, array in values.items()}
+        return tensors.write(outputs, asked, head)
+
+    answer = await anyio.to_thread.run_sync(write)
     if answer.json_length is None:
         return Response(answer.body, media_type="application/json")
     return Response(
         answer.body,
-        media_type="application/octet-stream",
+        media_type=OCTETS,
         headers={JSON_LENGTH: str(answer.json_length)},
     )
 
 
-async def _pictures(serving: State, asked: tensors.Asked) -> Pictures:
+@router.post(f"{VERSIONED}/infer", responses=INFERRED, openapi_extra=BODY)
+async def versioned_infer(
+    request: Request, serving: Serving, version: str, json_length: JsonLength = None
+) -> Response:
+    """Give the outputs of the network of that version."""
+    _require_version(serving, version)
+    return await infer(request, serving, json_length)
+
+
+def _read(
+    body: bytes, json_length: str | None, outputs: Mapping[str, TensorNote], most: int
+) -> tuple[InferRequest, list[Pixels] | list[bytes]]:
+    """What is asked, and the images: pixels, or files still to be decoded."""
+    asked = tensors.parse(body, json_length)
+    wanted = [one.name for one in asked.request.outputs or ()]
+    for one in asked.request.outputs or ():
+        if one.name not in outputs or wanted.count(one.name) > 1:
+            raise MalformedBodyError(
+                f"Outputs are asked for by name, each once; there is no second or other "
+                f"{one.name!r}, there is {', '.join(outputs)}."
+            )
+        if "classification" in one.parameters:
+            raise MalformedBodyError("Classification is not offered: ask for 'labels'.")
     if [tensor.name for tensor in asked.request.inputs] != [INPUT.name]:
         raise MalformedBodyError(f"There is one input, {INPUT.name!r}.")
     (tensor,) = asked.request.inputs
-    limits = serving.settings
-    if tensor.shape and tensor.shape[0] > limits.max_images:
-        raise TooLargeError(f"There are more than {limits.max_images} images in this request.")
+    if tensor.shape and tensor.shape[0] > most:
+        raise TooLargeError(f"There are more than {most} images in this request.")
     if tensor.datatype == "UINT8":
-        return Pictures(tuple(tensors.pixels(asked, tensor, SIZE)), several=True)
+        return asked.request, tensors.pixels(asked, tensor, SIZE)
     if tensor.datatype == "BYTES":
-        return Pictures(
-            tuple(
-                [
-                    await decode(file, limits.max_pixels, "crop", serving.decoders)
-                    for file in tensors.files(asked, tensor)
-                ]
-            ),
-            several=True,
-        )
+        return asked.request, tensors.files(asked, tensor)
     raise MalformedBodyError(
         f"Input {INPUT.name!r} is of type UINT8 or BYTES, not {tensor.datatype!r}."
     )
-
-
-def _require_known(asked: InferRequest, outputs: dict[str, TensorNote]) -> None:
-    for wanted in asked.outputs or ():
-        if wanted.name not in outputs:
-            raise MalformedBodyError(
-                f"There is no output {wanted.name!r}; there is {', '.join(outputs)}."
-            )
-        if "classification" in wanted.parameters:
-            raise MalformedBodyError("Classification is not offered: ask for 'labels'.")
 
 
 def _require_version(serving: State, version: str) -> None:

@@ -155,12 +155,18 @@ def test_data_may_be_nested_or_flat(client: TestClient) -> None:
         ({"inputs": [tensor(data=[-1] * 3072)]}, "from 0 to 255"),
         ({"inputs": [tensor(data=[0.5] * 3072)]}, "from 0 to 255"),
         ({"inputs": [tensor(data=["a"] * 3072)]}, "from 0 to 255"),
-        ({"inputs": [tensor(data=[[1, 2], [3]])]}, "differ in length"),
+        ({"inputs": [tensor(data=[[1, 2], [3]])]}, "3 elements"),
         ({"inputs": [tensor(datatype="BYTES", shape=[1], data=["?"])]}, "base64"),
         ({"inputs": [tensor(datatype="BYTES", shape=[1], data=[1])]}, "base64"),
         ({"inputs": [tensor(datatype="BYTES", shape=[2], data=["aaaa"])]}, "1 elements"),
         ({"inputs": [tensor(datatype="BYTES", shape=[1, 2], data=["aaaa"])]}, "the shape [N]"),
-        ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "no output 'x'"),
+        ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "there is no second or other 'x'"),
+        ({"inputs": [tensor()], "outputs": [{"name": "conv2"}] * 2}, "each once"),
+        ({"inputs": [tensor()], "outputs": [{"name": "conv2"}] * 99}, "at most 16"),
+        ({"inputs": [tensor(data=["A" * 1_000_000, *"a" * 5000])]}, "from 0 to 255"),
+        ({"inputs": [tensor(data=[True] * 3072)]}, "from 0 to 255"),
+        ({"inputs": [tensor(data=[0] * 9999)]}, "3073 elements"),
+        ({"inputs": [0] * 100_000}, "at most 16"),
         (
             {
                 "inputs": [tensor()],
@@ -168,9 +174,9 @@ def test_data_may_be_nested_or_flat(client: TestClient) -> None:
             },
             "ask for 'labels'",
         ),
-        ({"inputs": [tensor(parameters={"binary_data_size": 7})]}, "7 bytes behind"),
-        ({"inputs": [tensor(parameters={"binary_data_size": -7})]}, "-7 bytes behind"),
-        ({"inputs": [tensor(parameters={"binary_data_size": "x"})]}, "'x' bytes behind"),
+        ({"inputs": [tensor(parameters={"binary_data_size": 7})]}, "bytes are behind"),
+        ({"inputs": [tensor(parameters={"binary_data_size": -7})]}, "bytes are behind"),
+        ({"inputs": [tensor(parameters={"binary_data_size": "x"})]}, "bytes are behind"),
     ],
 )
 def test_what_is_wrong_is_said(client: TestClient, body: dict[str, object], said: str) -> None:
@@ -186,6 +192,7 @@ def test_what_is_wrong_is_said(client: TestClient, body: dict[str, object], said
         ("99", b"{}", "the body has 2"),
         ("-1", b"{}", "'-1' bytes"),
         ("1", b"{}", "not what it should be"),
+        ("9" * 5000, b"{}", "the body has 2"),
     ],
 )
 def test_a_wrong_length_is_said(client: TestClient, length: str, body: bytes, said: str) -> None:

@@ -65,7 +65,12 @@ def test_with_admin_keys_alone_everybody_may_ask_and_admins_may_change() -> None
 
 @pytest.mark.parametrize(
     ("origin", "role"),
-    [("http://127.0.0.1:8000", Role.CHANGE), ("https://elsewhere.org", Role.READ)],
+    [
+        ("http://127.0.0.1:8000", Role.CHANGE),
+        ("https://elsewhere.org", Role.READ),
+        ("null", Role.READ),
+        ("http://[", Role.READ),
+    ],
 )
 def test_a_page_of_another_site_may_not_change_what_this_machine_trusts(
     origin: str, role: Role

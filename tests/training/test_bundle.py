@@ -29,6 +29,7 @@ FILES = [
     "experiments/batchnorm-3-study-*.json",
     "experiments/batchnorm-3-final-*.json",
     "figures/curves-batchnorm-3.svg",
+    *(f"figures/neighbours-{number}.png" for number in range(10)),
 ]
 
 
@@ -192,7 +193,7 @@ def test_pickled_pixels_are_refused_and_never_unpickled(copy: Path) -> None:
 
 def test_it_holds_no_pickle(bundle_path: Path) -> None:
     suffixes = {file.suffix for file in bundle_path.rglob("*") if file.is_file()}
-    assert suffixes == {".json", ".safetensors", ".faiss", ".npy", ".md", ".svg"}
+    assert suffixes == {".json", ".safetensors", ".faiss", ".npy", ".md", ".svg", ".png"}
     for file in bundle_path.rglob("*"):
         assert file.is_dir() or not file.read_bytes().startswith((b"\x80", b"PK"))
 

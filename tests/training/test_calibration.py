@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.calibration import calibration_error, describe, fit_temperature
+from training.calibration import COLDEST, HOTTEST, calibration_error, describe, fit_temperature
 
 
 def drawn(count: int, temperature: float) -> tuple[Tensor, Tensor]:
@@ -30,11 +30,11 @@ def test_it_has_the_least_loss(temperature: float) -> None:
         assert functional.cross_entropy(logits / near, labels) > least
 
 
-def test_labels_that_are_all_hit_or_all_missed_give_a_number_still() -> None:
+def test_labels_that_are_all_hit_or_all_missed_do_not_make_it_sure_without_bound() -> None:
     logits = 5 * torch.eye(4).repeat(5, 1)
     labels = torch.arange(4).repeat(5)
     for given in (labels, (labels + 1) % 4):
-        assert 0 < fit_temperature(logits, given) < float("inf")
+        assert fit_temperature(logits, given) == (COLDEST if given is labels else HOTTEST)
 
 
 def test_the_error_counted_by_hand() -> None:

@@ -268,12 +268,19 @@ def test_the_data_sets_own_test_images_are_looked_at_once_by_the_final_network(
     assert of_stage(made, "study").own_test is None
 
 
-def test_own_test_images_of_other_classes_are_refused(released: Released) -> None:
-    images, parts, made, _ = released
-    other = tiny(kinds=9)
-    final = of_stage(made, "final")
+def test_own_test_images_of_other_classes_are_refused(
+    released: Released, empty: Workspace, tmp_path: Path
+) -> None:
+    images, parts, _, _ = released
     with pytest.raises(ReleaseError, match="other classes than its training images: jade"):
-        examine(made.network, final, images, parts, other, torch.device("cpu"))
+        empty.release(images, parts, tmp_path / "bundle", Shape(), tiny(kinds=9))
+    assert not empty.checkpoints.exists()  # said before any training
+
+
+def test_what_was_examined_is_not_examined_again(released: Released) -> None:
+    images, parts, made, own_test = released
+    final = of_stage(made, "final")
+    assert examine(made.network, final, images, parts, own_test, CPU) == final
 
 
 def test_own_test_images_are_read_where_there_are_any(empty: Workspace, tmp_path: Path) -> None:
