@@ -224,9 +224,9 @@ def summary(traces: list[Trace]) -> Table:
 
 
 def _share(seen: Look) -> float:
-    """The gradient of the loss against that of L2 decay; not a number without decay."""
-    decay = math.hypot(*seen.decay.values())
-    return math.hypot(*seen.gradient.values()) / decay if decay else math.nan
+    """The gradient of the loss against that of L2 decay, in the first layer; nan without decay."""
+    gradient, decay = (next(iter(norms.values())) for norms in (seen.gradient, seen.decay))
+    return gradient / decay if decay else math.nan
 
 
 def picture(traces: list[Trace], network: str, folder: Path) -> None:
@@ -262,7 +262,7 @@ def picture(traces: list[Trace], network: str, folder: Path) -> None:
             axes.grid(alpha=0.3)
     for axes, label in zip(
         (line[0] for line in grid),
-        ("loss", "norm of all weights", "gradient of the loss / of L2 decay"),
+        ("loss", "norm of all weights", "first layer: gradient / decay"),
         strict=True,
     ):
         axes.set_ylabel(label)

@@ -90,19 +90,18 @@ def retrieval_by_layer(layers: dict[str, LayerRetrieval], classes: Sequence[str]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     names = list(layers)
+    ends = []
     for number, label in enumerate(classes):
         found = [layers[name].by_class[number] for name in names]
         heights = [one.precision_at_10 if one else np.nan for one in found]
         axes.plot(names, heights, color="0.65", linewidth=1)
-        if len(classes) <= NUMBERED:
-            axes.annotate(
-                label,
-                (len(names) - 1, heights[-1]),
-                xytext=(4, 0),
-                textcoords="offset points",
-                fontsize="x-small",
-                va="center",
-            )
+        if found[-1] and len(classes) <= NUMBERED:
+            ends.append((heights[-1], label))
+    place = 2.0
+    for height, label in sorted(ends, reverse=True):  # one below the other, where lines end close
+        place = min(height, place - 0.035)
+        axes.text(len(names) - 0.93, place, label, fontsize="x-small", va="center")
+    axes.set_xlim(-0.2, len(names) - 0.3)
     overall = [layers[name].overall.precision_at_10 for name in names]
     axes.plot(names, overall, color=_TRAIN, linewidth=2.5, marker="o", label="all classes")
     axes.set(ylim=(0, 1), ylabel="precision at 10", xlabel="layer")
