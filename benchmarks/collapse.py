@@ -34,7 +34,7 @@ from training.progress import say, track
 from training.record import Environment
 from training.run import build_network
 from training.splits import split
-from training.step import make_step
+from training.step import step_for
 from training.trainer import diagnose
 
 app = typer.Typer(add_completion=False)
@@ -119,7 +119,9 @@ def trace(name: str, change: str, init: int, order: int, data: Labelled, steps: 
     network = network.to(memory_format=torch.channels_last).train()
     augmenting = torch.Generator(device).manual_seed(order)
     policy = experiment.config.policy if experiment.variant.augmentation else None
-    step = make_step(network, data, experiment.config, precision, policy, augmenting)
+    step = step_for(experiment.config)(
+        network, data, experiment.config, precision, policy, augmenting
+    )
     size = experiment.config.batch_size
     torch.manual_seed(order)
     looks = [look(network, data, experiment.config.weight_decay, 0, None)]

@@ -37,7 +37,7 @@ from training.network import BlockNet
 from training.record import Spread
 from training.run import Plan, build_network, run
 from training.splits import Indices, Splits, split
-from training.step import Step, make_step
+from training.step import Step, step_for
 from training.trainer import evaluate
 
 app = typer.Typer(add_completion=False)
@@ -103,7 +103,9 @@ class Ours:
         self.network.train()
         self._size, self._count = config.batch_size, len(data)
         generator = torch.Generator(device).manual_seed(0)
-        self._step: Step = make_step(self.network, data, config, precision, policy, generator)
+        self._step: Step = step_for(config)(
+            self.network, data, config, precision, policy, generator
+        )
         rest = self._count % self._size
         self._step.rehearse([self._size, *([rest] if rest else [])])
 

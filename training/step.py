@@ -113,17 +113,9 @@ class GraphedStep(Step):
         return positions, graph
 
 
-def make_step(
-    network: BlockNet,
-    training: Labelled,
-    config: Config,
-    precision: Precision,
-    policy: Policy | None,
-    generator: torch.Generator,
-) -> Step:
+def step_for(config: Config) -> type[Step]:
     """The kind of step that the settings ask for."""
-    kind = GraphedStep if config.cuda_graph else Step
-    return kind(network, training, config, precision, policy, generator)
+    return GraphedStep if config.cuda_graph else Step
 
 
 def _optimizer(network: BlockNet, config: Config) -> torch.optim.Optimizer:

@@ -22,7 +22,7 @@ from training.experiments import Config
 from training.labelled import Labelled
 from training.network import LAYERS, BlockNet
 from training.record import Diagnostics, Epoch, Evaluation, Seeds, Timing, wilson95
-from training.step import make_step
+from training.step import step_for
 
 EVALUATION_BATCH = 500
 DIAGNOSTIC_IMAGES = 1000
@@ -78,7 +78,7 @@ def fit(
     order = torch.Generator().manual_seed(seeds.order)
     generator = torch.Generator(device)
     policy = config.policy if augmentation else None
-    step = make_step(network, training, config, precision, policy, generator)
+    step = step_for(config)(network, training, config, precision, policy, generator)
     guess = blind_guess_loss(training, network.architecture.classes, config.label_smoothing)
     setup = time.perf_counter() - started
 

@@ -7,7 +7,7 @@ from tests.training.made import network, seeds, tiny
 from training.augmentation import REPORT
 from training.experiments import Config
 from training.labelled import Labelled
-from training.step import GraphedStep, Step, make_step
+from training.step import GraphedStep, Step, step_for
 from training.trainer import fit
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -26,7 +26,7 @@ def made(device: torch.device, *, dropout: float = 0.0, augmentation: bool = Fal
     built = network(dropout=dropout).to(device).train()
     policy = REPORT if augmentation else None
     generator = torch.Generator(device).manual_seed(0)
-    step = make_step(built, pictures(device), config, "fp32", policy, generator)
+    step = step_for(config)(built, pictures(device), config, "fp32", policy, generator)
     step.rehearse([12])
     return step
 
