@@ -1,4 +1,4 @@
-"""Random flips, shifts and cut-outs on whole batches, on whatever device they are.
+"""Random flips, shifts, cut-outs and mixtures of whole batches, on whatever device they are.
 
 Training data alone comes here; evaluation never does. Its generator is its own, so that
 augmentation can be seeded apart from everything else.
@@ -20,12 +20,14 @@ class Policy(Frozen):
     `padding` is how far an image may be shifted: left, right, top, bottom, in pixels; the default
     is the report's `RandomCrop(32, padding=[0, 2, 3, 4])`. What is shifted in is black, or with
     `reflect` the image's own mirror image. `cutout` greys a square of that side, 0 for none,
-    anywhere in the image (DeVries and Taylor, 2017).
+    anywhere in the image (DeVries and Taylor, 2017). `cutmix` is the share of the images that get
+    a box of another one (Yun et al., 2019).
     """
 
     padding: tuple[int, int, int, int] = (0, 3, 2, 4)
     reflect: bool = False
     cutout: int = 0
+    cutmix: float = 0.0
 
 
 REPORT = Policy()
@@ -67,12 +69,40 @@ def augment(images: Tensor, generator: torch.Generator, policy: Policy = REPORT)
     return shifted
 
 
+def mix(images: Tensor, generator: torch.Generator, share: float) -> tuple[Tensor, Tensor]:
+    """Paste a box of the image before it in the batch into `share` of the images (CutMix).
+
+    A box has the image's proportions, any area and any centre; what lies outside is lost.
+
+    Args:
+        images: uint8 [N, 3, H, W], in random order.
+        generator: on the device of the images.
+        share: from 0 to 1.
+
+    Returns:
+        uint8 [N, 3, H, W], and the part of each image that is still its own, fp32 [N].
+
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    area, coin = torch.rand(2, count, 1, device=device, generator=generator)
+    side = area.sqrt() * (coin < share)
+
+    def stretch(length: int) -> Tensor:
+        centres = torch.randint(length, (count, 1), device=device, generator=generator)
+        return _near(centres, length, (side * length).round().long())
+
+    box = stretch(height).unsqueeze(2) & stretch(width).unsqueeze(1)
+    mixed = torch.where(box.unsqueeze(1), images.roll(1, 0), images)
+    return mixed, 1 - box.float().mean((1, 2))
+
+
 def _reflect(positions: Tensor, side: int) -> Tensor:
     """Positions outside [0, side) mirrored at the first and last pixel."""
     return (side - 1) - ((side - 1) - positions.abs()).abs()
 
 
-def _near(centres: Tensor, side: int, length: int) -> Tensor:
+def _near(centres: Tensor, side: int, length: int | Tensor) -> Tensor:
     """Which of `side` positions lie on the stretch of that length around each centre [N, 1]."""
     start = centres - length // 2
     positions = torch.arange(side, device=centres.device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.augmentation import Policy, augment
+from training.augmentation import Policy, augment, mix
 from training.device import Precision, autocast
 from training.experiments import Config
 from training.labelled import Labelled
@@ -20,7 +20,7 @@ class Step:
     """Takes the positions of a batch and trains on those images.
 
     `totals` adds up the loss and the number of hits, over images, and stays on the device: nothing
-    here waits for it.
+    here waits for it. A hit in a mixed image is the label of the image that it was.
     """
 
     def __init__(
@@ -49,16 +49,28 @@ class Step:
     def __call__(self, batch: Tensor) -> None:
         """Train on the images at these positions, int64 [N], on the device."""
         images, labels = self._training.images[batch], self._training.labels[batch]
+        mixing = self._policy.cutmix if self._policy else 0.0
         if self._policy:
             images = augment(images, self._generator, self._policy)
+        if mixing:
+            images, own = mix(images, self._generator, mixing)
         with autocast(self.device, self._precision):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
+            logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+        if mixing:
+            each = self._losses(logits, labels), self._losses(logits, labels.roll(1))
+            loss = (own * each[0] + (1 - own) * each[1]).mean()
+        else:
+            loss = self._losses(logits, labels).mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         hits = (logits.argmax(1) == labels).sum()
         self.totals += torch.stack((loss.detach() * len(batch), hits))
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, label_smoothing=self._smoothing, reduction="none"
+        )
 
     def set_learning_rate(self, rate: float) -> None:
         """For the steps that follow."""

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.augmentation import GREY, REPORT, Policy, augment
+from training.augmentation import GREY, REPORT, Policy, augment, mix
 
 
 def pictures(count: int) -> Tensor:
@@ -106,3 +106,32 @@ def test_a_cut_out_is_one_grey_square_that_may_lie_across_the_edge() -> None:
 def test_without_a_cut_out_nothing_is_cut() -> None:
     images = torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
     assert not augmented(images, policy=MIRRORED).any()
+
+
+def mixed(share: float, count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
+    """Images of one value each, what became of them, and what is still their own."""
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
+    return images, *mix(images, torch.Generator().manual_seed(1), share)
+
+
+def test_a_mixed_image_holds_one_box_of_the_image_before_it() -> None:
+    images, made, own = mixed(1.0)
+    for position, (image, kept) in enumerate(zip(made, own, strict=True)):
+        foreign = image[0] != images[position, 0]
+        assert set(image[:, foreign].flatten().tolist()) <= {int(images[position - 1, 0, 0, 0])}
+        rows, columns = foreign.any(1), foreign.any(0)
+        assert torch.equal(foreign, rows[:, None] & columns[None, :])
+        assert int(rows.diff().sum()) <= 2  # of one piece
+        assert kept.item() == 1 - foreign.float().mean().item()
+    assert own.min() < 0.3  # a box is cut at the edges
+    assert own.max() > 0.9
+
+
+def test_only_a_share_of_the_images_is_mixed() -> None:
+    images, made, own = mixed(0.5, count=200)
+    untouched = (made == images).flatten(1).all(1)
+    assert 0.4 < untouched.float().mean() < 0.65
+    assert own[untouched].min() == 1
+    images, made, own = mixed(0.0)
+    assert torch.equal(made, images)
+    assert own.min() == 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.training.made import network, seeds, tiny
-from training.augmentation import REPORT
+from training.augmentation import REPORT, Policy, augment, mix
 from training.experiments import Config
 from training.labelled import Labelled
 from training.step import GraphedStep, Step, step_for
@@ -21,10 +21,9 @@ def pictures(device: torch.device, count: int = 29) -> Labelled:
     return Labelled(dataset.images[:count].to(device), dataset.labels[:count].to(device))
 
 
-def made(device: torch.device, *, dropout: float = 0.0, augmentation: bool = False) -> Step:
+def made(device: torch.device, *, dropout: float = 0.0, policy: Policy | None = None) -> Step:
     config = CONFIG.model_copy(update={"cuda_graph": device.type == "cuda"})
     built = network(dropout=dropout).to(device).train()
-    policy = REPORT if augmentation else None
     generator = torch.Generator(device).manual_seed(0)
     step = step_for(config)(built, pictures(device), config, "fp32", policy, generator)
     step.rehearse([12])
@@ -72,7 +71,7 @@ def test_every_step_draws_anew(device: str, what: str) -> None:
     step = made(
         torch.device(device),
         dropout=0.5 if what == "dropout" else 0.0,
-        augmentation=what == "augmentation",
+        policy=REPORT if what == "augmentation" else None,
     )
     step.set_learning_rate(0.0)
     losses = set()
@@ -81,6 +80,24 @@ def test_every_step_draws_anew(device: str, what: str) -> None:
         step(torch.arange(12, device=device))
         losses.add(step.totals[0].item())
     assert len(losses) == 4
+
+
+def test_a_mixed_image_is_taught_both_its_labels_by_their_parts() -> None:
+    policy = Policy(cutmix=1.0)
+    step = made(CPU, policy=policy)
+    step.set_learning_rate(0.0)
+    generator = torch.Generator().manual_seed(0)
+    images, labels = pictures(CPU).images[:12], pictures(CPU).labels[:12]
+    for _ in range(4):  # three steps of rehearsal, and ours
+        seen, own = mix(augment(images, generator, policy), generator, policy.cutmix)
+    step(torch.arange(12))
+    targets = torch.zeros(12, step.network.architecture.classes)
+    targets[range(12), labels] += own
+    targets[range(12), labels.roll(1)] += 1 - own
+    with torch.no_grad():
+        logits = step.network.train()(seen)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    assert step.totals[0].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_on_the_cpu_there_is_no_graph() -> None:
