@@ -1,4 +1,4 @@
-# The service alone, with the starter bundle; mount another at /bundle to serve that.
+# The service alone, with the starter bundle; it serves bundles/current where that is mounted.
 # It listens on all addresses, so it asks for KINDRED_API_KEYS, or KINDRED_OPEN=true.
 FROM python:3.12-slim
 
@@ -9,10 +9,10 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.lock \
 
 COPY training ./training
 COPY service ./service
-COPY starter /bundle
+COPY starter ./starter
 
 USER kindred
-ENV KINDRED_BUNDLE=/bundle KINDRED_HOST=0.0.0.0 KINDRED_PORT=8000
+ENV KINDRED_HOST=0.0.0.0 KINDRED_PORT=8000
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

@@ -42,7 +42,8 @@ lock: .venv/installed-dev ## Pin what pyproject.toml asks for, with hashes
 	done
 
 clean: ## Remove the environment and everything that was built, but no records
-	rm -rf .venv bundles checkpoints data
+	rm -rf .venv checkpoints data
+	find bundles -mindepth 1 ! -name .gitkeep -delete
 
 # uv installs in a third of the time; where it cannot be had, pip does the same from the same file.
 .venv/installed: requirements.lock | .venv/bin/python

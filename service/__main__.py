@@ -1,6 +1,7 @@
 """The command line of the service: `python -m service --help`."""
 
 import asyncio
+import os
 import signal
 import socket
 from contextlib import suppress
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 
+from service import logs
 from service.app import create_app
 from service.errors import KindredError
 from service.reload import Reloader
@@ -37,9 +39,12 @@ class Server(uvicorn.Server):
         self._reloading: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, then say so; from then on SIGHUP reloads the bundle."""
+        """Begin to listen, then say so; from then on SIGHUP reloads the bundle.
+
+        In a terminal it stays the sign that the terminal has closed: the end, but under nohup.
+        """
         await super().startup(sockets)
-        if hasattr(signal, "SIGHUP"):
+        if hasattr(signal, "SIGHUP") and not _has_terminal():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         typer.echo(f"kindred is ready: {self._address}")
 
@@ -76,6 +81,7 @@ def serve(
         settings = Settings.model_validate(
             {name: value for name, value in given.items() if value is not None}
         )
+        logs.set_up(settings.log_format, settings.log_level)
         door = _open_door(settings.host, settings.port)
         app = create_app(settings)
     except ValidationError as error:
@@ -114,7 +120,9 @@ def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
         app,
+        log_config=None,
         log_level=settings.log_level,
+        access_log=False,  # it tells neither the time that a request took nor its id
         server_header=False,
         timeout_graceful_shutdown=settings.drain,
     )
@@ -123,6 +131,15 @@ def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, signal.SIG_IGN)
     server.run(sockets=[door])
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a terminal that can close, as no daemon has."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _refusal(reason: str) -> typer.Exit:

@@ -55,6 +55,14 @@ class NotFoundError(KindredError):
     name = "not-found"
 
 
+class MisdirectedError(KindredError):
+    """Asked under a name that is not this machine's, as a page elsewhere may have given it one."""
+
+    status = 421
+    title = "Asked under another name"
+    name = "misdirected"
+
+
 class BundleRefusedError(KindredError):
     """The bundle that was to be served next cannot be."""
 

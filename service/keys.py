@@ -1,6 +1,7 @@
 """Who may ask, and who may change what is served: API keys, compared in constant time.
 
-Knows headers and settings; nothing of routes.
+Without keys, whoever asks this machine by its own name. Knows headers and settings; nothing of
+routes.
 """
 
 import hashlib
@@ -8,14 +9,16 @@ import hmac
 from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
-from service.errors import ForbiddenError, KindredError, UnauthorizedError
+from service.errors import ForbiddenError, KindredError, MisdirectedError, UnauthorizedError
 from service.middleware import Around
+from service.settings import is_loopback
 
 KEYLESS = frozenset(
     {
@@ -53,9 +56,19 @@ class Keys:
         self._open = open_
 
     @property
+    def known(self) -> bool:
+        """Whether there are any, so that a wrong one is refused."""
+        return bool(self._readers or self._admins)
+
+    @property
     def required(self) -> bool:
         """Whether reading needs a key."""
         return bool(self._readers)
+
+    @property
+    def local(self) -> bool:
+        """Whether all that keeps others out is that they cannot reach this machine's address."""
+        return not (self._readers or self._open)
 
     def role(self, headers: Headers) -> Role:
         """What the sender of these headers may do.
@@ -70,7 +83,7 @@ class Keys:
                 return Role.CHANGE
             if _is_among(given, self._readers):
                 return Role.READ
-            if self._readers or self._admins:
+            if self.known:
                 raise UnauthorizedError("This key is not known here.")
         if self._readers:
             raise UnauthorizedError(
@@ -82,16 +95,20 @@ class Keys:
 
 
 class Guard(Around):
-    """Lets in who may ask, before anything of the request's body is read."""
+    """Lets in who may ask, before anything of the request's body is read.
+
+    What is keyless tells no secret, so there the name that was asked for matters as little.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         super().__init__(app)
         self.keys = keys
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        if path not in KEYLESS and not path.startswith(KEYLESS_FOLDER):
+        if not is_keyless(scope["path"]):
             try:
+                if self.keys.local:
+                    _require_own_name(scope)
                 scope.setdefault("state", {})["role"] = self.keys.role(Headers(scope=scope))
             except KindredError as error:
                 await problems.respond(error, Request(scope))(scope, receive, send)
@@ -99,15 +116,26 @@ class Guard(Around):
         await self.app(scope, receive, send)
 
 
-def _may_change(request: Request) -> None:
+def is_keyless(path: str) -> bool:
+    """Whether a path is for everybody who reaches it."""
+    return path in KEYLESS or path.startswith(KEYLESS_FOLDER)
+
+
+def may_change(request: Request) -> None:
+    """Refuse whoever may only read.
+
+    Raises:
+        ForbiddenError: the sender has no admin key.
+
+    """
     if request.state.role < Role.CHANGE:
         raise ForbiddenError(
             "This changes what is served, and needs an admin key: see KINDRED_ADMIN_KEYS."
         )
 
 
-MayChange = Annotated[None, Depends(_may_change)]
-"""For routes that change something: `ForbiddenError` for whoever may only read."""
+MayChange = Annotated[None, Depends(may_change)]
+"""For routes that change something."""
 
 
 def _digest(key: str) -> bytes:
@@ -133,3 +161,29 @@ def _from_another_site(headers: Headers) -> bool:
     """Whether a page of another site sends this: it may not use that we trust this machine."""
     origin = headers.get("Origin")
     return origin is not None and origin.partition("://")[2] != headers.get("Host")
+
+
+def _require_own_name(scope: Scope) -> None:
+    """Refuse a page that reaches this machine by a name of its own (DNS rebinding).
+
+    For its browser that name is the page's own site, to which it may send what it likes. Browsers
+    always send the name; what sends none is no page.
+
+    Raises:
+        MisdirectedError: the name is none of this machine's.
+
+    """
+    asked = Headers(scope=scope).get("Host")
+    if asked is None:
+        return
+    try:
+        name = urlsplit(f"//{asked}").hostname or ""
+    except ValueError:
+        name = ""
+    came_in_at, _ = scope.get("server") or (None, None)
+    if not is_loopback(name) and name != came_in_at:
+        raise MisdirectedError(
+            f"Without keys, only this machine is answered, and {asked[:100]!r} is not its name: "
+            "ask at http://localhost or http://127.0.0.1, or set KINDRED_API_KEYS, or "
+            "KINDRED_OPEN=true to answer everybody."
+        )

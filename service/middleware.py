@@ -1,21 +1,25 @@
 """Around every request, one duty each, as plain ASGI. Knows HTTP; nothing of images."""
 
 import asyncio
+import logging
 import re
 import time
 import uuid
 from abc import ABC, abstractmethod
 
 from fastapi import Request
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
+from service import logs, problems
 from service.errors import DeadlinePassedError, TooLargeError
 from service.metrics import Metrics
 from service.timing import timings_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+access = logging.getLogger("service.access")
 
 
 class Around(ABC):
@@ -36,12 +40,14 @@ class Around(ABC):
 
 
 class RequestId(Around):
-    """Takes a plain `X-Request-ID` from the client, else makes one; and sends it back."""
+    """Takes a plain `X-Request-ID` from the client, else makes one; logs it and sends it back."""
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get("X-Request-ID", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        # Never reset: each request has a context of its own, and some log when this has ended.
+        logs.request_id.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -52,7 +58,10 @@ class RequestId(Around):
 
 
 class Watch(Around):
-    """Counts and times every request, however it ends, and tells the stages as `Server-Timing`."""
+    """Counts, times and logs every request, however it ends.
+
+    The stages are told as `Server-Timing`, and to the span of the request where there is one.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         super().__init__(app)
@@ -60,6 +69,7 @@ class Watch(Around):
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
         timings = timings_of(scope)
+        span = trace.get_current_span()
         started = time.perf_counter()
         status = 500
 
@@ -69,21 +79,36 @@ class Watch(Around):
                 status = message["status"]
                 if timings.seconds:
                     MutableHeaders(scope=message)["Server-Timing"] = timings.header()
+                for stage, seconds in timings.seconds.items():
+                    span.set_attribute(f"kindred.{stage}.seconds", seconds)
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, watch)
         finally:
+            seconds = time.perf_counter() - started
             self.metrics.in_flight.dec()
             # The template, never the path: ids would make a time series each.
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, status).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
-            for stage, seconds in timings.seconds.items():
-                self.metrics.stages.labels(stage).observe(seconds)
+            self.metrics.seconds.labels(route).observe(seconds)
+            for stage, stage_seconds in timings.seconds.items():
+                self.metrics.stages.labels(stage).observe(stage_seconds)
             if status >= 400:
                 self.metrics.rejections.labels(scope["state"].get("rejection", "internal")).inc()
+            _log(scope, status, 1000 * seconds)
+
+
+def _log(scope: Scope, status: int, milliseconds: float) -> None:
+    """One line for a request; with the path itself, since here it may have any number."""
+    told = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "milliseconds": round(milliseconds, 3),
+    }
+    access.info("%(method)s %(path)s %(status)d in %(milliseconds).1f ms", told, extra=told)
 
 
 class Deadline(Around):

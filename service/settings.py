@@ -1,12 +1,15 @@
 """Every setting of the service, each an environment variable `KINDRED_*` with a word of advice."""
 
 import ipaddress
+import os
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.logs import LogFormat, LogLevel
 from training.bundle import PrecisionChoice
 
 BUILT = Path("bundles/current")
@@ -28,7 +31,8 @@ def _split(given: object) -> object:
 KeyList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is always this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -49,8 +53,17 @@ class Settings(BaseSettings):
         description="Address to listen on; any but this machine's own needs api_keys, or open.",
     )
     port: int = Field(8000, ge=0, le=65535, description="0 takes any port that is free.")
-    log_level: str = Field(
-        "warning", description="Of uvicorn; 'info' adds a line for each request."
+
+    log_level: LogLevel = Field("warning", description="info adds a line for each request.")
+    log_format: LogFormat = Field(
+        "text",
+        description="On standard error; json is one object a line, for what collects logs.",
+    )
+    telemetry: bool = Field(
+        False,
+        description="Send traces, metrics and errors of requests by OpenTelemetry; needs "
+        "'fastapi[opentelemetry]'. OTEL_EXPORTER_OTLP_ENDPOINT says where to, OTEL_SERVICE_NAME "
+        "as whose, and the other OTEL_* variables the rest.",
     )
 
     api_keys: KeyList = Field(
@@ -112,6 +125,13 @@ class Settings(BaseSettings):
     )
     drain: int = Field(10, ge=0, description="Seconds that requests under way then have to finish.")
 
+    @field_validator("telemetry")
+    @classmethod
+    def _telemetry_can_be_sent(cls, on: bool) -> bool:
+        if on:
+            _require_exporter()
+        return on
+
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
         if self.max_images > self.max_queue:
@@ -120,9 +140,22 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _strangers_need_keys(self) -> Self:
-        if not (self.api_keys or self.open or _is_loopback(self.host)):
+        if not (self.api_keys or self.open or is_loopback(self.host)):
             raise ValueError(
                 f"at {self.host} others than this machine can ask: set KINDRED_API_KEYS, or "
                 "KINDRED_OPEN=true to answer everybody"
             )
         return self
+
+
+def _require_exporter() -> None:
+    """FastAPI would do without an exporter, or a place to send to, and say little of it."""
+    try:
+        import_module("opentelemetry.exporter.otlp.proto.http")
+    except ImportError as error:
+        raise ValueError(
+            "OpenTelemetry's exporter is not installed: pip install 'fastapi[opentelemetry]'"
+        ) from error
+    places = [f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_", "LOGS_")]
+    if not any(map(os.environ.get, places)):
+        raise ValueError(f"set {places[0]} to where it goes, such as http://localhost:4318")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
+from service.settings import BUILT, STARTER
 from training import bundle
 
 ROOT = Path(__file__).parent.parent
@@ -39,8 +40,18 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     mounted = [one for service in compose["services"].values() for one in service["volumes"]]
     ours = [one.split(":")[0] for one in mounted if one.startswith("./")]
-    assert len(ours) == 3
+    assert len(ours) == 4
     assert all((ROOT / name).exists() for name in ours)
+
+
+def test_compose_mounts_the_folder_in_which_the_current_bundle_is_replaced() -> None:
+    """Were the bundle itself mounted, a reload would never see another."""
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kindred"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (workdir,) = re.findall(r"^WORKDIR (\S+)", dockerfile, re.MULTILINE)
+    assert service["volumes"] == [f"./{BUILT.parent}:{workdir}/{BUILT.parent}:ro"]
+    assert f"COPY {STARTER} ./{STARTER}" in dockerfile
+    assert "KINDRED_BUNDLE" not in dockerfile + str(service["environment"])
 
 
 def test_the_dashboard_asks_only_for_what_is_measured() -> None:

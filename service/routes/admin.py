@@ -10,7 +10,7 @@ from service.wire import Reloaded
 router = APIRouter(prefix="/admin", tags=["admin"])
 
 
-@router.post("/reload", responses=documented(401, 403, 409, 503, 504))
+@router.post("/reload", responses=documented(409, 503, 504))
 async def reload(request: Request, _: MayChange) -> Reloaded:
     """Serve what stands at the bundle's place now; where it does not verify, nothing changes.
 

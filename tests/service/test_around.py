@@ -1,12 +1,17 @@
 """What is around every answer: ids, timings, metrics, compression, and the documents."""
 
 import re
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service.app import create_app
+from service.settings import Settings
 from tests.service.conftest import MakeApp
 from tests.service.samples import picture
+from tests.training.made import linked_copy
+from training.publish import point
 
 PNG = {"Content-Type": "image/png"}
 IMAGE_PATHS = ("/predict", "/classify", "/similar", "/embed")
@@ -119,3 +124,19 @@ def test_openapi_refers_only_to_what_it_has(client: TestClient) -> None:
     response = client.get("/openapi.json")
     schemas = response.json()["components"]["schemas"]
     assert set(re.findall(r"#/components/schemas/([^\"]+)", response.text)) <= schemas.keys()
+
+
+def test_openapi_has_the_version_of_the_bundle_that_is_served(
+    bundle_path: Path, bundle_without_pixels_path: Path, tmp_path: Path
+) -> None:
+    linked_copy(bundle_path, tmp_path / "one")
+    linked_copy(bundle_without_pixels_path, tmp_path / "other")
+    point(tmp_path / "current", tmp_path / "one")
+    versions = []
+    with TestClient(create_app(Settings(bundle=tmp_path / "current", max_batch=1))) as client:
+        for name in ("one", "other"):
+            point(tmp_path / "current", tmp_path / name)
+            reloaded = client.post("/admin/reload").json()["current"]["version"]
+            assert client.get("/openapi.json").json()["info"]["version"] == reloaded
+            versions.append(reloaded)
+    assert versions[0] != versions[1]

@@ -1,12 +1,15 @@
 """Who may ask, and who may change."""
 
+from typing import Any
+
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
 from service.errors import UnauthorizedError
-from service.keys import Keys, Role
+from service.keys import Keys, Role, is_keyless
 from service.settings import Settings
 from tests.service.conftest import MakeApp
 
@@ -136,6 +139,124 @@ def test_listed_sites_may_call_from_a_browser_and_others_may_not(locked: TestCli
 def test_without_a_list_no_site_may(client: TestClient) -> None:
     answer = client.get("/model", headers={"Origin": "https://example.org"})
     assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(("keys", "who"), [((), "public"), ((READER,), "private")])
+def test_a_picture_that_takes_a_key_is_not_left_with_proxies(
+    make_app: MakeApp, keys: tuple[str, ...], who: str
+) -> None:
+    client = TestClient(make_app(api_keys=keys), headers={"X-API-Key": READER} if keys else {})
+    (item,) = client.get("/gallery?limit=1").json()["items"]
+    answer = client.get(item["image"])
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"].split(", ")[0] == who
+    again = client.get(item["image"], headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.headers["Cache-Control"] == answer.headers["Cache-Control"]
+
+
+# The name that this machine is asked by.
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LocalHost:8000", "127.0.0.1", "127.0.0.1:8000", "127.8.8.8", "[::1]:8000"],
+)
+def test_without_keys_this_machine_answers_to_its_names(client: TestClient, host: str) -> None:
+    assert client.get("/model", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["rebound.example:8000", "localhost.example", "127.0.0.1.example", "192.168.1.5", "[", "x@y"],
+)
+def test_and_to_no_other_as_a_page_may_have_given_it_that_one(
+    client: TestClient, host: str
+) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}  # for its browser it is one site
+    for answer in (
+        client.get("/model", headers=headers),
+        client.post("/admin/reload", headers=headers),
+    ):
+        assert answer.status_code == 421
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        problem = answer.json()
+        assert problem["type"] == "urn:kindred:problem:misdirected"
+        assert host in problem["detail"]
+        assert "KINDRED_API_KEYS" in problem["detail"]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/metrics", "/openapi.json"])
+def test_what_tells_no_secret_may_be_asked_by_any_name(client: TestClient, path: str) -> None:
+    assert client.get(path, headers={"Host": "probed.example"}).status_code == 200
+
+
+def test_the_address_that_a_request_came_in_at_is_a_name_too(app: FastAPI) -> None:
+    client = TestClient(app, base_url="http://192.168.1.5")
+    assert client.get("/model").status_code == 200
+
+
+def test_with_keys_or_open_any_name_will_do(make_app: MakeApp) -> None:
+    headers = {"Host": "kindred.example", "X-API-Key": READER}
+    for settings in ({"api_keys": (READER,)}, {"open": True}):
+        client = TestClient(make_app(**settings))
+        assert client.get("/model", headers=headers).status_code == 200
+
+
+def test_with_admin_keys_alone_reading_is_still_for_this_machine(make_app: MakeApp) -> None:
+    client = TestClient(make_app(admin_keys=(ADMIN,)))
+    assert client.get("/model", headers={"Host": "rebound.example"}).status_code == 421
+
+
+# What OpenAPI says of it.
+
+Operations = dict[tuple[str, str], dict[str, Any]]  # Any: JSON
+RELOAD = ("/admin/reload", "post")
+KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
+
+
+def operations(app: FastAPI) -> Operations:
+    """What is said of each path and method that is guarded."""
+    paths = app.openapi()["paths"].items()
+    found = {(path, method): one for path, methods in paths for method, one in methods.items()}
+    for (path, _), one in found.items():
+        if is_keyless(path):
+            assert "security" not in one
+            assert not {"401", "403", "421"} & one["responses"].keys()
+    guarded = {at: one for at, one in found.items() if not is_keyless(at[0])}
+    assert 0 < len(guarded) < len(found)
+    return guarded
+
+
+def test_openapi_tells_which_keys_are_taken_and_where(make_app: MakeApp) -> None:
+    schemes = make_app(api_keys=(READER,)).openapi()["components"]["securitySchemes"]
+    assert schemes["bearer"] == {"type": "http", "scheme": "bearer"}
+    assert schemes["header"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+
+
+def test_where_keys_are_needed_every_guarded_operation_says_so(make_app: MakeApp) -> None:
+    for at, operation in operations(make_app(api_keys=(READER,))).items():
+        assert operation["security"] == KEY
+        (media_type,) = operation["responses"]["401"]["content"]
+        assert media_type == "application/problem+json"
+        assert "421" not in operation["responses"]
+        assert ("403" in operation["responses"]) == (at == RELOAD)
+
+
+def test_where_only_admins_have_keys_they_are_optional_but_for_changes(make_app: MakeApp) -> None:
+    for at, operation in operations(make_app(admin_keys=(ADMIN,))).items():
+        assert operation["security"] == (KEY if at == RELOAD else [*KEY, {}])
+        assert {"401", "421"} <= operation["responses"].keys()
+
+
+def test_where_there_are_no_keys_none_is_asked_for(make_app: MakeApp) -> None:
+    for settings, statuses in (({}, {"421"}), ({"open": True}, set())):
+        app = make_app(**settings)
+        assert "securitySchemes" not in app.openapi()["components"]
+        for at, operation in operations(app).items():
+            assert "security" not in operation
+            said = operation["responses"].keys() & {"401", "403", "421"}
+            assert said == statuses | ({"403"} if at == RELOAD else set())
 
 
 # Settings.

@@ -1,11 +1,14 @@
 """The service as a process: says when it is ready, refuses clearly, and ends well."""
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,6 +16,18 @@ import pytest
 
 from tests.processes import ROOT, serve_bundle, serving
 from tests.service.samples import PATIENCE
+from tests.training.made import linked_copy
+from training.publish import point
+
+IN_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may be run under nohup
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command in the terminal that is its standard input."""
+
+needs_sighup = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
 
 
 def refusal(command: list[str | Path], **environment: str) -> str:
@@ -60,6 +75,54 @@ def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
         process.communicate()
 
 
+@contextmanager
+def started(
+    command: list[str | Path], stdin: int | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves, in a session of its own, and its URL."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+@needs_sighup
+def test_without_a_terminal_a_hangup_signal_reloads(
+    bundle_path: Path, bundle_without_pixels_path: Path, tmp_path: Path
+) -> None:
+    linked_copy(bundle_path, tmp_path / "one")
+    linked_copy(bundle_without_pixels_path, tmp_path / "other")
+    point(tmp_path / "current", tmp_path / "one")
+    with started(serve_bundle(tmp_path / "current")) as (process, url):
+        before = httpx.get(f"{url}/model").json()["version"]
+        point(tmp_path / "current", tmp_path / "other")
+        process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        while httpx.get(f"{url}/model").json()["version"] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@needs_sighup
+def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> None:
+    terminal, its_end = os.openpty()
+    command = [sys.executable, "-c", IN_TERMINAL, *serve_bundle(bundle_path)]
+    with started(command, stdin=its_end) as (process, url):
+        os.close(its_end)
+        assert httpx.get(f"{url}/livez").status_code == 200
+        os.close(terminal)
+        assert process.wait(PATIENCE) == -signal.SIGHUP
+
+
 def test_a_port_that_is_taken_is_said_so(bundle_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -84,7 +147,13 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("KINDRED_MAX_BATCH", "0"), ("KINDRED_PRECISION", "fp8"), ("KINDRED_MAX_IMAGES", "9999")],
+    [
+        ("KINDRED_MAX_BATCH", "0"),
+        ("KINDRED_PRECISION", "fp8"),
+        ("KINDRED_MAX_IMAGES", "9999"),
+        ("KINDRED_LOG_LEVEL", "loud"),
+        ("KINDRED_LOG_FORMAT", "xml"),
+    ],
 )
 def test_a_setting_that_does_not_fit_is_named(name: str, value: str) -> None:
     said = refusal([sys.executable, "-m", "service"], **{name: value})
