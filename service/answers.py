@@ -37,6 +37,7 @@ class Answers:
     def __init__(self, manifest: Manifest, gallery: Gallery) -> None:
         self.model = ModelName(name=manifest.name, version=manifest.version)
         self._classes = manifest.classes
+        self._threshold = manifest.novelty.threshold if manifest.novelty else None
         self._gallery = gallery
 
     def searchable(self, names: str) -> tuple[Layer, ...]:
@@ -62,7 +63,12 @@ class Answers:
     def classify(self, images: Sequence[Representation], top_k: int) -> list[Classification]:
         """The `top_k` most probable classes of each image."""
         return [
-            Classification(model=self.model, predictions=self._predictions(image)[:top_k])
+            Classification(
+                model=self.model,
+                predictions=self._predictions(image)[:top_k],
+                novelty=image.novelty,
+                familiar=self._familiar(image),
+            )
             for image in images
         ]
 
@@ -83,6 +89,8 @@ class Answers:
             Predicted(
                 model=self.model,
                 predictions=self._predictions(image),
+                novelty=image.novelty,
+                familiar=self._familiar(image),
                 similar={layer: neighbours[row] for layer, neighbours in found.items()},
             )
             for row, image in enumerate(images)
@@ -161,6 +169,11 @@ class Answers:
             for index in np.argsort(-probabilities, kind="stable").tolist()
         )
 
+    def _familiar(self, image: Representation) -> bool | None:
+        if image.novelty is None or self._threshold is None:
+            return None
+        return image.novelty <= self._threshold
+
     def _neighbours(
         self,
         queries: Vectors,
@@ -197,7 +210,9 @@ def image_path(image_id: str) -> str:
 
 def gallery_item(item: Item) -> GalleryItem:
     """One image of the gallery, for the wire."""
-    return GalleryItem(id=item.id, label=item.label, image=image_path(item.id))
+    return GalleryItem(
+        id=item.id, label=item.label, predicted=item.predicted, image=image_path(item.id)
+    )
 
 
 def _neighbour(

@@ -18,6 +18,7 @@ from service.gallery.local import LocalGallery
 from service.keys import Guard, Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Deadline, RequestId, Watch
+from service.openapi import GuardedApp
 from service.reload import Place, Reloader
 from service.routes import (
     admin,
@@ -72,13 +73,16 @@ def create_app(settings: Settings) -> FastAPI:
         manifest = state.bundle.manifest
         state.metrics.serves(manifest.name, manifest.version)
         state.metrics.queue.set_function(lambda: state.engine.depth)
+        app.version = manifest.version
+        app.openapi_schema = None  # FastAPI keeps the one that it made for the version before
         app.state.kindred = state
 
-    app = FastAPI(
+    keys = _keys(settings)
+    app = GuardedApp(
         title="kindred",
-        version=first.bundle.manifest.version,
         description=DESCRIPTION,
         lifespan=lifespan,
+        telemetry={"auto_configure": settings.telemetry},
         middleware=[
             Middleware(RequestId),
             Middleware(Watch, metrics=first.metrics),
@@ -89,11 +93,12 @@ def create_app(settings: Settings) -> FastAPI:
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
             *_cors(settings),
-            Middleware(Guard, keys=_keys(settings)),
+            Middleware(Guard, keys=keys),
             Middleware(Deadline, seconds=settings.deadline),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
         ],
     )
+    app.state.keys = keys
     put(first)
     problems.install(app)
     for room in (
@@ -154,6 +159,7 @@ def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGa
     bundle = load(settings.bundle)
     engine = Engine(
         bundle.network,
+        bundle.novelty,
         device=device,
         precision=choose_precision(settings.precision),
         threads=settings.threads,

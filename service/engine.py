@@ -29,6 +29,7 @@ from training.bundle import (
     SIZE,
     BlockNet,
     Layer,
+    Novelty,
     Pixels,
     Precision,
     PrecisionChoice,
@@ -46,9 +47,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Representation:
-    """One image at each of `LAYERS`, float32 [dimension], and the seconds that it took."""
+    """One image at each of `LAYERS`, float32 [dimension], and the seconds that it took.
+
+    `novelty` is None where the bundle does not say what is familiar.
+    """
 
     layers: Mapping[Layer, Vectors]
+    novelty: float | None
     queued: float
     inference: float
 
@@ -87,6 +92,7 @@ class Engine:
     def __init__(
         self,
         network: BlockNet,
+        novelty: Novelty | None = None,
         *,
         device: torch.device,
         precision: Precision = "fp32",
@@ -100,6 +106,7 @@ class Engine:
 
         Args:
             network: in evaluation mode; the engine owns it from now on.
+            novelty: of this network; the engine owns it too.
             device: where it runs.
             precision: of the multiplications; the weights stay fp32.
             threads: of torch on a CPU; its own choice where None.
@@ -111,6 +118,7 @@ class Engine:
         """
         self.dimensions: Mapping[Layer, int] = {}
         self._network = network
+        self._novelty = novelty
         self._device = device
         self._precision = precision
         self._threads = threads
@@ -238,9 +246,11 @@ class Engine:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         self._network.to(self._device).to(memory_format=torch.channels_last)
+        if self._novelty:
+            self._novelty.to(self._device)
         size = 1
         while size <= self._max_batch:
-            found = self._infer(_blank(size))
+            found, _ = self._infer(_blank(size))
             size *= 2
         with self._changed:
             self.dimensions = {layer: vectors.shape[1] for layer, vectors in found.items()}
@@ -278,13 +288,13 @@ class Engine:
 
     def _answer(self, batch: Sequence[_Entry]) -> None:
         started = time.monotonic()
-        found = self._infer(np.stack([entry.pixels for entry in batch]))
+        found, novelty = self._infer(np.stack([entry.pixels for entry in batch]))
         inference = time.monotonic() - started
         for row, entry in enumerate(batch):
             layers = {layer: vectors[row] for layer, vectors in found.items()}
             with suppress(InvalidStateError):  # buried meanwhile
                 entry.future.set_result(
-                    Representation(layers, started - entry.submitted, inference)
+                    Representation(layers, novelty[row], started - entry.submitted, inference)
                 )
 
     def _answer_alone(self, entry: _Entry) -> None:
@@ -296,13 +306,16 @@ class Engine:
             entry.fail(InferenceFailedError(f"The network failed on this image: {error}."))
 
     @torch.inference_mode()
-    def _infer(self, images: Pixels) -> dict[Layer, Vectors]:
-        """Images uint8 [N, 32, 32, 3] at each of `LAYERS`, float32 [N, dimension]."""
+    def _infer(self, images: Pixels) -> tuple[dict[Layer, Vectors], list[float | None]]:
+        """Images uint8 [N, 32, 32, 3] at `LAYERS`, float32 [N, dimension]; and their novelty."""
         # Height, width, channels in memory is what torch calls channels last: nothing is copied.
         tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._device)
         with autocast(self._device, self._precision):
             found = self._network.representations(tensor, LAYERS)
-        return {layer: vectors.float().cpu().numpy() for layer, vectors in found.items()}
+        novelty: list[float | None] = [None] * len(images)
+        if self._novelty:
+            novelty = self._novelty(found["conv2"], found["penultimate"]).tolist()
+        return {layer: vectors.float().cpu().numpy() for layer, vectors in found.items()}, novelty
 
     def _bury(self, reason: str) -> None:
         """Take no more images, and fail those there are."""

@@ -84,6 +84,18 @@ class Limits(Wire):
     deadline_seconds: float
 
 
+class NoveltyCard(Wire):
+    """When an image counts as familiar."""
+
+    threshold: float = Field(
+        description="The novelty up to which it does, so set that 95 % of held-out images do."
+    )
+    familiar_share: Figure = Field(
+        description="The share of further held-out images that are familiar.", examples=[0.952]
+    )
+    references: int = Field(description="How many images it is compared with.")
+
+
 class ModelCard(Wire):
     """The network, how good it is, and what it is not for."""
 
@@ -95,6 +107,7 @@ class ModelCard(Wire):
     metrics: Metrics
     dataset: DatasetNote
     gallery: GalleryCard
+    novelty: NoveltyCard | None = Field(description="null where the bundle cannot tell.")
     input: InputCard
     limits: Limits
     caveats: str = Field(description="What to keep in mind, from the bundle's README.")

@@ -115,6 +115,19 @@ class Classification(Wire):
 
     model: ModelName
     predictions: tuple[Prediction, ...] = Field(description="Best first.")
+    novelty: Figure | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="How far the image lies from all that the network is known to do well on: the "
+        "share of held-out images that lie less far. Left out where the bundle cannot tell.",
+        examples=[0.62],
+    )
+    familiar: bool | None = Field(
+        default=None,
+        description="Whether it lies no farther than most held-out images do; if not, take the "
+        "predictions with doubt. Left out where the bundle cannot tell.",
+    )
 
 
 class Predicted(Classification):
@@ -145,6 +158,9 @@ class GalleryItem(Wire):
 
     id: str = Field(examples=["cifar10-test-00042"])
     label: str = Field(examples=["cat"])
+    predicted: str | None = Field(
+        default=None, description="What the network takes it for.", examples=["dog"]
+    )
     image: str = Field(examples=["/gallery/cifar10-test-00042/image"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training import checkpoint, index, record
+from training import checkpoint, index, novelty, record
 from training.checkpoint import ARCHITECTURE, WEIGHTS, CheckpointError
 from training.device import (
     DeviceError,
@@ -31,6 +31,7 @@ from training.manifest import (
     GALLERY,
     INDEXES,
     MANIFEST,
+    NOVELTY,
     PIXELS,
     BundleError,
     DatasetNote,
@@ -44,6 +45,7 @@ from training.manifest import (
     verify,
 )
 from training.network import BlockNet, Layer
+from training.novelty import Novelty, NoveltyFileError
 from training.picture import SIZE, Fit, Pixels, to_pixels
 from training.record import Record, RecordError, Summary, summarize
 
@@ -60,6 +62,7 @@ __all__ = [
     "Layer",
     "Manifest",
     "Metrics",
+    "Novelty",
     "Pixels",
     "Positions",
     "Precision",
@@ -109,6 +112,7 @@ class Bundle:
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
     index_notes: dict[Layer, IndexNote]
+    novelty: Novelty | None
     records: tuple[Record, ...]
     figures: dict[str, bytes]
     card: str
@@ -133,6 +137,9 @@ def load(path: Path) -> Bundle:
         listed = parse(GalleryFile, path / GALLERY)
         _require_listed(manifest, *(note.file for note in notes))
         indexes = {note.layer: index.read(path / note.file, note.factory) for note in notes}
+        if manifest.novelty:
+            _require_listed(manifest, NOVELTY)
+        measured = novelty.load(path / NOVELTY) if manifest.novelty else None
         listed_records = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
         records = sorted(
             (record.read(path / name) for name in listed_records), key=lambda one: one.started_at
@@ -143,7 +150,14 @@ def load(path: Path) -> Bundle:
             if name.startswith(f"{FIGURES}/")
         }
         card = (path / CARD).read_text(encoding="utf-8")
-    except (CheckpointError, IndexFileError, RecordError, OSError, UnicodeError) as error:
+    except (
+        CheckpointError,
+        IndexFileError,
+        NoveltyFileError,
+        RecordError,
+        OSError,
+        UnicodeError,
+    ) as error:
         raise BundleError(f"{path} is not a bundle that fits: {error}") from error
     if manifest.gallery.pixels:
         _require_listed(manifest, PIXELS)
@@ -158,6 +172,7 @@ def load(path: Path) -> Bundle:
         ),
         indexes=indexes,
         index_notes={note.layer: note for note in notes},
+        novelty=measured,
         records=tuple(records),
         figures=figures,
         card=card,

@@ -41,7 +41,7 @@ A small convolutional network for 32 x 32 colour images, and {manifest.gallery.c
 
 The label share is over {metrics.label_share_queries:,} queries from the gallery, each left out of
 its own neighbours. Milliseconds were measured where the bundle was built.
-
+{_novelty(manifest)}
 ## Limits
 
 It knows the classes above and nothing else: whatever it is shown, it answers with one of them. It
@@ -57,6 +57,16 @@ def _own_test(final: Record) -> str:
     return f"""
 - On the data set's own {final.own_test.count:,} test images: {final.own_test.accuracy:.4f} (95 %
   interval {low:.4f} to {high:.4f})."""
+
+
+def _novelty(manifest: Manifest) -> str:
+    note = manifest.novelty
+    if note is None:
+        return ""
+    return f"""
+An image counts as familiar up to a novelty of {note.threshold}; so do {note.familiar_share:.1%} of
+the test images that had no part in measuring it.
+"""
 
 
 def _calibration(manifest: Manifest, final: Record) -> str:

@@ -19,6 +19,7 @@ MANIFEST = "manifest.json"
 INDEXES = "index.json"
 GALLERY = "gallery.json"
 PIXELS = "gallery.npy"
+NOVELTY = "novelty.safetensors"
 CARD = "README.md"
 EXPERIMENTS = "experiments"
 FIGURES = "figures"
@@ -72,6 +73,17 @@ class GalleryNote(Frozen):
     pixels: bool
 
 
+class NoveltyNote(Frozen):
+    """When an image counts as familiar: `novelty` of at most `threshold`.
+
+    `familiar_share` is the share of held-out images, none of which set it, that are familiar.
+    """
+
+    threshold: float
+    familiar_share: float
+    references: int
+
+
 class Manifest(Frozen):
     """The first file that is read and the last that is written."""
 
@@ -84,6 +96,7 @@ class Manifest(Frozen):
     dataset: DatasetNote
     gallery: GalleryNote
     metrics: Metrics
+    novelty: NoveltyNote | None = None
     files: dict[str, FileRef]
 
 

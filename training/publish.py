@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, record
+from training import checkpoint, novelty, record
 from training.bundle import Gallery
 from training.checkpoint import WEIGHTS
 from training.index import CosineIndex, Quality
@@ -26,6 +26,7 @@ from training.manifest import (
     GALLERY,
     INDEXES,
     MANIFEST,
+    NOVELTY,
     PIXELS,
     BundleError,
     DatasetNote,
@@ -35,11 +36,13 @@ from training.manifest import (
     IndexNotes,
     Manifest,
     Metrics,
+    NoveltyNote,
     dump,
     reference,
     sha256,
 )
 from training.network import BlockNet, Layer
+from training.novelty import THRESHOLD, Fitted
 from training.record import Record
 
 
@@ -56,6 +59,7 @@ class Contents:
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
     qualities: dict[Layer, Quality]
+    novelty: Fitted | None
     records: Sequence[Record]
     figures: dict[str, bytes]
     card: Callable[[Manifest], str]
@@ -126,6 +130,8 @@ def _write_files(contents: Contents, folder: Path) -> Manifest:
     dump(GalleryFile(ids=gallery.ids, labels=tuple(gallery.labels.tolist())), folder / GALLERY)
     if gallery.pixels is not None:
         np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
+    if contents.novelty:
+        novelty.save(contents.novelty.novelty, folder / NOVELTY)
     for one in contents.records:
         record.write(one, folder / EXPERIMENTS)
     (folder / FIGURES).mkdir()
@@ -140,6 +146,7 @@ def _write_files(contents: Contents, folder: Path) -> Manifest:
         dataset=contents.dataset,
         gallery=GalleryNote(count=len(gallery), pixels=gallery.pixels is not None),
         metrics=contents.metrics,
+        novelty=_note(contents.novelty),
         files={},
     )
     (folder / CARD).write_text(contents.card(manifest), encoding="utf-8")
@@ -147,6 +154,16 @@ def _write_files(contents: Contents, folder: Path) -> Manifest:
     manifest = manifest.model_copy(update={"files": files})
     dump(manifest, folder / MANIFEST)
     return manifest
+
+
+def _note(fitted: Fitted | None) -> NoveltyNote | None:
+    if fitted is None:
+        return None
+    return NoveltyNote(
+        threshold=THRESHOLD,
+        familiar_share=fitted.familiar_share,
+        references=len(fitted.novelty),
+    )
 
 
 def _version(folder: Path) -> str:

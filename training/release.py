@@ -13,17 +13,18 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from training import index, record
+from training import index, novelty, record
 from training.bundle import Bundle, Gallery
 from training.calibration import calibration_error
 from training.card import model_card
 from training.dataset import Dataset
 from training.embed import embed
-from training.figures import learning_curves, neighbours
+from training.figures import QUANTITIES, learning_curves, neighbours
 from training.index import CosineIndex, Vectors
 from training.labelled import Labelled
 from training.manifest import DatasetNote, Metrics
 from training.network import BlockNet, Layer
+from training.overlay import overlaid_curves
 from training.publish import Contents
 from training.record import Record, wilson95
 from training.retrieval import label_share, pick_queries, rank
@@ -210,7 +211,7 @@ def assemble(
     test, held_out = splits.indices("test"), splits.indices("validation")
     probes = held_out[pick_queries(dataset.labels[held_out].numpy(), PROBES)]
     labels = dataset.labels[test].numpy()
-    vectors = embed(network, dataset.images[test], LAYERS, device, on_batch)
+    vectors = embed(network, dataset.images[test], (*LAYERS, "penultimate"), device, on_batch)
     probing = embed(network, dataset.images[probes], LAYERS, device, on_batch)
     kept = _first_of_each_class(labels, shape.per_class)
     indexes: dict[Layer, CosineIndex] = {
@@ -240,6 +241,9 @@ def assemble(
         gallery=gallery,
         indexes=indexes,
         qualities=qualities,
+        novelty=novelty.fit(
+            vectors["conv2"], vectors["penultimate"], pick_queries(labels, len(labels))
+        ),
         records=trained.records,
         figures=_curves(trained) | (_neighbours(gallery, dataset, indexes) if shape.pixels else {}),
         card=lambda manifest: model_card(manifest, qualities, trained.final),
@@ -276,9 +280,12 @@ def _measure(
 
 
 def _curves(trained: Trained) -> dict[str, bytes]:
-    return {
-        f"curves-{name}.svg": learning_curves(name, trained.records)
-        for name in sorted({one.experiment for one in trained.records})
+    """Of each experiment, and of all over each other."""
+    names = sorted({one.experiment for one in trained.records})
+    each = {f"curves-{name}.svg": learning_curves(name, trained.records) for name in names}
+    return each | {
+        f"overlaid-{quantity}.svg": overlaid_curves(trained.records, quantity)
+        for quantity in QUANTITIES
     }
 
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from service import images
 from service.routes.common import MAX_LIMIT
-from service.schemas import GalleryCard, InputCard, LayerCard, Limits, ModelCard
+from service.schemas import GalleryCard, InputCard, LayerCard, Limits, ModelCard, NoveltyCard
 from service.state import Serving
 from training.bundle import SIZE
 
@@ -34,6 +34,7 @@ async def model(serving: Serving) -> ModelCard:
                 for layer, note in bundle.index_notes.items()
             },
         ),
+        novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
         input=InputCard(
             side=SIZE, formats=images.MEDIA_TYPES, embeddings=dict(serving.engine.dimensions)
         ),

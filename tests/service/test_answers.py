@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.samples import cosine, picture, png
+from service.answers import Answers
+from service.engine import Engine
+from service.state import State
+from tests.service.conftest import MakeApp
+from tests.service.samples import CPU, cosine, picture, png
 from training.bundle import Bundle
 
 PNG = {"Content-Type": "image/png"}
@@ -162,3 +166,38 @@ def test_a_bad_parameter_is_422_and_named(client: TestClient, path: str, locatio
     assert response.status_code == 422
     (error,) = response.json()["errors"]
     assert error["location"] == location
+
+
+@pytest.mark.parametrize("route", ["/predict", "/classify"])
+def test_a_picture_of_a_kind_that_it_knows_is_familiar(client: TestClient, route: str) -> None:
+    answers = [client.post(route, content=picture(seed), headers=PNG).json() for seed in range(20)]
+    assert sum(answer["familiar"] for answer in answers) >= 15
+    assert all(answer["familiar"] == (answer["novelty"] <= 0.95) for answer in answers)
+
+
+def test_doubt_is_said_of_what_is_like_nothing_in_the_gallery(client: TestClient) -> None:
+    blank = png(np.full((32, 32, 3), 255, np.uint8))
+    answer = client.post("/predict", content=blank, headers=PNG).json()
+    assert (answer["novelty"], answer["familiar"]) == (1, False)
+
+
+def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
+    make_app: MakeApp, loaded: Bundle
+) -> None:
+    app = make_app()
+    state: State = app.state.kindred
+    manifest = loaded.manifest.model_copy(update={"novelty": None})
+    state.answers = Answers(manifest, state.gallery)
+    state.engine = Engine(loaded.network, device=CPU)
+    with TestClient(app) as running:
+        answer = running.post("/predict", content=picture(), headers=PNG).json()
+    assert {"familiar", "novelty"}.isdisjoint(answer)
+    assert len(answer["predictions"]) == 10
+
+
+def test_the_model_card_says_what_counts_as_familiar(client: TestClient, loaded: Bundle) -> None:
+    note = loaded.manifest.novelty
+    assert note
+    said = client.get("/model").json()["novelty"]
+    assert (said["threshold"], said["references"]) == (0.95, note.references)
+    assert said["familiar_share"] == pytest.approx(note.familiar_share, abs=1e-6)

@@ -25,10 +25,13 @@ FILES = [
     "index.json",
     "gallery.json",
     "gallery.npy",
+    "novelty.safetensors",
     "README.md",
     "experiments/batchnorm-3-study-*.json",
     "experiments/batchnorm-3-final-*.json",
     "figures/curves-batchnorm-3.svg",
+    "figures/overlaid-accuracy.svg",
+    "figures/overlaid-loss.svg",
     *(f"figures/neighbours-{number}.png" for number in range(10)),
 ]
 
