@@ -14,17 +14,27 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 from PIL import Image
 
 from service.client import calls
 from service.client.calls import Call, Picture, Vector
+from service.client.cards import ExperimentRecords, ExperimentSummary, Model
 from service.client.patience import Patience, ProblemError, UnreachableError
 from service.wire import Classification, GalleryItem, Neighbour, Predicted, Problem
 
-__all__ = ["AsyncKindred", "Kindred", "Picture", "Problem", "ProblemError", "UnreachableError"]
+__all__ = [
+    "AsyncKindred",
+    "ExperimentRecords",
+    "ExperimentSummary",
+    "Kindred",
+    "Model",
+    "Picture",
+    "Problem",
+    "ProblemError",
+    "UnreachableError",
+]
 
 URL = "http://127.0.0.1:8000"
 
@@ -166,17 +176,17 @@ class Kindred(_Settings):
         """A picture of the gallery."""
         return self._do(calls.image(image_id))
 
-    def model(self) -> dict[str, Any]:
-        """The model card."""
-        return self._do(calls.plain("/model"))
+    def model(self) -> Model:
+        """The network, how good it is, and what it is not for."""
+        return self._do(calls.model())
 
-    def experiments(self) -> list[dict[str, Any]]:
+    def experiments(self) -> tuple[ExperimentSummary, ...]:
         """Stored accuracy and training time of every experiment."""
-        return list(self._do(calls.plain("/experiments"))["experiments"])
+        return self._do(calls.experiments()).experiments
 
-    def experiment(self, name: str) -> dict[str, Any]:
+    def experiment(self, name: str) -> ExperimentRecords:
         """One experiment with the record of each of its runs."""
-        return self._do(calls.plain(f"/experiments/{quote(name, safe='')}"))
+        return self._do(calls.experiment(name))
 
     def _do(self, call: Call[A]) -> A:
         patience = self._patience()
@@ -298,17 +308,17 @@ class AsyncKindred(_Settings):
         """A picture of the gallery."""
         return await self._do(calls.image(image_id))
 
-    async def model(self) -> dict[str, Any]:
-        """The model card."""
-        return await self._do(calls.plain("/model"))
+    async def model(self) -> Model:
+        """The network, how good it is, and what it is not for."""
+        return await self._do(calls.model())
 
-    async def experiments(self) -> list[dict[str, Any]]:
+    async def experiments(self) -> tuple[ExperimentSummary, ...]:
         """Stored accuracy and training time of every experiment."""
-        return list((await self._do(calls.plain("/experiments")))["experiments"])
+        return (await self._do(calls.experiments())).experiments
 
-    async def experiment(self, name: str) -> dict[str, Any]:
+    async def experiment(self, name: str) -> ExperimentRecords:
         """One experiment with the record of each of its runs."""
-        return await self._do(calls.plain(f"/experiments/{quote(name, safe='')}"))
+        return await self._do(calls.experiment(name))
 
     async def _do(self, call: Call[A]) -> A:
         patience = self._patience()

@@ -44,6 +44,10 @@ def _show_one(picture: Path, answer: Predicted | Problem) -> None:
     for one in answer.predictions[:3]:
         bar = "█" * round(30 * one.probability)
         console.print(f"  {one.label:<12} {one.probability:6.1%} {bar}", highlight=False)
+    if answer.familiar is False:
+        console.print(
+            "  It is unlike all that the network knows: do not rely on this.", style="yellow"
+        )
     table = Table(box=None, padding=(0, 2))
     for layer in answer.similar:
         table.add_column(f"like it at {layer}")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
+from service.client.cards import ExperimentList, ExperimentRecords, Model
 from service.wire import (
     Classification,
     Failure,
@@ -136,9 +137,19 @@ def image(image_id: str) -> Call[Image.Image]:
     return Call("GET", f"/gallery/{quote(image_id, safe='')}/image", _picture)
 
 
-def plain(path: str) -> Call[dict[str, Any]]:
-    """Whatever is there, as plain data."""
-    return Call("GET", path, lambda response: dict(response.json()))
+def model() -> Call[Model]:
+    """The model card."""
+    return Call("GET", "/model", _as(Model))
+
+
+def experiments() -> Call[ExperimentList]:
+    """All experiments."""
+    return Call("GET", "/experiments", _as(ExperimentList))
+
+
+def experiment(name: str) -> Call[ExperimentRecords]:
+    """One experiment with its records."""
+    return Call("GET", f"/experiments/{quote(name, safe='')}", _as(ExperimentRecords))
 
 
 def _post(

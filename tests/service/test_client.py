@@ -117,12 +117,21 @@ def test_the_gallery_is_walked_page_by_page(kindred: Kindred) -> None:
     assert ids[0] not in {kin.id for kin in nearest}
 
 
-def test_facts_are_plain_data(kindred: Kindred) -> None:
+def test_the_model_and_the_experiments_are_typed(kindred: Kindred) -> None:
     model = kindred.model()
-    assert model["gallery"]["size"] == 150
-    names = {one["name"] for one in kindred.experiments()}
-    assert model["name"] in names
-    assert kindred.experiment(model["name"])["records"]
+    assert (model.gallery.size, len(model.classes)) == (150, 10)
+    assert 0 < model.metrics.test_accuracy <= 1
+    names = {one.name: one for one in kindred.experiments()}
+    accuracy = names[model.name].validation_accuracy
+    assert accuracy
+    assert (accuracy.n, names[model.name].runs) == (1, 1)
+    assert len(kindred.experiment(model.name).records) == 2
+
+
+def test_what_has_no_name_in_an_answer_is_kept(kindred: Kindred) -> None:
+    extra = kindred.model().model_extra
+    assert extra
+    assert extra["limits"]["images"] == 64
 
 
 def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) -> None:
@@ -142,7 +151,7 @@ def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) ->
             ).tobytes()
             assert await other.model() == kindred.model()
             assert await other.experiments() == kindred.experiments()
-            name = (await other.model())["name"]
+            name = (await other.model()).name
             assert await other.experiment(name) == kindred.experiment(name)
 
     asyncio.run(ask())
@@ -179,27 +188,27 @@ def busy(status: int = 429, wait: str | None = None) -> httpx.Response:
     return httpx.Response(status, text="busy", headers=headers)
 
 
-CARD = httpx.Response(200, json={"name": "x"})
+NONE = httpx.Response(200, json={"experiments": []})
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_it_waits_for_as_long_as_it_is_told(status: int, waits: list[float]) -> None:
-    kindred, _ = against(busy(status, "3"), busy(status), CARD)
-    assert kindred.model() == {"name": "x"}
+    kindred, _ = against(busy(status, "3"), busy(status), NONE)
+    assert kindred.experiments() == ()
     assert waits == [3.0, 0.4]
 
 
 def test_a_date_to_wait_for_is_understood(waits: list[float]) -> None:
     later = formatdate(time() + 5, usegmt=True)
-    kindred, _ = against(busy(503, later), CARD)
-    kindred.model()
+    kindred, _ = against(busy(503, later), NONE)
+    kindred.experiments()
     assert 3 < waits[0] <= 5
 
 
 def test_it_gives_up_after_so_many_tries(waits: list[float]) -> None:
     kindred, asked = against(*[busy()] * 9, retries=3)
     with pytest.raises(ProblemError, match="429"):
-        kindred.model()
+        kindred.experiments()
     assert len(asked) == 4
     assert waits == [0.2, 0.4, 0.8]
 
@@ -207,7 +216,7 @@ def test_it_gives_up_after_so_many_tries(waits: list[float]) -> None:
 def test_a_wait_that_is_too_long_is_not_waited(waits: list[float]) -> None:
     kindred, asked = against(busy(429, "3600"))
     with pytest.raises(ProblemError):
-        kindred.model()
+        kindred.experiments()
     assert (len(asked), waits) == (1, [])
 
 
@@ -215,14 +224,14 @@ def test_a_wait_that_is_too_long_is_not_waited(waits: list[float]) -> None:
 def test_other_refusals_are_not_tried_again(status: int, waits: list[float]) -> None:
     kindred, asked = against(busy(status))
     with pytest.raises(ProblemError, match="busy") as raised:
-        kindred.model()
+        kindred.experiments()
     assert raised.value.status == status
     assert (len(asked), waits) == (1, [])
 
 
 def test_a_connection_that_fails_is_tried_again(waits: list[float]) -> None:
-    kindred, _ = against(httpx.ConnectError("refused"), CARD)
-    assert kindred.model() == {"name": "x"}
+    kindred, _ = against(httpx.ConnectError("refused"), NONE)
+    assert kindred.experiments() == ()
     assert waits == [0.2]
 
 
@@ -230,13 +239,13 @@ def test_a_connection_that_breaks_is_not_tried_again(waits: list[float]) -> None
     """The service may have done the work."""
     kindred, asked = against(httpx.ReadError("broken"))
     with pytest.raises(UnreachableError, match="broken"):
-        kindred.model()
+        kindred.experiments()
     assert (len(asked), waits) == (1, [])
 
 
 def test_where_nothing_answers_it_says_where_it_looked(waits: list[float]) -> None:
     with pytest.raises(UnreachableError, match=r"no answer from http://127\.0\.0\.1:9"):
-        Kindred("http://127.0.0.1:9", retries=1).model()
+        Kindred("http://127.0.0.1:9", retries=1).experiments()
     assert waits == [0.2]
 
 
@@ -245,9 +254,9 @@ def test_a_key_is_sent_as_a_bearer() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request.headers["Authorization"])
-        return httpx.Response(200, json={})
+        return NONE
 
-    Kindred(key="secret", transport=httpx.MockTransport(answer)).model()
+    Kindred(key="secret", transport=httpx.MockTransport(answer)).experiments()
     assert seen == ["Bearer secret"]
 
 
@@ -275,6 +284,14 @@ def test_the_command_prints_the_class_and_the_nearest(
     assert expected.predictions[0].label in said.stdout
     for kin in (*expected.similar["conv2"], *expected.similar["logits"]):
         assert kin.id in said.stdout
+
+
+def test_the_command_says_where_the_picture_is_like_nothing_it_knows(
+    url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "blank.png"
+    Image.new("RGB", (32, 32), "white").save(path)
+    assert "do not rely on this" in command(path, "--url", url).stdout
 
 
 def test_the_command_prints_json_where_asked(url: str, tmp_path: Path) -> None:
