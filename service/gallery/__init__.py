@@ -16,6 +16,8 @@ class Item:
 
     id: str
     label: str
+    predicted: str | None
+    """The class that the network takes it for; None where no logits are kept to tell by."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,18 @@ class Gallery(Protocol):
     def get(self, image_id: str) -> Item:
         """The image of that id."""
 
-    def page(self, limit: int, *, after: str = "", label: str | None = None) -> Page:
-        """Up to `limit` images whose ids come after `after`."""
+    def page(
+        self,
+        limit: int,
+        *,
+        after: str = "",
+        label: str | None = None,
+        predicted: str | None = None,
+    ) -> Page:
+        """Up to `limit` images whose ids come after `after`.
+
+        With `label` only images of that class, with `predicted` only those taken for that one.
+        """
 
     def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
         """The unit vectors of these images at a layer, [N, dimension]."""

@@ -4,14 +4,16 @@ Knows bundles and vectors; nothing of requests.
 """
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 from service.errors import NotFoundError
 from service.gallery import Item, Match, Page
 from service.images import encode
-from training.bundle import Bundle, CosineIndex, Layer, Positions, Vectors
+from training.bundle import Bundle, CosineIndex, Layer, Vectors
 
 
 class LocalGallery:
@@ -22,15 +24,18 @@ class LocalGallery:
         self._gallery = gallery
         self._indexes = bundle.indexes
         self._items = tuple(
-            Item(image_id, classes[label])
-            for image_id, label in zip(gallery.ids, gallery.labels, strict=True)
+            Item(image_id, classes[label], predicted)
+            for image_id, label, predicted in zip(
+                gallery.ids, gallery.labels, _predicted(bundle), strict=True
+            )
         )
-        in_order = sorted(self._items, key=_id)
-        self._in_order: dict[str | None, list[Item]] = {None: in_order}
-        self._positions: dict[str, Positions] = {}
-        for number, label in enumerate(classes):
-            self._in_order[label] = [item for item in in_order if item.label == label]
-            self._positions[label] = np.flatnonzero(gallery.labels == number)
+        self._in_order: dict[tuple[str | None, str | None], list[Item]] = defaultdict(list)
+        for item in sorted(self._items, key=_id):
+            for wanted in {*product((None, item.label), (None, item.predicted))}:
+                self._in_order[wanted].append(item)
+        self._positions = {
+            label: np.flatnonzero(gallery.labels == number) for number, label in enumerate(classes)
+        }
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -65,9 +70,21 @@ class LocalGallery:
         """The image of that id."""
         return self._items[self._position(image_id)]
 
-    def page(self, limit: int, *, after: str = "", label: str | None = None) -> Page:
+    def page(
+        self,
+        limit: int,
+        *,
+        after: str = "",
+        label: str | None = None,
+        predicted: str | None = None,
+    ) -> Page:
         """Up to `limit` images whose ids come after `after`."""
-        items = self._in_order[None if label is None else self._known(label)]
+        for name in (label, predicted):
+            if name is not None:
+                self._known(name)
+        if predicted is not None:
+            self._index("logits")
+        items = self._in_order.get((label, predicted), [])
         start = bisect_right(items, after, key=_id)
         shown = tuple(items[start : start + limit])
         return Page(shown, shown[-1].id if start + limit < len(items) else None)
@@ -103,6 +120,15 @@ class LocalGallery:
             known = ", ".join(self._indexes)
             raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
         return index
+
+
+def _predicted(bundle: Bundle) -> Sequence[str | None]:
+    """What each image is taken for: cosines keep a vector's direction, and so its largest logit."""
+    logits = bundle.indexes.get("logits")
+    if logits is None:
+        return [None] * len(bundle.gallery)
+    largest = logits.reconstruct(range(len(logits))).argmax(1)
+    return [bundle.manifest.classes[index] for index in largest]
 
 
 def _id(item: Item) -> str:

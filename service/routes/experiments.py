@@ -34,6 +34,17 @@ async def experiments(
     )
 
 
+@router.get(
+    "/curves/{quantity}.svg",
+    response_class=Response,
+    responses=documented(404, 422)
+    | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
+)
+async def overlaid_curves(serving: Serving, quantity: Literal["loss", "accuracy"]) -> Response:
+    """Draw the learning curves of all experiments over each other, as named groups."""
+    return _figure(serving.bundle, f"overlaid-{quantity}.svg")
+
+
 @router.get("/{name}", responses=documented(404, 422))
 async def experiment(serving: Serving, name: str) -> Experiment:
     """Give one experiment with the record of every run; its published name does as well."""
@@ -52,10 +63,13 @@ async def experiment(serving: Serving, name: str) -> Experiment:
 )
 async def curves(serving: Serving, name: str) -> Response:
     """Draw the learning curves of one experiment."""
-    found = _find(serving.bundle, name).name
-    figure = serving.bundle.figures.get(f"curves-{found}.svg")
+    return _figure(serving.bundle, f"curves-{_find(serving.bundle, name).name}.svg")
+
+
+def _figure(bundle: Bundle, name: str) -> Response:
+    figure = bundle.figures.get(name)
     if figure is None:
-        raise NotFoundError(f"The bundle has no learning curves of {found!r}.")
+        raise NotFoundError(f"The bundle has no figure {name!r}; one that is built now has it.")
     return Response(figure, media_type="image/svg+xml")
 
 

@@ -1,13 +1,13 @@
 """`GET /gallery…`: the images that are searched."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.answers import gallery_item
 from service.problems import documented
-from service.routes.common import Exact, Explain, Label, LayerName, Limit
+from service.routes.common import Exact, Explain, Label, LayerName, Limit, off_the_loop
 from service.state import Serving
 from service.timing import timings_of
 from service.wire import GalleryItem, GalleryPage, Similar
@@ -15,15 +15,28 @@ from service.wire import GalleryItem, GalleryPage, Similar
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 
 
-@router.get("", responses=documented(404, 422))
+_OF_THE_FIRST = {"image_id": "$response.body#/items/0/id"}
+LINKS: dict[str, Any] = {  # Any: FastAPI's own type
+    name: {
+        "operationRef": f"#/paths/~1gallery~1{{image_id}}{rest}/get",
+        "parameters": _OF_THE_FIRST,
+    }
+    for name, rest in (("item", ""), ("image", "~1image"), ("similar", "~1similar"))
+}
+
+
+@router.get("", responses=documented(404, 422) | {200: {"links": LINKS}})
 async def browse(
     serving: Serving,
     limit: Limit = 50,
     label: Label = None,
+    predicted: Annotated[
+        str | None, Query(description="Only images that the network takes for this class.")
+    ] = None,
     cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
 ) -> GalleryPage:
     """List the gallery, a page at a time, in the order of ids."""
-    page = serving.gallery.page(limit, after=cursor, label=label)
+    page = serving.gallery.page(limit, after=cursor, label=label, predicted=predicted)
     return GalleryPage(items=tuple(map(gallery_item, page.items)), next=page.next)
 
 
@@ -49,8 +62,10 @@ async def image(
 ) -> Response:
     """Give the picture itself, 32 x 32, as a PNG; 404 where the bundle has no pixels."""
     content = serving.gallery.image(image_id)
+    # What takes a key to see must not be left with a proxy that asks for none.
+    cache = "private" if serving.settings.api_keys else "public"
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "public, max-age=3600"}
+    headers = {"ETag": etag, "Cache-Control": f"{cache}, max-age=3600"}
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     if known & {etag, "*"}:
         return Response(status_code=304, headers=headers)
@@ -62,7 +77,7 @@ async def image(
     response_model_exclude_none=True,
     responses=documented(404, 422),
 )
-def similar(
+async def similar(
     request: Request,
     serving: Serving,
     image_id: str,
@@ -75,6 +90,10 @@ def similar(
     """Give the images that are most like this one, itself left out."""
     (searched,) = serving.answers.searchable(layer)
     with timings_of(request.scope).measure("search"):
-        return serving.answers.similar_to(
-            image_id, searched, limit, label=label, exact=exact, explained=explain
+        return await off_the_loop(
+            serving,
+            1,
+            lambda: serving.answers.similar_to(
+                image_id, searched, limit, label=label, exact=exact, explained=explain
+            ),
         )

@@ -29,3 +29,8 @@ export function element(tag, attributes = {}, ...children) {
 export function complaint(message) {
   return element("p", { class: "complaint", role: "alert" }, message);
 }
+
+/** @param {string} term @param {string} said what it means, in one sentence @returns {HTMLElement} */
+export function meaning(term, said) {
+  return element("li", {}, element("strong", {}, term), `: ${said}`);
+}

@@ -1,16 +1,27 @@
 /** The stored experiments: published and measured side by side, and how each one learned. */
 
+import { write } from "./address.js";
 import * as api from "./api.js";
-import { announce, whileBusy } from "./busy.js";
-import { complaint, element } from "./dom.js";
+import { announce } from "./busy.js";
+import { curves, drawings } from "./curves.js";
+import { complaint, element, meaning } from "./dom.js";
+import { persevere } from "./persevere.js";
+import { served } from "./served.js";
 import { table } from "./table.js";
-import { counted, figure, percent } from "./words.js";
+import { counted, figure } from "./words.js";
 
 /** @typedef {api.Experiment} Experiment */
 
 export class Experiments {
-  /** @param {HTMLElement} main @param {unknown} _place @param {AbortSignal} signal */
-  async render(main, _place, signal) {
+  #model;
+
+  /** @param {Promise<api.Model>} model */
+  constructor(model) {
+    this.#model = model;
+  }
+
+  /** @param {HTMLElement} main @param {import("./address.js").Place} place @param {AbortSignal} signal */
+  async render(main, place, signal) {
     document.title = "Experiments · kindred";
     const body = element("div", { class: "experiments" });
     main.replaceChildren(
@@ -23,30 +34,51 @@ export class Experiments {
       body,
     );
     try {
-      const { experiments } = await whileBusy(api.experiments(signal));
+      const model = await this.#model;
+      const ask = () =>
+        Promise.all([api.experiments(signal), drawings(signal), api.orNull(api.runs(model.name, signal))]);
+      const [{ experiments }, drawn, runs] = await persevere(body, ask, signal);
       if (signal.aborted) return;
-      if (experiments.length === 0) {
-        body.append(element("p", {}, "This bundle carries no experiments yet."));
-        return;
-      }
-      body.append(
-        table("Experiments: time and accuracy, published and ours", columns(), experiments),
-        element(
-          "ul",
-          { class: "meanings" },
-          meaning("Training", "seconds for all epochs; it compares machines as much as networks."),
-          meaning("Validation", "accuracy on images kept aside to choose settings by, after the last epoch."),
-          meaning("Test", "accuracy on images that neither training nor any choice has seen."),
-        ),
-        element("h2", {}, "How each one learned"),
-        element("p", { class: "lead" }, "Where the training curve leaves the validation curve behind, the network learns its images by heart."),
-        element("div", { class: "curves" }, ...experiments.map(curves)),
-      );
+      if (experiments.length === 0) body.append(element("p", {}, "This bundle carries no experiments yet."));
+      else body.append(...results(experiments), ...learning(experiments, drawn, place));
+      const run = runs?.records.find(({ run_id: id }) => id === model.run_id);
+      if (run) body.append(...served(run, model));
       announce(`${counted(experiments.length, "experiment")} shown.`);
     } catch (error) {
       if (!signal.aborted) body.replaceChildren(complaint(error.message));
     }
   }
+}
+
+/** @param {Experiment[]} experiments @returns {HTMLElement[]} */
+function results(experiments) {
+  return [
+    table("Experiments: time and accuracy, published and ours", columns(), experiments),
+    element(
+      "ul",
+      { class: "meanings" },
+      meaning("Training", "seconds for all epochs; it compares machines as much as networks."),
+      meaning("Validation", "accuracy on images kept aside to choose settings by, after the last epoch."),
+      meaning("Test", "accuracy on images that neither training nor any choice has seen."),
+    ),
+  ];
+}
+
+/**
+ * @param {Experiment[]} experiments
+ * @param {Record<string, SVGSVGElement> | null} drawn
+ * @param {import("./address.js").Place} place
+ * @returns {HTMLElement[]}
+ */
+function learning(experiments, drawn, place) {
+  const choose = (/** @type {string[]} */ names) => history.replaceState(null, "", write({ ...place, curves: names }));
+  return [
+    element("h2", {}, "How each one learned"),
+    element("p", { class: "lead" }, "Where the training curve leaves the validation curve behind, the network learns its images by heart."),
+    ...(drawn
+      ? curves(drawn, experiments, place.curves, choose)
+      : [element("p", {}, "This bundle was built before its curves could be shown here; one that is built now has them.")]),
+  ];
 }
 
 /** @returns {import("./table.js").Column<Experiment>[]} */
@@ -78,38 +110,27 @@ function columns() {
     ...measured("Training, s", "training_seconds", (value) => figure(value, 1)),
     ...measured("Validation, %", "validation_accuracy", accuracy),
     ...measured("Test, %", "test_accuracy", accuracy),
+    {
+      title: "Published as",
+      value: ({ published_name: name }) => name,
+      show: ({ published_name: name }) => element("span", { class: "alias" }, ...breakable(name ?? "–")),
+    },
   ];
+}
+
+/** @param {string} name long, with underscores @returns {(Node | string)[]} which may go on in another line after each */
+function breakable(name) {
+  return name.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]);
 }
 
 /** @param {Experiment} experiment @returns {string} */
 function runs({ runs: count, collapsed }) {
-  return collapsed ? `${count}, ${collapsed} collapsed` : String(count);
+  if (!collapsed) return String(count);
+  return collapsed === count ? `${count}, collapsed` : `${count}, ${collapsed} collapsed`;
 }
 
 /** @param {api.Spread | null} measured @param {(value: number) => string} show @returns {string} */
 function spread(measured, show) {
   if (!measured) return "–";
   return measured.std === null ? show(measured.mean) : `${show(measured.mean)} ± ${show(measured.std)}`;
-}
-
-/** @param {string} term @param {string} said */
-function meaning(term, said) {
-  return element("li", {}, element("strong", {}, term), `: ${said}`);
-}
-
-/** @param {Experiment} experiment @returns {HTMLElement} */
-function curves({ name, published_name: alias, validation_accuracy: reached }) {
-  const said = reached ? `validation accuracy ends at ${percent(reached.mean)}` : "no finished run";
-  const image = element("img", {
-    src: `/experiments/${encodeURIComponent(name)}/curves.svg`,
-    alt: `Learning curves of ${name}: loss and accuracy by epoch, for training and validation; ${said}.`,
-    loading: "lazy",
-    onerror: () => image.replaceWith(element("p", { class: "no-preview" }, "There are no curves of this experiment.")),
-  });
-  return element(
-    "figure",
-    {},
-    element("figcaption", {}, element("strong", {}, name), `: ${said}`, alias ? element("span", { class: "alias" }, `published as ${alias}`) : null),
-    image,
-  );
 }

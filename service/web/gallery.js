@@ -2,8 +2,9 @@
 
 import { write } from "./address.js";
 import * as api from "./api.js";
-import { announce, whileBusy } from "./busy.js";
+import { announce } from "./busy.js";
 import { complaint, element } from "./dom.js";
+import { persevere } from "./persevere.js";
 import { galleryLink } from "./tile.js";
 import { counted } from "./words.js";
 
@@ -23,7 +24,7 @@ export class Gallery {
   }
 
   /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
-  async render(main, { label, cursor }, signal) {
+  async render(main, { label, predicted, cursor }, signal) {
     document.title = "Gallery · kindred";
     const body = element("div", { class: "gallery" });
     const classes = element("nav", { class: "classes", "aria-label": "Classes" });
@@ -37,14 +38,16 @@ export class Gallery {
       const model = await this.#model;
       if (signal.aborted) return;
       classes.replaceChildren(choice("All", undefined, label), ...model.classes.map((name) => choice(name, name, label)));
-      const { items: found, next } = await whileBusy(api.gallery({ label, cursor, limit: PAGE }, signal));
+      const ask = () => api.gallery({ label, predicted, cursor, limit: PAGE }, signal);
+      const { items: found, next } = await persevere(body, ask, signal);
       const items = api.pictured(found, model);
       if (signal.aborted) return;
-      body.replaceChildren(
+      body.append(
+        predicted ? only(label, predicted, model) : "",
         items.length > 0
           ? element("ul", { class: "kin small" }, ...items.map((item) => galleryLink(item, !label)))
           : element("p", {}, "There are no pictures here."),
-        this.#pager(label, cursor, next),
+        this.#pager({ view: "gallery", label, predicted }, cursor, next),
       );
       announce(`${counted(items.length, "picture")} shown.`);
     } catch (error) {
@@ -52,19 +55,39 @@ export class Gallery {
     }
   }
 
-  /** @param {string | undefined} label @param {string | undefined} cursor @param {string | null} next */
-  #pager(label, cursor, next) {
-    const here = write({ view: "gallery", label, cursor });
-    const first = write({ view: "gallery", label });
+  /** @param {Place} place of the first page @param {string | undefined} cursor @param {string | null} next */
+  #pager(place, cursor, next) {
+    const here = write({ ...place, cursor });
+    const first = write(place);
     const pages = element("nav", { class: "pager", "aria-label": "Pages" });
     if (cursor) pages.append(element("a", { class: "button", href: this.#before.get(here) ?? first }, "Previous page"));
     if (next) {
-      const forward = write({ view: "gallery", label, cursor: next });
+      const forward = write({ ...place, cursor: next });
       this.#before.set(forward, here);
       pages.append(element("a", { class: "button primary", href: forward }, "Next page"));
     }
     return pages;
   }
+}
+
+/**
+ * Which pictures of a class these are, and a way to all of them.
+ * @param {string | undefined} label @param {string} predicted @param {api.Model} model
+ */
+function only(label, predicted, { gallery, metrics }) {
+  const part =
+    gallery.size < metrics.test_count &&
+    ` The gallery has ${gallery.size.toLocaleString("en")} of the ${counted(metrics.test_count, "test picture")}.`;
+  return element(
+    "p",
+    { class: "only" },
+    "Only those that the network takes for ",
+    element("strong", {}, predicted),
+    ".",
+    part,
+    " ",
+    element("a", { href: write({ view: "gallery", label }) }, label ? `All of ${label}` : "All pictures"),
+  );
 }
 
 /** @param {string} name @param {string | undefined} label @param {string | undefined} chosen */

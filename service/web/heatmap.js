@@ -1,12 +1,11 @@
 /** The 8 x 8 terms of a cosine at the second block, laid over both pictures. */
 
 import { element } from "./dom.js";
+import { rove } from "./rove.js";
 import { colour } from "./scale.js";
 import { figure, percent } from "./words.js";
 
 /** @typedef {{ name: string, draw: () => HTMLElement }} Picture */
-
-const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 /**
  * @param {number[][]} heat rows of terms
@@ -36,6 +35,7 @@ export function heatmap(heat, score, pictures) {
     at.forEach((row, y) => row.forEach((cell, x) => cell.addEventListener("pointerenter", () => point(y, x))));
   }
   walkable(maps[0].at, heat, score, point);
+  rove(maps[0].shown, () => maps[0].at);
   const [top, left] = strongest(heat);
   point(top, left);
 
@@ -75,7 +75,7 @@ function map(heat, most, picture, first) {
   return { at, shown };
 }
 
-/** Arrow keys go from cell to cell; one of them is in the tab order at a time. */
+/** Every cell can be focused and says its term; the strongest is the one in the tab order. */
 function walkable(at, heat, score, point) {
   const [top, left] = strongest(heat);
   at.forEach((row, y) =>
@@ -84,16 +84,6 @@ function walkable(at, heat, score, point) {
       cell.setAttribute("aria-label", `row ${y + 1}, column ${x + 1}: ${figure(heat[y][x], 4)}, ${described(heat[y][x], score)}`);
       cell.tabIndex = y === top && x === left ? 0 : -1;
       cell.addEventListener("focus", () => point(y, x));
-      cell.addEventListener("keydown", (event) => {
-        const move = MOVES[event.key];
-        const next = move && at[y + move[0]]?.[x + move[1]];
-        if (!move) return;
-        event.preventDefault();
-        if (!next) return;
-        cell.tabIndex = -1;
-        next.tabIndex = 0;
-        next.focus();
-      });
     }),
   );
 }

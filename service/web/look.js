@@ -2,10 +2,11 @@
 
 import { write } from "./address.js";
 import * as api from "./api.js";
-import { announce, whileBusy } from "./busy.js";
+import { announce } from "./busy.js";
 import { complaint, element } from "./dom.js";
 import { buttons } from "./intake.js";
 import { row } from "./neighbours.js";
+import { persevere } from "./persevere.js";
 import { asNetworkSees } from "./picture.js";
 import { galleryLink, tile } from "./tile.js";
 import { spoken, verdict } from "./verdict.js";
@@ -16,11 +17,11 @@ const CLASSES = 10;
 
 /**
  * @typedef {import("./address.js").Place} Place
- * @typedef {object} Answer
- * @property {api.Prediction[]} predictions none where the picture's pixels are not to be had
+ * @typedef {object} Found
  * @property {Record<string, api.Neighbour[]>} similar
  * @property {string} answer the class that neighbours are compared with
  * @property {api.Item} [item] the gallery picture that was asked about
+ * @typedef {api.Said & Found} Answer without predictions where the picture's pixels are not to be had
  */
 
 export class Look {
@@ -73,8 +74,9 @@ export class Look {
     );
     document.title = "kindred";
     try {
-      const { items } = await whileBusy(api.gallery({ limit: OFFERED }, signal));
-      const offers = api.pictured(items, await this.#model);
+      const model = await this.#model;
+      const { items } = await persevere(offered, () => api.gallery({ limit: OFFERED }, signal), signal);
+      const offers = api.pictured(items, model);
       if (offers.length === 0 || signal.aborted) return;
       offered.append(
         element("h2", {}, "Or start from the gallery"),
@@ -106,8 +108,8 @@ export class Look {
     );
     const draw = () => (seen ? copy(seen) : element("span", { class: "lettered" }, "your picture"));
     await this.#fill(main, page, place, signal, draw, async () => {
-      const { predictions, similar } = await api.predict(own.blob, NEIGHBOURS, signal);
-      return { predictions, similar, answer: predictions[0].label };
+      const said = await api.predict(own.blob, NEIGHBOURS, signal);
+      return { ...said, answer: said.predictions[0].label };
     });
   }
 
@@ -117,12 +119,12 @@ export class Look {
     await this.#fill(main, page, place, signal, ({ item }) => tile(item), async () => {
       const model = await this.#model;
       const [item] = api.pictured([await api.item(place.image, signal)], model);
-      const [predictions, ...rows] = await Promise.all([
-        predicted(item, Math.min(CLASSES, model.classes.length), signal),
+      const [said, ...rows] = await Promise.all([
+        classified(item, Math.min(CLASSES, model.classes.length), signal),
         ...api.LAYERS.map((layer) => api.similarTo(item.id, layer, NEIGHBOURS, signal)),
       ]);
       const similar = Object.fromEntries(api.LAYERS.map((layer, index) => [layer, rows[index].similar]));
-      return { predictions, similar, answer: predictions[0]?.label ?? item.label, item };
+      return { ...said, similar, answer: said.predictions[0]?.label ?? item.label, item };
     });
   }
 
@@ -137,10 +139,10 @@ export class Look {
     const key = write({ ...place, why: undefined });
     main.replaceChildren(page.whole);
     try {
-      const answer = this.#answers.get(key) ?? (await whileBusy(ask()));
+      const model = await this.#model;
+      const answer = this.#answers.get(key) ?? (await persevere(page.answer, ask, signal));
       if (signal.aborted) return;
       this.#answers.set(key, answer);
-      const model = await this.#model;
       if (answer.item) page.pictures.replaceChildren(...galleryFigures(answer.item));
       page.answer.replaceChildren(...verdict(answer));
       const rows = api.LAYERS.map((layer) =>
@@ -199,10 +201,10 @@ function galleryFigures(item) {
   ];
 }
 
-/** @param {api.Item} item @param {number} top @param {AbortSignal} signal @returns {Promise<api.Prediction[]>} */
-async function predicted(item, top, signal) {
-  if (!item.image) return [];
-  return (await api.classify(await api.pixels(item.image, signal), top, signal)).predictions;
+/** @param {api.Item} item @param {number} top @param {AbortSignal} signal @returns {Promise<api.Said>} */
+async function classified(item, top, signal) {
+  if (!item.image) return { predictions: [] };
+  return api.classify(await api.pixels(item.image, signal), top, signal);
 }
 
 /** @param {HTMLCanvasElement} canvas @returns {HTMLCanvasElement} */

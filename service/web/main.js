@@ -8,17 +8,18 @@ import { Experiments } from "./experiments.js";
 import { Gallery } from "./gallery.js";
 import { listen, refuse } from "./intake.js";
 import { Look } from "./look.js";
+import { persevere } from "./persevere.js";
 
 const main = document.getElementById("main");
 const album = new Album();
-const model = api.model();
+const model = persevere(document.getElementById("trouble"), api.model);
 const take = (/** @type {Blob} */ picture) => {
   location.hash = write({ view: "look", picture: album.add(picture).name });
 };
 const views = {
   look: new Look(album, model, take),
   gallery: new Gallery(model),
-  experiments: new Experiments(),
+  experiments: new Experiments(model),
 };
 let leaving = new AbortController();
 

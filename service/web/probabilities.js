@@ -23,14 +23,23 @@ export function bars(predictions) {
   return element("ol", { class: "bars", "aria-label": "Probability of each class" }, ...rows);
 }
 
-/** @param {Prediction[]} predictions best first @returns {string} */
-export function certainty([best, second]) {
+/**
+ * @param {Prediction[]} predictions best first
+ * @param {boolean | null} [familiar] whether the picture is like those that the network does well on
+ * @param {number | null} [novelty] the share of held-out pictures that are more like those
+ * @returns {string}
+ */
+export function certainty([best, second], familiar, novelty) {
   const sure = percent(best.probability);
+  if (familiar === false) {
+    return (
+      `A guess: ${percent(novelty).replace(">", "more than")} of held-out pictures are more like what the network knows than this one, ` +
+      `so ${best.label} (${sure}) may be no more than the nearest of its classes.`
+    );
+  }
   if (best.probability >= CONFIDENT) return `Confident: ${sure}.`;
   const rival = second ? `, then ${second.label} with ${percent(second.probability)}` : "";
   if (best.probability >= DOUBTFUL) return `Leaning: ${sure}${rival}.`;
-  return (
-    `Doubtful: ${sure}${rival}. It has to name one of the classes it knows, ` +
-    "even for a picture unlike any it has learned."
-  );
+  const unlike = familiar ? "" : " It has to name one of the classes it knows, even for a picture unlike any it has learned.";
+  return `Doubtful: ${sure}${rival}.${unlike}`;
 }

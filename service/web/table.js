@@ -49,7 +49,7 @@ export function table(caption, columns, rows) {
       "table",
       {},
       element("caption", { class: "unseen" }, caption),
-      element("thead", {}, groups(columns), element("tr", {}, ...heads)),
+      element("thead", {}, columns.some(({ group }) => group) && groups(columns), element("tr", {}, ...heads)),
       body,
     ),
   );

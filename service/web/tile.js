@@ -1,7 +1,9 @@
 /** A gallery picture, or a labelled tile where the bundle ships no pixels. */
 
 import { write } from "./address.js";
+import * as api from "./api.js";
 import { element } from "./dom.js";
+import * as key from "./key.js";
 
 /** @typedef {{ id: string, label: string, image?: string | null }} Item */
 
@@ -18,10 +20,30 @@ export function tile(item) {
     alt: "",
     loading: "lazy",
     decoding: "async",
-    src: item.image,
+    src: !key.held() && item.image,
     onerror: () => image.replaceWith(lettered(item)),
   });
+  if (key.held()) fetchWhenSeen(image, item.image);
   return image;
+}
+
+/**
+ * A picture's address cannot carry a key, so its bytes are fetched with it.
+ * @param {HTMLElement} image @param {string} path
+ */
+function fetchWhenSeen(image, path) {
+  const sight = new IntersectionObserver(async ([{ isIntersecting }]) => {
+    if (!isIntersecting) return;
+    sight.disconnect();
+    try {
+      const url = URL.createObjectURL(await api.pixels(path));
+      image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+      image.setAttribute("src", url);
+    } catch {
+      image.dispatchEvent(new Event("error"));
+    }
+  });
+  sight.observe(image);
 }
 
 /** @param {Item} item @returns {HTMLElement} */

@@ -10,6 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.processes import serve_bundle, serving
+from tests.training.made import made_record
+from training.dataset import Dataset
+from training.release import Shape, Trained, examine
+from training.splits import Splits
+from training.workspace import Workspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -49,7 +54,8 @@ class Watched:
 
 
 Open = Callable[..., "Page"]
-"""Opens an address in a window of its own; keywords are those of `browser.new_context`."""
+"""Opens an address in a window of its own, `before` which a page can be prepared; further keywords
+are those of `browser.new_context`."""
 
 
 @pytest.fixture(scope="package")
@@ -64,9 +70,23 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture(scope="package")
-def home(bundle_path: Path) -> Iterator[str]:
+def studied_path(workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits) -> Path:
+    """A bundle as a release leaves it: its network examined, beside it a study with two seeds."""
+    final = examine(trained.network, trained.final, pictures, splits, None, workspace.device)
+    study = [one for one in trained.records if one.stage == "study"]
+    others = [
+        made_record("none-2", validation=0.6, test=0.61, seconds=90),
+        made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1),
+    ]
+    released = Trained(trained.network, final, [*study, final, *others])
+    target = workspace.bundle_of(Path("studied"))
+    return workspace.publish(released, pictures, splits, target, Shape())
+
+
+@pytest.fixture(scope="package")
+def home(studied_path: Path) -> Iterator[str]:
     """The URL of a server whose gallery has pictures."""
-    with serving(serve_bundle(bundle_path)) as client:
+    with serving(serve_bundle(studied_path)) as client:
         yield str(client.base_url)
 
 
@@ -85,31 +105,39 @@ def watched() -> Watched:
 @pytest.fixture
 def visit(browser: "Browser", home: str, watched: Watched) -> Iterator[Open]:
     """Open an address of the page; at the end of the test nothing may have gone wrong."""
-    yield from _visits(browser, home, watched)
+    yield from visits(browser, home, watched)
 
 
 @pytest.fixture
 def visit_without_pixels(
     browser: "Browser", home_without_pixels: str, watched: Watched
 ) -> Iterator[Open]:
-    yield from _visits(browser, home_without_pixels, watched)
+    yield from visits(browser, home_without_pixels, watched)
 
 
-def _visits(browser: "Browser", home: str, watched: Watched) -> Iterator[Open]:
+def visits(
+    browser: "Browser", home: str, watched: Watched, expected: str | None = None
+) -> Iterator[Open]:
+    """Windows on one server, whose consoles may say nothing but what is `expected`."""
     contexts = []
 
-    def visit(address: str = "/", **options: Any) -> "Page":  # Any: Playwright's own keywords
+    def visit(
+        address: str = "/",
+        before: Callable[["Page"], None] = lambda _: None,
+        **options: Any,  # Playwright's own keywords
+    ) -> "Page":
         options = {"viewport": {"width": 1280, "height": 900}} | options
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
         watched.follow(page)
+        before(page)
         page.goto(home + address)
         return page
 
     yield visit
     for context in contexts:
         context.close()
-    assert watched.said == []
+    assert [said for said in watched.said if expected is None or expected not in said] == []
     assert watched.foreign(home) == []

@@ -2,116 +2,32 @@
 
 import base64
 import io
-import json
 import re
 import statistics
-from importlib.resources import files
-from importlib.util import find_spec
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import BROWSERS, Open, Watched, browser_path
+from tests.browser.conftest import Open, Watched
+from tests.browser.gestures import (
+    GIVE,
+    KIND,
+    PHONE,
+    Route,
+    drop,
+    expect,
+    give,
+    grave,
+    number,
+    overflow,
+    picture,
+    row,
+    scores,
+    shoot,
+)
 from tests.pictures import KINDS, stripes
-from tests.processes import ROOT
 
-for missing in ("playwright", "axe_playwright_python"):
-    if find_spec(missing) is None:
-        pytest.skip(
-            f"left out: {missing} is not installed; the dev dependencies have it (make test)",
-            allow_module_level=True,
-        )
-if browser_path() is None:
-    pytest.skip(
-        f"left out: none of {', '.join(BROWSERS)} is on the path; apt-get install chromium",
-        allow_module_level=True,
-    )
-
-from playwright.sync_api import Locator, Page, Route, expect  # noqa: E402  only where it is installed
-
-KIND = 3
-PHONE = {
-    "viewport": {"width": 375, "height": 812},
-    "device_scale_factor": 2,
-    "has_touch": True,
-    "is_mobile": True,
-}
-SCREENSHOTS = ROOT / "build" / "screenshots"
 VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
-
-
-def picture(kind: int = KIND, seed: int = 7_000, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A picture that the network was not trained on, as a PNG."""
-    stream = io.BytesIO()
-    image = Image.fromarray(stripes(kind, seed))
-    image.resize(size, Image.Resampling.NEAREST).save(stream, "PNG")
-    return stream.getvalue()
-
-
-GIVE = """([event, content, name, type]) => {
-  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-  const carried = new DataTransfer();
-  carried.items.add(new File([bytes], name, { type }));
-  const made = event === "paste"
-    ? new ClipboardEvent("paste", { clipboardData: carried, bubbles: true })
-    : new DragEvent(event, { dataTransfer: carried, bubbles: true, cancelable: true });
-  document.body.dispatchEvent(made);
-}"""
-
-
-def give(
-    page: Page, content: bytes, event: str = "drop", name: str = "a.png", kind: str = "image/png"
-) -> None:
-    """Drop or paste a file on the page."""
-    page.evaluate(GIVE, [event, base64.b64encode(content).decode(), name, kind])
-
-
-def drop(page: Page, content: bytes | None = None) -> None:
-    """Drop a picture and wait for its rows."""
-    give(page, picture() if content is None else content)
-    expect(page.locator(".row")).to_have_count(2)
-
-
-def row(page: Page, layer: str) -> Locator:
-    title = {"conv2": "Second block: shapes and parts", "logits": "Output: classes"}[layer]
-    return page.get_by_role("region", name=title)
-
-
-def number(text: str) -> float:
-    """A figure of the page, which has a true minus sign."""
-    return float(text.replace("\N{MINUS SIGN}", "-"))
-
-
-def scores(page: Page, layer: str) -> list[float]:
-    texts = row(page, layer).locator(".card-score").all_inner_texts()
-    return [number(text) for text in texts]
-
-
-def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
-
-
-def shoot(page: Page, name: str) -> None:
-    """Leave a screenshot for a person to look at."""
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-
-
-def grave(page: Page, axe: str) -> list[str]:
-    """What axe-core finds serious or critical on the page."""
-    page.evaluate(axe)
-    found: dict[str, Any] = page.evaluate("axe.run({resultTypes: ['violations']})")
-    return [
-        json.dumps([violation["id"], violation["help"], violation["nodes"][0]["html"]])
-        for violation in found["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
@@ -318,32 +234,18 @@ def test_the_gallery_pages_on_by_class(visit: Open) -> None:
         assert (link.get_attribute("aria-label") or "").startswith(f"Look from {KINDS[KIND]},")
 
 
-def test_experiments_stand_beside_what_was_published(visit: Open) -> None:
-    page = visit("/#/experiments")
-    line = page.get_by_role("row", name=re.compile("batchnorm-3"))
-    expect(line).to_contain_text("79.07")
-    heading = page.get_by_role("columnheader").filter(has_text="Experiment")
-    heading.get_by_role("button").click()
-    expect(heading).to_have_attribute("aria-sort", "ascending")
-    heading.get_by_role("button").click()
-    expect(heading).to_have_attribute("aria-sort", "descending")
-    curves = page.get_by_role("img", name=re.compile("Learning curves of batchnorm-3"))
-    curves.scroll_into_view_if_needed()
-    expect(curves).to_have_js_property("complete", True)
-    assert curves.evaluate("image => image.naturalWidth") > 0
-
-
 def test_without_pixels_every_neighbour_is_a_labelled_tile(
-    visit_without_pixels: Open, watched: Watched, axe: str
+    visit_without_pixels: Open, watched: Watched
 ) -> None:
     page = visit_without_pixels()
     drop(page)
     expect(page.locator(".row .lettered")).to_have_count(12)
     page.get_by_role("link", name="Look from here").first.click()
     expect(page.locator(".says")).to_have_text("It is labelled")
+    expect(page.locator(".certainty")).to_contain_text("The network took it for")
     row(page, "conv2").locator("button.look").first.click()
     expect(page.get_by_role("gridcell")).to_have_count(64)
-    assert grave(page, axe) == []
+    assert grave(page) == []
     assert not [url for url in watched.asked if url.endswith("/image")]
 
 
@@ -382,11 +284,38 @@ def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
     expect(page.locator("main")).to_be_focused()
 
 
+@pytest.mark.parametrize(
+    ("familiar", "novelty", "said"),
+    [
+        (
+            False,
+            0.996,
+            "A guess: more than 99 % of held-out pictures are more like what the network knows",
+        ),
+        (True, 0.3, "Confident: "),
+        (None, None, "Confident: "),
+    ],
+)
+def test_doubt_is_said_plainly_where_the_picture_is_unfamiliar(
+    visit: Open, familiar: bool | None, novelty: float | None, said: str
+) -> None:
+    page = visit()
+
+    def answer(route: Route) -> None:
+        told = {"familiar": familiar, "novelty": novelty}
+        route.fulfill(json={**route.fetch().json(), **told})
+
+    page.route("**/predict*", answer)
+    drop(page)
+    expect(page.locator(".certainty")).to_contain_text(said)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_nothing_sticks_out_of_a_phone(visit: Open, view: str) -> None:
     page = visit(VIEWS[view], **PHONE)
-    expect(page.locator(".card, table").first).to_be_visible()
+    expect(page.locator(".card, .confusion").first).to_be_visible()
     assert overflow(page) <= 0
+    shoot(page, f"{view}-phone")
 
 
 def test_the_explanation_fits_a_phone(visit: Open) -> None:
@@ -396,7 +325,7 @@ def test_the_explanation_fits_a_phone(visit: Open) -> None:
     assert overflow(page) <= 0
     row(page, "logits").locator("button.look").first.click()
     assert overflow(page) <= 0
-    shoot(page, "phone")
+    shoot(page, "why-phone")
 
 
 def test_nothing_moves_for_those_who_want_it_still(visit: Open) -> None:
@@ -407,16 +336,17 @@ def test_nothing_moves_for_those_who_want_it_still(visit: Open) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(visit: Open, axe: str, scheme: str) -> None:
+def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
     for name, address in VIEWS.items():
         page = visit(address, color_scheme=scheme)
-        expect(page.locator(".card, table").first).to_be_visible()
-        assert grave(page, axe) == [], name
+        expect(page.locator(".card, .confusion").first).to_be_visible()
+        assert grave(page) == [], name
+        shoot(page, f"{name}-{scheme}")
     page = visit("/", color_scheme=scheme)
     drop(page)
     for layer in ("conv2", "logits"):
         row(page, layer).locator("button.look").first.click()
-        assert grave(page, axe) == [], layer
+        assert grave(page) == [], layer
         shoot(page, f"{layer}-{scheme}")
 
 

@@ -1,8 +1,12 @@
 """The stored results, and the card of the network that answers."""
 
+import dataclasses
+
 import pytest
 from fastapi.testclient import TestClient
 
+from service.state import State
+from tests.service.conftest import MakeApp
 from training.bundle import Bundle
 
 PUBLISHED = "Lab2_P1_Regularizer_BatchNorm_3LayerCNN"
@@ -57,6 +61,30 @@ def test_learning_curves_are_a_drawing(client: TestClient, name: str) -> None:
     response = client.get(f"/experiments/{name}/curves.svg")
     assert response.headers["Content-Type"] == "image/svg+xml"
     assert b"<svg" in response.content
+
+
+@pytest.mark.parametrize("quantity", ["loss", "accuracy"])
+def test_the_curves_of_all_experiments_are_one_drawing_without_inline_style(
+    client: TestClient, quantity: str
+) -> None:
+    response = client.get(f"/experiments/curves/{quantity}.svg")
+    assert response.headers["Content-Type"] == "image/svg+xml"
+    assert 'data-experiment="batchnorm-3"' in response.text
+    assert "style" not in response.text
+
+
+def test_curves_of_what_is_not_measured_are_422(client: TestClient) -> None:
+    assert client.get("/experiments/curves/beauty.svg").status_code == 422
+
+
+def test_a_figure_that_an_older_bundle_lacks_is_404_and_says_so(make_app: MakeApp) -> None:
+    app = make_app()
+    state: State = app.state.kindred
+    state.bundle = dataclasses.replace(state.bundle, figures={})
+    for path in ("/experiments/curves/loss.svg", "/experiments/batchnorm-3/curves.svg"):
+        response = TestClient(app).get(path)
+        assert response.status_code == 404
+        assert "built now" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/experiments/magic-3", "/experiments/magic-3/curves.svg"])

@@ -1,5 +1,6 @@
 """The gallery: listed by pages, shown, and asked what is like its own images."""
 
+import dataclasses
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from service.app import create_app
+from service.errors import NotFoundError
+from service.gallery.local import LocalGallery
 from service.settings import Settings
+from tests.service.samples import png
 from training.bundle import Bundle
 
 
@@ -44,6 +50,41 @@ def test_pages_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
     assert {one["label"] for one in items} == {"cyan"}
     cyan = loaded.manifest.classes.index("cyan")
     assert len(items) == (loaded.gallery.labels == cyan).sum()
+
+
+def test_an_image_says_what_the_network_takes_it_for(client: TestClient, loaded: Bundle) -> None:
+    assert loaded.gallery.pixels is not None
+    for image_id, pixels in zip(loaded.gallery.ids, loaded.gallery.pixels, strict=True):
+        content, headers = png(np.array(pixels)), {"Content-Type": "image/png"}
+        said = client.post("/classify?top_k=1", content=content, headers=headers).json()
+        taken_for = client.get(f"/gallery/{image_id}").json()["predicted"]
+        assert taken_for == said["predictions"][0]["label"]
+
+
+def test_pages_can_be_of_one_cell_of_the_confusion_matrix(
+    client: TestClient, loaded: Bundle
+) -> None:
+    (final,) = (one for one in loaded.records if one.stage == "final")
+    assert final.test is not None
+    classes = loaded.manifest.classes
+    for label, counts in zip(classes, final.test.confusion_matrix, strict=True):
+        for predicted, count in zip(classes, counts, strict=True):
+            items = walk(client, f"label={label}&predicted={predicted}&limit=4")
+            assert len(items) == count
+            assert all((one["label"], one["predicted"]) == (label, predicted) for one in items)
+
+
+def test_pages_can_be_of_all_that_is_taken_for_a_class(client: TestClient) -> None:
+    items = walk(client, "predicted=cyan&limit=7")
+    everything = walk(client, "limit=100")
+    assert items == [one for one in everything if one["predicted"] == "cyan"]
+
+
+def test_without_logits_it_is_not_known_what_images_are_taken_for(loaded: Bundle) -> None:
+    gallery = LocalGallery(dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]}))
+    assert gallery.get(loaded.gallery.ids[0]).predicted is None
+    with pytest.raises(NotFoundError, match="logits"):
+        gallery.page(5, predicted="cyan")
 
 
 def test_a_cursor_of_an_image_that_has_gone_still_leads_on(
@@ -93,6 +134,30 @@ def test_the_kin_of_an_image_leave_it_out(client: TestClient, loaded: Bundle) ->
             assert np.sum(reasons) == pytest.approx(one["score"], abs=1e-3)
 
 
+@pytest.mark.parametrize(("layer", "reasons"), [("conv2", "heat"), ("logits", "terms")])
+def test_the_reasons_of_any_two_images_add_up_to_their_score(
+    client: TestClient,
+    loaded: Bundle,
+    capsys: pytest.CaptureFixture[str],
+    layer: str,
+    reasons: str,
+) -> None:
+    gaps = []
+
+    @settings(deadline=None)
+    @given(st.sampled_from(loaded.gallery.ids), st.sampled_from(loaded.manifest.classes), st.data())
+    def add_up(image_id: str, label: str, data: st.DataObject) -> None:
+        asked = {"layer": layer, "label": label, "explain": "true", "limit": "100"}
+        found = client.get(f"/gallery/{image_id}/similar", params=asked).json()["similar"]
+        one = data.draw(st.sampled_from(found))
+        gaps.append(abs(np.sum(one[reasons]) - one["score"]))
+        assert gaps[-1] < 1e-3
+
+    add_up()
+    with capsys.disabled():
+        print(f"\n{layer}: {reasons} add up within {max(gaps):.0e}, over {len(gaps)} pairs")
+
+
 def test_the_kin_of_an_image_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
     path = f"/gallery/{loaded.gallery.ids[5]}/similar?label=dusk&exact=true"
     assert {one["label"] for one in client.get(path).json()["similar"]} == {"dusk"}
@@ -105,6 +170,7 @@ def test_what_is_not_there_is_404(client: TestClient, loaded: Bundle) -> None:
         "/gallery/unknown/similar",
         f"/gallery/{loaded.gallery.ids[0]}/similar?layer=conv9",
         "/gallery?label=unicorn",
+        "/gallery?predicted=unicorn",
     ):
         assert client.get(path).status_code == 404
 

@@ -87,5 +87,8 @@ def test_every_module_that_is_named_is_there(name: str) -> None:
     assert set(re.findall(r"(?:/web/|from \"\./)([\w.-]+)", text)) <= set(FILES)
 
 
-def test_the_whole_page_is_small() -> None:
-    assert sum(file.stat().st_size for file in page.WEB.iterdir()) < BUDGET
+def test_the_whole_page_is_small(capsys: pytest.CaptureFixture[str]) -> None:
+    size = sum(file.stat().st_size for file in page.WEB.iterdir())
+    with capsys.disabled():
+        print(f"\nthe page itself: {size / 1000:.0f} KB of {len(FILES)} files")
+    assert size < BUDGET
