@@ -5,7 +5,8 @@ Knows vectors and their positions; nothing of images, ids or labels.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,8 @@ CANDIDATES = 20
 """How many times the answers asked for the coarse search proposes (FAISS's `k_factor`)."""
 SMALL = 2_000
 """Up to so many vectors, looking at each of them is fast enough."""
+FEW = 64
+"""Up to so many queries, one thread searches: a service has others for other requests."""
 
 
 class IndexFileError(RuntimeError):
@@ -89,7 +92,8 @@ class CosineIndex:
         if limit == 0:
             empty = (len(queries), 0)
             return np.zeros(empty, np.float32), np.zeros(empty, np.int64)
-        scores, positions = index.search(queries, limit, params=parameters)
+        with _threads_for(len(queries)):
+            scores, positions = index.search(queries, limit, params=parameters)
         return np.clip(scores, -1.0, 1.0), positions
 
     def reconstruct(self, positions: Sequence[int] | Positions) -> Vectors:
@@ -182,6 +186,22 @@ def _half_precision(dimension: int) -> faiss.IndexScalarQuantizer:
     return faiss.IndexScalarQuantizer(
         dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
+
+
+@contextmanager
+def _threads_for(queries: int) -> Iterator[None]:
+    """One thread for a few queries, else all; it is OpenMP's setting for the calling thread alone.
+
+    A single query has so little for a second thread to do that waiting for it takes longer, and ten
+    times as long where the network is using that core: 1.3 ms against 18 ms for 1,000 vectors of
+    8192, two cores, both busy.
+    """
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if queries <= FEW else before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _median_milliseconds(index: CosineIndex, queries: Vectors, *, exact: bool) -> float:
