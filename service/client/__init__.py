@@ -162,11 +162,13 @@ class Kindred(_Settings):
         """The picture as the network represents it at one layer, float32 [dimension]."""
         return self._do(calls.embed(picture, layer))
 
-    def gallery(self, *, label: str | None = None, page: int = 100) -> Iterator[GalleryItem]:
-        """Every image of the gallery, or of one class, in the order of ids."""
+    def gallery(
+        self, *, label: str | None = None, predicted: str | None = None, page: int = 100
+    ) -> Iterator[GalleryItem]:
+        """Images of the gallery in the order of ids: all, or those of or taken for a class."""
         cursor = ""
         while True:
-            found = self._do(calls.page(label, cursor, page))
+            found = self._do(calls.page(label, predicted, cursor, page))
             yield from found.items
             if found.next is None:
                 return
@@ -292,12 +294,12 @@ class AsyncKindred(_Settings):
         return await self._do(calls.embed(picture, layer))
 
     async def gallery(
-        self, *, label: str | None = None, page: int = 100
+        self, *, label: str | None = None, predicted: str | None = None, page: int = 100
     ) -> AsyncIterator[GalleryItem]:
-        """Every image of the gallery, or of one class, in the order of ids."""
+        """Images of the gallery in the order of ids: all, or those of or taken for a class."""
         cursor = ""
         while True:
-            found = await self._do(calls.page(label, cursor, page))
+            found = await self._do(calls.page(label, predicted, cursor, page))
             for item in found.items:
                 yield item
             if found.next is None:

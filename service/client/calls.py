@@ -124,11 +124,11 @@ def embed(picture: Picture, layer: str) -> Call[Vector]:
     return _post("/embed", picture, _vectors, {"layer": layer}, {"Accept": NPY})
 
 
-def page(label: str | None, cursor: str, limit: int) -> Call[GalleryPage]:
+def page(label: str | None, predicted: str | None, cursor: str, limit: int) -> Call[GalleryPage]:
     """One page of the gallery."""
     query: dict[str, str | int | bool] = {"limit": limit, "cursor": cursor}
-    if label is not None:
-        query["label"] = label
+    wanted = {"label": label, "predicted": predicted}
+    query |= {name: value for name, value in wanted.items() if value is not None}
     return Call("GET", "/gallery", _as(GalleryPage), query)
 
 

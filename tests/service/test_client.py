@@ -110,6 +110,8 @@ def test_the_gallery_is_walked_page_by_page(kindred: Kindred) -> None:
     assert ids == sorted(ids)
     own = list(kindred.gallery(label=everything[0].label))
     assert {item.label for item in own} == {everything[0].label}
+    taken = [item for item in own if item.predicted == own[0].predicted]
+    assert list(kindred.gallery(label=own[0].label, predicted=own[0].predicted)) == taken
     picture = kindred.image(ids[0])
     assert picture.size == (32, 32)
     nearest = kindred.similar_to(ids[0], limit=3)
