@@ -1,6 +1,7 @@
 """The command line of the service: `python -m service --help`."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -83,6 +84,7 @@ def serve(
         )
         logs.set_up(settings.log_format, settings.log_level)
         door = _open_door(settings.host, settings.port)
+        _spare_imports()
         app = create_app(settings)
     except ValidationError as error:
         reasons = "; ".join(
@@ -93,6 +95,16 @@ def serve(
     except (BundleError, DeviceError, _DoorError) as error:
         raise _refusal(str(error)) from error
     _run(app, settings, door)
+
+
+def _spare_imports() -> None:
+    """Have the garbage collector pass by what the imports made: it stays.
+
+    Looking through it stopped every answer for 0.26 s, every few seconds under load; without it
+    the longest pause is 0.03 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class _DoorError(RuntimeError):

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from service import images, problems
+from service.admission import Admission
 from service.answers import Answers
 from service.engine import Engine, choose_precision
 from service.gallery.local import LocalGallery
@@ -86,14 +87,15 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(RequestId),
             Middleware(Watch, metrics=first.metrics),
+            *_cors(settings),
+            Middleware(Guard, keys=keys),
+            Middleware(Admission),
             Middleware(
                 GZipMiddleware,
                 minimum_size=1024,
                 compresslevel=1,
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
-            *_cors(settings),
-            Middleware(Guard, keys=keys),
             Middleware(Deadline, seconds=settings.deadline),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
         ],

@@ -130,6 +130,7 @@ class Engine:
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._changed = threading.Condition()  # guards all that is below
         self._waiting: deque[_Entry] = deque()
+        self._abandoned = False
         self._running: tuple[_Entry, ...] = ()
         self._running_since = 0.0
         self._down: str | None = LOADING
@@ -180,8 +181,9 @@ class Engine:
         if reason := self.reason:
             raise UnavailableError(f"No images are taken now: {reason}.")
         with self._changed:
-            if len(self._waiting) + count > self._max_queue:
+            if len(self._waiting) + count > self._max_queue and self._abandoned:
                 self._waiting = deque(entry for entry in self._waiting if entry.wanted)
+                self._abandoned = False
             if len(self._waiting) + count > self._max_queue:
                 raise QueueFullError(
                     f"{len(self._waiting)} images wait, and {self._max_queue} may: try again later."
@@ -202,6 +204,8 @@ class Engine:
             self.check_room(len(entries))
             self._waiting.extend(entries)
             self._changed.notify_all()
+        for entry in entries:
+            entry.future.add_done_callback(self._note_if_abandoned)
         return [entry.future for entry in entries]
 
     async def represent(
@@ -229,6 +233,12 @@ class Engine:
             for left in futures:
                 left.cancel()
         return found
+
+    def _note_if_abandoned(self, future: "Future[Representation]") -> None:
+        """Only then is a full queue worth looking through: most refusals must cost nothing."""
+        if future.cancelled():
+            with self._changed:
+                self._abandoned = True
 
     def _supervise(self) -> None:
         """Work; whatever ends that, fail what waits at once and begin anew."""

@@ -60,12 +60,12 @@ async def _read_pictures(
         Fit, Query(description="How a picture that is not square becomes one.")
     ] = "crop",
 ) -> Pictures:
-    """Read and decode the pictures; whoever cannot be served hears so before the work."""
-    serving.engine.check_room()
+    """Read and decode the pictures; those who cannot be served hear so before the decoding."""
     limits = serving.settings
     found = await _read_files(request, limits.max_images)
     if len(found.files) > limits.max_images:
         raise _too_many(limits.max_images)
+    serving.check_room(len(found.files))
     pictures: list[Pixels | KindredError] = []
     with timings_of(request.scope).measure("decode"):
         for file in found.files:
@@ -158,7 +158,7 @@ def _too_many(max_images: int) -> TooLargeError:
     return TooLargeError(f"There are more than {max_images} images in this request.")
 
 
-_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_BINARY: Final = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 _BASE64: Final = {"type": "string", "contentEncoding": "base64"}
 
 REQUEST_BODY: Final[dict[str, Any]] = {  # Any: FastAPI's own type of `openapi_extra`

@@ -1,8 +1,9 @@
-"""What OpenAPI says beyond the routes: which keys an operation takes, as its guard sees to it.
+"""What OpenAPI says beyond the routes: how what is around them may refuse, and which keys it takes.
 
 Knows the app's routes and keys; nothing of what is answered.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +19,10 @@ SCHEMES = {
 }
 
 
+ALWAYS = (500, 504)
+"""Whatever is asked may go wrong, and has a deadline."""
+
+
 class GuardedApp(FastAPI):
     """An app whose document tells of its guard; its keys are at `state.keys`."""
 
@@ -29,21 +34,27 @@ class GuardedApp(FastAPI):
             document["components"]["securitySchemes"] = SCHEMES
         for route in iter_route_contexts(self.routes):
             path = route.path_format or ""
-            for method in () if is_keyless(path) else route.methods or ():
+            for method in route.methods or ():
                 if operation := document["paths"].get(path, {}).get(method.lower()):
-                    _tell(operation, keys, changes=_depends_on_may_change(route.dependant))
+                    _add_failures(operation, ALWAYS)
+                    if not is_keyless(path):
+                        _tell(operation, keys, changes=_depends_on_may_change(route.dependant))
         return document
 
 
 def _tell(operation: dict[str, Any], keys: Keys, *, changes: bool) -> None:
     """Which keys an operation takes, and with which statuses its guard may refuse."""
     refused = {401: keys.known, 403: changes, 421: keys.local}
-    for status, said in documented(*(one for one in refused if refused[one])).items():
-        operation["responses"][str(status)] = said
+    _add_failures(operation, (one for one in refused if refused[one]))
     if keys.known:
         operation["security"] = [{name: []} for name in SCHEMES]
         if not (keys.required or changes):
             operation["security"].append({})  # or none of them
+
+
+def _add_failures(operation: dict[str, Any], statuses: Iterable[int]) -> None:
+    for status, said in documented(*statuses).items():
+        operation["responses"][str(status)] = said
 
 
 def _depends_on_may_change(dependant: Dependant) -> bool:

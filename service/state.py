@@ -1,6 +1,7 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 
 from service.answers import Answers
 from service.engine import Engine
+from service.errors import QueueFullError
 from service.gallery import Gallery
 from service.metrics import Metrics
 from service.settings import Settings
@@ -23,12 +25,18 @@ class Life:
     draining: bool = False
 
 
+def _a_thread_per_core() -> CapacityLimiter:
+    """More at once would only take turns, and keep the event loop from its own."""
+    return CapacityLimiter(os.cpu_count() or 1)
+
+
 @dataclass
 class State:
     """What is served, and with what; another bundle is another state.
 
     `users` is the number of requests that are being answered from this one; `unused` is set when
-    the last of them ends.
+    the last of them ends. `answering` counts the images that the network is done with and the
+    gallery is not.
     """
 
     settings: Settings
@@ -41,6 +49,24 @@ class State:
     life: Life = field(default_factory=Life)
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
+    answering: int = 0
+    searchers: CapacityLimiter = field(default_factory=_a_thread_per_core)
+
+    def check_room(self, count: int = 1) -> None:
+        """Refuse at once what would be refused, or late, after the work of reading it.
+
+        Raises:
+            UnavailableError: no images are taken now.
+            QueueFullError: `count` more images may not wait, be it for the network or the gallery.
+
+        """
+        self.engine.check_room(count)
+        waiting = self.engine.depth + self.answering
+        if waiting + count > self.settings.max_queue:
+            raise QueueFullError(
+                f"{waiting} images wait, {self.answering} of them to be looked up, and "
+                f"{self.settings.max_queue} may: try again later."
+            )
 
 
 async def _state(request: Request) -> AsyncIterator[State]:

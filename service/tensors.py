@@ -28,6 +28,8 @@ Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
 
 MOST = 16
 """Inputs or outputs in one request: more than there are."""
+MOST_ID = 1024
+"""Characters of a request's own id."""
 LENGTH_BYTES = 4
 """Of the length before each element of type BYTES."""
 
@@ -63,7 +65,7 @@ class InferOutput(BaseModel):
 class InferRequest(BaseModel):
     """The JSON of a request."""
 
-    id: str | None = Field(None, max_length=1024)
+    id: str | None = Field(None, max_length=MOST_ID)
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: list[InferInput] = Field(max_length=MOST)
     outputs: list[InferOutput] | None = Field(None, max_length=MOST)

@@ -1,15 +1,19 @@
-"""A real server in its own process, for tests that walk the whole way."""
+"""Real servers: in a process of its own, or behind a real socket of this one."""
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import httpx
+import uvicorn
+from fastapi import FastAPI
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,3 +54,20 @@ def serving(
 def serve_bundle(bundle: Path) -> list[str | Path]:
     """The command that serves a bundle on a free port."""
     return [sys.executable, "-m", "service", "--bundle", bundle, "--port", "0"]
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve an app of this process over a real socket: a test can reach inside, and break it."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = Thread(target=server.run, kwargs={"sockets": [door]})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{door.getsockname()[1]}"
+            with httpx.Client(base_url=url, timeout=60) as client:
+                client.get("/livez")  # is answered when it has started
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()

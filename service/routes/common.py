@@ -50,8 +50,17 @@ async def answer_each(
         return f'{{"results":[{",".join(written)}]}}' if posted.several else written[0]
 
     with timings_of(request.scope).measure("search"):
-        body = await anyio.to_thread.run_sync(work)
+        body = await off_the_loop(serving, len(images), work)
     return Response(body, media_type="application/json")
+
+
+async def off_the_loop(serving: State, images: int, work: Callable[[], T]) -> T:
+    """Do what is to be done with what the network made of so many images; they count meanwhile."""
+    serving.answering += images
+    try:
+        return await anyio.to_thread.run_sync(work, limiter=serving.searchers)
+    finally:
+        serving.answering -= images
 
 
 async def represent_each(

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Header, Request, Response
 
 from service import tensors
 from service.errors import KindredError, MalformedBodyError, NotFoundError, TooLargeError
+from service.images import EXAMPLE
 from service.intake import Pictures, decode
 from service.problems import documented
-from service.routes.common import POSTING, represent_each
+from service.routes.common import POSTING, off_the_loop, represent_each
 from service.routes.health import readyz
 from service.schemas import InferenceModel, InferenceServer, Ready
 from service.state import Serving, State
@@ -34,21 +35,22 @@ OCTETS = "application/octet-stream"
 
 JsonLength = Annotated[str | None, Header(alias=JSON_LENGTH, include_in_schema=False)]
 
-_TENSOR: dict[str, Any] = {  # Any: FastAPI's own type of `openapi_extra`
+_PARAMETERS: dict[str, Any] = {"type": "object"}  # Any: FastAPI's own type of `openapi_extra`
+_TENSOR: dict[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
     "properties": {
         "name": {"type": "string", "enum": [INPUT.name]},
         "datatype": {"type": "string", "enum": ["UINT8", "BYTES"]},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-        "parameters": {"type": "object"},
-        "data": {"type": "array", "items": {}},
+        "shape": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 4},
+        "parameters": _PARAMETERS,
+        "data": {"type": ["array", "null"], "items": {}},
     },
 }
 _OUTPUT: dict[str, Any] = {
     "type": "object",
     "required": ["name"],
-    "properties": {"name": {"type": "string"}, "parameters": {"type": "object"}},
+    "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
 }
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -61,14 +63,34 @@ BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "id": {"type": "string"},
-                        "parameters": {"type": "object"},
-                        "inputs": {"type": "array", "items": _TENSOR},
-                        "outputs": {"type": "array", "items": _OUTPUT},
+                        "id": {"type": ["string", "null"], "maxLength": tensors.MOST_ID},
+                        "parameters": _PARAMETERS,
+                        "inputs": {
+                            "type": "array",
+                            "items": _TENSOR,
+                            "minItems": 1,
+                            "maxItems": 1,
+                        },
+                        "outputs": {
+                            "type": ["array", "null"],
+                            "items": _OUTPUT,
+                            "maxItems": tensors.MOST,
+                        },
                     },
-                }
+                },
+                "example": {
+                    "inputs": [
+                        {
+                            "name": INPUT.name,
+                            "datatype": "BYTES",
+                            "shape": [1],
+                            "data": [EXAMPLE],
+                        }
+                    ],
+                    "outputs": [{"name": "labels"}, {"name": "probabilities"}],
+                },
             },
-            OCTETS: {"schema": {"type": "string", "format": "binary"}},
+            OCTETS: {"schema": {"type": "string", "format": "binary", "minLength": 1}},
         },
     }
 }
@@ -139,8 +161,8 @@ async def versioned_ready(serving: Serving, version: str) -> Ready:
 @router.post(f"{MODEL}/infer", responses=INFERRED, openapi_extra=BODY)
 async def infer(request: Request, serving: Serving, json_length: JsonLength = None) -> Response:
     """Give the network's outputs for some images; where one of them fails, all do."""
-    serving.engine.check_room()
     body = await request.body()
+    serving.check_room()
     notes = {note.name: note for note in serving.answers.outputs(serving.engine.dimensions)}
     most = serving.settings.max_images
     asked, sent = await anyio.to_thread.run_sync(_read, body, json_length, notes, most)
@@ -168,7 +190,7 @@ async def infer(request: Request, serving: Serving, json_length: JsonLength = No
         outputs = {name: (notes[name], array) for name, array in values.items()}
         return tensors.write(outputs, asked, head)
 
-    answer = await anyio.to_thread.run_sync(write)
+    answer = await off_the_loop(serving, len(found), write)
     if answer.json_length is None:
         return Response(answer.body, media_type="application/json")
     return Response(

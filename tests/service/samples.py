@@ -43,8 +43,8 @@ def picture(seed: int = 0, kind: int = 3) -> bytes:
 class Obedient(BlockNet):
     """A real network that waits at a gate, counts what it runs, and fails as it is told."""
 
-    def __init__(self) -> None:
-        super().__init__(SMALL)
+    def __init__(self, architecture: Architecture = SMALL) -> None:
+        super().__init__(architecture)
         self.eval()
         self.gate = threading.Event()
         self.gate.set()

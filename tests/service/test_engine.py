@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from service.engine import Engine, Representation, choose_precision
@@ -165,6 +166,16 @@ def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: Obedient)
         (future,) = engine.submit([flat(1)], soon())
         with pytest.raises(UnavailableError, match="the device is lost"):
             future.result(PATIENCE)
+
+
+def test_the_network_has_the_threads_that_it_is_given(network: Obedient) -> None:
+    before, seen = torch.get_num_threads(), []
+    network.failure = lambda _: seen.append(torch.get_num_threads())
+    try:
+        with running(Engine(network, device=CPU, threads=before + 1, max_batch=1)):
+            assert seen == [before + 1]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:

@@ -1,6 +1,7 @@
 """The three forms in which pictures come, one or several."""
 
 import base64
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -88,6 +89,29 @@ def test_malformed_json_is_400_and_says_why(client: TestClient, body: bytes, rea
     response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 400
     assert reason in response.json()["detail"]
+
+
+def test_no_address_is_ever_asked(client: TestClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/cat.png"
+        for response in (
+            client.post("/classify", json={"image": url}),
+            client.post("/classify", json={"url": url}),
+            client.post("/classify", files={"file": (None, url)}),
+            client.post("/classify", files={"file": url.encode()}),
+            client.post("/classify", content=url.encode(), headers=PNG),
+            client.post(f"/classify?url={url}", content=b""),
+        ):
+            assert response.status_code in (400, 415)
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+
+
+def test_the_limits_are_told(strict: TestClient) -> None:
+    limits = strict.get("/model").json()["limits"]
+    told = {limit: limits[limit] for limit in ("body_bytes", "images", "pixels")}
+    assert told == {"body_bytes": 20_000, "images": 3, "pixels": 2_000}
 
 
 def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:

@@ -1,0 +1,90 @@
+"""Who is let in with pictures while there is much to do, and who is not, at what cost."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from service.admission import TAKES_PICTURES
+from service.engine import Representation
+from service.state import State
+from service.wire import Classification
+from tests.processes import listening
+from tests.service.conftest import MakeApp
+from tests.service.samples import PATIENCE, Obedient, flat, obey, picture
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture
+def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
+    """A service in whose queue there is no room."""
+    app = make_app()
+    state = obey(app, network, max_queue=1)
+    with listening(app) as client:
+        network.forget()
+        network.gate.clear()
+        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        assert network.entered.wait(PATIENCE)
+        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        yield client
+        network.gate.set()
+
+
+def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> None:
+    address = (full.base_url.host, full.base_url.port or 80)
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection(address, timeout=PATIENCE) as waiting:
+        waiting.sendall(head)
+        assert b" 429 " in waiting.recv(1000).splitlines()[0]
+
+
+@pytest.mark.parametrize("path", sorted(TAKES_PICTURES))
+def test_a_refusal_is_counted_by_its_route(full: httpx.Client, path: str) -> None:
+    refused = full.post(path, content=picture(), headers=PNG)
+    assert refused.status_code == 429
+    assert refused.json()["instance"] == path
+    counted = full.get("/metrics").text
+    assert f'kindred_requests_total{{route="{path}",status="429"}} 1.0' in counted
+    assert 'kindred_rejections_total{reason="queue-full"} 1.0' in counted
+
+
+def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:
+    paths = full.get("/openapi.json").json()["paths"].items()
+    busy = {path for path, of in paths if "post" in of and "429" in of["post"]["responses"]}
+    assert {path for path in busy if "{" not in path} == TAKES_PICTURES
+
+
+def test_what_takes_no_pictures_is_answered_all_the_same(full: httpx.Client) -> None:
+    for path in ("/livez", "/readyz", "/model", "/gallery", "/metrics"):
+        assert full.get(path).status_code == 200
+    assert full.get("/classify").status_code == 405
+
+
+def test_who_waits_for_the_gallery_counts_too(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow search must not gather what a fast network lets through."""
+    app = make_app(max_queue=1, max_images=1, max_batch=1)
+    state: State = app.state.kindred
+    entered, gate, classify = threading.Event(), threading.Event(), state.answers.classify
+
+    def slowly(images: Sequence[Representation], top_k: int) -> list[Classification]:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        return classify(images, top_k)
+
+    monkeypatch.setattr(state.answers, "classify", slowly)
+    with listening(app) as client, ThreadPoolExecutor(1) as other:
+        first = other.submit(client.post, "/classify", content=picture(), headers=PNG)
+        assert entered.wait(PATIENCE)
+        second = client.post("/classify", content=picture(), headers=PNG)
+        gate.set()
+        assert first.result(PATIENCE).status_code == 200
+        assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
+    assert second.status_code == 429
+    assert "looked up" in second.json()["detail"]
