@@ -9,7 +9,7 @@ DATA ?=
 BIN := .venv/bin
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help serve test lint format release lock clean
+.PHONY: help serve test bench lint format release lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,12 @@ serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE builds a bu
 
 test: .venv/installed-dev lint ## Run all tests
 	$(BIN)/python -m pytest
+
+bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes docs/performance.md
+	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
+	&& $(BIN)/python -m benchmarks.serving --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.startup --bundle starter --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.search --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)"
 
 lint: .venv/installed-dev ## Check style and types
 	$(BIN)/ruff check .
@@ -35,14 +41,15 @@ release: .venv/installed ## Train anew on DATA and make a bundle of it
 
 lock: .venv/installed-dev ## Pin what pyproject.toml asks for, with hashes
 	$(BIN)/python -m uv --version >/dev/null
-	for extra in "" "--extra dev"; do \
-		$(BIN)/uv pip compile pyproject.toml $$extra --universal --python-version 3.11 \
-			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-			--quiet --upgrade --output-file "requirements$${extra:+-dev}.lock"; \
+	for lock in "pyproject.toml -o requirements.lock" \
+		"pyproject.toml --extra dev -o requirements-dev.lock" \
+		"benchmarks/peers.in -o benchmarks/peers.lock"; do \
+		$(BIN)/uv pip compile $$lock --universal --python-version 3.11 --generate-hashes \
+			--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade; \
 	done
 
 clean: ## Remove the environment and everything that was built, but no records
-	rm -rf .venv checkpoints data
+	rm -rf .venv .venv-peers build checkpoints data
 	find bundles -mindepth 1 ! -name .gitkeep -delete
 
 # uv installs in a third of the time; where it cannot be had, pip does the same from the same file.
@@ -53,6 +60,13 @@ clean: ## Remove the environment and everything that was built, but no records
 
 .venv/installed-dev: requirements-dev.lock .venv/installed
 	@$(call install,requirements-dev.lock)
+	@touch $@
+
+# The peers' environment is made in the same way, and is none of the service's.
+.venv-peers/installed: BIN := .venv-peers/bin
+.venv-peers/installed: benchmarks/peers.lock | .venv/bin/python
+	@.venv/bin/python -m venv .venv-peers
+	@$(call install,benchmarks/peers.lock)
 	@touch $@
 
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null \

@@ -93,7 +93,9 @@ def test_the_container_copies_only_what_there_is() -> None:
     assert all(f"!{name}" in kept for name in copied)
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-dev.lock", "benchmarks/peers.lock"]
+)
 def test_every_dependency_is_pinned_with_hashes_and_without_addresses(name: str) -> None:
     text = (ROOT / name).read_text()
     requirements = text.replace("\\\n", " ").splitlines()

@@ -1,0 +1,26 @@
+"""BentoML with adaptive batching: up to 32 at once.
+
+One worker has the network with every core; how long to wait for more is BentoML's own to learn, and
+`max_latency_ms` is at its default of a minute, so that nothing is refused. Access logs are off. The
+pictures are a list of base64 in JSON: what is batchable takes and gives lists.
+"""
+
+import base64
+import os
+
+import bentoml
+
+from benchmarks.peers.kin import Answer, Kin
+
+
+@bentoml.service(workers=1, threads=1, logging={"access": {"enabled": False}})
+class KinService:
+    """Classes, and the nearest images where asked for."""
+
+    def __init__(self) -> None:
+        self._kin = Kin.of_environment(threads=os.cpu_count() or 1)
+
+    @bentoml.api(batchable=True, max_batch_size=32)
+    def predict(self, images: list[str]) -> list[Answer]:
+        """Run the network once for all of them."""
+        return self._kin.answer([base64.b64decode(image) for image in images])

@@ -1,0 +1,96 @@
+"""From the command to the first answer: seconds until `/readyz` says yes, and resident memory.
+
+    python -m benchmarks.startup
+    python -m benchmarks.startup --bundle starter --bundle bundles/current --rounds 3
+
+Writes the section "Start and memory" of `docs/performance.md`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from benchmarks.contenders import KINDRED
+from benchmarks.load import open_
+from benchmarks.queries import Query, queries, wrong
+from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from service.settings import BUILT, STARTER
+from training.bundle import Bundle, load
+from training.progress import say
+
+REQUESTS: Final = 1_000
+CONNECTIONS: Final = 32
+METHOD: Final = """
+The service is started {rounds} times on each bundle, after one start that does not count, so that
+its files are in the page cache. *Ready* is when `/readyz` first answers 200: bundle verified,
+network warm. Resident memory (RSS, with the libraries that it maps) is read then, and again after
+{requests:,} requests for the class and conv2 top 10 over {connections} connections. Goals: ready in
+5 s, and at most 1 GB with 7,500 images.
+"""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start: seconds until ready, resident bytes then and after the requests, wrong answers."""
+
+    seconds: float
+    ready_bytes: int
+    later_bytes: int
+    errors: int
+
+
+def start(bundle: Path, asked: Sequence[Query]) -> Start:
+    """Start the service, ask it, and stop it.
+
+    Raises:
+        ServerError: it does not start.
+
+    """
+    with KINDRED.start(bundle, "conv2", "bundle") as server:
+        ready = server.resident_bytes
+        requests = [KINDRED.request(server.address, "conv2", one.png) for one in asked]
+        found = open_(server.address, requests, CONNECTIONS, rate=REQUESTS / 2, seconds=2)
+        errors = len(wrong(found.answers, asked, "conv2"))
+        return Start(server.seconds, ready, server.resident_bytes, errors)
+
+
+def row(opened: Bundle, starts: Sequence[Start]) -> tuple[str, ...]:
+    """A line of the table."""
+    return (
+        opened.manifest.name,
+        f"{len(opened.gallery):,}",
+        spread([one.seconds for one in starts], 1),
+        spread([one.ready_bytes / 1e6 for one in starts]),
+        spread([one.later_bytes / 1e6 for one in starts]),
+        str(sum(one.errors for one in starts)),
+    )
+
+
+def main(
+    bundles: Annotated[list[Path] | None, typer.Option("--bundle", help="Folders.")] = None,
+    rounds: Annotated[int, typer.Option(help="Starts of each that count.")] = 5,
+    output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
+) -> None:
+    """Measure, and write the section."""
+    provenance = where(f"python -m benchmarks.startup --rounds {rounds}")
+    rows = []
+    for path in bundles or [folder for folder in (STARTER, BUILT) if folder.exists()]:
+        opened = load(path)
+        asked = queries(opened)
+        starts = []
+        for number in range(rounds + 1):
+            starts.append(start(path.resolve(), asked))
+            say(f"{path}, start {number} of {rounds}: {starts[-1].seconds:.1f} s")
+        rows.append(row(opened, starts[1:]))
+    method = METHOD.format(rounds=rounds, requests=REQUESTS, connections=CONNECTIONS)
+    later = f"after {REQUESTS:,} requests, MB"
+    header = ("network", "images", "ready, s", "resident, MB", later, "errors")
+    body = "\n\n".join((provenance, wrapped(method), table(header, rows)))
+    write_section("Start and memory", body, output)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,108 @@
+"""Real conv2 vectors for the search benchmark: embedded once and kept; queries; the exact answer.
+
+Vectors are at length 1 and rounded to fp16, for all indexes alike. Those of the test split, which
+a bundle has for its gallery, come first, then all other images. Queries are images that are not in
+the gallery; where all are in it, mirrored ones.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import dataset
+from training.bundle import Bundle, Positions, Vectors
+from training.dataset import NoImagesError
+from training.embed import embed
+from training.index import normalise
+from training.progress import track
+from training.splits import split
+
+QUERIES: Final = 1_000
+NEAREST: Final = 10
+CHUNK: Final = 2_500
+"""Images embedded at once."""
+ROWS: Final = 20_000
+"""Vectors compared at once, so that fp32 copies stay small."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Files of unit vectors, fp16 [N, 8192]: all images; the last `QUERIES` of them, mirrored."""
+
+    vectors: Path
+    mirrored: Path
+
+    def queries(self, count: int) -> Vectors:
+        """What to ask a gallery of the first `count` vectors, float32 [Q, 8192]."""
+        stored = np.load(self.vectors, mmap_mode="r")
+        held_out = stored[-QUERIES:] if count + QUERIES <= len(stored) else np.load(self.mirrored)
+        return normalise(held_out)
+
+
+def embedded(data: Path, bundle: Bundle, cache: Path) -> Embedded:
+    """Embed all images of a data set with the bundle's network, or take what was kept.
+
+    Raises:
+        DatasetError: no usable data there.
+
+    """
+    key = f"{bundle.manifest.version}-{data.stem.partition('.')[0]}"
+    found = Embedded(cache / f"conv2-{key}.npy", cache / f"conv2-{key}-mirrored.npy")
+    if not (found.vectors.exists() and found.mirrored.exists()):
+        cache.mkdir(parents=True, exist_ok=True)
+        images = _all_images(data)
+        _embed(bundle, images[-QUERIES:].flip(3), found.mirrored)
+        _embed(bundle, images, found.vectors)
+    return found
+
+
+def exact_nearest(stored: Path, count: int, queries: Vectors) -> tuple[Vectors, Positions]:
+    """The ten nearest to each query among the first `count` vectors: cosines, positions [Q, 10]."""
+    vectors = np.load(stored, mmap_mode="r")[:count]
+    asked = torch.from_numpy(queries)
+    best, where = torch.empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.int64)
+    for start in range(0, count, ROWS):
+        chunk = torch.from_numpy(normalise(vectors[start : start + ROWS]))
+        cosines, positions = (asked @ chunk.T).topk(min(NEAREST, len(chunk)))
+        best, where = torch.cat((best, cosines), 1), torch.cat((where, positions + start), 1)
+        best, kept = best.topk(min(NEAREST, best.shape[1]))
+        where = where.gather(1, kept)
+    return best.numpy(), where.numpy()
+
+
+def recall(found: Positions, nearest: Positions) -> float:
+    """The share of the exact nearest that were found."""
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, nearest, strict=True))
+    return hits / nearest.size
+
+
+def _all_images(data: Path) -> Tensor:
+    """Uint8 [N, 3, 32, 32]: the test split, the others, the data set's own test images."""
+    with track(f"reading {data.name}") as on_image:
+        images = dataset.load(data, on_image=on_image)
+        splits = split(images, 0)
+        order = [splits.indices(name) for name in ("test", "validation", "train")]
+        parts = [images.images[positions] for positions in order]
+        with suppress(NoImagesError):
+            parts.append(dataset.load(data, "test", on_image).images)
+    return torch.cat(parts)
+
+
+def _embed(bundle: Bundle, images: Tensor, file: Path) -> None:
+    """Write the unit vectors, whole or not at all."""
+    growing = file.with_suffix(".growing")
+    shape = (len(images), bundle.indexes["conv2"].dimension)
+    stored = np.lib.format.open_memmap(growing, mode="w+", dtype=np.float16, shape=shape)
+    with track("embedding", -(-len(images) // CHUNK)) as on_chunk:
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            vectors = embed(bundle.network, chunk, ("conv2",), torch.device("cpu"))["conv2"]
+            stored[start : start + CHUNK] = normalise(vectors)
+            on_chunk()
+    stored.flush()
+    growing.replace(file)

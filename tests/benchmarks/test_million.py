@@ -1,0 +1,59 @@
+"""Synthetic vectors that are like the real ones, and the search of vectors in a file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.million import OnDisk, like, report, write
+from benchmarks.vectors import exact_nearest, recall
+from training.bundle import Vectors
+from training.index import normalise
+
+
+@pytest.fixture(scope="module")
+def real() -> Vectors:
+    """Unit vectors whose variance falls from dimension to dimension, far from the origin."""
+    drawn = np.random.default_rng(0).standard_normal((2_000, 512), dtype=np.float32)
+    spread = np.geomspace(1, 0.01, 512, dtype=np.float32)
+    return normalise(drawn * spread + np.float32(0.05))
+
+
+def spectrum(vectors: Vectors) -> Vectors:
+    """Eigenvalues of the second moment, largest first."""
+    singular: Vectors = np.linalg.svd(vectors, compute_uv=False).astype(np.float32)
+    return singular**2 / np.float32(len(vectors))
+
+
+def test_synthetic_vectors_have_the_spectrum_of_the_real_ones(real: Vectors) -> None:
+    made = np.concatenate(list(like(real.astype(np.float16), 4_000, seed=0)))
+    assert made.shape == (4_000, 512)
+    assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
+    assert spectrum(made)[:20] == pytest.approx(spectrum(real)[:20], rel=0.1)
+
+
+def test_another_seed_makes_others(real: Vectors) -> None:
+    one, same, other = (next(like(real.astype(np.float16), 5, seed)) for seed in (0, 0, 1))
+    assert np.array_equal(one, same)
+    assert not np.isclose(one, other).all(axis=1).any()
+
+
+def test_where_every_vector_is_a_candidate_the_search_is_exact(
+    real: Vectors, tmp_path: Path
+) -> None:
+    write(real.astype(np.float16), 300, tmp_path / "made.npy")
+    queries = next(like(real.astype(np.float16), 20, seed=1))
+    index = OnDisk(np.load(tmp_path / "made.npy", mmap_mode="r"), "Flat")
+    _, nearest = exact_nearest(tmp_path / "made.npy", 300, queries)
+    assert recall(index.search(queries, 300), nearest) == 1
+    assert recall(index.search(queries, 10), nearest) > 0.3
+
+
+def test_the_section_tells_of_every_index_and_keeps_the_vectors(
+    real: Vectors, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "real.npy", real.astype(np.float16))
+    told = report(tmp_path / "real.npy", tmp_path, rounds=1, count=3_000)
+    assert "3,000 synthetic vectors" in told
+    assert "IVF1024" in told
+    assert np.load(tmp_path / "real-synthetic-3000.npy", mmap_mode="r").shape == (3_000, 512)

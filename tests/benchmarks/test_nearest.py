@@ -1,0 +1,83 @@
+"""The indexes that are compared, and the exact answer that they are held against."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.nearest import HNSW, Built, Flat, Index, Ours, Search, Timed
+from benchmarks.vectors import exact_nearest, recall
+from benchmarks.worker import Worker, WorkerError
+from training.bundle import Positions, Vectors
+from training.index import normalise
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    return normalise(np.random.default_rng(0).standard_normal((500, 64), dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def queries() -> Vectors:
+    return normalise(np.random.default_rng(1).standard_normal((20, 64), dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def stored(vectors: Vectors, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("vectors") / "vectors.npy"
+    np.save(file, vectors)
+    return file
+
+
+@pytest.fixture(scope="module")
+def nearest(vectors: Vectors, queries: Vectors) -> Positions:
+    found: Positions = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+    return found
+
+
+def test_the_exact_answer_is_that_of_looking_at_all(
+    stored: Path, queries: Vectors, nearest: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.vectors.ROWS", 64)
+    cosines, positions = exact_nearest(stored, 500, queries)
+    assert np.array_equal(positions, nearest)
+    assert np.allclose(cosines, np.sort(queries @ np.load(stored).T)[:, :-11:-1], atol=1e-6)
+
+
+def test_only_the_first_vectors_count(stored: Path, vectors: Vectors, queries: Vectors) -> None:
+    best = (queries @ vectors[:100].T).argmax(axis=1)
+    _, positions = exact_nearest(stored, 100, queries)
+    assert np.array_equal(positions[:, 0], best)
+
+
+@pytest.mark.parametrize("kind", [Flat, Ours, HNSW])
+def test_an_index_at_its_surest_finds_the_nearest(
+    kind: type[Index], vectors: Vectors, queries: Vectors, nearest: Positions
+) -> None:
+    built = kind(vectors)
+    assert recall(built.search(queries, built.efforts[-1]), nearest) == 1
+
+
+def test_recall_is_the_share_of_the_nearest_whatever_their_order() -> None:
+    assert recall(np.array([[3, 2, 1], [4, 5, 9]]), np.array([[1, 2, 3], [4, 6, 5]])) == 5 / 6
+
+
+def test_an_index_in_its_own_process_says_what_it_took_and_finds_the_same(
+    stored: Path, queries: Vectors, nearest: Positions, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "queries.npy", queries)
+    search = Search(
+        queries=tmp_path / "queries.npy", batch=5, effort=0, found=tmp_path / "found.npy"
+    )
+    with Worker([sys.executable, "-m", "benchmarks.nearest", "flat", stored, "500"]) as worker:
+        built = worker.hear(Built)
+        timed = worker.ask(search, Timed)
+    assert built.seconds > 0
+    assert len(timed.milliseconds) == 4
+    assert np.array_equal(np.load(tmp_path / "found.npy"), nearest)
+
+
+def test_a_process_that_ends_is_an_error_and_no_figure() -> None:
+    with Worker(["false"]) as worker, pytest.raises(WorkerError, match="false"):
+        worker.hear(Built)
