@@ -5,6 +5,7 @@ Requests take the form that each one's documentation shows, or a cheaper one whe
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +28,16 @@ class PeersMissingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: the command that starts it, the path that is 200 when it is ready, a request."""
+    """A server: the command that starts it, the path that is 200 when it is ready, a request.
+
+    `threads` is how many torch and FAISS may have in each of its threads that call them.
+    """
 
     name: str
     command: Callable[[Address, Path], list[str | Path]]
     ready: str
     request: Callable[[Address, Task, bytes], bytes]
+    threads: int | None = None
 
     def start(self, bundle: Path, task: Task, index: Index) -> Server:
         """Start it on a bundle, for one task.
@@ -44,6 +49,8 @@ class Contender:
         address = free_address()
         serves = {kin.BUNDLE: str(bundle.resolve()), kin.TASK: task, kin.INDEX: index}
         environment = serves | {"BENTOML_DO_NOT_TRACK": "True"}
+        if self.threads:
+            environment["OMP_NUM_THREADS"] = str(self.threads)
         return Server(self.command(address, bundle), address, self.ready, environment)
 
 
@@ -100,8 +107,9 @@ def _json(make: Callable[[str], Mapping[str, object]]) -> Callable[[Address, Tas
 
 
 KINDRED: Final = Contender("kindred", _service, "/readyz", _to_ours)
+SHARE: Final = max(1, (os.cpu_count() or 1) // kin.WORKERS)
 RIVALS: Final = (
-    Contender("FastAPI, thread pool", _module("plain"), "/health", _raw),
-    Contender("LitServe", _module("lit"), "/health", _json(lambda text: {"image": text})),
-    Contender("BentoML", _bentoml, "/readyz", _json(lambda text: {"images": [text]})),
+    Contender("FastAPI, thread pool", _module("plain"), "/health", _raw, 1),
+    Contender("LitServe", _module("lit"), "/health", _json(lambda text: {"image": text}), SHARE),
+    Contender("BentoML", _bentoml, "/readyz", _json(lambda text: {"images": [text]}), SHARE),
 )

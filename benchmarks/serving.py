@@ -49,9 +49,9 @@ at {offered:.0%} of what the best peer did in the closed loop of that round, the
 once more at {offered:.0%} of what ours did; latency counts from when they fell due.
 
 Ours runs as it comes. The peers run the bundle's network in torch at fp32, channels-last, with the
-same decoding; FastAPI has a thread a core with one torch thread each, LitServe and BentoML a worker
-with every core and batches of up to 32 (LitServe: a window of 5 ms and its fast queue; BentoML:
-what its adaptive batching learns). See `benchmarks/peers/`.
+same decoding; FastAPI has its thread pool with one torch thread in each, LitServe and BentoML a
+worker with every core and batches of up to 32 (LitServe: a window of 5 ms and its fast queue;
+BentoML: what its adaptive batching learns). See `benchmarks/peers/`.
 """
 GOALS: Final = """
 **Ours to the best peer**, closed loop. Goals: at 32 connections 3.5 times its requests/s for the

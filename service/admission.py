@@ -3,6 +3,8 @@
 Knows paths and the engine's queue; nothing of pictures.
 """
 
+import re
+
 from fastapi import Request
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
@@ -14,8 +16,16 @@ from service.middleware import Around
 from service.state import State
 
 TAKES_PICTURES = frozenset(
-    {"/predict", "/classify", "/similar", "/embed", "/v2/models/kindred/infer"}
+    {
+        "/predict",
+        "/classify",
+        "/similar",
+        "/embed",
+        "/v2/models/kindred/infer",
+        "/v2/models/kindred/versions/{version}/infer",
+    }
 )
+_VERSION = re.compile(r"(?<=/versions/)[^/]+(?=/)")
 
 
 class Admission(Around):
@@ -29,20 +39,21 @@ class Admission(Around):
         self._doors: dict[str, BaseRoute] = {}
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in TAKES_PICTURES and scope["method"] == "POST":
+        template = _VERSION.sub("{version}", scope["path"])
+        if scope["method"] == "POST" and template in TAKES_PICTURES:
             serving: State = scope["app"].state.kindred
             try:
                 serving.check_room()
             except KindredError as error:
-                scope["route"] = self._door(scope)  # for whoever counts by route
+                scope["route"] = self._door(scope, template)  # for whoever counts by route
                 await problems.respond(error, Request(scope))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _door(self, scope: Scope) -> BaseRoute:
+    def _door(self, scope: Scope, template: str) -> BaseRoute:
         if not self._doors:
             routes = iter_route_contexts(scope["app"].routes)
             self._doors = {
                 one.path: one.original_route for one in routes if one.path in TAKES_PICTURES
             }
-        return self._doors[scope["path"]]
+        return self._doors[template]

@@ -1,11 +1,9 @@
 """Puts the rooms together: one app that serves one bundle. No globals; the state is the app's."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -35,7 +33,7 @@ from service.routes import (
     predict,
     similar,
 )
-from service.settings import Settings
+from service.settings import Settings, default_bundle
 from service.state import State
 from training.bundle import Bundle, load, pick_device
 
@@ -146,19 +144,18 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 def _load(settings: Settings) -> State:
     metrics = Metrics()
-    decoders = CapacityLimiter(os.cpu_count() or 1)
-    return State(settings, *_open(settings, metrics), metrics, decoders)
+    return State(settings, *_open(settings, metrics), metrics)
 
 
 def _load_again(old: State) -> State:
     """What stands at the bundle's place now, for the same process."""
     opened = _open(old.settings, old.metrics)
-    return State(old.settings, *opened, old.metrics, old.decoders, old.life)
+    return State(old.settings, *opened, old.metrics, old.decoders, old.searchers, old.life)
 
 
 def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGallery, Answers]:
     device = pick_device(settings.device)
-    bundle = load(settings.bundle)
+    bundle = load(settings.bundle or default_bundle())  # what was built last may be new
     engine = Engine(
         bundle.network,
         bundle.novelty,

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,6 +66,7 @@ class _Entry:
     pixels: Pixels
     deadline: float
     submitted: float = field(default_factory=time.monotonic)
+    context: Context = field(default_factory=copy_context)  # so that the log names the request
     future: "Future[Representation]" = field(default_factory=Future)
 
     @property
@@ -170,8 +172,10 @@ class Engine:
         """How many images wait."""
         return len(self._waiting)
 
-    def check_room(self, count: int = 1) -> None:
+    def check_room(self, count: int = 1, taken: int = 0) -> None:
         """Refuse at once what would be refused after the work of decoding it.
+
+        `taken` places are not to be had, besides those of the images that wait here.
 
         Raises:
             UnavailableError: the worker is down.
@@ -181,12 +185,14 @@ class Engine:
         if reason := self.reason:
             raise UnavailableError(f"No images are taken now: {reason}.")
         with self._changed:
-            if len(self._waiting) + count > self._max_queue and self._abandoned:
+            room = self._max_queue - count - taken
+            if len(self._waiting) > room and self._abandoned:
                 self._waiting = deque(entry for entry in self._waiting if entry.wanted)
                 self._abandoned = False
-            if len(self._waiting) + count > self._max_queue:
+            if len(self._waiting) > room:
+                waiting = len(self._waiting) + taken
                 raise QueueFullError(
-                    f"{len(self._waiting)} images wait, and {self._max_queue} may: try again later."
+                    f"{waiting} images wait, and {self._max_queue} may: try again later."
                 )
 
     def submit(self, images: Sequence[Pixels], deadline: float) -> "list[Future[Representation]]":
@@ -256,7 +262,7 @@ class Engine:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         self._network.to(self._device).to(memory_format=torch.channels_last)
-        if self._novelty:
+        if self._novelty is not None:
             self._novelty.to(self._device)
         size = 1
         while size <= self._max_batch:
@@ -312,7 +318,7 @@ class Engine:
             self._answer([entry])
         except Exception as error:
             self._infer(_blank(1))  # where no image will do, the worker dies of it
-            logger.warning("The network failed on one image", exc_info=error)
+            entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
             entry.fail(InferenceFailedError(f"The network failed on this image: {error}."))
 
     @torch.inference_mode()
@@ -323,7 +329,7 @@ class Engine:
         with autocast(self._device, self._precision):
             found = self._network.representations(tensor, LAYERS)
         novelty: list[float | None] = [None] * len(images)
-        if self._novelty:
+        if self._novelty is not None:
             novelty = self._novelty(found["conv2"], found["penultimate"]).tolist()
         return {layer: vectors.float().cpu().numpy() for layer, vectors in found.items()}, novelty
 

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-import anyio
-import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from service import images
+from service import images, threads
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError, why_not
 from service.state import Serving
 from service.timing import timings_of
@@ -82,7 +81,7 @@ Posted = Annotated[Pictures, Depends(_read_pictures)]
 
 
 async def decode(
-    file: bytes | KindredError, max_pixels: int, fit: Fit, limiter: anyio.CapacityLimiter
+    file: bytes | KindredError, max_pixels: int, fit: Fit, limiter: CapacityLimiter
 ) -> Pixels:
     """Decode here what is small, and in a thread what would hold the event loop up."""
     if isinstance(file, KindredError):
@@ -95,7 +94,7 @@ async def decode(
     def work() -> Pixels:
         return images.decode(images.read_header(file, max_pixels), fit)
 
-    return await anyio.to_thread.run_sync(work, limiter=limiter)
+    return await threads.run(work, limiter)
 
 
 async def _read_files(request: Request, max_images: int) -> _Files:

@@ -93,7 +93,7 @@ class NoveltyCard(Wire):
     familiar_share: Figure = Field(
         description="The share of further held-out images that are familiar.", examples=[0.952]
     )
-    references: int = Field(description="How many images it is compared with.")
+    references: int = Field(description="How many training images it is compared with.")
 
 
 class ModelCard(Wire):

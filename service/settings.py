@@ -44,8 +44,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="KINDRED_", frozen=True)
 
-    bundle: Path = Field(
-        default_factory=default_bundle,
+    bundle: Path | None = Field(
+        None,
         description="Folder to serve; the one built last, else the starter, where not set.",
     )
     host: str = Field(

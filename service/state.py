@@ -1,7 +1,6 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -11,10 +10,10 @@ from fastapi import Depends, Request
 
 from service.answers import Answers
 from service.engine import Engine
-from service.errors import QueueFullError
 from service.gallery import Gallery
 from service.metrics import Metrics
 from service.settings import Settings
+from service.threads import a_thread_per_core
 from training.bundle import Bundle
 
 
@@ -23,11 +22,6 @@ class Life:
     """What outlives a change of the bundle: whether this process is about to stop."""
 
     draining: bool = False
-
-
-def _a_thread_per_core() -> CapacityLimiter:
-    """More at once would only take turns, and keep the event loop from its own."""
-    return CapacityLimiter(os.cpu_count() or 1)
 
 
 @dataclass
@@ -45,12 +39,12 @@ class State:
     gallery: Gallery
     answers: Answers
     metrics: Metrics
-    decoders: CapacityLimiter
+    decoders: CapacityLimiter = field(default_factory=a_thread_per_core)
+    searchers: CapacityLimiter = field(default_factory=a_thread_per_core)
     life: Life = field(default_factory=Life)
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
     answering: int = 0
-    searchers: CapacityLimiter = field(default_factory=_a_thread_per_core)
 
     def check_room(self, count: int = 1) -> None:
         """Refuse at once what would be refused, or late, after the work of reading it.
@@ -60,13 +54,7 @@ class State:
             QueueFullError: `count` more images may not wait, be it for the network or the gallery.
 
         """
-        self.engine.check_room(count)
-        waiting = self.engine.depth + self.answering
-        if waiting + count > self.settings.max_queue:
-            raise QueueFullError(
-                f"{waiting} images wait, {self.answering} of them to be looked up, and "
-                f"{self.settings.max_queue} may: try again later."
-            )
+        self.engine.check_room(count, taken=self.answering)
 
 
 async def _state(request: Request) -> AsyncIterator[State]:

@@ -119,8 +119,8 @@ class Classification(Wire):
         default=None,
         ge=0,
         le=1,
-        description="How far the image lies from all that the network is known to do well on: the "
-        "share of held-out images that lie less far. Left out where the bundle cannot tell.",
+        description="How far the image lies from those that the network was trained on: the share "
+        "of held-out images that lie less far. Left out where the bundle cannot tell.",
         examples=[0.62],
     )
     familiar: bool | None = Field(

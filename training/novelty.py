@@ -1,4 +1,4 @@
-"""How far an image lies from the pictures of a gallery: whether the network knows what it is shown.
+"""How far an image lies from those a network was trained on: whether it knows what it is shown.
 
 In each of two views, an image's distance is one minus its mean cosine to its nearest references
 (after Sun et al., 2022). The penultimate layer tells unknown things. The texture, the mean and
@@ -6,6 +6,7 @@ spread of each channel at `conv2`, tells what is no photograph: noise, flat colo
 penultimate layer alone, noise may look like any frog. Knows vectors; nothing of images or networks.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,18 +18,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.index import Positions, Vectors
-from training.network import CHANNELS
+from training.network import CHANNELS, Layer
 
 View = Literal["penultimate", "texture"]
 
 VIEWS: tuple[View, ...] = ("penultimate", "texture")
 REFERENCES = 2000
-"""How many images others are compared with, at most: more find no more."""
+"""How many images of the training are compared with, at most: more find no more."""
 NEAREST = 5
 HELD_OUT = 30
-"""The fewest held-out images that say where the familiar ends."""
+"""The fewest held-out images that check where the familiar ends."""
 THRESHOLD = 0.95
 """The novelty up to which an image is familiar: that of so many held-out images."""
+SHAPES = {
+    "penultimate": (512,),
+    "texture": (2 * CHANNELS[1][2],),
+    **dict.fromkeys(("penultimate_distances", "texture_distances", "farthest"), ()),
+}
+"""What a file holds, and the shape of each entry."""
 
 
 class NoveltyFileError(RuntimeError):
@@ -81,31 +88,31 @@ def views(conv2: Tensor, penultimate: Tensor) -> dict[View, Tensor]:
     }
 
 
-def fit(conv2: Vectors, penultimate: Vectors, order: Positions) -> Fitted | None:
-    """Measure novelty by images that trained nothing; None where they are too few.
+def fit(known: Mapping[Layer, Vectors], held_out: Mapping[Layer, Vectors]) -> Fitted | None:
+    """Measure novelty; None where the held-out images are too few.
 
     Args:
-        conv2: their vectors [N, 8192].
-        penultimate: their vectors [N, 512].
-        order: their positions, the classes taking turns. The first are the references; of the
-            others, one half, drawn at random, says how far the familiar reaches; the other half
-            checks that.
+        known: vectors at `conv2` and `penultimate`, [M, dimension], of images that the network was
+            trained on: the references.
+        held_out: the same of images that it was not trained on. One half, drawn at random, says how
+            far the familiar reaches; the other half checks that.
 
     """
-    references, others = np.split(order, [min(REFERENCES, len(order) // 2)])
-    held_out, checking = np.array_split(np.random.default_rng(0).permutation(others), 2)
+    order = np.random.default_rng(0).permutation(len(held_out["conv2"]))
+    measuring, checking = np.array_split(order, 2)
     if len(checking) < HELD_OUT:
         return None
 
     def at(positions: Positions) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(conv2[positions]), torch.from_numpy(penultimate[positions])
+        conv2, penultimate = held_out["conv2"][positions], held_out["penultimate"][positions]
+        return torch.from_numpy(conv2), torch.from_numpy(penultimate)
 
+    references = views(torch.from_numpy(known["conv2"]), torch.from_numpy(known["penultimate"]))
     state: dict[str, Tensor] = {}
     shares = []
-    seen = views(*at(held_out))
-    for view, vectors in views(*at(references)).items():
-        state[view] = functional.normalize(vectors, dim=1).half()  # as it is stored
-        distances = _distances(seen[view], state[view].float())
+    for view, seen in views(*at(measuring)).items():
+        state[view] = functional.normalize(references[view], dim=1).half()  # as it is stored
+        distances = _distances(seen, state[view].float())
         state[_distances_of(view)] = distances.sort().values
         shares.append(_share_below(state[_distances_of(view)], distances))
     state["farthest"] = torch.stack(shares).amax(0).sort().values
@@ -135,7 +142,8 @@ def load(file: Path) -> Novelty:
         state = load_file(file)
     except (OSError, SafetensorError) as error:
         raise NoveltyFileError(f"{file} cannot be read: {error}") from error
-    if set(state) != {*VIEWS, *map(_distances_of, VIEWS), "farthest"}:
+    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in state.items() if tensor.numel()}
+    if shapes != SHAPES or len(state["penultimate"]) != len(state["texture"]):
         raise NoveltyFileError(f"{file} holds something else than a measure of novelty")
     return Novelty(state)
 

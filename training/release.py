@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from training import index, novelty, record
+from training import index, record
 from training.bundle import Bundle, Gallery
 from training.calibration import calibration_error
 from training.card import model_card
@@ -24,6 +24,7 @@ from training.index import CosineIndex, Vectors
 from training.labelled import Labelled
 from training.manifest import DatasetNote, Metrics
 from training.network import BlockNet, Layer
+from training.novelty import REFERENCES, fit
 from training.overlay import overlaid_curves
 from training.publish import Contents
 from training.record import Record, wilson95
@@ -211,6 +212,8 @@ def assemble(
     test, held_out = splits.indices("test"), splits.indices("validation")
     probes = held_out[pick_queries(dataset.labels[held_out].numpy(), PROBES)]
     labels = dataset.labels[test].numpy()
+    known = splits.indices("train")
+    known = known[pick_queries(dataset.labels[known].numpy(), REFERENCES)]
     vectors = embed(network, dataset.images[test], (*LAYERS, "penultimate"), device, on_batch)
     probing = embed(network, dataset.images[probes], LAYERS, device, on_batch)
     kept = _first_of_each_class(labels, shape.per_class)
@@ -241,8 +244,9 @@ def assemble(
         gallery=gallery,
         indexes=indexes,
         qualities=qualities,
-        novelty=novelty.fit(
-            vectors["conv2"], vectors["penultimate"], pick_queries(labels, len(labels))
+        novelty=fit(
+            embed(network, dataset.images[known], ("conv2", "penultimate"), device, on_batch),
+            vectors,
         ),
         records=trained.records,
         figures=_curves(trained) | (_neighbours(gallery, dataset, indexes) if shape.pixels else {}),

@@ -19,6 +19,7 @@ from training.embed import batches
 from training.experiments import Experiment, find
 from training.manifest import MANIFEST
 from training.network import BlockNet
+from training.novelty import REFERENCES
 from training.progress import say
 from training.record import Record, Stage
 from training.release import (
@@ -187,7 +188,11 @@ class Workspace:
         self, trained: Trained, images: Dataset, splits: Splits, target: Path, shape: Shape
     ) -> Path:
         """Embed the held-out images of `images` with a trained network and write the bundle."""
-        total = batches(len(splits.test)) + batches(min(PROBES, len(splits.validation)))
+        total = (
+            batches(len(splits.test))
+            + batches(min(PROBES, len(splits.validation)))
+            + batches(min(REFERENCES, len(splits.train)))
+        )
         with progress.track("embedding", total) as on_batch:
             contents = assemble(trained, images, splits, self.device, shape, on_batch)
         manifest = publish.write(contents, target)

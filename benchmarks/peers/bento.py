@@ -6,19 +6,18 @@ pictures are a list of base64 in JSON: what is batchable takes and gives lists.
 """
 
 import base64
-import os
 
 import bentoml
 
-from benchmarks.peers.kin import Answer, Kin
+from benchmarks.peers.kin import WORKERS, Answer, Kin
 
 
-@bentoml.service(workers=1, threads=1, logging={"access": {"enabled": False}})
+@bentoml.service(workers=WORKERS, threads=1, logging={"access": {"enabled": False}})
 class KinService:
     """Classes, and the nearest images where asked for."""
 
     def __init__(self) -> None:
-        self._kin = Kin.of_environment(threads=os.cpu_count() or 1)
+        self._kin = Kin.of_environment()
 
     @bentoml.api(batchable=True, max_batch_size=32)
     def predict(self, images: list[str]) -> list[Answer]:

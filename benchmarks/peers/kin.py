@@ -1,7 +1,8 @@
 """What every peer answers with: the bundle's own network and index, called in batches.
 
 Loaded through the same door as the service, decoded by the same code, at fp32 and channels-last.
-Runs in the peers' environment. Knows no server.
+Runs in the peers' environment, with as many threads as OMP_NUM_THREADS says: set from inside, they
+would be set for the thread alone that sets them. Knows no server.
 """
 
 import os
@@ -26,6 +27,8 @@ TASK: Final = "KINDRED_BENCH_TASK"
 INDEX: Final = "KINDRED_BENCH_INDEX"
 """The environment variables that say what a peer serves: not all of them take arguments."""
 TOP_K: Final = 3
+WORKERS: Final = 1
+"""Processes in which a peer that batches runs the network; they share the cores evenly."""
 
 Answer = dict[str, object]
 """The answer as JSON, with the fields that the service's own has."""
@@ -34,9 +37,7 @@ Answer = dict[str, object]
 class Kin:
     """Classes of pictures, and where the task asks for them the nearest images at conv2."""
 
-    def __init__(self, bundle: Path, task: Task, index: Index, threads: int) -> None:
-        torch.set_num_threads(threads)
-        faiss.omp_set_num_threads(threads)
+    def __init__(self, bundle: Path, task: Task, index: Index) -> None:
         opened = load(bundle)
         self._classes = opened.manifest.classes
         self._network = opened.network.to(memory_format=torch.channels_last)
@@ -47,12 +48,12 @@ class Kin:
             self._index = own if index == "bundle" else flat(own)
 
     @classmethod
-    def of_environment(cls, threads: int) -> "Kin":
+    def of_environment(cls) -> "Kin":
         """As the environment says."""
         task, index = os.environ[TASK], os.environ[INDEX]
         if task not in ("class", "conv2") or index not in ("flat", "bundle"):
             raise ValueError(f"{TASK}={task} and {INDEX}={index} are not known")
-        return cls(Path(os.environ[BUNDLE]), task, index, threads)  # type: ignore[arg-type]  # checked
+        return cls(Path(os.environ[BUNDLE]), task, index)  # type: ignore[arg-type]  # checked
 
     @torch.inference_mode()
     def answer(self, pictures: Sequence[bytes]) -> list[Answer]:

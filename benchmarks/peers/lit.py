@@ -6,13 +6,12 @@ base64 in JSON, as its documentation has it.
 """
 
 import base64
-import os
 import sys
 from collections.abc import Sequence
 
 import litserve
 
-from benchmarks.peers.kin import Answer, Kin
+from benchmarks.peers.kin import WORKERS, Answer, Kin
 
 
 class KinAPI(litserve.LitAPI):
@@ -20,7 +19,7 @@ class KinAPI(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the model, once a worker."""
-        self._kin = Kin.of_environment(threads=os.cpu_count() or 1)
+        self._kin = Kin.of_environment()
 
     def decode_request(self, request: dict[str, str]) -> bytes:
         """The picture's bytes."""
@@ -47,7 +46,7 @@ if __name__ == "__main__":
     server = litserve.LitServer(
         KinAPI(max_batch_size=32, batch_timeout=0.005),
         accelerator="cpu",
-        workers_per_device=1,
+        workers_per_device=WORKERS,
         fast_queue=True,
     )
     server.run(

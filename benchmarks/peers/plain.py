@@ -1,16 +1,12 @@
-"""The plain service: FastAPI, its thread pool, no batching.
+"""The plain service: FastAPI and its thread pool, no batching.
 
-A thread a core answers, each with a single thread in torch and FAISS, so that none fights another;
-uvicorn has uvloop and httptools. The picture is the raw body, the cheapest form there is.
+To be run with a single thread in torch and FAISS, so that those of the pool do not fight. uvicorn
+has uvloop and httptools; the picture is the raw body, the cheapest form there is.
 """
 
-import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 
-import anyio.to_thread
 import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -20,14 +16,8 @@ from benchmarks.peers.kin import Kin
 
 def create_app() -> FastAPI:
     """The app, its model loaded."""
-    kin = Kin.of_environment(threads=1)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = os.cpu_count() or 1
-        yield
-
-    app = FastAPI(lifespan=lifespan)
+    kin = Kin.of_environment()
+    app = FastAPI()
 
     async def body(request: Request) -> bytes:
         return await request.body()

@@ -43,7 +43,8 @@ def _show_one(picture: Path, answer: Predicted | Problem) -> None:
         return
     for one in answer.predictions[:3]:
         bar = "█" * round(30 * one.probability)
-        console.print(f"  {one.label:<12} {one.probability:6.1%} {bar}", highlight=False)
+        line = f"  {one.label:<12} {one.probability:6.1%} {bar}"
+        console.print(line, highlight=False, markup=False)
     if answer.familiar is False:
         console.print(
             "  It is unlike all that the network knows: do not rely on this.", style="yellow"

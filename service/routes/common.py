@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, TypeVar
 
-import anyio.to_thread
 from fastapi import Query, Request, Response
 
-from service import problems
+from service import problems, threads
 from service.engine import Representation
 from service.errors import ClientGoneError, KindredError
 from service.intake import Pictures
@@ -57,10 +56,11 @@ async def answer_each(
 async def off_the_loop(serving: State, images: int, work: Callable[[], T]) -> T:
     """Do what is to be done with what the network made of so many images; they count meanwhile."""
     serving.answering += images
-    try:
-        return await anyio.to_thread.run_sync(work, limiter=serving.searchers)
-    finally:
+
+    def end() -> None:
         serving.answering -= images
+
+    return await threads.run(work, serving.searchers, end)
 
 
 async def represent_each(

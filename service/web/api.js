@@ -51,8 +51,8 @@ import * as key from "./key.js";
 /** The two layers that the page shows, in the order of the network. */
 export const LAYERS = ["conv2", "logits"];
 
-const TOO_MANY = 429;
-const SERVER_ERROR = 500;
+/** No answer, too busy, or not now: what may be otherwise in a moment. */
+const PASSING = new Set([0, 429, 502, 503, 504]);
 
 /** A refusal of the service, in its own words; status 0 where it did not answer at all. */
 export class Refusal extends Error {
@@ -60,8 +60,8 @@ export class Refusal extends Error {
   constructor(said, status = 0, wait = null) {
     super(said);
     this.status = status;
-    this.wait = Number(wait);
-    this.passes = status === 0 || status === TOO_MANY || status >= SERVER_ERROR;
+    this.wait = Number(wait) || 0;
+    this.passes = PASSING.has(status);
   }
 }
 
@@ -167,7 +167,7 @@ export function drawing(quantity, signal) {
     request.responseType = "document";
     for (const [name, value] of Object.entries(key.header())) request.setRequestHeader(name, value);
     request.onload = () => {
-      if (request.responseXML) resolve(document.importNode(request.responseXML.documentElement, true));
+      if (request.status === 200 && request.responseXML) resolve(document.importNode(request.responseXML.documentElement, true));
       else reject(new Refusal(`The service answered ${request.status}.`, request.status, request.getResponseHeader("Retry-After")));
     };
     request.onerror = () => reject(unanswered());
