@@ -109,7 +109,7 @@ function columns(chosen) {
     {
       title: "Experiment",
       value: ({ name }) => name,
-      show: ({ name }) => (name === chosen ? element("span", {}, name, element("span", { class: "served" }, "served")) : name),
+      show: ({ name }) => (name === chosen ? element("span", {}, name, " ", element("span", { class: "served" }, "served")) : name),
     },
     { title: "Blocks", value: ({ conv_blocks: blocks }) => blocks, number: true },
     { title: "Runs", value: ({ runs: count }) => count, show: runs, number: true },

@@ -11,7 +11,7 @@ import { figure } from "./words.js";
 const SHOWN = 6;
 
 const TITLES = {
-  conv2: ["Second block: shapes and parts", "Alike where they have the same edges, textures and parts in the same places."],
+  conv2: ["Second block: shapes and parts", "Alike in edges, textures and parts at the same places."],
   logits: ["Output: classes", "Alike where the network rates all of the classes the same way."],
 };
 
