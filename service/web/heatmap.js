@@ -36,7 +36,7 @@ export function heatmap(heat, score, pictures) {
     }
     const [share, said] = described(heat[row][column], score);
     const place = `at row ${row + 1}, column ${column + 1}`;
-    readout.replaceChildren(element("strong", {}, share), `${said}: ${figure(heat[row][column], 4)}, ${place}`);
+    readout.replaceChildren(element("strong", {}, share), ` ${said}: ${figure(heat[row][column], 4)}, ${place}`);
     pieces.style.setProperty("--row", String(row));
     pieces.style.setProperty("--column", String(column));
   };

@@ -6,8 +6,8 @@ import { buttons } from "./intake.js";
 import { persevere } from "./persevere.js";
 import { galleryLink } from "./tile.js";
 
-const ASKED = 100;
-const OFFERED = 20;
+const CLASSES = 10;
+const OF_EACH = 2;
 
 /**
  * @param {HTMLElement} main
@@ -22,8 +22,11 @@ export async function welcome(main, known, take, signal, regret) {
   main.replaceChildren(element("div", { class: "welcome" }, hero(take, regret), offered));
   try {
     const model = await known;
-    const { items } = await persevere(offered, () => api.gallery({ limit: ASKED }, signal), signal);
-    const offers = api.pictured(mixed(items, model.classes).slice(0, OFFERED), model);
+    const ask = () =>
+      Promise.all(model.classes.slice(0, CLASSES).map((label) => api.gallery({ label, limit: OF_EACH }, signal)));
+    const piles = (await persevere(offered, ask, signal)).map(({ items }) => items);
+    const mixed = Array.from({ length: OF_EACH }, (_, round) => piles.map((pile) => pile[round])).flat();
+    const offers = api.pictured(mixed.filter(Boolean), model);
     if (offers.length === 0 || signal.aborted) return;
     offered.append(
       element("h2", {}, "Or start from one of these"),
@@ -63,14 +66,4 @@ function hero(take, regret) {
       regret ? complaint(regret) : null,
     ),
   );
-}
-
-/**
- * One of each class in turn, or chance would show five trucks and no ship.
- * @param {api.Item[]} items @param {string[]} classes
- */
-function mixed(items, classes) {
-  const piles = classes.map((name) => items.filter(({ label }) => label === name));
-  const rounds = Math.max(...piles.map((pile) => pile.length));
-  return Array.from({ length: rounds }, (_, round) => piles.map((pile) => pile[round])).flat().filter(Boolean);
 }

@@ -71,7 +71,7 @@ def test_a_neighbour_of_another_class_is_marked_by_more_than_colour(visit: Open)
     drop(page, stream.getvalue())
     for button in page.get_by_role("button", name="Show 6 more").all()[::-1]:
         button.click()
-    answer = page.get_by_role("heading", level=1).inner_text()
+    answer = page.get_by_role("heading", level=1).inner_text().removesuffix("?")
     cards = page.locator(".row .card").all()
     differing = [card for card in cards if card.locator(".card-label").inner_text() != answer]
     assert len(cards) == 24
@@ -237,7 +237,7 @@ def test_what_is_cut_off_to_make_a_square_is_veiled_on_the_original(
 def test_the_first_pictures_offered_are_of_every_class(visit: Open) -> None:
     page = visit()
     page.locator(".offered .card").first.wait_for()
-    assert page.locator(".offered .card-label").all_inner_texts()[:10] == list(KINDS)
+    assert page.locator(".offered .card-label").all_inner_texts() == list(KINDS) * 2
 
 
 @pytest.mark.parametrize("address", ["/", "/#/gallery", "drop"])

