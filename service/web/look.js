@@ -16,7 +16,7 @@ import { welcome } from "./welcome.js";
 const NEIGHBOURS = 12;
 const CLASSES = 10;
 const KIN =
-  "The nearest pictures at two layers of the network, each with its cosine, which is 1 at most. Pick one to see why.";
+  "The nearest at two layers of the network, each with its cosine, 1 at most. Pick one to see why.";
 
 /**
  * @typedef {import("./address.js").Place} Place

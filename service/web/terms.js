@@ -43,11 +43,12 @@ export function terms(shares, score, classes, answer, pictures) {
         ),
       ),
       element("p", { class: "why-sum" }, `The ${shares.length} classes add up to ${figure(sum)}; the score is ${figure(score)}.`),
-      element(
-        "p",
-        { class: "why-sum" },
-        `To rule the same classes out is to agree as well, and there are more of those: so ${answer} need not be the longest bar.`,
-      ),
+      named[0].label !== answer &&
+        element(
+          "p",
+          { class: "why-sum" },
+          `To rule the same classes out is to agree as well, and there are more of those: so ${answer} is not the longest bar.`,
+        ),
     ),
     element(
       "div",

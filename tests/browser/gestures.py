@@ -32,9 +32,11 @@ __all__ = [
     "GIVE",
     "KIND",
     "PHONE",
+    "SCREENSHOTS",
     "Page",
     "Route",
     "drop",
+    "encoded",
     "expect",
     "give",
     "grave",
@@ -58,9 +60,14 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 
 def picture(kind: int = KIND, seed: int = 7_000, size: tuple[int, int] = (64, 48)) -> bytes:
     """A picture that the network was not trained on, as a PNG."""
-    stream = io.BytesIO()
     image = Image.fromarray(stripes(kind, seed))
-    image.resize(size, Image.Resampling.NEAREST).save(stream, "PNG")
+    return encoded(image.resize(size, Image.Resampling.NEAREST))
+
+
+def encoded(image: Image.Image) -> bytes:
+    """A picture as a PNG."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
     return stream.getvalue()
 
 
