@@ -3,6 +3,9 @@
 import * as camera from "./camera.js";
 import { complaint, element } from "./dom.js";
 
+/** @returns {boolean} whether fingers point here, which drop and paste nothing */
+export const fingers = () => matchMedia("(pointer: coarse)").matches;
+
 /**
  * Buttons to choose a file or take a photo. Where fingers point, the device's own camera app does
  * that better than a page can.
@@ -11,7 +14,7 @@ import { complaint, element } from "./dom.js";
  */
 export function buttons(take) {
   const files = input(take, {});
-  const app = matchMedia("(pointer: coarse)").matches && input(take, { capture: "environment" });
+  const app = fingers() && input(take, { capture: "environment" });
   const photograph = async () => {
     whole.querySelector(".complaint")?.remove();
     try {

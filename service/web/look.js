@@ -4,7 +4,7 @@ import { write } from "./address.js";
 import * as api from "./api.js";
 import { announce } from "./busy.js";
 import { complaint, element } from "./dom.js";
-import { buttons } from "./intake.js";
+import { buttons, fingers } from "./intake.js";
 import { row } from "./neighbours.js";
 import { persevere } from "./persevere.js";
 import { asNetworkSees } from "./picture.js";
@@ -135,7 +135,7 @@ function frame(figures, take) {
   const another = element(
     "div",
     { class: "another" },
-    element("p", {}, "Another? Drop or paste it anywhere."),
+    element("p", {}, fingers() ? "Another?" : "Another? Drop or paste it anywhere."),
     buttons(take),
   );
   const whole = element("div", { class: "looking" }, element("div", { class: "query" }, shown, answer, another), rows);

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { complaint, element } from "./dom.js";
-import { buttons } from "./intake.js";
+import { buttons, fingers } from "./intake.js";
 import { persevere } from "./persevere.js";
 import { galleryLink } from "./tile.js";
 
@@ -59,8 +59,8 @@ function hero(take, regret) {
       element(
         "div",
         {},
-        element("p", { class: "drop-lead" }, "Drop a picture anywhere, or paste one"),
-        element("p", { class: "drop-note" }, "Of any size: it sees the centre square, at 32 × 32."),
+        element("p", { class: "drop-lead" }, fingers() ? "Any picture will do" : "Drop a picture anywhere, or paste one"),
+        element("p", { class: "drop-note" }, "Whatever its size, the network sees its centre square, at 32 × 32."),
       ),
       buttons(take),
       regret ? complaint(regret) : null,

@@ -213,6 +213,7 @@ def test_a_camera_that_may_not_be_used_is_said_beside_its_button(visit: Open) ->
 
 def test_on_a_phone_the_camera_app_takes_the_photo(visit: Open) -> None:
     page = visit(**PHONE)
+    expect(page.locator("main")).not_to_contain_text(re.compile("drop|paste", re.IGNORECASE))
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Take a photo").click()
     assert chooser.value.element.get_attribute("capture") == "environment"
