@@ -99,7 +99,8 @@ def _airplane(draw: Draw, random: Random) -> None:
     for _ in range(random.integers(0, 4)):
         _blob(
             draw,
-            *random.uniform(0, SIDE, 2),
+            random.uniform(0, SIDE),
+            random.uniform(0, SIDE),
             random.uniform(25, 50),
             random.uniform(8, 16),
             (225, 232, 240),
