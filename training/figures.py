@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from training.picture import Pixels
-from training.record import Evaluation, LayerRetrieval, Record
+from training.record import LayerRetrieval, Record
 
 Quantity = Literal["loss", "accuracy"]
 
 QUANTITIES: tuple[Quantity, ...] = ("accuracy", "loss")
 NUMBERED = 20
-"""Up to so many classes, a confusion matrix has its numbers in its cells."""
+"""Up to so many classes, a confusion matrix has its numbers in its cells; up to 100 their names."""
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"  # Okabe and Ito: apart for colour-blind readers too
 _LABELS = {"loss": "cross entropy", "accuracy": "share of images"}
 
@@ -64,18 +64,20 @@ def compared_curves(rows: Sequence[Sequence[str]], records: Sequence[Record]) ->
     return _svg(figure)
 
 
-def confusion_matrix(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
+def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     """How often each true class (row) was taken for each class (column), as SVG."""
-    counts = np.array(evaluation.confusion_matrix)
+    counts = np.array(matrix)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    side = 2.2 + 0.42 * min(len(classes), NUMBERED)
+    numbered = len(classes) <= NUMBERED
+    side = 2.2 + (0.42 if numbered else 0.11) * max(len(classes), 4)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     axes.set(xlabel="taken for", ylabel="true class")
-    if len(classes) <= NUMBERED:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
+    size, angle = ("medium", 45) if numbered else (5, 90)
+    axes.set_xticks(range(len(classes)), classes, rotation=angle, ha="right", fontsize=size)
+    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    if numbered:
         for (row, column), count in np.ndenumerate(counts):
             colour = "black" if shares[row, column] > 0.5 else "white"
             axes.text(

@@ -4,6 +4,7 @@ What several runs say together is in `summary`. Knows nothing of tensors.
 """
 
 import math
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ from training.experiments import Config, Experiment, Published, Regularizer, Var
 from training.frozen import Frozen
 
 SCHEMA_VERSION: Literal[1] = 1
+MATRIX_CLASSES = 100
+"""Up to so many classes, a confusion matrix is kept whole."""
 
 Status = Literal["finished", "failed", "collapsed"]
 Stage = Literal["study", "final"]
@@ -92,15 +95,34 @@ class Epoch(Frozen):
 class Evaluation(Frozen):
     """How a network does on images it was not trained on; counted over images, not batches.
 
-    `confusion_matrix[i][j]` is how many images of class i were taken for class j.
+    `confusion_matrix[i][j]` is how many images of class i were taken for class j. Of more than 100
+    classes there is none, since hardly a cell of it is filled: `confusions` has those that are, as
+    (i, j, how many).
     """
 
     count: int
     loss: float
     accuracy: float
     wilson95: tuple[float, float]
-    confusion_matrix: tuple[tuple[int, ...], ...]
+    confusion_matrix: tuple[tuple[int, ...], ...] | None
+    confusions: tuple[tuple[int, int, int], ...] = ()
     rows: Literal["true"] = "true"
+
+    @property
+    def taken(self) -> dict[int, dict[int, int]]:
+        """Of each true class, how many images were taken for which: what is not 0."""
+        cells: Iterable[tuple[int, int, int]] = self.confusions
+        if self.confusion_matrix is not None:
+            cells = (
+                (true, other, count)
+                for true, row in enumerate(self.confusion_matrix)
+                for other, count in enumerate(row)
+            )
+        found: dict[int, dict[int, int]] = {}
+        for true, other, count in cells:
+            if count:
+                found.setdefault(true, {})[other] = count
+        return found
 
 
 class Diagnostics(Frozen):

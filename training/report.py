@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from training.experiments import EIGHT, Regularizer
 from training.figures import compared_curves, confusion_matrix, retrieval_by_layer
-from training.record import Record
+from training.record import Evaluation, Record
 from training.summary import Spread, repeats, seconds, summarize
 
 PICTURES = "results"
 """Folder of the pictures, beside `results.md`."""
+LISTED = 20
+"""So many classes are listed; of more, those with which it has the most trouble."""
 REGULARIZERS: tuple[Regularizer, ...] = ("batchnorm", "dropout", "augmentation", "none")
 """The columns of the report's tables, in its order."""
 _PUBLISHED = """"Published" is the course report that this project grew out of: one run each,
@@ -45,8 +47,9 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
     if final := _released(records, studies):
         sections.append(_best(final, studies))
         if final.test:
-            pictures["confusion.svg"] = confusion_matrix(final.test, _classes(final))
-            sections.append(_confusion(final))
+            if matrix := final.test.confusion_matrix:
+                pictures["confusion.svg"] = confusion_matrix(matrix, _classes(final))
+            sections.append(_confusion(final, final.test))
         if final.retrieval:
             pictures["retrieval.svg"] = retrieval_by_layer(final.retrieval, _classes(final))
             sections.append(_retrieval(final))
@@ -279,23 +282,35 @@ def _spread_of(spread: Spread) -> str:
     return _spread(spread, "{:.4f}")
 
 
-def _confusion(final: Record) -> str:
-    test = final.test
-    assert test  # noqa: S101 - the caller has looked
+def _confusion(final: Record, test: Evaluation) -> str:
+    classes = _classes(final)
+    taken = test.taken
+    shares = {true: row.get(true, 0) / sum(row.values()) for true, row in taken.items()}
+    many = len(shares) > LISTED
     rows = []
-    for number, name in enumerate(_classes(final)):
-        row = test.confusion_matrix[number]
-        mistaken = max(
-            (other for other in range(len(row)) if other != number), key=lambda other: row[other]
-        )
-        share = row[number] / max(sum(row), 1)
-        rows.append([name, f"{share:.3f}", f"{_classes(final)[mistaken]} ({row[mistaken]})"])
-    table = _table(["class", "share recognised", "most often taken for"], rows)
-    return f"""### What it takes for what
-
-![Confusion matrix]({PICTURES}/confusion.svg)
-
-{table}"""
+    for true in sorted(shares, key=lambda true: shares[true])[:LISTED] if many else shares:
+        mistakes = {other: count for other, count in taken[true].items() if other != true}
+        mistaken = max(mistakes, key=lambda other: mistakes[other], default=None)
+        most = f"{classes[mistaken]} ({mistakes[mistaken]})" if mistaken is not None else "-"
+        rows.append([classes[true], f"{shares[true]:.3f}", most])
+    parts = ["### What it takes for what"]
+    if test.confusion_matrix:
+        parts.append(f"![Confusion matrix]({PICTURES}/confusion.svg)")
+    if many:
+        parts.append(f"The {LISTED} of {len(classes):,} classes that it recognises least:")
+    parts.append(_table(["class", "share recognised", "most often taken for"], rows))
+    if many:
+        pairs = [
+            (count, true, other)
+            for true, row in taken.items()
+            for other, count in row.items()
+            if other != true
+        ]
+        pairs.sort(key=lambda pair: -pair[0])
+        listed = [[classes[true], classes[other], str(n)] for n, true, other in pairs[:LISTED]]
+        parts.append("What it takes for what most often:")
+        parts.append(_table(["class", "taken for", "images"], listed))
+    return "\n\n".join(parts)
 
 
 def _retrieval(final: Record) -> str:
@@ -314,11 +329,21 @@ def _retrieval(final: Record) -> str:
             for name, layer in layers.items()
         ],
     )
+    classes = _classes(final)
+    last = list(layers.values())[-1].by_class
+
+    def precision(number: int) -> float:
+        found = last[number]
+        return found.precision_at_10 if found else 1.0
+
+    shown = list(range(len(classes)))
+    if few := len(classes) > LISTED:
+        shown = sorted(shown, key=precision)[:LISTED]
     by_class = _table(
         ["class", *layers],
         [
             [
-                label,
+                classes[number],
                 *(
                     f"{found.precision_at_10:.3f} / {found.mean_average_precision:.3f}"
                     if (found := layer.by_class[number])
@@ -326,9 +351,10 @@ def _retrieval(final: Record) -> str:
                     for layer in layers.values()
                 ),
             ]
-            for number, label in enumerate(_classes(final))
+            for number in shown
         ],
     )
+    which = f", of the {LISTED} where it is least at the last layer" if few else ""
     return f"""## How good the neighbours are at each layer
 
 Each of {one.queries:,} test images is the query once, and all the other {one.gallery - 1:,} are
@@ -340,7 +366,7 @@ class among the images.
 
 ![Precision at 10 by layer and class]({PICTURES}/retrieval.svg)
 
-By class, precision at 10 / mean average precision:
+By class{which}, precision at 10 / mean average precision:
 
 {by_class}"""
 
@@ -386,8 +412,8 @@ def _classes(record: Record) -> Sequence[str]:
     """Their names; their numbers in records that were written before names were kept."""
     if record.dataset.classes:
         return record.dataset.classes
-    count = len(record.test.confusion_matrix) if record.test else 0
-    return [str(number) for number in range(count)]
+    matrix = record.test.confusion_matrix if record.test else None
+    return [str(number) for number in range(len(matrix or ()))]
 
 
 def _validation(record: Record) -> float | None:

@@ -3,14 +3,9 @@
 import pytest
 
 from tests.training.made import epoch, made_record
-from training.record import DatasetRef, Environment, Epoch, Record, SplitRef
+from training.record import DatasetRef, Environment, Record, SplitRef
 from training.report import results
 from training.summary import Summary, repeats, seconds, summarize
-
-
-def whole(validation: float = 0.5) -> tuple[Epoch, ...]:
-    """As many epochs as the experiment has."""
-    return tuple(epoch(number, validation=validation) for number in range(1, 11))
 
 
 def split_by(letter: str) -> DatasetRef:
@@ -51,8 +46,8 @@ def test_one_run_has_no_standard_deviation() -> None:
 
 def test_test_accuracy_and_seconds_are_summarized_too() -> None:
     runs = [
-        made_record(test=0.6, seconds=10, curves=whole()),
-        made_record(test=0.8, seconds=30, curves=whole(), seed=1),
+        made_record(test=0.6, seconds=10),
+        made_record(test=0.8, seconds=30, seed=1),
     ]
     summary = summaries(*runs)["batchnorm-3"]
     assert summary.test_accuracy
@@ -83,8 +78,8 @@ def test_where_all_collapsed_there_is_no_accuracy() -> None:
 
 def test_the_report_and_the_service_give_the_same_figures() -> None:
     runs = [
-        made_record("none-2", validation=0.61234, curves=whole(0.61234)),
-        made_record("none-2", seed=1, status="collapsed", curves=whole(0.1)),
+        made_record("none-2", validation=0.61234),
+        made_record("none-2", seed=1, status="collapsed", validation=0.1),
         made_record("none-2", seed=2, dataset=split_by("b"), hour=-1),
     ]
     (summary,) = summarize(runs)
@@ -110,9 +105,9 @@ def test_runs_on_other_images_are_none_of_the_latest_runs_repeats() -> None:
 def test_seconds_are_those_of_the_latest_machine() -> None:
     """A mean of seconds on two machines is the time of none."""
     runs = [
-        made_record(seconds=500, curves=whole(), hour=0),
-        made_record(seconds=20, curves=whole(), hour=1, seed=1, environment=gpu()),
-        made_record(seconds=22, curves=whole(), hour=2, seed=2, environment=gpu()),
+        made_record(seconds=500, hour=0),
+        made_record(seconds=20, hour=1, seed=1, environment=gpu()),
+        made_record(seconds=22, hour=2, seed=2, environment=gpu()),
     ]
     summary = summaries(*runs)["batchnorm-3"]
     assert summary.training_seconds
@@ -128,9 +123,9 @@ def test_other_threads_and_another_precision_are_another_machine() -> None:
     fp32 = made_record().config.model_copy(update={"precision": "fp32"})
     one = made_record().environment
     runs = [
-        made_record(curves=whole()),
-        made_record(curves=whole(), environment=one.model_copy(update={"threads": 8})),
-        made_record(curves=whole(), config=fp32),
+        made_record(),
+        made_record(environment=one.model_copy(update={"threads": 8})),
+        made_record(config=fp32),
     ]
     assert [spread.n for spread in seconds(runs).values()] == [1, 1, 1]
 
