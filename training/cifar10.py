@@ -105,9 +105,9 @@ def _extract(archive: Path, folder: Path) -> None:
                     (folder / name).write_bytes(stream.read())
     else:
         with zipfile.ZipFile(archive) as zipped:
-            for member in zipped.namelist():
-                if (name := PurePosixPath(member).name) in names:
-                    (folder / name).write_bytes(zipped.read(member))
+            for path in zipped.namelist():
+                if (name := PurePosixPath(path).name) in names:
+                    (folder / name).write_bytes(zipped.read(path))
 
 
 def _wrong(folder: Path) -> list[str]:

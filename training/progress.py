@@ -63,14 +63,16 @@ def show_epoch(epoch: Epoch) -> None:
 def show_runs(runs: Sequence[Record]) -> None:
     """What came of each run, one line each."""
     table = Table()
-    table.add_column("run")
+    table.add_column("experiment")
+    table.add_column("seed", justify="right")
     table.add_column("status")
     for title in ("validation", "test", "seconds", "images/s"):
         table.add_column(title, justify="right")
     for run in runs:
         accuracies = run.validation_accuracy, run.test.accuracy if run.test else None
         table.add_row(
-            run.run_id,
+            run.experiment,
+            str(run.seeds.init),
             run.status,
             *("" if value is None else f"{value:.4f}" for value in accuracies),
             f"{run.timing.train:.0f}" if run.timing else "",

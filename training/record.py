@@ -198,14 +198,13 @@ class Record(Frozen):
 
     @property
     def settings(self) -> Experiment:
-        """The experiment that was run, for any machine: what it resolved to is open again."""
-        open_again = {"precision": "auto", "cuda_graph": False}
+        """The experiment that was run, to be run again."""
         return Experiment(
             name=self.experiment,
             published_name=self.published_name,
             regularizer=self.regularizer,
             variant=self.variant,
-            config=self.config.model_copy(update=open_again),
+            config=self.config,
             published=self.published,
         )
 

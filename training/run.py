@@ -41,6 +41,8 @@ class Plan:
         """The experiment with `auto` made definite, as the record and the group have it."""
         config = self.experiment.config
         precision = pick_precision(config.precision, self.device)
+        if precision == "bf16":  # chosen elsewhere, it may be out of this machine's reach
+            precision = pick_precision("auto", self.device)
         definite = {"precision": precision, "cuda_graph": self.device.type == "cuda"}
         update = {"config": config.model_copy(update=definite)}
         return self.experiment.model_copy(update=update)

@@ -109,8 +109,9 @@ class Workspace:
         images: Dataset,
         splits: Splits,
         on_step: Callable[[], None] = lambda: None,
+        turn: str = "",
     ) -> tuple[BlockNet, Record]:
-        """Run an experiment, or take what an earlier run of it left."""
+        """Run an experiment, or take what an earlier run of it left; `turn` says which of many."""
         plan = Plan(experiment, images, splits, self.seed, stage, self.device)
         temperature = None
         if stage == "final":
@@ -128,7 +129,7 @@ class Workspace:
                 f"{replace(plan, stage='study').run_id}.json",
                 style="yellow",
             )
-        say(f"{plan.run_id} on {images.name} ({self.device})")
+        say(f"{turn}{plan.run_id} on {images.name} ({self.device})")
         with progress.track(f"{experiment.name}, seed {plan.seed}", plan.steps) as advance:
 
             def step() -> None:
@@ -175,22 +176,22 @@ class Workspace:
         waiting = [plan for plan in plans if found[plan.run_id] is None]
         with progress.track("all runs", sum(plan.steps for plan in waiting)) as advance:
             for number, plan in enumerate(waiting, start=done + 1):
-                say(f"[{number}/{len(plans)}]")
                 taken: list[None] = []
 
                 def step(taken: list[None] = taken) -> None:
                     taken.append(None)
                     advance()
 
-                found[plan.run_id] = self._study(plan, step)
+                found[plan.run_id] = self._study(plan, step, f"[{number}/{len(plans)}] ")
                 advance(plan.steps - len(taken))  # of a run that was given up, or failed
         return [made for made in found.values() if made]
 
-    def _study(self, plan: Plan, on_step: Callable[[], None]) -> Record:
+    def _study(self, plan: Plan, on_step: Callable[[], None], turn: str) -> Record:
         """The record of one run of a suite, whatever becomes of it."""
         own = replace(self, seed=plan.seed)
         try:
-            return own.train(plan.experiment, "study", plan.dataset, plan.splits, on_step)[1]
+            images, splits = plan.dataset, plan.splits
+            return own.train(plan.experiment, "study", images, splits, on_step, turn)[1]
         except Exception as error:  # whatever it is, the other runs go on
             failed = begin(plan).model_copy(update={"error": repr(error)})
             record.write(failed, self.experiments)

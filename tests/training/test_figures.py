@@ -5,6 +5,7 @@ import warnings
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.pictures import stripes
@@ -90,6 +91,15 @@ def test_with_many_classes_the_counts_are_left_to_the_colours() -> None:
     said = texts(confusion_matrix([[77 * (a == b) for b in range(30)] for a in range(30)], names))
     assert "77" not in said
     assert {*names} <= {*said}
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_classes_are_drawn_as_they_are() -> None:
+    """A dollar begins no formula, and any script is welcome."""
+    names = ("$x_{", "日本 の 猫")
+    assert {*names} <= {*texts(confusion_matrix(((1, 2), (3, 4)), names))}
+    black = np.zeros((32, 32, 3), dtype=np.uint8)
+    assert neighbours([("conv2", [(black, name) for name in names])]).startswith(b"\x89PNG")
 
 
 def test_retrieval_is_drawn_from_the_first_layer_to_the_last() -> None:
