@@ -68,5 +68,11 @@ function neighbours(retrieval) {
 
 /** @param {string} title @param {"precision_at_10" | "mean_average_precision"} key @returns {import("./table.js").Column<Layer>} */
 function ranked(title, key) {
-  return { title, value: ({ overall }) => overall[key], show: ({ overall }) => figure(overall[key]), number: true };
+  return { title, value: ({ overall }) => overall[key], show: ({ overall }) => measured(overall[key]), number: true };
+}
+
+/** @param {number} share from 0 to 1 @returns {HTMLElement} with a bar of its length */
+function measured(share) {
+  const bar = element("span", { class: "bar", "aria-hidden": "true", style: { "--share": share } });
+  return element("span", { class: "measured" }, bar, figure(share));
 }

@@ -19,7 +19,12 @@ from training.workspace import Workspace
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--use-fake-device-for-media-stream",  # a camera that shows a turning disc
+]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
