@@ -18,6 +18,7 @@ from rich.console import Console
 
 from service import logs
 from service.app import create_app
+from service.connection import connections
 from service.errors import KindredError
 from service.reload import Reloader
 from service.settings import Settings
@@ -133,6 +134,8 @@ def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
         app,
+        http=connections(settings.deadline),
+        ws="none",  # nothing here speaks it
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # it tells neither the time that a request took nor its id
