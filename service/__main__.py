@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,9 @@ from service.reload import Reloader
 from service.settings import Settings
 from service.state import State
 from training.bundle import BundleError, DeviceError
+
+if sys.platform != "win32":
+    import resource
 
 command = typer.Typer(add_completion=False)
 
@@ -86,6 +90,7 @@ def serve(
         logs.set_up(settings.log_format, settings.log_level)
         door = _open_door(settings.host, settings.port)
         _calm_collector()
+        _allow_many_connections()
         app = create_app(settings)
     except ValidationError as error:
         reasons = "; ".join(
@@ -107,6 +112,14 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _allow_many_connections() -> None:
+    """Have as many files open as the system allows: often 1,024, until one asks for more."""
+    if sys.platform != "win32":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # some systems name more than they give
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _DoorError(RuntimeError):

@@ -28,7 +28,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image = ImageOps.exif_transpose(image)
     if image.mode in _SIXTEEN_BIT:
-        high_byte = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
+        high_byte = np.clip(np.asarray(image) >> 8, 0, 255)
         image = Image.fromarray(high_byte.astype(np.uint8))
     elif image.mode == "F":
         levels = np.nan_to_num(np.asarray(image))
