@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         25_000_000,
         ge=1,
+        le=178_956_970,  # Pillow opens no more
         description="Pixels of a picture, read before decoding; each may take 24 bytes then, and "
         "as many pictures are decoded at once as there are cores.",
     )
