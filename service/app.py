@@ -16,7 +16,7 @@ from service.engine import Engine, choose_precision
 from service.gallery.local import LocalGallery
 from service.keys import Guard, Keys
 from service.metrics import Metrics
-from service.middleware import BodyLimit, Deadline, RequestId, Watch
+from service.middleware import BodyLimit, Deadline, Head, RequestId, Watch
 from service.openapi import GuardedApp
 from service.reload import Place, Reloader
 from service.routes import (
@@ -83,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry={"auto_configure": settings.telemetry},
         middleware=[
+            Middleware(Head),
             Middleware(RequestId),
             Middleware(Watch, metrics=first.metrics),
             *_cors(settings),
@@ -95,7 +96,9 @@ def create_app(settings: Settings) -> FastAPI:
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
             Middleware(Deadline, seconds=settings.deadline),
-            Middleware(BodyLimit, limit=settings.max_body_bytes),
+            Middleware(
+                BodyLimit, limit=settings.max_body_bytes, together=settings.max_bodies_bytes
+            ),
         ],
     )
     app.state.keys = keys
@@ -136,8 +139,14 @@ def _cors(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
-            expose_headers=("Retry-After", "Server-Timing", "X-Request-ID"),
+            allow_headers=(
+                *("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+                inference.JSON_LENGTH,
+            ),
+            expose_headers=(
+                *("ETag", "Retry-After", "Server-Timing", "X-Request-ID"),
+                inference.JSON_LENGTH,
+            ),
         )
     ]
 
