@@ -19,7 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service import images, json_body, threads
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
-from service.state import Serving
+from service.state import Serving, State
 from service.timing import timings_of
 from training.bundle import Fit, Pixels
 
@@ -54,7 +54,7 @@ class _JsonBody(BaseModel):
     images: Annotated[list[str], FailFast()] = Field(default_factory=list)
 
 
-async def _read_pictures(
+async def read_pictures(
     request: Request,
     serving: Serving,
     fit: Annotated[
@@ -64,22 +64,38 @@ async def _read_pictures(
     """Read and decode the pictures; those who cannot be served hear so before the decoding."""
     limits = serving.settings
     found = await _read_files(request, limits.max_images, serving.decoders)
+    return await decode_all(request, serving, found.files, fit, several=found.several)
+
+
+async def decode_all(
+    request: Request,
+    serving: State,
+    files: Sequence[bytes | KindredError],
+    fit: Fit,
+    *,
+    several: bool,
+) -> Pictures:
+    """Decode the files of a request, which count meanwhile; one alone fails with its own error.
+
+    Raises:
+        KindredError: there is no room for so many, or the only one is no picture.
+
+    """
     pictures: list[Pixels | KindredError] = []
-    with (
-        serving.room_to_decode(len(found.files)),
-        timings_of(request.scope).measure("decode"),
-    ):
-        for file in found.files:
+    with serving.room_to_decode(len(files)), timings_of(request.scope).measure("decode"):
+        for file in files:
             try:
-                pictures.append(await decode(file, limits.max_pixels, fit, serving.decoders))
+                pictures.append(
+                    await decode(file, serving.settings.max_pixels, fit, serving.decoders)
+                )
             except KindredError as error:
-                if not found.several:
+                if not several:
                     raise
                 pictures.append(error)
-    return Pictures(tuple(pictures), found.several)
+    return Pictures(tuple(pictures), several)
 
 
-Posted = Annotated[Pictures, Depends(_read_pictures)]
+Posted = Annotated[Pictures, Depends(read_pictures)]
 
 
 async def decode(
@@ -121,7 +137,7 @@ async def _read_form(request: Request, max_images: int) -> _Files:
         form = await _FormParser(request.headers, request.stream(), max_files=max_images).parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise _too_many(max_images) from error
+            raise too_many(max_images) from error
         raise MalformedBodyError(f"The form cannot be read: {error.message}") from error
     except UnicodeError as error:  # the names in it are not of the charset that it says
         raise MalformedBodyError(f"The form cannot be read: {error}.") from error
@@ -147,13 +163,14 @@ def _read_json(body: bytes, max_images: int) -> _Files:
             'The JSON must have either "image", a picture as base64, or "images", a list of them.'
         )
     if found.image is not None:
-        return _Files([_from_base64(found.image)], several=False)
+        return _Files([from_base64(found.image)], several=False)
     if len(found.images) > max_images:
-        raise _too_many(max_images)
-    return _Files([_from_base64(text) for text in found.images], several=True)
+        raise too_many(max_images)
+    return _Files([from_base64(text) for text in found.images], several=True)
 
 
-def _from_base64(text: str) -> bytes | KindredError:
+def from_base64(text: str) -> bytes | KindredError:
+    """A picture in JSON as its bytes, or why not."""
     try:
         return base64.b64decode(_DATA_URI.sub("", text, count=1), validate=True)
     except (binascii.Error, ValueError):
@@ -162,7 +179,8 @@ def _from_base64(text: str) -> bytes | KindredError:
         )
 
 
-def _too_many(max_images: int) -> TooLargeError:
+def too_many(max_images: int) -> TooLargeError:
+    """What is said to a request with more images than that."""
     return TooLargeError(f"There are more than {max_images} images in this request.")
 
 

@@ -31,10 +31,10 @@ def read(kind: type[M], body: bytes, most: int) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        raise MalformedBodyError(_why_not(error)) from error
+        raise MalformedBodyError(why_not(error)) from error
 
 
-def _why_not(error: ValidationError) -> str:
+def why_not(error: ValidationError) -> str:
     """What is wrong with some JSON, in a sentence that is not as long as the sender pleases."""
     reasons = error.errors(include_url=False, include_input=False, include_context=False)
     said = "; ".join(
