@@ -6,8 +6,6 @@ library.
 
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 
 class KindredError(Exception):
     """Something that the caller is to be told; `detail` is a sentence for people."""
@@ -71,6 +69,14 @@ class BundleRefusedError(KindredError):
     name = "bundle-refused"
 
 
+class ConflictError(KindredError):
+    """There is another image of that id already."""
+
+    status = 409
+    title = "There is another of that id"
+    name = "conflict"
+
+
 class TooLargeError(KindredError):
     """Too many bytes, pixels or images."""
 
@@ -128,16 +134,9 @@ class DeadlinePassedError(KindredError):
     name = "deadline-passed"
 
 
-SAID = 5
-"""How many of many reasons are said."""
+class StorageError(KindredError):
+    """A change cannot be kept: the disk is full, or may not be written. All else goes on."""
 
-
-def why_not(error: ValidationError) -> str:
-    """What is wrong with some JSON, in a sentence that is not as long as the sender pleases."""
-    reasons = error.errors(include_url=False, include_input=False, include_context=False)
-    said = "; ".join(
-        f"{'.'.join(map(str, reason['loc']))[:100] or 'body'}: {reason['msg']}"
-        for reason in reasons[:SAID]
-    )
-    more = f"; and {len(reasons) - SAID} more" if len(reasons) > SAID else ""
-    return f"The JSON is not what it should be: {said}{more}."
+    status = 507
+    title = "It cannot be stored"
+    name = "storage"

@@ -23,7 +23,17 @@ from training.device import (
     pick_precision,
 )
 from training.experiments import Regularizer
-from training.index import CosineIndex, IndexFileError, Positions, Vectors
+from training.index import (
+    CosineIndex,
+    Halves,
+    IndexFileError,
+    Positions,
+    Vectors,
+    find_directions,
+    join,
+    normalise,
+    pack,
+)
 from training.manifest import (
     CARD,
     EXPERIMENTS,
@@ -47,7 +57,8 @@ from training.manifest import (
 from training.network import BlockNet, Layer
 from training.novelty import Novelty, NoveltyFileError
 from training.picture import SIZE, Fit, Pixels, to_pixels
-from training.record import Record, RecordError, Summary, summarize
+from training.record import Record, RecordError
+from training.summary import Summary, summarize
 
 __all__ = [
     "SIZE",
@@ -59,6 +70,7 @@ __all__ = [
     "DeviceError",
     "Fit",
     "Gallery",
+    "Halves",
     "Layer",
     "Manifest",
     "Metrics",
@@ -72,7 +84,11 @@ __all__ = [
     "Summary",
     "Vectors",
     "autocast",
+    "find_directions",
+    "join",
     "load",
+    "normalise",
+    "pack",
     "pick_device",
     "pick_precision",
     "summarize",
@@ -116,6 +132,12 @@ class Bundle:
     records: tuple[Record, ...]
     figures: dict[str, bytes]
     card: str
+
+    @property
+    def network_id(self) -> str:
+        """Sixteen digits that change when an image's representations may."""
+        made_of = (self.manifest.files[name].sha256 for name in (WEIGHTS, ARCHITECTURE))
+        return hashlib.sha256("".join(made_of).encode()).hexdigest()[:16]
 
 
 def load(path: Path) -> Bundle:

@@ -2,6 +2,7 @@
 
 import { confusion } from "./confusion.js";
 import { element, meaning } from "./dom.js";
+import { MANY, mistakes } from "./mistakes.js";
 import { table } from "./table.js";
 import { counted, figure, percent } from "./words.js";
 
@@ -32,7 +33,7 @@ function errors(test, counted_on, { name, classes, gallery, dataset }) {
       { class: "lead" },
       `The network that is served names ${percent(test.accuracy)} of ${pictures} correctly. Each row tells what the pictures of a class were taken for; a number leads to such pictures.${differs}`,
     ),
-    confusion(test.confusion_matrix, classes),
+    test.confusion_matrix && classes.length <= MANY ? confusion(test.confusion_matrix, classes) : mistakes(test, classes),
   ];
 }
 
