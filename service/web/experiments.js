@@ -53,8 +53,8 @@ export class Experiments {
 /** @param {Experiment[]} experiments @param {string} chosen the name of the one that is served */
 function results(experiments, chosen) {
   const once = experiments.every(({ runs: count }) => count === 1);
-  const compared = experiments.filter(({ published, test_accuracy: ours }) => published && ours);
-  const reached = compared.filter(({ published, test_accuracy: ours }) => ours.mean >= published.test_accuracy);
+  const compared = experiments.filter(({ published, runs: count }) => published && count > 0);
+  const reached = compared.filter(({ published, test_accuracy: ours }) => ours?.mean >= published.test_accuracy);
   return [
     table("Experiments: time and accuracy, published and ours", columns(chosen), experiments),
     element(
