@@ -21,7 +21,7 @@ export async function about(foot, asked) {
       element(
         "p",
         {},
-        `It knows ${counted(classes.length, "class", "classes")} and nothing else, and sees the centre square of a picture at 32 × 32. It is for study, not for decisions about people.`,
+        `It knows ${counted(classes.length, "class", "classes")} and nothing else, and sees the centre square of a picture at 32 × 32. It is for study, not for decisions about people.`,
       ),
       calls,
     );

@@ -60,7 +60,7 @@ function hero(take, regret) {
         "div",
         {},
         element("p", { class: "drop-lead" }, fingers() ? "Any picture will do" : "Drop a picture anywhere, or paste one"),
-        element("p", { class: "drop-note" }, "Whatever its size, the network sees its centre square, at 32 × 32."),
+        element("p", { class: "drop-note" }, "Whatever its size, the network sees its centre square, at 32 × 32."),
       ),
       buttons(take),
       regret ? complaint(regret) : null,

@@ -9,7 +9,7 @@ import { figure } from "./words.js";
 /** @typedef {import("./api.js").Neighbour} Neighbour */
 
 const PLACES =
-  "The closer a place is to yellow, the more its likeness adds to the score. Each is 4 × 4 pixels, and the network takes in 16 × 16 around it.";
+  "The closer a place is to yellow, the more its likeness adds to the score. Each is 4 × 4 pixels, and the network takes in 16 × 16 around it.";
 const CLASSES = "A class adds to the score where the network rates it high in both pictures, or low in both.";
 
 /**
