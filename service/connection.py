@@ -83,7 +83,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Await the next request, or the rest of one that was answered before it had all come."""
         super().on_response_complete()
-        if not (self.pipeline or self.transport.is_closing()):
+        if self.cycle.response_complete and not self.transport.is_closing():
             self._expect_request()
 
     def pause_writing(self) -> None:
@@ -114,8 +114,14 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _expect_request(self) -> None:
+        def look() -> None:
+            if self.flow.write_paused:  # it still reads
+                self._expect_request()
+            else:
+                self.transport.abort()
+
         self._stop_waiting()
-        self._asking = self.loop.call_later(self.patience, self.transport.abort)
+        self._asking = self.loop.call_later(self.patience, look)
 
     def _stop_waiting(self) -> None:
         _cancel(self._asking)

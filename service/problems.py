@@ -157,7 +157,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     request.state.rejection = status.phrase.lower().replace(" ", "-")
     detail = error.detail
-    if detail == status.phrase:
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+    elif detail == status.phrase:
         detail = f"{status.description or status.phrase}: {request.method} {request.url.path}."
     said = Problem(
         type="about:blank",

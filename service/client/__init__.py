@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 from PIL import Image
@@ -39,6 +39,19 @@ __all__ = [
 URL = "http://127.0.0.1:8000"
 
 A = TypeVar("A")
+
+
+class Options(TypedDict, total=False):
+    """What both clients may be given by name, besides the URL.
+
+    `key` is an API key, where the service asks for one; `timeout` the seconds that an answer may
+    take, and `retries` and `longest_wait` are how often and how long one call waits.
+    """
+
+    key: str | None
+    timeout: float
+    retries: int
+    longest_wait: float
 
 
 class _Settings:
@@ -80,9 +93,13 @@ class Kindred(_Settings):
     """
 
     def __init__(
-        self, url: str = URL, *, transport: httpx.BaseTransport | None = None, **settings: Any
+        self,
+        url: str = URL,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(url, **settings)
+        super().__init__(url, **options)
         self._http = httpx.Client(transport=transport, **self._arguments)
 
     def __enter__(self) -> Self:
@@ -209,9 +226,13 @@ class AsyncKindred(_Settings):
     """`Kindred` with `await`; its calls are the same."""
 
     def __init__(
-        self, url: str = URL, *, transport: httpx.AsyncBaseTransport | None = None, **settings: Any
+        self,
+        url: str = URL,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(url, **settings)
+        super().__init__(url, **options)
         self._http = httpx.AsyncClient(transport=transport, **self._arguments)
 
     async def __aenter__(self) -> Self:

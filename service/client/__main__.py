@@ -20,19 +20,28 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print the answers as they came.")] = False,
 ) -> None:
     """Print what each picture is, and what in the gallery is most like it."""
+    answers: list[Predicted | Problem] = []
     try:
         with Kindred(url, key=key) as kindred:
-            answers = kindred.predict_many(pictures, limit=limit)
-    except (ProblemError, UnreachableError) as error:
+            for picture in pictures:
+                answers.append(_ask(kindred, picture, limit))
+                if not json:
+                    _show_one(picture, answers[-1])
+    except UnreachableError as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     if json:
         typer.echo(TypeAdapter(list[Any]).dump_json(answers, indent=1, exclude_none=True))
-    else:
-        for picture, answer in zip(pictures, answers, strict=True):
-            _show_one(picture, answer)
     if any(isinstance(answer, Problem) for answer in answers):
         raise typer.Exit(1)
+
+
+def _ask(kindred: Kindred, picture: Path, limit: int) -> Predicted | Problem:
+    """Each on its own: together they might be more than one request may hold."""
+    try:
+        return kindred.predict(picture, limit=limit)
+    except ProblemError as error:
+        return error.problem
 
 
 def _show_one(picture: Path, answer: Predicted | Problem) -> None:

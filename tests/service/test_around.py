@@ -91,6 +91,13 @@ def test_two_apps_count_each_for_itself(make_app: MakeApp) -> None:
         assert (metric(one, line), metric(other, line)) == (1, 0)
 
 
+def test_who_asks_for_what_is_not_there_is_told_where_to_look(client: TestClient) -> None:
+    answer = client.post("/v2/models/other/infer")
+    assert answer.status_code == 404
+    assert "/docs" in answer.json()["detail"]
+    assert client.get("/docs").status_code == 200
+
+
 def test_head_is_answered_as_get_without_the_body(make_app: MakeApp) -> None:
     with listening(make_app(max_batch=1)) as http:
         for path in ("/", "/livez", "/model", "/experiments", "/gallery/unknown", "/classify"):

@@ -312,6 +312,16 @@ def test_the_command_says_which_picture_is_none(url: str, tmp_path: Path) -> Non
     assert "Not an image" in said.stdout.split("bad.png")[1]
 
 
+def test_the_command_takes_more_pictures_than_one_request_may_hold(
+    url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(file())
+    said = command(*[path] * 66, "--url", url)
+    assert said.returncode == 0, said.stdout
+    assert said.stdout.count("like it at conv2") == 66
+
+
 def test_importing_the_client_needs_neither_torch_nor_faiss() -> None:
     code = (
         "import sys, service.client, service.client.__main__; "

@@ -151,6 +151,7 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
         ("KINDRED_MAX_BATCH", "0"),
         ("KINDRED_PRECISION", "fp8"),
         ("KINDRED_MAX_IMAGES", "9999"),
+        ("KINDRED_MAX_BODIES_BYTES", "1000"),
         ("KINDRED_LOG_LEVEL", "loud"),
         ("KINDRED_LOG_FORMAT", "xml"),
     ],
