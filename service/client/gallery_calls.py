@@ -23,9 +23,9 @@ JSON = {"Content-Type": "application/json"}
 class Filters(TypedDict, total=False):
     """Which images are asked for: those for which all holds that is given."""
 
-    label: str
-    predicted: str
-    source: Literal["bundle", "added"]
+    label: str | None
+    predicted: str | None
+    source: Literal["bundle", "added"] | None
     attributes: Mapping[str, Value]
 
 
