@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import get_args
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torchvision.datasets import CIFAR10
 
 from training import cifar10
 from training.cifar10 import Partition
+from training.layout import places
 from training.picture import Pixels, to_pixels
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
@@ -82,7 +82,8 @@ def load(
     """Read one partition of the data at `source`: a folder, or an archive of one.
 
     It holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or just
-    `<class>/...`, which is then all training data. `on_image` is called after each decoded image.
+    `<class>/...`, which is then all training data (`layout`). `on_image` is called after each
+    decoded image.
 
     Raises:
         DatasetError: nothing usable there: says what was looked for, and names what is unreadable.
@@ -126,8 +127,10 @@ def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
 def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
     pixels: dict[PurePosixPath, Pixels] = {}
     unreadable: list[str] = []
+    names = [path for path, _ in _members(source) if path.suffix.lower() in IMAGE_SUFFIXES]
+    class_of = {path: name for path, (part, name) in places(names).items() if part == partition}
     for path, read in _members(source):
-        if _partition_of(path) != partition or path.suffix.lower() not in IMAGE_SUFFIXES:
+        if path not in class_of:
             continue
         try:
             with Image.open(BytesIO(read())) as image:
@@ -144,7 +147,7 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
             + (", for <class>/<image>" if partition == "train" else "")
             + " and for the original CIFAR-10 batches"
         )
-    classes = tuple(sorted({path.parent.name for path in pixels}))
+    classes = tuple(sorted({class_of[path] for path in pixels}))
     numbers = {name: number for number, name in enumerate(classes)}
     paths = sorted(pixels)
     if _is_cifar10(paths, classes):
@@ -153,13 +156,13 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         suffix = paths[0].suffix.lower().removeprefix(".")
         name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
     else:
-        ids = _unique_ids(paths, partition)
+        ids = _unique_ids([f"{partition}-{class_of[path]}-{path.name}" for path in paths])
         name = re.sub(r"(\.tar)?\.\w+$", "", source.name) if source.is_file() else source.name
     return Dataset(
         name=name,
         classes=classes,
         images=_channels_first(np.stack([pixels[path] for path in paths])),
-        labels=torch.tensor([numbers[path.parent.name] for path in paths]),
+        labels=torch.tensor([numbers[class_of[path]] for path in paths]),
         ids=ids,
     )
 
@@ -206,11 +209,6 @@ def _visible(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
         yield path, read
 
 
-def _partition_of(path: PurePosixPath) -> str:
-    parent = path.parts[-3] if len(path.parts) >= 3 else "train"
-    return parent if parent in get_args(Partition) else "train"
-
-
 def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
     """CIFAR-10 written out as a folder: its ten classes, each file named by its position."""
     if classes != cifar10.CLASSES or not all(path.stem.isdecimal() for path in paths):
@@ -218,11 +216,11 @@ def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
     return len({int(path.stem) for path in paths}) == len(paths)
 
 
-def _unique_ids(paths: list[PurePosixPath], partition: Partition) -> tuple[str, ...]:
-    """Ids from class and file name, fit for a URL; equal ones are numbered."""
+def _unique_ids(names: list[str]) -> tuple[str, ...]:
+    """The names, fit for a URL; equal ones are numbered."""
     ids: dict[str, None] = {}
-    for path in paths:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{partition}-{path.parent.name}-{path.name}")
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
         candidate, number = plain, 1
         while candidate in ids:
             number += 1
