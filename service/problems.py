@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 
 from service.errors import (
     BundleRefusedError,
@@ -169,4 +171,17 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         instance=request.url.path,
         error=detail,
     )
-    return _response(said, error.headers or {})
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return _response(said, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All that a path may be asked with; the router names those of one of its routes alone."""
+    return {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and compile_path(route.path or "")[0].match(request.url.path)
+        for method in route.methods
+    }

@@ -32,7 +32,10 @@ Value = (
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ATTRIBUTES = 32
 """So many attributes an image may have."""
-Attributes = Annotated[dict[Name, Value], Field(max_length=ATTRIBUTES)]
+_NO_OTHERS: JsonDict = {"additionalProperties": False}
+Attributes = Annotated[
+    dict[Name, Value], Field(max_length=ATTRIBUTES, json_schema_extra=_NO_OTHERS)
+]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ImageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
 """Ids that need no quoting in a path."""
@@ -218,7 +221,7 @@ class GalleryEdit(Wire):
         default=None, description="null takes the label back: then it is the network's."
     )
     attributes: Annotated[dict[Name, Value | None], Field(max_length=ATTRIBUTES)] = Field(
-        default_factory=dict, examples=[{"shelf": 4, "sold": None}]
+        default_factory=dict, json_schema_extra=_NO_OTHERS, examples=[{"shelf": 4, "sold": None}]
     )
 
 

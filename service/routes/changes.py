@@ -69,7 +69,7 @@ async def put(
     return await _keep(request, serving, Noted(posted.pictures, (note,)), replace=True)
 
 
-@router.patch("/{image_id}", responses=documented(404, ConflictError, 422, 503, 507))
+@router.patch("/{image_id}", responses=documented(400, 404, ConflictError, 422, 503, 507))
 async def edit(serving: Serving, _: MayChange, image_id: str, wanted: GalleryEdit) -> GalleryItem:
     """Change an image's label or attributes; those that are left out stay as they are."""
 
