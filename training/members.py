@@ -45,6 +45,23 @@ def members(source: Path) -> Members:
         raise NoSourceError(f"{source} is neither a folder nor a tar or zip archive")
 
 
+def reader(source: Path) -> Callable[[str], bytes]:
+    """What reads a file of a folder or zip archive by its path.
+
+    Raises:
+        NoSourceError: neither of the two; a tar can only be read from its beginning.
+
+    """
+    if source.is_dir():
+        return lambda path: (source / path).read_bytes()
+    if zipfile.is_zipfile(source):
+        return zipfile.ZipFile(source).read
+    raise NoSourceError(
+        f"{source} is neither a folder nor a zip archive, so its files cannot be read in any "
+        "order: unpack it"
+    )
+
+
 def _of_folder(root: Path, folder: Path) -> Members:
     """A directory at a time, so that millions of files are not listed before the first is read."""
     with os.scandir(folder) as entries:

@@ -1,0 +1,185 @@
+"""Shards: embedded images on disk, so many to a file, each written whole or not at all.
+
+A shard is a Parquet file of ids, labels, pictures as PNG and unit vectors as fp16, with checksums.
+Knows files and columns; nothing of networks.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from training.frozen import Frozen
+from training.index import Vectors, normalise
+from training.network import Layer
+
+_NOTE = b"kindred"
+
+
+class ShardError(RuntimeError):
+    """A shard is damaged, or does not belong here; the message names the file."""
+
+
+class Note(Frozen):
+    """What a shard says of itself: the network, the images that it was to hold, those it could not.
+
+    `members_sha256` is over the paths of all of them; `unreadable` names those that are no picture.
+    """
+
+    model: str
+    members_sha256: str
+    count: int
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images with their vectors [N, dimension] at each layer, any length; None is no label."""
+
+    ids: Sequence[str]
+    labels: Sequence[str | None]
+    images: Sequence[bytes]
+    vectors: dict[Layer, Vectors]
+
+
+def name(number: int) -> str:
+    """The file name of a shard."""
+    return f"shard-{number:06d}.parquet"
+
+
+def schema(dimensions: dict[Layer, int]) -> pa.Schema:
+    """The columns; those of vectors are named after their layers."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("attributes", pa.string()),
+            pa.field("image", pa.binary(), nullable=False),
+            *(
+                pa.field(layer, pa.list_(pa.float16(), dimension), nullable=False)
+                for layer, dimension in dimensions.items()
+            ),
+        ]
+    )
+
+
+def digest_of(paths: Sequence[str]) -> str:
+    """The hash of these paths in this order."""
+    return hashlib.sha256("\n".join(paths).encode()).hexdigest()
+
+
+class Writer:
+    """Writes one shard beside its place; `finish` gives it its name, anything else leaves none."""
+
+    def __init__(self, file: Path, dimensions: dict[Layer, int]) -> None:
+        self._file = file
+        self._temporary = file.with_name(f".{file.name}-{uuid.uuid4().hex[:12]}")
+        self._schema = schema(dimensions)
+        self._writer = pq.ParquetWriter(
+            self._temporary,
+            self._schema,
+            compression="zstd",
+            use_dictionary=["label"],
+            write_page_checksum=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, rows: Rows) -> None:
+        """Append rows: no more than these are in memory."""
+        columns: list[pa.Array] = [
+            pa.array(rows.ids, pa.string()),
+            pa.array(rows.labels, pa.string()),
+            pa.nulls(len(rows.ids), pa.string()),
+            pa.array(rows.images, pa.binary()),
+        ]
+        for field in self._schema:
+            if field.name in rows.vectors:
+                unit = normalise(rows.vectors[field.name]).astype(np.float16)
+                columns.append(
+                    pa.FixedSizeListArray.from_arrays(pa.array(unit.ravel()), type=field.type)
+                )
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def finish(self, note: Note) -> None:
+        """Have it on disk, then give it its name, at once."""
+        self._writer.add_key_value_metadata({_NOTE: note.model_dump_json()})
+        self._writer.close()
+        with self._temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        self._temporary.replace(self._file)
+        _sync_folder(self._file.parent)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def verify(file: Path) -> Note:
+    """Read all of a shard, every page against its checksum, and give what it says of itself.
+
+    Raises:
+        ShardError: it is damaged, or not a shard.
+
+    """
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            note = Note.model_validate_json((opened.metadata.metadata or {}).get(_NOTE, b""))
+            rows = sum(batch.num_rows for batch in opened.iter_batches(batch_size=256))
+    except (OSError, pa.ArrowException, ValidationError) as error:
+        raise ShardError(f"{file} is damaged, or is not a shard: {error}") from error
+    if rows != note.count:
+        raise ShardError(f"{file} has {rows} rows and says that they are {note.count}")
+    return note
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def agree(folder: Path, terms: dict[str, str | int | list[str]]) -> None:
+    """Have all who write into a folder make the same shards: the first to come says which.
+
+    Raises:
+        ShardError: the folder holds shards of something else; says of what.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / "embedding.json"
+    temporary = folder / f".embedding-{uuid.uuid4().hex[:12]}"
+    temporary.write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8")
+    try:
+        os.link(temporary, place)  # whole, and only if nobody was before us
+    except FileExistsError:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        if found != terms:
+            other = ", ".join(
+                f"{key} {found.get(key)!r}, not {value!r}"
+                for key, value in terms.items()
+                if found.get(key) != value
+            )
+            raise ShardError(
+                f"{folder} holds shards of something else ({other}): name another folder"
+            ) from None
+    finally:
+        temporary.unlink()
