@@ -71,6 +71,14 @@ class BundleRefusedError(KindredError):
     name = "bundle-refused"
 
 
+class ConflictError(KindredError):
+    """There is another image of that id already."""
+
+    status = 409
+    title = "There is another of that id"
+    name = "conflict"
+
+
 class TooLargeError(KindredError):
     """Too many bytes, pixels or images."""
 
@@ -126,6 +134,14 @@ class DeadlinePassedError(KindredError):
     status = 504
     title = "Out of time"
     name = "deadline-passed"
+
+
+class StorageError(KindredError):
+    """A change cannot be kept: the disk is full, or may not be written. All else goes on."""
+
+    status = 507
+    title = "It cannot be stored"
+    name = "storage"
 
 
 SAID = 5

@@ -117,6 +117,12 @@ class Bundle:
     figures: dict[str, bytes]
     card: str
 
+    @property
+    def network_id(self) -> str:
+        """Sixteen digits that change when an image's representations may."""
+        made_of = (self.manifest.files[name].sha256 for name in (WEIGHTS, ARCHITECTURE))
+        return hashlib.sha256("".join(made_of).encode()).hexdigest()[:16]
+
 
 def load(path: Path) -> Bundle:
     """Read and verify a bundle.

@@ -23,6 +23,12 @@ def loaded(bundle_path: Path) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def bundle_without_pixels(bundle_without_pixels_path: Path) -> Bundle:
+    """One with fewer images and no pixels."""
+    return bundle.load(bundle_without_pixels_path)
+
+
+@pytest.fixture(scope="session")
 def make_app(bundle_path: Path) -> MakeApp:
     """An app on the bundle, with settings of one's own."""
     return lambda **settings: create_app(Settings(bundle=bundle_path, **settings))

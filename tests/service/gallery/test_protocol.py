@@ -1,0 +1,310 @@
+"""What every home of the gallery does alike."""
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import ConflictError, NotFoundError
+from service.gallery import Added, Gallery, Item, Renewed, Source, Wanted
+from tests.service.gallery.homes import HOMES, Open, addition, vectors
+from training.bundle import Bundle, Vectors
+
+
+@pytest.fixture(params=HOMES)
+def home(request: pytest.FixtureRequest) -> Open:
+    """How a gallery is opened."""
+    found: Open = HOMES[request.param]
+    return found
+
+
+@pytest.fixture
+def gallery(home: Open, loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
+    """A gallery of the bundle's images alone, that may be changed."""
+    opened = home(loaded, tmp_path)
+    yield opened
+    opened.close()
+
+
+def ids(gallery: Gallery, wanted: Wanted = Wanted()) -> list[str]:  # noqa: B008  frozen
+    """All ids, page by page."""
+    found: list[str] = []
+    after = ""
+    while True:
+        page = gallery.page(7, after=after, wanted=wanted)
+        found += [item.id for item in page.items]
+        if page.next is None:
+            return found
+        after = page.next
+
+
+def nearest(gallery: Gallery, query: Vectors, **options: bool) -> str:
+    """The id of the nearest image at conv2."""
+    ((match,),) = gallery.search("conv2", query[None], 1, **options)
+    return match.item.id
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_added_image_is_found_by_the_next_search(
+    gallery: Gallery, loaded: Bundle, exact: bool
+) -> None:
+    for seed in range(20):
+        new = addition(loaded, seed)
+        (added,) = gallery.add([new])
+        assert added == Added(new.item, "created")
+        for layer, query in new.vectors.items():
+            ((match,),) = gallery.search(layer, query[None], 1, exact=exact)
+            assert match.item == new.item
+            assert match.score == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_added_image_is_listed_shown_and_counted(gallery: Gallery, loaded: Bundle) -> None:
+    new = addition(loaded, 1, attributes={"shelf": 3})
+    gallery.add([new])
+    assert gallery.get("added-0001") == new.item
+    assert new.png is not None
+    shown, given = (
+        np.asarray(Image.open(BytesIO(p))) for p in (gallery.image("added-0001"), new.png)
+    )
+    assert (shown == given).all()
+    assert len(gallery) == len(loaded.gallery) + 1
+    assert gallery.added == 1
+    assert ids(gallery) == sorted([*loaded.gallery.ids, "added-0001"])
+
+
+def test_its_vectors_are_given_at_length_1(gallery: Gallery, loaded: Bundle) -> None:
+    new = addition(loaded, 1)
+    gallery.add([new])
+    (one, other) = gallery.vectors("conv2", ["added-0001", loaded.gallery.ids[0]])
+    expected = new.vectors["conv2"] / np.linalg.norm(new.vectors["conv2"])
+    assert one == pytest.approx(expected, abs=1e-4)
+    assert np.linalg.norm(other) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_repetition_changes_nothing(gallery: Gallery, loaded: Bundle) -> None:
+    new = addition(loaded, 1)
+    gallery.add([new])
+    assert gallery.add([new]) == [Added(new.item, "unchanged")]
+    assert gallery.add([new, new]) == [Added(new.item, "unchanged")] * 2
+    assert len(gallery) == len(loaded.gallery) + 1
+
+
+def test_another_picture_of_the_same_id_is_a_conflict(gallery: Gallery, loaded: Bundle) -> None:
+    gallery.add([addition(loaded, 1)])
+    other, fine = addition(loaded, 2, image_id="added-0001"), addition(loaded, 3)
+    refused, added = gallery.add([other, fine])
+    assert isinstance(refused, ConflictError)
+    assert added == Added(fine.item, "created")
+    bundles = addition(loaded, 4, image_id=loaded.gallery.ids[0])
+    assert isinstance(gallery.add([bundles])[0], ConflictError)
+
+
+@pytest.mark.parametrize("source", ["bundle", "added"])
+def test_an_image_can_be_replaced(gallery: Gallery, loaded: Bundle, source: Source) -> None:
+    image_id = "added-0001" if source == "added" else loaded.gallery.ids[0]
+    if source == "added":
+        gallery.add([addition(loaded, 1)])
+    before = gallery.vectors("conv2", [image_id])[0]
+    size = len(gallery)
+    new = addition(loaded, 2, image_id=image_id)
+    assert gallery.add([new], replace=True) == [Added(new.item, "replaced")]
+    assert len(gallery) == size
+    assert nearest(gallery, new.vectors["conv2"]) == image_id
+    ((match,),) = gallery.search("conv2", before[None], 1)
+    assert match.item.id != image_id or match.score < 0.9
+    assert ids(gallery).count(image_id) == 1
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("source", ["bundle", "added"])
+def test_a_removed_image_is_not_found_any_more(
+    gallery: Gallery, loaded: Bundle, exact: bool, source: Source
+) -> None:
+    gallery.add([addition(loaded, seed) for seed in range(5)])
+    image_id = "added-0002" if source == "added" else loaded.gallery.ids[0]
+    query = gallery.vectors("conv2", [image_id])[0]
+    assert nearest(gallery, query, exact=exact) == image_id
+    gallery.remove(image_id)
+    assert nearest(gallery, query, exact=exact) != image_id
+    assert image_id not in ids(gallery)
+    assert len(gallery) == len(loaded.gallery) + 4
+    for missing in (gallery.get, gallery.image, gallery.remove):
+        with pytest.raises(NotFoundError):
+            missing(image_id)
+    with pytest.raises(NotFoundError):
+        gallery.vectors("conv2", [image_id])
+
+
+def test_a_removed_image_can_come_again(gallery: Gallery, loaded: Bundle) -> None:
+    for image_id in ("added-0001", loaded.gallery.ids[0]):
+        new = addition(loaded, 1, image_id=image_id)
+        gallery.add([new], replace=True)
+        gallery.remove(image_id)
+        assert gallery.add([new]) == [Added(new.item, "created")]
+        assert nearest(gallery, new.vectors["conv2"]) == image_id
+        gallery.remove(image_id)
+
+
+@pytest.mark.parametrize("source", ["bundle", "added"])
+def test_labels_and_attributes_can_be_changed(
+    gallery: Gallery, loaded: Bundle, source: Source
+) -> None:
+    gallery.add([addition(loaded, 1)])
+    image_id = "added-0001" if source == "added" else loaded.gallery.ids[0]
+    query = gallery.vectors("conv2", [image_id])[0]
+
+    def change(item: Item) -> Item:
+        return dataclasses.replace(item, label="unicorn", attributes={"horns": 1})
+
+    changed = gallery.edit(image_id, change)
+    assert (changed.label, changed.attributes) == ("unicorn", {"horns": 1})
+    assert gallery.get(image_id) == changed
+    assert ids(gallery, Wanted(label="unicorn")) == [image_id]
+    ((match,),) = gallery.search("conv2", query[None], 3, wanted=Wanted(label="unicorn"))
+    assert match.item == changed
+    assert match.score == pytest.approx(1.0, abs=1e-3)
+    assert len(gallery) == len(loaded.gallery) + 1
+
+
+def test_what_is_not_there_cannot_be_changed(gallery: Gallery) -> None:
+    with pytest.raises(NotFoundError):
+        gallery.edit("unknown", lambda item: item)
+
+
+def test_only_what_is_wanted_is_found_and_listed(gallery: Gallery, loaded: Bundle) -> None:
+    gallery.add(
+        [
+            addition(loaded, seed, label="cyan" if seed % 2 else "jade", attributes={"n": seed % 3})
+            for seed in range(12)
+        ]
+    )
+    queries = np.stack([vectors(loaded, seed)["conv2"] for seed in range(3)])
+    for wanted in (
+        Wanted(label="cyan"),
+        Wanted(source="added"),
+        Wanted(source="bundle", label="jade"),
+        Wanted(predicted="blue"),
+        Wanted(attributes=(("n", "2"),)),
+        Wanted(label="jade", attributes=(("n", "0"),)),
+        Wanted(attributes=(("unknown", "0"),)),
+    ):
+        listed = ids(gallery, wanted)
+        assert listed == [one for one in ids(gallery) if wanted.takes(gallery.get(one))]
+        for matches in gallery.search("conv2", queries, 200, wanted=wanted):
+            assert sorted(match.item.id for match in matches) == listed
+            scores = [match.score for match in matches]
+            assert scores == sorted(scores, reverse=True)
+
+
+def test_a_label_that_nothing_has_is_not_found(gallery: Gallery, loaded: Bundle) -> None:
+    with pytest.raises(NotFoundError, match="unicorn"):
+        gallery.page(5, wanted=Wanted(label="unicorn"))
+    with pytest.raises(NotFoundError, match="unicorn"):
+        gallery.search(
+            "logits", vectors(loaded, 1)["logits"][None], 5, wanted=Wanted(label="unicorn")
+        )
+
+
+def test_everything_is_there_when_it_is_opened_again(
+    home: Open, loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery = home(loaded, tmp_path)
+    gallery.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(9)])
+    gallery.remove("added-0003")
+    gallery.remove(loaded.gallery.ids[1])
+    for image_id in ("added-0004", loaded.gallery.ids[2]):
+        gallery.edit(image_id, lambda item: dataclasses.replace(item, label="unicorn"))
+    gallery.add([addition(loaded, 10, image_id="added-0005")], replace=True)
+    before = [gallery.get(image_id) for image_id in ids(gallery)]
+    gallery.close()
+    again = home(loaded, tmp_path)
+    assert [again.get(image_id) for image_id in ids(again)] == before
+    assert nearest(again, vectors(loaded, 10)["conv2"]) == "added-0005"
+    assert nearest(again, vectors(loaded, 4)["conv2"]) == "added-0004"
+    assert nearest(again, vectors(loaded, 3)["conv2"]) != "added-0003"
+    assert (again.added, len(again)) == (8, len(loaded.gallery) - 1 + 8)
+    again.close()
+
+
+def test_changes_from_many_threads_are_all_made(gallery: Gallery, loaded: Bundle) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda seed: gallery.add([addition(loaded, seed)]), range(60)))
+        list(threads.map(lambda seed: gallery.remove(f"added-{seed:04d}"), range(0, 60, 2)))
+    expected = [f"added-{seed:04d}" for seed in range(1, 60, 2)]
+    assert ids(gallery, Wanted(source="added")) == expected
+    for seed in range(1, 60, 2):
+        assert nearest(gallery, vectors(loaded, seed)["conv2"]) == f"added-{seed:04d}"
+
+
+def test_images_of_another_network_are_stale_until_they_are_renewed(
+    gallery: Gallery, loaded: Bundle
+) -> None:
+    old = [dataclasses.replace(addition(loaded, seed), network="another") for seed in range(5)]
+    gallery.add(old)
+    assert gallery.stale == 5
+    gallery.remove("added-0004")
+    assert gallery.stale == 4
+    stale = gallery.next_stale(3)
+    assert len(stale) == 3
+    gallery.add([addition(loaded, 99, image_id=stale[0].id)], replace=True)
+    gallery.renew(
+        [
+            Renewed(one.id, one.revision, vectors(loaded, 50 + n), "jade", gallery.network)
+            for n, one in enumerate(stale)
+        ]
+    )
+    assert gallery.stale == 1
+    assert nearest(gallery, vectors(loaded, 99)["conv2"]) == stale[0].id
+    assert nearest(gallery, vectors(loaded, 51)["conv2"]) == stale[1].id
+    assert gallery.get(stale[1].id).predicted == "jade"
+
+
+def test_under_another_bundle_the_same_images_are_added(
+    gallery: Gallery, loaded: Bundle, bundle_without_pixels: Bundle
+) -> None:
+    gallery.add([addition(loaded, 1)])
+    other = gallery.under(bundle_without_pixels)
+    try:
+        assert len(other) == len(bundle_without_pixels.gallery) + 1
+        other.add([addition(bundle_without_pixels, 2)])
+        gallery.add([addition(loaded, 3)])
+        for one in (gallery, other):
+            assert ids(one, Wanted(source="added")) == ["added-0001", "added-0002", "added-0003"]
+            assert nearest(one, vectors(loaded, 3)["conv2"]) == "added-0003"
+    finally:
+        other.close()
+    gallery.add([addition(loaded, 4)])
+    assert gallery.added == 4
+
+
+def test_a_network_of_other_dimensions_finds_images_when_they_are_renewed(
+    gallery: Gallery, loaded: Bundle
+) -> None:
+    new = addition(loaded, 1)
+    odd = {layer: vector[:-1] for layer, vector in new.vectors.items()}
+    gallery.add([dataclasses.replace(new, vectors=odd, network="another")])
+    assert gallery.get("added-0001") == new.item
+    assert nearest(gallery, new.vectors["conv2"]) != "added-0001"
+    (stale,) = gallery.next_stale(10)
+    gallery.renew([Renewed(stale.id, stale.revision, new.vectors, "blue", gallery.network)])
+    assert nearest(gallery, new.vectors["conv2"]) == "added-0001"
+    assert gallery.stale == 0
+
+
+def test_a_snapshot_stays_as_it_was(gallery: Gallery, loaded: Bundle) -> None:
+    gallery.add([addition(loaded, 1)])
+    before = gallery.snapshot()
+    gallery.remove("added-0001")
+    gallery.add([addition(loaded, 2)])
+    if before is gallery:
+        pytest.skip("this home has no snapshots")
+    assert before.get("added-0001").id == "added-0001"
+    ((match,),) = before.search("conv2", vectors(loaded, 1)["conv2"][None], 1)
+    assert match.item.id == "added-0001"
+    with pytest.raises(NotFoundError):
+        before.get("added-0002")
