@@ -1,0 +1,255 @@
+"""One collection of a Milvus, be it a cluster or a file on a laptop: rows in, rows out.
+
+Everything is asked for with strong consistency: what has been written is seen by whoever asks next,
+wherever it was written. Knows Milvus; nothing of images or bundles.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus.exceptions import MilvusUnavailableException
+
+from service.errors import StorageError, UnavailableError
+from service.gallery.filters import Filter
+from training.bundle import Vectors
+
+Row = dict[str, Any]  # Any: what a field holds depends on its name
+
+DEFAULT: Final = "kindred"
+CHUNK: Final = 200
+"""Rows of one call: some 8 MB of vectors, of the 64 MB that Milvus takes."""
+TIMEOUT: Final = 30.0
+"""Seconds that one call may take."""
+MOST: Final = 16_384
+"""Rows that Milvus gives out at once."""
+TEXT: Final = 65_535
+"""Bytes that a text field of Milvus can hold."""
+_NO_ROOM: Final = frozenset({3, 7, 9})
+"""Milvus's codes for memory, disk and quota that are used up."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
+
+    `milvus+tls://` encrypts; `user:password@` before the host, or a token alone, says who asks.
+    """
+
+    uri: str
+    name: str = DEFAULT
+    token: str = ""
+    file: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read it from a URL.
+
+        Raises:
+            ValueError: it is none of those two; says what they look like.
+
+        """
+        parts = urlsplit(text)
+        if parts.scheme in ("milvus", "milvus+tls"):
+            name = unquote(parts.path).strip("/")
+            if parts.hostname and (name or DEFAULT).isidentifier() and not parts.fragment:
+                scheme = "https" if parts.scheme == "milvus+tls" else "http"
+                token, _, host = parts.netloc.rpartition("@")
+                address = host if parts.port else f"{host}:19530"
+                return cls(f"{scheme}://{address}", name or DEFAULT, unquote(token))
+            name = parts.fragment or DEFAULT
+            if not parts.netloc and parts.path.endswith(".db") and name.isidentifier():
+                file = Path(unquote(parts.path))
+                return cls(str(file), name, file=file)
+        raise ValueError(
+            "a Milvus is given as milvus://host:19530/collection, or as a file of milvus-lite, "
+            "milvus:///folder/gallery.db#collection; a collection's name has letters, digits and _"
+        )
+
+
+class Collection:
+    """The rows of one collection. Safe to use from several threads, but by one that writes."""
+
+    def __init__(self, place: Place, dimensions: Mapping[str, int]) -> None:
+        """Open it; make it where there is none, with a vector field for each of the dimensions.
+
+        Raises:
+            UnavailableError: the Milvus cannot be reached.
+            StorageError: the collection that is there has other vectors.
+
+        """
+        self._place = place
+        if place.file:
+            place.file.parent.mkdir(parents=True, exist_ok=True)
+        with self._told():
+            self._client = MilvusClient(place.uri, token=place.token, timeout=TIMEOUT)
+            self._lite = "lite" in self._client.get_server_version()
+            if not self._client.has_collection(place.name):
+                self._make(dimensions)
+            self._client.load_collection(place.name)
+            self.dimensions = self._found()
+        short = {
+            name: size for name, size in dimensions.items() if self.dimensions.get(name, 0) != size
+        }
+        if short:
+            self.close()
+            raise StorageError(
+                f"The Milvus collection {place.name!r} was made for other vectors: it has "
+                f"{self.dimensions}, and {short} is needed. Give KINDRED_GALLERY another name; "
+                "export and import bring the images over."
+            )
+
+    def query(
+        self, *filters: Filter, fields: Sequence[str], limit: int = MOST, ordered: bool = False
+    ) -> list[Row]:
+        """The fields of up to `limit` rows for which all filters hold; in the order of keys if so.
+
+        Without that order, which of more than `limit` rows come is Milvus's choice.
+        """
+        order = {"iterator": "True", "reduce_stop_for_best": "True"} if ordered else {}
+        with self._told():
+            found: list[Row] = self._client.query(
+                self._place.name,
+                **self._asked(filters),
+                output_fields=list(fields),
+                limit=limit,
+                timeout=TIMEOUT,
+                **order,
+            )
+        return found
+
+    def count(self, *filters: Filter) -> int:
+        """How many rows there are for which all filters hold."""
+        with self._told():
+            if self._lite:  # its count(*) reads all vectors
+                return len(
+                    self._client.query(
+                        self._place.name, **self._asked(filters), output_fields=["key"]
+                    )
+                )
+            ((row),) = self._client.query(
+                self._place.name,
+                **self._asked(filters),
+                output_fields=["count(*)"],
+                timeout=TIMEOUT,
+            )
+        return int(row["count(*)"])
+
+    def search(
+        self,
+        vectors: str,
+        queries: Vectors,
+        limit: int,
+        *filters: Filter,
+        fields: Sequence[str],
+    ) -> list[list[tuple[Row, float]]]:
+        """The rows with the largest inner products, and those, for each query [N, dimension]."""
+        with self._told():
+            found = self._client.search(
+                self._place.name,
+                data=list(queries),
+                anns_field=vectors,
+                limit=min(limit, MOST),
+                output_fields=list(fields),
+                timeout=TIMEOUT,
+                **self._asked(filters),
+            )
+        return [[(hit["entity"], float(hit["distance"])) for hit in hits] for hits in found]
+
+    def upsert(self, rows: Sequence[Row], *, partly: bool = False) -> None:
+        """Write rows, in the place of those with the same keys; of each, if `partly`, some fields.
+
+        Raises:
+            StorageError: the Milvus has no room for them.
+            UnavailableError: it cannot take them now.
+
+        """
+        with self._told():
+            for start in range(0, len(rows), CHUNK):
+                self._client.upsert(
+                    self._place.name,
+                    list(rows[start : start + CHUNK]),
+                    timeout=TIMEOUT,
+                    partial_update=partly,
+                )
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Take rows away; those that are not there are no matter."""
+        with self._told():
+            for start in range(0, len(keys), CHUNK):
+                self._client.delete(
+                    self._place.name, ids=list(keys[start : start + CHUNK]), timeout=TIMEOUT
+                )
+
+    def close(self) -> None:
+        """Let go of it; of the file too, where it is one."""
+        self._client.close()
+        if self._place.file:
+            from milvus_lite.server_manager import (  # noqa: PLC0415  # where it is installed
+                server_manager_instance,
+            )
+
+            server_manager_instance.release_server(self._place.uri)
+
+    def _asked(self, filters: Sequence[Filter]) -> dict[str, Any]:  # Any: keywords of pymilvus
+        asked = reduce(and_, filters)
+        if self._lite:
+            return {"filter": asked.spelled_out()}
+        return {"filter": asked.text, "filter_params": dict(asked.values)}
+
+    def _make(self, dimensions: Mapping[str, int]) -> None:
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=1_024)
+        for name in ("id", "bundle", "label", "predicted", "source", "network", "shape"):
+            schema.add_field(name, DataType.VARCHAR, max_length=1_024)
+        for name in ("attributes", "created_at", "image"):
+            schema.add_field(name, DataType.VARCHAR, max_length=TEXT)
+        schema.add_field("label_predicted", DataType.BOOL)
+        schema.add_field("revision", DataType.INT64)
+        schema.add_field(
+            "tags",
+            DataType.ARRAY,
+            element_type=DataType.VARCHAR,
+            max_capacity=1_024,
+            max_length=8_192,
+        )
+        index = MilvusClient.prepare_index_params()
+        for name, size in dimensions.items():
+            schema.add_field(name, DataType.FLOAT_VECTOR, dim=size)
+            index.add_index(name, index_type="FLAT", metric_type="IP")
+        try:
+            self._client.create_collection(
+                self._place.name, schema=schema, index_params=index, consistency_level="Strong"
+            )
+        except MilvusException:
+            if not self._client.has_collection(self._place.name):  # another was quicker
+                raise
+
+    def _found(self) -> dict[str, int]:
+        described = self._client.describe_collection(self._place.name)
+        return {
+            field["name"]: int(field["params"]["dim"])
+            for field in described["fields"]
+            if field["type"] == DataType.FLOAT_VECTOR
+        }
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say what Milvus says in our own words."""
+        try:
+            yield
+        except MilvusException as error:
+            if error.code in _NO_ROOM and not isinstance(error, MilvusUnavailableException):
+                raise StorageError(
+                    f"Milvus has no room for it: {error.message}. What was kept is there; give it "
+                    "more, then try again."
+                ) from error
+            raise UnavailableError(
+                f"The Milvus at {self._place.uri} does not do it for now: {error.message}"
+            ) from error

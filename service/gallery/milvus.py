@@ -1,0 +1,438 @@
+"""The gallery on a Milvus: any number of services share it, and keep nothing themselves.
+
+The bundle's own images are brought there once, by whichever service comes first; a bundle of
+another version has rows of its own beside them, and what has been added is everybody's. Knows rows
+and vectors; nothing of requests.
+
+Milvus has no transactions. Each change is one row, or is in such an order that whoever looks
+meanwhile, or after an end of the process, finds the old or the new. Of two services that change
+the same image at the same moment, the later one wins.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from operator import itemgetter
+
+import numpy as np
+from PIL import Image
+
+from service.errors import ConflictError, KindredError, NotFoundError
+from service.gallery import (
+    EVERYTHING,
+    Added,
+    Addition,
+    Gallery,
+    Item,
+    Match,
+    Page,
+    Renewed,
+    Stale,
+    Wanted,
+    filters,
+    rows,
+)
+from service.gallery.base import Base
+from service.gallery.collection import CHUNK, Collection, Place, Row
+from service.gallery.filters import Filter, where
+from service.gallery.rows import ADDED, EDITED, FILLED, REMOVED, SHOWN, key
+from training.bundle import Bundle, Layer, Vectors, normalise
+
+_ADDED_ONES = where("bundle == {added}", added=ADDED)
+
+
+class _Shared:
+    """A collection, and how many galleries of this process use it."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.turn = threading.RLock()
+        """Held by whoever writes."""
+        self.users = 0
+
+
+class MilvusGallery(Gallery):
+    """The gallery of a bundle and what a Milvus keeps besides, as one."""
+
+    def __init__(self, bundle: Bundle, shared: _Shared) -> None:
+        self._network = bundle.network_id
+        self._version = bundle.manifest.version
+        self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
+        self._base = Base(bundle)
+        self._shared = shared
+        self._rows = shared.collection
+        self._ours = where("bundle in {bundles}", bundles=[ADDED, self._version])
+        shared.users += 1
+        with shared.turn:
+            self._fill(bundle)
+
+    @classmethod
+    def open(cls, bundle: Bundle, place: Place) -> "MilvusGallery":
+        """Open what a Milvus keeps; bring the bundle's images there if nobody has.
+
+        Raises:
+            UnavailableError: the Milvus cannot be reached.
+            StorageError: it has no room, or its collection is for other vectors.
+
+        """
+        dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
+        return cls(bundle, _Shared(Collection(place, rows.widths(dimensions))))
+
+    @property
+    def network(self) -> str:
+        """Whose vectors these are."""
+        return self._network
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that can be searched."""
+        return tuple(self._dimensions)
+
+    def __len__(self) -> int:
+        return self._rows.count(self._ours)
+
+    @property
+    def added(self) -> int:
+        """How many images have been added to those of the bundle."""
+        return self._rows.count(_ADDED_ONES)
+
+    @property
+    def stale(self) -> int:
+        """How many of them have vectors that another network made."""
+        return self._rows.count(*self._stale_ones())
+
+    def snapshot(self) -> "MilvusGallery":
+        """The gallery: a Milvus has no other state to give than the one that it is in."""
+        return self
+
+    def search(
+        self,
+        layer: Layer,
+        queries: Vectors,
+        limit: int,
+        *,
+        wanted: Wanted = EVERYTHING,
+        exact: bool = False,
+    ) -> list[list[Match]]:
+        """The `limit` nearest to each of the queries [N, dimension], best first."""
+        self._require_layer(layer)
+        unit = rows.fit(normalise(queries), self._rows.dimensions[layer])
+        among = [
+            self._ours,
+            where("shape == {shape}", shape=rows.shape(self._dimensions)),
+            *self._filters(wanted),
+        ]
+        found = self._rows.search(layer, unit, limit, *among, fields=SHOWN)
+        return [[_match(row, score) for row, score in _once(hits)] for hits in found]
+
+    def get(self, image_id: str) -> Item:
+        """The image of that id."""
+        return rows.item_of(self._require(image_id, SHOWN))
+
+    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+        """Up to `limit` of the wanted images whose ids come after `after`."""
+        among = [self._ours, *self._filters(wanted)]
+        if after:
+            among.append(where("key > {after}", after=key(after, "~")))
+        found = self._rows.query(*among, fields=SHOWN, limit=limit + 1, ordered=True)
+        items: dict[str, Item] = {}
+        for row in sorted(found, key=itemgetter("key")):  # an added one before the bundle's
+            items.setdefault(row["id"], rows.item_of(row))
+        shown = tuple(items.values())[:limit]
+        return Page(shown, shown[-1].id if len(found) > limit else None)
+
+    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
+        """The unit vectors of these images at a layer, float32 [N, dimension]."""
+        self._require_layer(layer)
+        found = self._find(ids, ("id", "bundle", "shape", layer))
+        wanted = rows.shape(self._dimensions)
+        for image_id in ids:
+            if image_id not in found:
+                raise _no_image(image_id)
+            if found[image_id]["shape"] != wanted:
+                raise NotFoundError(
+                    f"The vectors of {image_id!r} are another network's: ask again when it has "
+                    "been embedded anew."
+                )
+        dimension = self._dimensions[layer]
+        vectors = [found[image_id][layer][:dimension] for image_id in ids]
+        return np.array(vectors, np.float32).reshape(len(ids), dimension)
+
+    def image(self, image_id: str) -> bytes:
+        """The image as a PNG; `NotFoundError` says why where there is none."""
+        row = self._require(image_id, ("id", "bundle", "image"))
+        if row["bundle"] != ADDED:
+            return self._base.image(image_id)
+        png = rows.png_of(row)
+        if png is None:
+            raise NotFoundError(f"The gallery has no pixels of {image_id!r}.")
+        return png
+
+    def add(
+        self, additions: Sequence[Addition], *, replace: bool = False
+    ) -> list[Added | KindredError]:
+        """Keep images, all of those that can be in one go; each has its own outcome, in order."""
+        with self._shared.turn:
+            ids = list(dict.fromkeys(addition.item.id for addition in additions))
+            before = self._find(ids, (*SHOWN, "image"))
+            put: dict[str, Row] = {}
+            outcomes: list[Added | KindredError] = []
+            for addition in additions:
+                image_id = addition.item.id
+                outcome = self._outcome(addition, put.get(image_id) or before.get(image_id), replace)
+                if isinstance(outcome, Added) and outcome.outcome != "unchanged":
+                    put[image_id] = rows.of_added(addition, self._rows.dimensions)
+                outcomes.append(outcome)
+            hidden = [image_id for image_id in put if self._base.get(image_id)]
+            marks = [rows.of_mark(one, REMOVED, self._rows.dimensions) for one in hidden]
+            self._rows.upsert([*marks, *put.values()])
+            self._bury(hidden)
+            return outcomes
+
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
+        """Replace an image's label, `label_predicted` or attributes."""
+        with self._shared.turn:
+            row = self._require(image_id, SHOWN)
+            before = rows.item_of(row)
+            said = change(before)
+            item = dataclasses.replace(
+                before,
+                label=said.label,
+                label_predicted=said.label_predicted,
+                attributes=said.attributes,
+            )
+            keys = [key(image_id, ADDED)]
+            if row["bundle"] != ADDED:  # holds for whichever bundle comes
+                self._rows.upsert([rows.of_mark(image_id, EDITED, self._rows.dimensions, item)])
+                keys = self._of_bundles([image_id])
+            self._rows.upsert([{"key": one, **rows.of_edit(item)} for one in keys], partly=True)
+            return item
+
+    def remove(self, image_id: str) -> None:
+        """Take an image away, be it added or the bundle's."""
+        with self._shared.turn:
+            self._require(image_id, ("id", "bundle"))
+            if self._base.get(image_id):
+                self._rows.upsert([rows.of_mark(image_id, REMOVED, self._rows.dimensions)])
+            self._rows.delete([key(image_id, ADDED)])
+            self._bury([image_id])
+
+    def next_stale(self, limit: int) -> list[Stale]:
+        """Some of the stale images, to be embedded anew; none when all are done."""
+        found = self._rows.query(
+            *self._stale_ones(), fields=("id", "revision", "image"), limit=limit
+        )
+        return [Stale(row["id"], row["revision"], rows.png_of(row) or b"") for row in found]
+
+    def renew(self, renewed: Sequence[Renewed]) -> None:
+        """Give images their new vectors; those that have changed or gone meanwhile are left."""
+        with self._shared.turn:
+            found = self._find([one.id for one in renewed], (*SHOWN, "revision"))
+            changed = []
+            for one in renewed:
+                row = found.get(one.id)
+                if row is None or row["bundle"] != ADDED or row["revision"] != one.revision:
+                    continue
+                label = one.predicted if row["label_predicted"] else row["label"]
+                changed.append(
+                    {
+                        "key": key(one.id),
+                        "predicted": one.predicted,
+                        "label": label,
+                        "network": one.network,
+                        **rows.renewed(one.vectors, self._rows.dimensions),
+                    }
+                )
+            self._rows.upsert(changed, partly=True)
+
+    def under(self, bundle: Bundle) -> "MilvusGallery":
+        """The same images with another bundle's: what is kept is shared, each sees all changes."""
+        return MilvusGallery(bundle, self._shared)
+
+    def close(self) -> None:
+        """Give up what is open. What others opened with `under` stays open."""
+        self._shared.users -= 1
+        if self._shared.users == 0:
+            self._rows.close()
+
+    def _fill(self, bundle: Bundle) -> None:
+        """Bring the bundle's images there, unless somebody has.
+
+        Several services may do so at once: what is there already is left, and what was removed or
+        edited meanwhile is so at the end, whoever is last.
+        """
+        version = self._version
+        if self._rows.query(where("key == {key}", key=key(version, FILLED)), fields=("key",)):
+            return
+        items = self._base.segment.items
+        for start in range(0, len(items), CHUNK):
+            some = items[start : start + CHUNK]
+            known = self._known([item.id for item in some])
+            new = [
+                (position, item)
+                for position, item in enumerate(some, start)
+                if not known.get(item.id)
+            ]
+            self._rows.upsert(self._of_bundle(bundle, new))
+        self._settle([item.id for item in items])
+        self._rows.upsert([rows.of_mark(version, FILLED, self._rows.dimensions)])
+
+    def _of_bundle(self, bundle: Bundle, some: Sequence[tuple[int, Item]]) -> list[Row]:
+        positions = [position for position, _ in some]
+        vectors = {layer: index.reconstruct(positions) for layer, index in bundle.indexes.items()}
+        return [
+            rows.of_bundle(
+                item,
+                self._version,
+                {layer: found[number] for layer, found in vectors.items()},
+                self._network,
+                self._rows.dimensions,
+            )
+            for number, (_, item) in enumerate(some)
+        ]
+
+    def _known(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Which of these are there, as this bundle's or an added one, or have been removed."""
+        keys = [key(one, whose) for one in ids for whose in (ADDED, self._version, REMOVED)]
+        found = self._rows.query(where("key in {keys}", keys=keys), fields=("id",))
+        return {row["id"]: True for row in found}
+
+    def _settle(self, ids: Sequence[str]) -> None:
+        """Have the bundle's images as people have left those of the same ids."""
+        mine = set(ids)
+        marks = [
+            row
+            for mark in (REMOVED, EDITED)
+            for row in self._rows.query(
+                where("bundle == {mark}", mark=mark), fields=SHOWN, ordered=True
+            )
+            if row["id"] in mine
+        ]
+        gone = {row["id"] for row in marks if row["bundle"] == REMOVED}
+        self._rows.upsert(
+            [
+                {"key": key(row["id"], self._version), **rows.of_edit(rows.item_of(row))}
+                for row in marks
+                if row["bundle"] == EDITED and row["id"] not in gone
+            ],
+            partly=True,
+        )
+        self._bury(sorted(gone))
+
+    def _bury(self, ids: Sequence[str]) -> None:
+        """Take away the bundles' images of these ids, and what people said of them."""
+        if ids:
+            edited = [key(one, EDITED) for one in ids]
+            self._rows.delete([*self._of_bundles(ids), *edited])
+
+    def _of_bundles(self, ids: Sequence[str]) -> list[str]:
+        """The keys of all bundles' images of these ids."""
+        found = self._rows.query(
+            where("id in {ids}", ids=list(ids)),
+            where("bundle not in {others}", others=[ADDED, REMOVED, EDITED, FILLED]),
+            fields=("key",),
+        )
+        return [row["key"] for row in found]
+
+    def _find(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
+        """The rows of these images that are there, by id; an added one hides a bundle's."""
+        found: dict[str, Row] = {}
+        for start in range(0, len(ids), CHUNK):
+            some = ids[start : start + CHUNK]
+            keys = [key(one, whose) for one in some for whose in (ADDED, self._version)]
+            for row in self._rows.query(where("key in {keys}", keys=keys), fields=fields):
+                if row["bundle"] == ADDED or row["id"] not in found:
+                    found[row["id"]] = row
+        return found
+
+    def _require(self, image_id: str, fields: Sequence[str]) -> Row:
+        row = self._find([image_id], fields).get(image_id)
+        if row is None:
+            raise _no_image(image_id)
+        return row
+
+    def _require_layer(self, layer: Layer) -> None:
+        if layer not in self._dimensions:
+            known = ", ".join(self._dimensions)
+            raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
+
+    def _filters(self, wanted: Wanted) -> list[Filter]:
+        """What makes an image a wanted one.
+
+        Raises:
+            NotFoundError: a label that nothing has.
+
+        """
+        for field, label in (("label", wanted.label), ("predicted", wanted.predicted)):
+            if label is None or label in self._base.classes:
+                continue
+            one = where(f"{field} == {{label}}", label=label)
+            if not self._rows.query(self._ours, one, fields=("key",), limit=1):
+                known = ", ".join(self._base.classes)
+                raise NotFoundError(f"No label {label!r}; there is {known}.")
+        return filters.of(wanted)
+
+    def _stale_ones(self) -> tuple[Filter, ...]:
+        return (
+            _ADDED_ONES,
+            where("network != {network}", network=self._network),
+            where("image != {nothing}", nothing=""),
+        )
+
+    def _outcome(
+        self, addition: Addition, row: Row | None, replace: bool
+    ) -> Added | ConflictError:
+        item = addition.item
+        if row is None:
+            return Added(item, "created")
+        before = rows.item_of(row)
+        same = _same_pixels(self._png(row), addition.png)
+        if same and (not replace or _says_the_same(before, item)):
+            return Added(before, "unchanged")
+        if not replace:
+            return ConflictError(
+                f"There is another image {item.id!r} already: give this one another id, or "
+                "replace that one with PUT."
+            )
+        return Added(item, "replaced")
+
+    def _png(self, row: Mapping[str, str]) -> bytes | None:
+        if row["bundle"] == ADDED:
+            return rows.png_of(dict(row))
+        try:
+            return self._base.image(row["id"])
+        except NotFoundError:
+            return None
+
+
+def _once(hits: Sequence[tuple[Row, float]]) -> list[tuple[Row, float]]:
+    """Each image once: while one replaces the bundle's, both may be there for a moment."""
+    added = {row["id"] for row, _ in hits if row["bundle"] == ADDED}
+    return [(row, score) for row, score in hits if row["bundle"] == ADDED or row["id"] not in added]
+
+
+def _match(row: Row, score: float) -> Match:
+    return Match(rows.item_of(row), min(max(score, -1.0), 1.0))
+
+
+def _no_image(image_id: str) -> NotFoundError:
+    return NotFoundError(f"The gallery has no image {image_id!r}.")
+
+
+def _says_the_same(one: Item, other: Item) -> bool:
+    return (one.label, one.label_predicted, dict(one.attributes)) == (
+        other.label,
+        other.label_predicted,
+        dict(other.attributes),
+    )
+
+
+def _same_pixels(kept: bytes | None, given: bytes | None) -> bool:
+    if kept is None or given is None:
+        return False
+    return kept == given or np.array_equal(_pixels(kept), _pixels(given))
+
+
+def _pixels(png: bytes) -> object:
+    return np.asarray(Image.open(BytesIO(png)))
