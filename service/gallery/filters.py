@@ -30,9 +30,7 @@ class Filter:
 
         Milvus itself is given the values apart.
         """
-        return self.text.format_map(
-            {name: _literal(value) for name, value in self.values.items()}
-        )
+        return self.text.format_map({name: _literal(value) for name, value in self.values.items()})
 
 
 def where(text: str, **values: Parameter) -> Filter:

@@ -180,7 +180,9 @@ class MilvusGallery(Gallery):
             outcomes: list[Added | KindredError] = []
             for addition in additions:
                 image_id = addition.item.id
-                outcome = self._outcome(addition, put.get(image_id) or before.get(image_id), replace)
+                outcome = self._outcome(
+                    addition, put.get(image_id) or before.get(image_id), replace
+                )
                 if isinstance(outcome, Added) and outcome.outcome != "unchanged":
                     put[image_id] = rows.of_added(addition, self._rows.dimensions)
                 outcomes.append(outcome)
@@ -380,9 +382,7 @@ class MilvusGallery(Gallery):
             where("image != {nothing}", nothing=""),
         )
 
-    def _outcome(
-        self, addition: Addition, row: Row | None, replace: bool
-    ) -> Added | ConflictError:
+    def _outcome(self, addition: Addition, row: Row | None, replace: bool) -> Added | ConflictError:
         item = addition.item
         if row is None:
             return Added(item, "created")

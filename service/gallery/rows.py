@@ -62,7 +62,11 @@ def of_added(addition: Addition, kept: Mapping[str, int]) -> Row:
 
 
 def of_bundle(
-    item: Item, version: str, vectors: Mapping[Layer, Vectors], network: str, kept: Mapping[str, int]
+    item: Item,
+    version: str,
+    vectors: Mapping[Layer, Vectors],
+    network: str,
+    kept: Mapping[str, int],
 ) -> Row:
     """The row of an image that came with a bundle, whose pixels the bundle has."""
     return {
