@@ -23,7 +23,17 @@ from training.device import (
     pick_precision,
 )
 from training.experiments import Regularizer
-from training.index import CosineIndex, IndexFileError, Positions, Vectors
+from training.index import (
+    CosineIndex,
+    Halves,
+    IndexFileError,
+    Positions,
+    Vectors,
+    find_directions,
+    join,
+    normalise,
+    pack,
+)
 from training.manifest import (
     CARD,
     EXPERIMENTS,
@@ -59,6 +69,7 @@ __all__ = [
     "DeviceError",
     "Fit",
     "Gallery",
+    "Halves",
     "Layer",
     "Manifest",
     "Metrics",
@@ -72,7 +83,11 @@ __all__ = [
     "Summary",
     "Vectors",
     "autocast",
+    "find_directions",
+    "join",
     "load",
+    "normalise",
+    "pack",
     "pick_device",
     "pick_precision",
     "summarize",

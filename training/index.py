@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from training.frozen import Frozen
 
 Vectors = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
 Positions = npt.NDArray[np.int64]
 Factory = Literal["Flat", "SQfp16", "SVD256,Flat,Refine(SQfp16)"]
 
@@ -96,6 +97,39 @@ class CosineIndex:
             scores, positions = index.search(queries, limit, params=parameters)
         return np.clip(scores, -1.0, 1.0), positions
 
+    @property
+    def directions(self) -> Vectors | None:
+        """The dimensions [256, dimension] of the coarse search; None where there is none."""
+        if not isinstance(self._index, faiss.IndexRefine):
+            return None
+        reduce: Any = faiss.downcast_VectorTransform(_coarse(self._index).chain.at(0))
+        return faiss.vector_to_array(reduce.A).reshape(reduce.d_out, reduce.d_in)
+
+    def halves(self, positions: Sequence[int] | Positions) -> Halves:
+        """The unit vectors at these positions as fp16, [N, dimension], rounded only once."""
+        wanted = np.asarray(positions, dtype=np.int64)
+        if not isinstance(self._exact, faiss.IndexScalarQuantizer):
+            return self.reconstruct(wanted).astype(np.float16)
+        size = len(self) * self._exact.code_size
+        codes = faiss.rev_swig_ptr(self._exact.codes.data(), size)
+        found: Halves = codes.view(np.float16).reshape(len(self), -1)[wanted]
+        return found
+
+    def reduced(self, positions: Sequence[int] | Positions, directions: Vectors) -> Vectors:
+        """The vectors at these positions in other dimensions, [N, 256]."""
+        wanted = np.asarray(positions, dtype=np.int64)
+        mine = self.directions
+        if mine is not None and np.array_equal(mine, directions):
+            flat: Any = faiss.downcast_index(_coarse(self._index).index)
+            rows = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(-1, flat.d)
+            kept: Vectors = rows[wanted]
+            return kept
+        chunks = [
+            self.reconstruct(wanted[start : start + SMALL]) @ directions.T
+            for start in range(0, len(wanted), SMALL)
+        ]
+        return np.concatenate(chunks) if chunks else np.zeros((0, len(directions)), np.float32)
+
     def reconstruct(self, positions: Sequence[int] | Positions) -> Vectors:
         """The stored unit vectors at these positions, [N, dimension]."""
         wanted = np.ascontiguousarray(positions, dtype=np.int64)
@@ -125,6 +159,45 @@ def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
         index.train(vectors)
     index.add(vectors)
     return CosineIndex(index, "SQfp16" if half else "Flat")
+
+
+def pack(halves: Halves) -> CosineIndex:
+    """Index unit vectors [N, dimension] as they are, however many, to be looked at one by one."""
+    index = _half_precision(halves.shape[1])
+    index.is_trained = True
+    codes = np.ascontiguousarray(halves).view(np.uint8)
+    index.add_sa_codes(codes)
+    return CosineIndex(index, "SQfp16")
+
+
+def join(
+    parts: Sequence[tuple[CosineIndex, Sequence[int] | Positions]],
+    directions: Vectors | None = None,
+) -> CosineIndex:
+    """Index what is at some positions of other indexes, in that order; nothing is rounded again.
+
+    With `directions`, the search is composed as by `build`, with these for its dimensions.
+    """
+    fine = pack(np.concatenate([index.halves(positions) for index, positions in parts]))
+    if directions is None:
+        return fine
+    coarse = np.concatenate([index.reduced(positions, directions) for index, positions in parts])
+    pre = _reduction(directions)
+    faiss.downcast_index(pre.index).add(np.ascontiguousarray(coarse))
+    pre.ntotal = len(coarse)
+    index = faiss.IndexRefine(pre, fine._exact)
+    index.ntotal = len(coarse)
+    index.k_factor = CANDIDATES
+    return CosineIndex(index, "SVD256,Flat,Refine(SQfp16)")
+
+
+def find_directions(vectors: Vectors) -> Vectors:
+    """The 256 dimensions [256, dimension] that hold most of vectors [N, dimension], N >= 256."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=REDUCED)
+    found: Vectors = directions.T.contiguous().numpy()
+    return found
 
 
 def read(file: Path, factory: Factory) -> CosineIndex:
@@ -166,20 +239,26 @@ def normalise(vectors: Vectors) -> Vectors:
 
 
 def _build_refined(vectors: Vectors) -> CosineIndex:
-    dimension = vectors.shape[1]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=REDUCED)
-    reduce = faiss.LinearTransform(dimension, REDUCED, False)
-    faiss.copy_array_to_vector(directions.T.contiguous().numpy().ravel(), reduce.A)
-    reduce.is_trained = True
-    coarse = faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(REDUCED))
-    fine = _half_precision(dimension)
+    coarse = _reduction(find_directions(vectors))
+    fine = _half_precision(vectors.shape[1])
     fine.train(vectors)
     index = faiss.IndexRefine(coarse, fine)
     index.add(vectors)
     index.k_factor = CANDIDATES
     return CosineIndex(index, "SVD256,Flat,Refine(SQfp16)")
+
+
+def _reduction(directions: Vectors) -> faiss.IndexPreTransform:
+    """An inner product in other dimensions."""
+    count, dimension = directions.shape
+    reduce = faiss.LinearTransform(dimension, count, False)
+    faiss.copy_array_to_vector(np.ascontiguousarray(directions).ravel(), reduce.A)
+    reduce.is_trained = True
+    return faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(count))
+
+
+def _coarse(index: faiss.Index) -> Any:  # Any: FAISS's types know its base classes alone
+    return faiss.downcast_index(index.base_index)  # type: ignore[attr-defined]  # of an IndexRefine
 
 
 def _half_precision(dimension: int) -> faiss.IndexScalarQuantizer:

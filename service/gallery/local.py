@@ -1,49 +1,99 @@
-"""A bundle's own gallery, in memory: it does not change.
+"""The gallery at home: a bundle's images in memory, and what is added to them in SQLite.
 
-Knows bundles and vectors; nothing of requests.
+What is searched is a snapshot that never changes: a change is kept, then another snapshot takes
+its place, so that nobody who searches waits. Knows bundles and vectors; nothing of requests.
 """
 
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Sequence
-from itertools import product
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from service.errors import NotFoundError
-from service.gallery import Item, Match, Page
-from service.images import encode
-from training.bundle import Bundle, CosineIndex, Layer, Vectors
+from service.errors import KindredError, NotFoundError
+from service.gallery import (
+    EVERYTHING,
+    Added,
+    Addition,
+    Gallery,
+    Item,
+    Match,
+    Page,
+    Renewed,
+    Stale,
+    Wanted,
+)
+from service.gallery.base import Base
+from service.gallery.changes import Changes
+from service.gallery.compaction import Compactor, settle
+from service.gallery.ledger import Edited, Events, Gone, Ledger, Put
+from service.gallery.segment import OF_BUNDLE, Segment
+from service.gallery.snapshot import Snapshot
+from service.gallery.store import Store
+from training.bundle import Bundle, Layer, Vectors, pack
+
+logger = logging.getLogger(__name__)
 
 
-class LocalGallery:
-    """The gallery of a bundle, searched by its FAISS indexes."""
+class LocalGallery(Gallery):
+    """The gallery of a bundle and what a folder keeps besides, as one."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        classes, gallery = bundle.manifest.classes, bundle.gallery
-        self._gallery = gallery
-        self._indexes = bundle.indexes
-        self._items = tuple(
-            Item(image_id, classes[label], predicted)
-            for image_id, label, predicted in zip(
-                gallery.ids, gallery.labels, _predicted(bundle), strict=True
-            )
-        )
-        self._in_order: dict[tuple[str | None, str | None], list[Item]] = defaultdict(list)
-        for item in sorted(self._items, key=_id):
-            for wanted in {*product((None, item.label), (None, item.predicted))}:
-                self._in_order[wanted].append(item)
-        self._positions = {
-            label: np.flatnonzero(gallery.labels == number) for number, label in enumerate(classes)
-        }
+    def __init__(self, bundle: Bundle, ledger: Ledger) -> None:
+        self._network = bundle.network_id
+        self._ledger = ledger
+        self._base = Base(bundle)
+        self._changes = Changes(ledger.store, self._base)
+        self._compactor = Compactor(self._exchange)
+        self._stale: set[str] = set()
+        self._snapshot = Snapshot((self._base.segment,), self._base.classes, self._picture)
+        self._ledger.attach(self)
+
+    @classmethod
+    def open(cls, bundle: Bundle, folder: Path) -> "LocalGallery":
+        """Open what a folder keeps, for this process to change; it may have nothing yet.
+
+        Where another process has it, it is read as it stands, and cannot be changed until that
+        other process has ended.
+
+        Raises:
+            StorageError: what is there cannot be read.
+
+        """
+        store = Store(folder)
+        if store.kept:
+            try:
+                store.lock()
+            except KindredError as error:
+                logger.warning("The gallery cannot be changed for now: %s", error.detail)
+        return cls(bundle, Ledger(store))
+
+    @property
+    def network(self) -> str:
+        """Whose vectors these are."""
+        return self._network
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers that can be searched."""
-        return tuple(self._indexes)
+        return self._snapshot.layers
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._snapshot)
+
+    @property
+    def added(self) -> int:
+        """How many images have been added to those of the bundle."""
+        return self._snapshot.added
+
+    @property
+    def stale(self) -> int:
+        """How many of them have vectors that another network made."""
+        return len(self._stale)
+
+    def snapshot(self) -> Snapshot:
+        """The gallery as it is now, and stays."""
+        return self._snapshot
 
     def search(
         self,
@@ -51,85 +101,139 @@ class LocalGallery:
         queries: Vectors,
         limit: int,
         *,
-        label: str | None = None,
+        wanted: Wanted = EVERYTHING,
         exact: bool = False,
     ) -> list[list[Match]]:
         """The `limit` nearest to each of the queries [N, dimension], best first."""
-        among = None if label is None else self._positions[self._known(label)]
-        found = self._index(layer).search(queries, limit, exact=exact, among=among)
-        return [
-            [
-                Match(self._items[position], float(score))
-                for score, position in zip(scores, positions, strict=True)
-                if position >= 0  # FAISS pads with -1 where it finds fewer than asked
-            ]
-            for scores, positions in zip(*found, strict=True)
-        ]
+        return self._snapshot.search(layer, queries, limit, wanted=wanted, exact=exact)
 
     def get(self, image_id: str) -> Item:
         """The image of that id."""
-        return self._items[self._position(image_id)]
+        return self._snapshot.get(image_id)
 
-    def page(
-        self,
-        limit: int,
-        *,
-        after: str = "",
-        label: str | None = None,
-        predicted: str | None = None,
-    ) -> Page:
-        """Up to `limit` images whose ids come after `after`."""
-        for name in (label, predicted):
-            if name is not None:
-                self._known(name)
-        if predicted is not None:
-            self._index("logits")
-        items = self._in_order.get((label, predicted), [])
-        start = bisect_right(items, after, key=_id)
-        shown = tuple(items[start : start + limit])
-        return Page(shown, shown[-1].id if start + limit < len(items) else None)
+    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+        """Up to `limit` of the wanted images whose ids come after `after`."""
+        return self._snapshot.page(limit, after=after, wanted=wanted)
 
     def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
         """The unit vectors of these images at a layer, [N, dimension]."""
-        return self._index(layer).reconstruct([self._position(image_id) for image_id in ids])
+        return self._snapshot.vectors(layer, ids)
 
     def image(self, image_id: str) -> bytes:
         """The image as a PNG; `NotFoundError` says why where there is none."""
-        position = self._position(image_id)
-        if self._gallery.pixels is None:
-            raise NotFoundError(
-                "This gallery has vectors and labels but no pixels: its images are not ours to "
-                "pass on. A bundle built from your own copy of them has pixels."
+        return self._snapshot.image(image_id)
+
+    def add(
+        self, additions: Sequence[Addition], *, replace: bool = False
+    ) -> list[Added | KindredError]:
+        """Keep images, all of those that can be in one go; each has its own outcome, in order."""
+        return self._ledger.make(
+            lambda events: self._changes.add(additions, events, replace=replace)
+        )
+
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
+        """Replace an image's label, `label_predicted` or attributes."""
+        return self._ledger.make(lambda events: self._changes.edit(image_id, change, events))
+
+    def remove(self, image_id: str) -> None:
+        """Take an image away, be it added or the bundle's."""
+        self._ledger.make(lambda events: self._changes.remove(image_id, events))
+
+    def next_stale(self, limit: int) -> list[Stale]:
+        """Some of the stale images, to be embedded anew; none when all are done."""
+        with self._ledger.turn:
+            return self._ledger.store.stale(self._network, limit)
+
+    def renew(self, renewed: Sequence[Renewed]) -> None:
+        """Give images their new vectors; those that have changed or gone meanwhile are left."""
+        self._ledger.make(lambda events: self._changes.renew(renewed, events))
+
+    def under(self, bundle: Bundle) -> "LocalGallery":
+        """The same images with another bundle's: what is kept is shared, each sees all changes."""
+        return LocalGallery(bundle, self._ledger)
+
+    def close(self) -> None:
+        """Give up what is open. What others opened with `under` stays open."""
+        self._compactor.stop()
+        self._ledger.detach(self)
+
+    def begin(self) -> None:
+        """Make what is searched of all that is kept."""
+        store = self._ledger.store
+        edits = store.edits()
+        items = (
+            edits[one.id].of(one) if one.id in edits else one for one in self._base.segment.items
+        )
+        base = dataclasses.replace(self._base.segment, items=tuple(items))
+        rows = store.rows()
+        vectors = {layer: dict(store.vectors(layer)) for layer in base.indexes}
+        puts = [
+            Put(
+                row.number,
+                row.item,
+                row.network,
+                {layer: of[row.number] for layer, of in vectors.items() if row.number in of},
             )
-        return encode(np.asarray(self._gallery.pixels[position]))
+            for row in rows
+        ]
+        hidden = {*store.removed(), *(row.item.id for row in rows)}
+        before = Snapshot((base,), self._base.classes, self._picture).without(hidden)
+        self._stale.clear()
+        self._show(before, puts, [])
 
-    def _position(self, image_id: str) -> int:
-        position = self._gallery.positions.get(image_id)
-        if position is None:
-            raise NotFoundError(f"The gallery has no image {image_id!r}.")
-        return position
+    def hear(self, events: Events) -> None:
+        """Have changes seen by whatever is asked next."""
+        before = self._snapshot
+        puts = [event for event in events.values() if isinstance(event, Put)]
+        edited = [event.item for event in events.values() if isinstance(event, Edited)]
+        self._stale.difference_update(
+            one for one, event in events.items() if isinstance(event, Gone)
+        )
+        again = [before.relabelled(item) for item in edited]
+        self._show(before.without(events), puts, again)
 
-    def _known(self, label: str) -> str:
-        if label not in self._positions:
-            raise NotFoundError(f"No label {label!r}; there is {', '.join(self._positions)}.")
-        return label
+    def _show(self, before: Snapshot, puts: Sequence[Put], others: Sequence[Segment]) -> None:
+        """Another snapshot, with these images besides."""
+        for put in puts:
+            (self._stale.discard if put.network == self._network else self._stale.add)(put.item.id)
+        base, *segments = before.segments
+        segments = settle([*segments, *others, *self._segments(puts)])
+        self._snapshot = dataclasses.replace(before, segments=(base, *segments))
+        self._compactor.look(self._snapshot)
 
-    def _index(self, layer: Layer) -> CosineIndex:
-        index = self._indexes.get(layer)
-        if index is None:
-            known = ", ".join(self._indexes)
-            raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
-        return index
+    def _segments(self, puts: Sequence[Put]) -> list[Segment]:
+        """Images as segments: those that can be searched, and those that cannot yet."""
+        fitting = [put for put in puts if self._fits(put)]
+        others = [put for put in puts if not self._fits(put)]
+        indexes = self._base.segment.indexes
+        searched = (
+            {layer: pack(np.stack([put.vectors[layer] for put in fitting])) for layer in indexes}
+            if fitting
+            else {}
+        )
+        return [
+            Segment(tuple(p.item for p in some), np.array([p.number for p in some]), found)
+            for some, found in ((fitting, searched), (others, {}))
+            if some
+        ]
 
+    def _fits(self, put: Put) -> bool:
+        """Whether an image's vectors can be searched beside the bundle's."""
+        return all(
+            layer in put.vectors and len(put.vectors[layer]) == index.dimension
+            for layer, index in self._base.segment.indexes.items()
+        )
 
-def _predicted(bundle: Bundle) -> Sequence[str | None]:
-    """What each image is taken for: cosines keep a vector's direction, and so its largest logit."""
-    logits = bundle.indexes.get("logits")
-    if logits is None:
-        return [None] * len(bundle.gallery)
-    largest = logits.reconstruct(range(len(logits))).argmax(1)
-    return [bundle.manifest.classes[index] for index in largest]
+    def _picture(self, segment: Segment, row: int) -> bytes:
+        image_id, number = segment.items[row].id, int(segment.numbers[row])
+        if number == OF_BUNDLE:
+            return self._base.image(image_id)
+        png = self._ledger.store.picture(number)
+        if png is None:
+            raise NotFoundError(f"The gallery has no pixels of {image_id!r}.")
+        return png
 
-
-def _id(item: Item) -> str:
-    return item.id
+    def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:
+        """Put what compaction has made into its place."""
+        with self._ledger.turn:
+            self._snapshot = exchange(self._snapshot)

@@ -43,9 +43,9 @@ def ids(gallery: Gallery, wanted: Wanted = Wanted()) -> list[str]:  # noqa: B008
         after = page.next
 
 
-def nearest(gallery: Gallery, query: Vectors, **options: bool) -> str:
+def nearest(gallery: Gallery, query: Vectors, *, exact: bool = False) -> str:
     """The id of the nearest image at conv2."""
-    ((match,),) = gallery.search("conv2", query[None], 1, **options)
+    ((match,),) = gallery.search("conv2", query[None], 1, exact=exact)
     return match.item.id
 
 
