@@ -3,8 +3,11 @@
 FROM python:3.12-slim
 
 WORKDIR /app
+# requirements-milvus.lock has a client of Milvus besides.
+ARG LOCK=requirements.lock
 COPY requirements.lock ./
-RUN pip install --no-cache-dir --require-hashes -r requirements.lock \
+COPY requirements-milvus.lock ./
+RUN pip install --no-cache-dir --require-hashes -r "$LOCK" \
     && useradd --create-home kindred
 
 COPY training ./training

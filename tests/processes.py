@@ -56,6 +56,13 @@ def serve_bundle(bundle: Path) -> list[str | Path]:
     return [sys.executable, "-m", "service", "--bundle", bundle, "--port", "0"]
 
 
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port: int = door.getsockname()[1]
+    return port
+
+
 @contextmanager
 def listening(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve an app of this process over a real socket: a test can reach inside, and break it."""

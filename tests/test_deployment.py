@@ -32,16 +32,18 @@ def test_compose_builds_the_service_and_publishes_it_on_loopback_alone() -> None
 def test_every_published_port_is_on_this_machine_alone() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     ports = [port for one in compose["services"].values() for port in one.get("ports", ())]
-    assert len(ports) == 2
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
 def test_every_file_that_compose_mounts_is_there() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     mounted = [one for service in compose["services"].values() for one in service["volumes"]]
-    ours = [one.split(":")[0] for one in mounted if one.startswith("./")]
-    assert len(ours) == 4
+    ours = {one.split(":")[0] for one in mounted if one.startswith("./")}
+    assert len(ours) == 5
     assert all((ROOT / name).exists() for name in ours)
+    named = {one.split(":")[0] for one in mounted if not one.startswith("./")}
+    assert named == set(compose["volumes"])
 
 
 def test_compose_mounts_the_folder_in_which_the_current_bundle_is_replaced() -> None:

@@ -11,7 +11,7 @@ from functools import reduce
 from operator import and_
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
@@ -35,6 +35,9 @@ _NO_ROOM: Final = frozenset({3, 7, 9})
 """Milvus's codes for memory, disk and quota that are used up."""
 
 
+_SCHEMES: Final = {"milvus": "http", "milvus+tls": "https"}
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
@@ -56,28 +59,38 @@ class Place:
 
         """
         parts = urlsplit(text)
-        if parts.scheme in ("milvus", "milvus+tls"):
-            name = unquote(parts.path).strip("/")
-            if parts.hostname and (name or DEFAULT).isidentifier() and not parts.fragment:
-                scheme = "https" if parts.scheme == "milvus+tls" else "http"
+        inside = unquote(parts.path)
+        name = (inside.strip("/") if parts.netloc else parts.fragment) or DEFAULT
+        if parts.scheme in _SCHEMES and name.isidentifier():
+            if _has_port(parts) and not parts.fragment:
                 token, _, host = parts.netloc.rpartition("@")
                 address = host if parts.port else f"{host}:19530"
-                return cls(f"{scheme}://{address}", name or DEFAULT, unquote(token))
-            name = parts.fragment or DEFAULT
-            if not parts.netloc and parts.path.endswith(".db") and name.isidentifier():
-                file = Path(unquote(parts.path))
-                return cls(str(file), name, file=file)
+                return cls(f"{_SCHEMES[parts.scheme]}://{address}", name, unquote(token))
+            if not parts.netloc and inside.endswith(".db"):
+                return cls(inside, name, file=Path(inside))
         raise ValueError(
             "a Milvus is given as milvus://host:19530/collection, or as a file of milvus-lite, "
             "milvus:///folder/gallery.db#collection; a collection's name has letters, digits and _"
         )
 
 
+def _has_port(parts: SplitResult) -> bool:
+    """Whether there is a host, and no port or one that can be."""
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class Collection:
     """The rows of one collection. Safe to use from several threads, but by one that writes."""
 
-    def __init__(self, place: Place, dimensions: Mapping[str, int]) -> None:
+    def __init__(
+        self, place: Place, dimensions: Mapping[str, int], *, patience: float = TIMEOUT
+    ) -> None:
         """Open it; make it where there is none, with a vector field for each of the dimensions.
+
+        It may take `patience` seconds to find the Milvus.
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
@@ -88,7 +101,7 @@ class Collection:
         if place.file:
             place.file.parent.mkdir(parents=True, exist_ok=True)
         with self._told():
-            self._client = MilvusClient(place.uri, token=place.token, timeout=TIMEOUT)
+            self._client = MilvusClient(place.uri, token=place.token, timeout=patience)
             self._lite = "lite" in self._client.get_server_version()
             if not self._client.has_collection(place.name):
                 self._make(dimensions)

@@ -12,11 +12,9 @@ the same image at the same moment, the later one wins.
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
 from operator import itemgetter
 
 import numpy as np
-from PIL import Image
 
 from service.errors import ConflictError, KindredError, NotFoundError
 from service.gallery import (
@@ -37,6 +35,7 @@ from service.gallery.base import Base
 from service.gallery.collection import CHUNK, Collection, Place, Row
 from service.gallery.filters import Filter, where
 from service.gallery.rows import ADDED, EDITED, FILLED, REMOVED, SHOWN, key
+from service.gallery.same import same_pixels, says_the_same
 from training.bundle import Bundle, Layer, Vectors, normalise
 
 _ADDED_ONES = where("bundle == {added}", added=ADDED)
@@ -387,8 +386,9 @@ class MilvusGallery(Gallery):
         if row is None:
             return Added(item, "created")
         before = rows.item_of(row)
-        same = _same_pixels(self._png(row), addition.png)
-        if same and (not replace or _says_the_same(before, item)):
+        kept = self._png(row)
+        same = kept is not None and same_pixels(kept, addition.png)
+        if same and (not replace or says_the_same(before, item)):
             return Added(before, "unchanged")
         if not replace:
             return ConflictError(
@@ -418,21 +418,3 @@ def _match(row: Row, score: float) -> Match:
 
 def _no_image(image_id: str) -> NotFoundError:
     return NotFoundError(f"The gallery has no image {image_id!r}.")
-
-
-def _says_the_same(one: Item, other: Item) -> bool:
-    return (one.label, one.label_predicted, dict(one.attributes)) == (
-        other.label,
-        other.label_predicted,
-        dict(other.attributes),
-    )
-
-
-def _same_pixels(kept: bytes | None, given: bytes | None) -> bool:
-    if kept is None or given is None:
-        return False
-    return kept == given or np.array_equal(_pixels(kept), _pixels(given))
-
-
-def _pixels(png: bytes) -> object:
-    return np.asarray(Image.open(BytesIO(png)))
