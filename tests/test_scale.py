@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.gallery.collection import Place
+from service.gallery.place import Place
 from service.metrics import Metrics
 from service.settings import Settings
 

@@ -6,23 +6,20 @@ wherever it was written. Knows Milvus; nothing of images or bundles.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from operator import and_
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
 from service.errors import StorageError, UnavailableError
 from service.gallery.filters import Filter
+from service.gallery.place import Place
 from training.bundle import Vectors
 
 Row = dict[str, Any]  # Any: what a field holds depends on its name
 
-DEFAULT: Final = "kindred"
 CHUNK: Final = 200
 """Rows of one call: some 8 MB of vectors, of the 64 MB that Milvus takes."""
 TIMEOUT: Final = 30.0
@@ -33,53 +30,6 @@ TEXT: Final = 65_535
 """Bytes that a text field of Milvus can hold."""
 _NO_ROOM: Final = frozenset({3, 7, 9})
 """Milvus's codes for memory, disk and quota that are used up."""
-
-
-_SCHEMES: Final = {"milvus": "http", "milvus+tls": "https"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
-
-    `milvus+tls://` encrypts; `user:password@` before the host, or a token alone, says who asks.
-    """
-
-    uri: str
-    name: str = DEFAULT
-    token: str = ""
-    file: Path | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Place":
-        """Read it from a URL.
-
-        Raises:
-            ValueError: it is none of those two; says what they look like.
-
-        """
-        parts = urlsplit(text)
-        inside = unquote(parts.path)
-        name = (inside.strip("/") if parts.netloc else parts.fragment) or DEFAULT
-        if parts.scheme in _SCHEMES and name.isidentifier():
-            if _has_port(parts) and not parts.fragment:
-                token, _, host = parts.netloc.rpartition("@")
-                address = host if parts.port else f"{host}:19530"
-                return cls(f"{_SCHEMES[parts.scheme]}://{address}", name, unquote(token))
-            if not parts.netloc and inside.endswith(".db"):
-                return cls(inside, name, file=Path(inside))
-        raise ValueError(
-            "a Milvus is given as milvus://host:19530/collection, or as a file of milvus-lite, "
-            "milvus:///folder/gallery.db#collection; a collection's name has letters, digits and _"
-        )
-
-
-def _has_port(parts: SplitResult) -> bool:
-    """Whether there is a host, and no port or one that can be."""
-    try:
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 class Collection:
@@ -107,14 +57,24 @@ class Collection:
                 self._make(dimensions)
             self._client.load_collection(place.name)
             self.dimensions = self._found()
-        short = {
-            name: size for name, size in dimensions.items() if self.dimensions.get(name, 0) != size
-        }
-        if short:
+        try:
+            self.require(dimensions)
+        except StorageError:
             self.close()
+            raise
+
+    def require(self, dimensions: Mapping[str, int]) -> None:
+        """See that vectors of these dimensions have fields.
+
+        Raises:
+            StorageError: the collection was made for others.
+
+        """
+        lacking = {name: size for name, size in dimensions.items() if not self._fits(name, size)}
+        if lacking:
             raise StorageError(
-                f"The Milvus collection {place.name!r} was made for other vectors: it has "
-                f"{self.dimensions}, and {short} is needed. Give KINDRED_GALLERY another name; "
+                f"The Milvus collection {self._place.name!r} was made for other vectors: it has "
+                f"{self.dimensions}, and {lacking} is needed. Give KINDRED_GALLERY another name; "
                 "export and import bring the images over."
             )
 
@@ -209,6 +169,9 @@ class Collection:
             )
 
             server_manager_instance.release_server(self._place.uri)
+
+    def _fits(self, name: str, size: int) -> bool:
+        return size <= self.dimensions.get(name, 0)
 
     def _asked(self, filters: Sequence[Filter]) -> dict[str, Any]:  # Any: keywords of pymilvus
         asked = reduce(and_, filters)

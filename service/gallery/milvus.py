@@ -32,8 +32,9 @@ from service.gallery import (
     rows,
 )
 from service.gallery.base import Base
-from service.gallery.collection import CHUNK, Collection, Place, Row
+from service.gallery.collection import CHUNK, Collection, Row
 from service.gallery.filters import Filter, where
+from service.gallery.place import Place
 from service.gallery.rows import ADDED, EDITED, FILLED, REMOVED, SHOWN, key
 from service.gallery.same import same_pixels, says_the_same
 from training.bundle import Bundle, Layer, Vectors, normalise
@@ -61,6 +62,7 @@ class MilvusGallery(Gallery):
         self._base = Base(bundle)
         self._shared = shared
         self._rows = shared.collection
+        self._rows.require(rows.widths(self._dimensions))
         self._ours = where("bundle in {bundles}", bundles=[ADDED, self._version])
         shared.users += 1
         with shared.turn:
@@ -98,8 +100,8 @@ class MilvusGallery(Gallery):
 
     @property
     def stale(self) -> int:
-        """How many of them have vectors that another network made."""
-        return self._rows.count(*self._stale_ones())
+        """How many of them have vectors that another network made; none for an older bundle."""
+        return self._rows.count(*self._stale_ones()) if self._is_latest() else 0
 
     def snapshot(self) -> "MilvusGallery":
         """The gallery: a Milvus has no other state to give than the one that it is in."""
@@ -220,7 +222,13 @@ class MilvusGallery(Gallery):
             self._bury([image_id])
 
     def next_stale(self, limit: int) -> list[Stale]:
-        """Some of the stale images, to be embedded anew; none when all are done."""
+        """Some of the stale images, to be embedded anew; none when all are done.
+
+        Nor are there any where a service with another bundle came later: while one network follows
+        another, those of the old would undo what those of the new do.
+        """
+        if not self._is_latest():
+            return []
         found = self._rows.query(
             *self._stale_ones(), fields=("id", "revision", "image"), limit=limit
         )
@@ -264,8 +272,12 @@ class MilvusGallery(Gallery):
         edited meanwhile is so at the end, whoever is last.
         """
         version = self._version
-        if self._rows.query(where("key == {key}", key=key(version, FILLED)), fields=("key",)):
-            return
+        there = self._rows.query(where("key == {key}", key=key(version, FILLED)), fields=("key",))
+        if not there:
+            self._bring(bundle)
+        self._rows.upsert([rows.of_mark(version, FILLED, self._rows.dimensions)])
+
+    def _bring(self, bundle: Bundle) -> None:
         items = self._base.segment.items
         for start in range(0, len(items), CHUNK):
             some = items[start : start + CHUNK]
@@ -277,7 +289,13 @@ class MilvusGallery(Gallery):
             ]
             self._rows.upsert(self._of_bundle(bundle, new))
         self._settle([item.id for item in items])
-        self._rows.upsert([rows.of_mark(version, FILLED, self._rows.dimensions)])
+
+    def _is_latest(self) -> bool:
+        """Whether no service with another bundle has come since."""
+        marks = self._rows.query(
+            where("bundle == {filled}", filled=FILLED), fields=("id", "revision")
+        )
+        return max(marks, key=itemgetter("revision"))["id"] == self._version
 
     def _of_bundle(self, bundle: Bundle, some: Sequence[tuple[int, Item]]) -> list[Row]:
         positions = [position for position, _ in some]

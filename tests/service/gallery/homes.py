@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from service.gallery import Addition, Attributes, Gallery, Item
-from service.gallery.collection import Place
 from service.gallery.local import LocalGallery
 from service.gallery.milvus import MilvusGallery
+from service.gallery.place import Place
 from tests.pictures import stripes
 from tests.service.samples import png
 from training.bundle import Bundle, Layer, Vectors
