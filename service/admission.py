@@ -21,6 +21,7 @@ TAKES_PICTURES = frozenset(
         "/classify",
         "/similar",
         "/embed",
+        "/gallery",
         "/v2/models/kindred/infer",
         "/v2/models/kindred/versions/{version}/infer",
     }

@@ -1,29 +1,25 @@
-"""What the service says of images: joins the network's vectors, the gallery and the reasons.
+"""What the service says of images: joins the network's vectors and the gallery.
 
 Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from service import explain
 from service.engine import LAYERS, Representation
 from service.errors import NotFoundError
-from service.gallery import Gallery, Item, Match
+from service.gallery import Gallery
+from service.kin import Asked, Kin
 from service.tensors import Array, TensorNote
 from service.wire import (
     Classification,
     Embedding,
-    GalleryItem,
     ModelName,
-    Neighbour,
     Predicted,
     Prediction,
-    Similar,
 )
 from training.bundle import Layer, Manifest, Vectors
 
@@ -39,6 +35,7 @@ class Answers:
         self._classes = manifest.classes
         self._threshold = manifest.novelty.threshold if manifest.novelty else None
         self._gallery = gallery
+        self.kin = Kin(self.model, gallery)
 
     def searchable(self, names: str) -> tuple[Layer, ...]:
         """The layers named in a list with commas, each once.
@@ -81,8 +78,11 @@ class Answers:
         explained: bool,
     ) -> list[Predicted]:
         """The classes of each image, and the nearest of the gallery at each layer."""
+        view = self._gallery.snapshot()
         found = {
-            layer: self._neighbours(_vectors(images, layer), layer, limit, explained=explained)
+            layer: self.kin.nearest(
+                view, _vectors(images, layer), Asked(layer, limit, explained=explained)
+            )
             for layer in layers
         }
         return [
@@ -95,40 +95,6 @@ class Answers:
             )
             for row, image in enumerate(images)
         ]
-
-    def similar(
-        self,
-        images: Sequence[Representation],
-        layer: Layer,
-        limit: int,
-        *,
-        label: str | None,
-        exact: bool,
-        explained: bool,
-    ) -> list[Similar]:
-        """The nearest of the gallery to each image at one layer."""
-        found = self._neighbours(
-            _vectors(images, layer), layer, limit, label=label, exact=exact, explained=explained
-        )
-        return [Similar(model=self.model, layer=layer, similar=nearest) for nearest in found]
-
-    def similar_to(
-        self,
-        image_id: str,
-        layer: Layer,
-        limit: int,
-        *,
-        label: str | None,
-        exact: bool,
-        explained: bool,
-    ) -> Similar:
-        """The nearest to an image of the gallery, that image left out."""
-        query = self._gallery.vectors(layer, [image_id])
-        (found,) = self._neighbours(
-            query, layer, limit + 1, label=label, exact=exact, explained=explained
-        )
-        others = tuple(neighbour for neighbour in found if neighbour.id != image_id)
-        return Similar(model=self.model, layer=layer, similar=others[:limit])
 
     def embed(self, images: Sequence[Representation], layer: Layer) -> list[Embedding]:
         """The vector of each image at one layer."""
@@ -173,62 +139,6 @@ class Answers:
         if image.novelty is None or self._threshold is None:
             return None
         return image.novelty <= self._threshold
-
-    def _neighbours(
-        self,
-        queries: Vectors,
-        layer: Layer,
-        limit: int,
-        *,
-        explained: bool,
-        label: str | None = None,
-        exact: bool = False,
-    ) -> list[tuple[Neighbour, ...]]:
-        found = self._gallery.search(layer, queries, limit, label=label, exact=exact)
-        if not explained:
-            return [tuple(_neighbour(match) for match in matches) for matches in found]
-        return [
-            self._explained(query, layer, matches)
-            for query, matches in zip(queries, found, strict=True)
-        ]
-
-    def _explained(
-        self, query: Vectors, layer: Layer, matches: Sequence[Match]
-    ) -> tuple[Neighbour, ...]:
-        others = self._gallery.vectors(layer, [match.item.id for match in matches])
-        if layer == "conv2":
-            maps = explain.heat(query, others).tolist()
-            return tuple(_neighbour(m, heat=heat) for m, heat in zip(matches, maps, strict=True))
-        rows = explain.terms(query, others).tolist()
-        return tuple(_neighbour(m, terms=row) for m, row in zip(matches, rows, strict=True))
-
-
-def image_path(image_id: str) -> str:
-    """Where the pixels of a gallery image are."""
-    return f"/gallery/{quote(image_id, safe='')}/image"
-
-
-def gallery_item(item: Item) -> GalleryItem:
-    """One image of the gallery, for the wire."""
-    return GalleryItem(
-        id=item.id, label=item.label, predicted=item.predicted, image=image_path(item.id)
-    )
-
-
-def _neighbour(
-    match: Match,
-    *,
-    heat: list[list[float]] | None = None,
-    terms: list[float] | None = None,
-) -> Neighbour:
-    return Neighbour(
-        id=match.item.id,
-        label=match.item.label,
-        score=match.score,
-        image=image_path(match.item.id),
-        heat=None if heat is None else tuple(map(tuple, heat)),
-        terms=None if terms is None else tuple(terms),
-    )
 
 
 def _probabilities(image: Representation) -> npt.NDArray[np.float64]:

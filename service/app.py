@@ -1,7 +1,9 @@
 """Puts the rooms together: one app that serves one bundle. No globals; the state is the app's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -13,15 +15,18 @@ from service import images, problems
 from service.admission import Admission
 from service.answers import Answers
 from service.engine import Engine, choose_precision
-from service.gallery.local import LocalGallery
+from service.gallery.homes import open_gallery
 from service.keys import Guard, Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Deadline, RequestId, Watch
 from service.openapi import GuardedApp
 from service.reload import Place, Reloader
+from service.renewal import Renewal
 from service.routes import (
     admin,
+    changes,
     classify,
+    duplicates,
     embed,
     experiments,
     gallery,
@@ -59,10 +64,14 @@ def create_app(settings: Settings) -> FastAPI:
         images.load_plugins()
         app.state.reloader = Reloader(Place(current, put), _load_again)
         await anyio.to_thread.run_sync(current().engine.start)
+        renewal = Renewal(current)
+        renewal.start()
         yield
         current().life.draining = True
+        await renewal.stop()
         await app.state.reloader.close()
         await anyio.to_thread.run_sync(current().engine.stop)
+        await anyio.to_thread.run_sync(current().gallery.close)
 
     def current() -> State:
         found: State = app.state.kindred
@@ -72,6 +81,8 @@ def create_app(settings: Settings) -> FastAPI:
         manifest = state.bundle.manifest
         state.metrics.serves(manifest.name, manifest.version)
         state.metrics.queue.set_function(lambda: state.engine.depth)
+        state.metrics.gallery.set_function(lambda: len(state.gallery))
+        state.metrics.stale.set_function(lambda: state.gallery.stale)
         app.version = manifest.version
         app.openapi_schema = None  # FastAPI keeps the one that it made for the version before
         app.state.kindred = state
@@ -106,6 +117,8 @@ def create_app(settings: Settings) -> FastAPI:
         classify,
         similar,
         embed,
+        duplicates,
+        changes,
         gallery,
         experiments,
         model,
@@ -135,8 +148,11 @@ def _cors(settings: Settings) -> list[Middleware]:
         Middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=(
+                *("Authorization", "Content-Type", "Idempotency-Key"),
+                *("X-API-Key", "X-Request-ID"),
+            ),
             expose_headers=("Retry-After", "Server-Timing", "X-Request-ID"),
         )
     ]
@@ -144,16 +160,28 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 def _load(settings: Settings) -> State:
     metrics = Metrics()
-    return State(settings, *_open(settings, metrics), metrics)
+    bundle, engine = _open(settings, metrics)
+    gallery = open_gallery(settings.gallery, bundle)
+    return State(settings, bundle, engine, gallery, Answers(bundle.manifest, gallery), metrics)
 
 
 def _load_again(old: State) -> State:
     """What stands at the bundle's place now, for the same process."""
-    opened = _open(old.settings, old.metrics)
-    return State(old.settings, *opened, old.metrics, old.decoders, old.searchers, old.life)
+    bundle, engine = _open(old.settings, old.metrics)
+    gallery = old.gallery.under(bundle)
+    return replace(
+        old,
+        bundle=bundle,
+        engine=engine,
+        gallery=gallery,
+        answers=Answers(bundle.manifest, gallery),
+        users=0,
+        unused=asyncio.Event(),
+        answering=0,
+    )
 
 
-def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGallery, Answers]:
+def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine]:
     device = pick_device(settings.device)
     bundle = load(settings.bundle or default_bundle())  # what was built last may be new
     engine = Engine(
@@ -167,5 +195,4 @@ def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGa
         patience=settings.deadline,
         on_batch=metrics.batch.observe,
     )
-    gallery = LocalGallery(bundle)
-    return bundle, engine, gallery, Answers(bundle.manifest, gallery)
+    return bundle, engine

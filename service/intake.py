@@ -52,7 +52,7 @@ class _JsonBody(BaseModel):
     images: Annotated[list[str], FailFast()] = Field(default_factory=list)
 
 
-async def _read_pictures(
+async def read_pictures(
     request: Request,
     serving: Serving,
     fit: Annotated[
@@ -77,7 +77,7 @@ async def _read_pictures(
     return Pictures(tuple(pictures), found.several)
 
 
-Posted = Annotated[Pictures, Depends(_read_pictures)]
+Posted = Annotated[Pictures, Depends(read_pictures)]
 
 
 async def decode(
@@ -140,11 +140,12 @@ def _read_json(body: bytes) -> _Files:
             'The JSON must have either "image", a picture as base64, or "images", a list of them.'
         )
     if found.image is not None:
-        return _Files([_from_base64(found.image)], several=False)
-    return _Files([_from_base64(text) for text in found.images], several=True)
+        return _Files([from_base64(found.image)], several=False)
+    return _Files([from_base64(text) for text in found.images], several=True)
 
 
-def _from_base64(text: str) -> bytes | KindredError:
+def from_base64(text: str) -> bytes | KindredError:
+    """A picture in JSON as its bytes, or why not."""
     try:
         return base64.b64decode(_DATA_URI.sub("", text, count=1), validate=True)
     except (binascii.Error, ValueError):

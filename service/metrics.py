@@ -51,6 +51,15 @@ class Metrics:
         )
         self.queue = Gauge("kindred_queue_images", "Images that wait.", registry=registry)
         self._bundle = Info("kindred_bundle", "The bundle served.", registry=registry)
+        self.gallery = Gauge("kindred_gallery_images", "Images searched.", registry=registry)
+        self.stale = Gauge(
+            "kindred_gallery_stale_images",
+            "Images that are to be embedded anew.",
+            registry=registry,
+        )
+        self.changes = Counter(
+            "kindred_gallery_changes", "Changes of the gallery.", ("outcome",), registry=registry
+        )
         self.reloads = Counter("kindred_reloads", "Changes of the bundle.", registry=registry)
 
     def serves(self, name: str, version: str) -> None:

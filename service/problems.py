@@ -22,6 +22,7 @@ from service.errors import (
     NotAnImageError,
     NotFoundError,
     QueueFullError,
+    StorageError,
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
@@ -48,6 +49,7 @@ _DOCUMENTED = {
         InferenceFailedError,
         UnavailableError,
         DeadlinePassedError,
+        StorageError,
     )
 } | {422: f"{_UNPROCESSABLE}."}
 
@@ -73,16 +75,20 @@ def respond(error: KindredError, request: Request) -> Response:
     return _response(problem(error, request.url.path), headers)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own type
-    """The `responses` of a route that may fail in these ways."""
+def documented(
+    *ways: int | type[KindredError],
+) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own type
+    """The `responses` of a route that may fail in these ways: statuses, or errors."""
     schema = {"$ref": "#/components/schemas/Problem"}
+    titles = {way: _DOCUMENTED[way] for way in ways if isinstance(way, int)}
+    titles |= {way.status: f"{way.title}." for way in ways if not isinstance(way, int)}
     return {
         status: {
-            "description": _DOCUMENTED[status],
+            "description": title,
             "content": {MEDIA_TYPE: {"schema": schema}},
         }
         | ({"headers": _RETRY_AFTER} if status in (429, 503) else {})
-        for status in statuses
+        for status, title in titles.items()
     }
 
 

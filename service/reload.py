@@ -74,6 +74,7 @@ class Reloader:
             new = await self._open(old)
             if old.life.draining:
                 await anyio.to_thread.run_sync(new.engine.stop)
+                await anyio.to_thread.run_sync(new.gallery.close)
                 raise UnavailableError("The service is stopping.")
             self._place.put(new)
             new.metrics.reloads.inc()
@@ -90,7 +91,11 @@ class Reloader:
             raise UnavailableError("The service is stopping.")
         try:
             new = await anyio.to_thread.run_sync(self._make, old)
-            await anyio.to_thread.run_sync(new.engine.start)
+            try:
+                await anyio.to_thread.run_sync(new.engine.start)
+            except BaseException:
+                await anyio.to_thread.run_sync(new.gallery.close)
+                raise
         except (BundleError, DeviceError, UnavailableError) as error:
             logger.warning("The new bundle is refused: %s", error)
             raise BundleRefusedError(
@@ -106,6 +111,7 @@ async def _retire(old: State) -> None:
             async with asyncio.timeout(old.settings.deadline + GRACE):
                 await old.unused.wait()
     await anyio.to_thread.run_sync(old.engine.stop)
+    await anyio.to_thread.run_sync(old.gallery.close)
 
 
 def _name(model: ModelName) -> str:

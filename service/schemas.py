@@ -59,6 +59,11 @@ class GalleryCard(Wire):
     """What is searched."""
 
     size: int = Field(examples=[7500])
+    added: int = Field(description="How many of them were added to the bundle's.")
+    stale: int = Field(
+        description="How many of those are still searched by the vectors of another network, and "
+        "are being embedded anew."
+    )
     pixels: bool = Field(description="Whether /gallery/{id}/image has pictures.")
     layers: dict[str, LayerCard]
 

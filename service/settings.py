@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         None,
         description="Folder to serve; the one built last, else the starter, where not set.",
     )
+    gallery: str = Field(
+        "gallery",
+        description="Folder for the images that are added; made when there is one. Back it up with "
+        "'python -m service gallery export'.",
+    )
     host: str = Field(
         "127.0.0.1",
         description="Address to listen on; any but this machine's own needs api_keys, or open.",

@@ -13,7 +13,7 @@ from service.engine import Engine
 from service.gallery import Gallery
 from service.metrics import Metrics
 from service.settings import Settings
-from service.threads import a_thread_per_core
+from service.threads import a_thread_per_core, some_writers
 from training.bundle import Bundle
 
 
@@ -41,6 +41,7 @@ class State:
     metrics: Metrics
     decoders: CapacityLimiter = field(default_factory=a_thread_per_core)
     searchers: CapacityLimiter = field(default_factory=a_thread_per_core)
+    writers: CapacityLimiter = field(default_factory=some_writers)
     life: Life = field(default_factory=Life)
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)

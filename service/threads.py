@@ -20,6 +20,11 @@ def a_thread_per_core() -> CapacityLimiter:
     return CapacityLimiter(os.cpu_count() or 1)
 
 
+def some_writers() -> CapacityLimiter:
+    """Those who wait for a disk take no core; what comes at once is kept at once."""
+    return CapacityLimiter(16)
+
+
 async def run(
     work: Callable[[], T], limiter: CapacityLimiter, on_end: Callable[[], None] = lambda: None
 ) -> T:

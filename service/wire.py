@@ -3,13 +3,39 @@
 Free of torch and FAISS, so that a client can use the same types as the service.
 """
 
+from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+)
 from pydantic.config import JsonDict
 
 Figure = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A number that means nothing beyond its sixth decimal."""
+
+Value = (
+    StrictBool
+    | Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
+    | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+    | Annotated[StrictStr, Field(max_length=256)]
+)
+"""What an attribute may be."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+ATTRIBUTES = 32
+"""So many attributes an image may have."""
+Attributes = Annotated[dict[Name, Value], Field(max_length=ATTRIBUTES)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+ImageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
+"""Ids that need no quoting in a path."""
 
 HEAT = [[0.003, 0.007, 0.011, 0.009, 0.004, 0.002, 0.001, 0.001]] * 8
 CAT: JsonDict = {"label": "cat", "index": 3, "probability": 0.9134}
@@ -97,6 +123,9 @@ class Neighbour(Wire):
     label: str
     score: Figure = Field(description="Cosine, in [-1, 1].")
     image: str = Field(description="Where its pixels are, if the bundle has them: else 404.")
+    attributes: dict[str, bool | int | float | str] | None = Field(
+        default=None, description="What it was given; left out where it has none."
+    )
     heat: tuple[tuple[Figure, ...], ...] | None = Field(
         default=None,
         description="With explain, at conv2: 8 rows of 8 positions, adding up to the score.",
@@ -162,6 +191,52 @@ class GalleryItem(Wire):
         default=None, description="What the network takes it for.", examples=["dog"]
     )
     image: str = Field(examples=["/gallery/cifar10-test-00042/image"])
+    label_predicted: bool = Field(
+        default=False, description="Whether nobody gave the label: it is the network's."
+    )
+    attributes: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, examples=[{"shelf": 3}]
+    )
+    source: Literal["bundle", "added"] = Field(
+        default="bundle", description="Whether it came with the bundle or was added."
+    )
+    created_at: datetime | None = Field(default=None, description="When it was added.")
+
+
+class Kept(GalleryItem):
+    """One image that is in the gallery for good, and what became of it."""
+
+    outcome: Literal["created", "replaced", "unchanged"]
+
+
+class GalleryEdit(Wire):
+    """What to change of an image (RFC 7396): what is left out stays, an attribute of null goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: Label | None = Field(
+        default=None, description="null takes the label back: then it is the network's."
+    )
+    attributes: Annotated[dict[Name, Value | None], Field(max_length=ATTRIBUTES)] = Field(
+        default_factory=dict, examples=[{"shelf": 4, "sold": None}]
+    )
+
+
+class Pair(Wire):
+    """Two images of the gallery, and their cosine."""
+
+    first: GalleryItem
+    second: GalleryItem
+    score: Figure
+
+
+class Duplicates(Wire):
+    """Pairs of images that are much alike, and the cursor to further ones, if any."""
+
+    layer: str = Field(examples=["conv2"])
+    pairs: tuple[Pair, ...]
+    looked_at: int = Field(description="Images whose pairs were looked for.")
+    next: str | None
 
 
 class GalleryPage(Wire):

@@ -1,5 +1,6 @@
 """What all tests share: generated pictures, and small bundles of a network trained on them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,20 @@ from training.experiments import Experiment, find
 from training.release import Shape, Trained
 from training.splits import Splits, split
 from training.workspace import Workspace
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What services add that several tests share: nothing, and not where people keep theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("kept") / "gallery"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_gallery(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test's own services keep what is added in a folder of its own."""
+    monkeypatch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("own") / "gallery"))
 
 
 def short(experiment: Experiment, epochs: int = 3) -> Experiment:

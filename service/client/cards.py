@@ -31,6 +31,8 @@ class Searched(Card):
     """The gallery: its size, and for each layer how it is searched and how well."""
 
     size: int
+    added: int = 0
+    stale: int = 0
     pixels: bool
     layers: dict[str, dict[str, Any]]
 

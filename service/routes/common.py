@@ -22,7 +22,19 @@ POSTING = (400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many, best first.")]
 LayerName = Annotated[str, Query(description="A layer that is indexed; see /model.")]
-Label = Annotated[str | None, Query(description="Only images of this class.")]
+Offset = Annotated[int, Query(ge=0, le=1000, description="So many of the best are passed over.")]
+Threshold = Annotated[
+    float, Query(ge=-1, le=1, description="Only images whose cosine is at least this.")
+]
+Diversity = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=1,
+        description="Leave out images whose cosine to a better one is more than 1 less this: 0.05 "
+        "leaves out near-duplicates.",
+    ),
+]
 Exact = Annotated[bool, Query(description="Look at every image rather than at likely ones.")]
 Explain = Annotated[bool, Query(description="Say of each neighbour why it matches.")]
 

@@ -5,9 +5,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from service.answers import gallery_item
+from service.filters import Filters
+from service.kin import Asked, gallery_item
 from service.problems import documented
-from service.routes.common import Exact, Explain, Label, LayerName, Limit, off_the_loop
+from service.routes.common import (
+    Diversity,
+    Exact,
+    Explain,
+    LayerName,
+    Limit,
+    Offset,
+    Threshold,
+    off_the_loop,
+)
 from service.state import Serving
 from service.timing import timings_of
 from service.wire import GalleryItem, GalleryPage, Similar
@@ -28,15 +38,17 @@ LINKS: dict[str, Any] = {  # Any: FastAPI's own type
 @router.get("", responses=documented(404, 422) | {200: {"links": LINKS}})
 async def browse(
     serving: Serving,
+    wanted: Filters,
     limit: Limit = 50,
-    label: Label = None,
-    predicted: Annotated[
-        str | None, Query(description="Only images that the network takes for this class.")
-    ] = None,
     cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
 ) -> GalleryPage:
-    """List the gallery, a page at a time, in the order of ids."""
-    page = serving.gallery.page(limit, after=cursor, label=label, predicted=predicted)
+    """List the gallery, a page at a time, in the order of ids.
+
+    `attribute.NAME=value` lists only images with that attribute.
+    """
+    page = await off_the_loop(
+        serving, 0, lambda: serving.gallery.page(limit, after=cursor, wanted=wanted)
+    )
     return GalleryPage(items=tuple(map(gallery_item, page.items)), next=page.next)
 
 
@@ -61,11 +73,13 @@ async def image(
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Give the picture itself, 32 x 32, as a PNG; 404 where the bundle has no pixels."""
-    content = serving.gallery.image(image_id)
+    item = serving.gallery.get(image_id)
+    content = await off_the_loop(serving, 0, lambda: serving.gallery.image(image_id))
     # What takes a key to see must not be left with a proxy that asks for none.
     cache = "private" if serving.settings.api_keys else "public"
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": f"{cache}, max-age=3600"}
+    fresh = "max-age=3600" if item.source == "bundle" else "no-cache"  # it may be replaced
+    headers = {"ETag": etag, "Cache-Control": f"{cache}, {fresh}"}
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     if known & {etag, "*"}:
         return Response(status_code=304, headers=headers)
@@ -81,19 +95,29 @@ async def similar(
     request: Request,
     serving: Serving,
     image_id: str,
+    wanted: Filters,
     layer: LayerName = "conv2",
     limit: Limit = 10,
-    label: Label = None,
+    offset: Offset = 0,
+    exclude_self: Annotated[bool, Query(description="Leave out the image itself.")] = True,
+    score_threshold: Threshold = -1.0,
+    diversity: Diversity = 0.0,
     exact: Exact = False,
     explain: Explain = False,
 ) -> Similar:
     """Give the images that are most like this one, itself left out."""
     (searched,) = serving.answers.searchable(layer)
+    asked = Asked(
+        searched,
+        limit,
+        offset=offset,
+        wanted=wanted,
+        exact=exact,
+        explained=explain,
+        score_threshold=score_threshold,
+        diversity=diversity,
+        exclude_self=exclude_self,
+        positive=(image_id,),
+    )
     with timings_of(request.scope).measure("search"):
-        return await off_the_loop(
-            serving,
-            1,
-            lambda: serving.answers.similar_to(
-                image_id, searched, limit, label=label, exact=exact, explained=explain
-            ),
-        )
+        return await off_the_loop(serving, 1, lambda: serving.answers.kin.like_examples(asked))

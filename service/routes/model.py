@@ -26,6 +26,8 @@ async def model(serving: Serving) -> ModelCard:
         dataset=manifest.dataset,
         gallery=GalleryCard(
             size=len(serving.gallery),
+            added=serving.gallery.added,
+            stale=serving.gallery.stale,
             pixels=manifest.gallery.pixels,
             layers={
                 layer: LayerCard(

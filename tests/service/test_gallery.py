@@ -14,6 +14,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.errors import NotFoundError
+from service.gallery import Wanted
 from service.gallery.local import LocalGallery
 from service.settings import Settings
 from tests.service.samples import png
@@ -80,11 +81,14 @@ def test_pages_can_be_of_all_that_is_taken_for_a_class(client: TestClient) -> No
     assert items == [one for one in everything if one["predicted"] == "cyan"]
 
 
-def test_without_logits_it_is_not_known_what_images_are_taken_for(loaded: Bundle) -> None:
-    gallery = LocalGallery(dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]}))
+def test_without_logits_it_is_not_known_what_images_are_taken_for(
+    loaded: Bundle, tmp_path: Path
+) -> None:
+    without = dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]})
+    gallery = LocalGallery.open(without, tmp_path)
     assert gallery.get(loaded.gallery.ids[0]).predicted is None
     with pytest.raises(NotFoundError, match="logits"):
-        gallery.page(5, predicted="cyan")
+        gallery.page(5, wanted=Wanted(predicted="cyan"))
 
 
 def test_a_cursor_of_an_image_that_has_gone_still_leads_on(

@@ -1,0 +1,38 @@
+"""Which images of the gallery are much alike, some of them at a time.
+
+Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
+"""
+
+from collections.abc import Iterator
+
+from service.gallery import Item, View, Wanted
+from service.kin import gallery_item
+from service.wire import Duplicates, Pair
+from training.bundle import Layer
+
+NEAREST = 100
+"""So many of each image's nearest are compared with it."""
+
+
+def find(
+    view: View, layer: Layer, threshold: float, *, count: int, after: str, wanted: Wanted
+) -> Duplicates:
+    """Pairs at or above a cosine, of the `count` images after `after`, each with those after it."""
+    page = view.page(count, after=after, wanted=wanted)
+    pairs = sorted(_pairs(view, layer, threshold, page.items, wanted), key=lambda one: -one.score)
+    return Duplicates(layer=layer, pairs=tuple(pairs), looked_at=len(page.items), next=page.next)
+
+
+def _pairs(
+    view: View, layer: Layer, threshold: float, items: tuple[Item, ...], wanted: Wanted
+) -> Iterator[Pair]:
+    if not items:
+        return
+    queries = view.vectors(layer, [item.id for item in items])
+    found = view.search(layer, queries, NEAREST, wanted=wanted)
+    for item, matches in zip(items, found, strict=True):
+        for match in matches:
+            if match.item.id > item.id and match.score >= threshold:
+                yield Pair(
+                    first=gallery_item(item), second=gallery_item(match.item), score=match.score
+                )

@@ -1,0 +1,102 @@
+"""After a change of the network: has the images that were added embedded anew, beside the requests.
+
+Each is searched by its old vectors until it has new ones. Knows the engine and the gallery; nothing
+of HTTP.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from io import BytesIO
+from typing import Final
+
+import anyio.to_thread
+import numpy as np
+from PIL import Image
+
+from service.engine import Representation
+from service.errors import KindredError
+from service.gallery import Renewed, Stale
+from service.state import State
+from training.bundle import Pixels
+
+BATCH: Final = 16
+"""Images at once: who asks meanwhile waits for no more."""
+PAUSE: Final = 1.0
+"""Seconds between two looks at whether there is anything to do, or after a refusal."""
+
+logger = logging.getLogger(__name__)
+
+
+class Renewal:
+    """Goes on as long as the service does, with whichever state is served."""
+
+    def __init__(self, current: Callable[[], State]) -> None:
+        self._current = current
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End; what is not renewed yet is when the service runs again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            state = self._current()
+            try:
+                done = state.gallery.stale > 0 and await renew_some(state)
+            except KindredError as error:
+                logger.info("Images are embedded anew later: %s", error.detail)
+                done = False
+            except Exception:  # the service is worth more than this
+                logger.exception("Images could not be embedded anew")
+                done = False
+            if not done:
+                await asyncio.sleep(PAUSE)
+
+
+async def renew_some(state: State) -> bool:
+    """Embed some of the stale images anew; whether there were any.
+
+    Raises:
+        KindredError: the network takes no images now, or the disk no vectors.
+
+    """
+    gallery = state.gallery
+    stale = await anyio.to_thread.run_sync(gallery.next_stale, BATCH)
+    if not stale:
+        return False
+    images = [_pixels(one) for one in stale]
+    represented = await state.engine.represent(images, math.inf)
+    renewed = [
+        _renewed(state, one, image)
+        for one, image in zip(stale, represented, strict=True)
+        if isinstance(image, Representation)
+    ]
+    await anyio.to_thread.run_sync(gallery.renew, renewed)
+    state.metrics.changes.labels("renewed").inc(len(renewed))
+    if gallery.stale == 0:
+        logger.warning("All images that were added are embedded by this network")
+    return bool(renewed)
+
+
+def _renewed(state: State, one: Stale, image: Representation) -> Renewed:
+    (answer,) = state.answers.classify([image], 1)
+    return Renewed(
+        one.id,
+        one.revision,
+        vectors={layer: image.layers[layer] for layer in state.gallery.layers},
+        predicted=answer.predictions[0].label,
+        network=state.gallery.network,
+    )
+
+
+def _pixels(one: Stale) -> Pixels:
+    pixels: Pixels = np.asarray(Image.open(BytesIO(one.png)).convert("RGB"))
+    return pixels

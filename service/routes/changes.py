@@ -1,0 +1,145 @@
+"""`POST /gallery`, `PUT`, `PATCH` and `DELETE /gallery/{id}`: what changes the gallery.
+
+An answer means that the change is kept for good, and seen by whatever is asked next.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel
+
+from service import problems, threads
+from service.additions import NOTED_BODY, Noted, PostedNoted, addition
+from service.engine import Representation
+from service.errors import ConflictError, KindredError, MalformedBodyError
+from service.gallery import Added, Item
+from service.keys import MayChange
+from service.kin import gallery_item
+from service.problems import documented
+from service.routes.common import POSTING, represent_each
+from service.state import Serving, State
+from service.wire import ATTRIBUTES, Failure, GalleryEdit, GalleryItem, ImageId, Kept, Results
+
+router = APIRouter(prefix="/gallery", tags=["gallery"])
+
+T = TypeVar("T")
+
+NewId = Annotated[ImageId, Path(description="Letters, digits and . _ ~ -, up to 128.")]
+_LOCATION = {"Location": {"description": "Where one new image is.", "schema": {"type": "string"}}}
+_KEPT: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own type
+    200: {"description": "It was there already, or each has its own answer."},
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Kept | Results[Kept],
+    responses=documented(*POSTING, ConflictError, 507)
+    | {200: {**_KEPT[200], "model": Kept | Results[Kept]}, 201: {"headers": _LOCATION}},
+    openapi_extra=NOTED_BODY,
+)
+async def add(request: Request, serving: Serving, _: MayChange, posted: PostedNoted) -> Response:
+    """Keep one picture or several, which are then among what is searched.
+
+    Attributes are given in the query as `attribute.NAME=text`, or in JSON for each picture. The
+    same picture under the same id, or with the same `Idempotency-Key`, is kept once; another under
+    the same id is 409, or its own error among several.
+    """
+    return await _keep(request, serving, posted, replace=False)
+
+
+@router.put(
+    "/{image_id}",
+    response_model=Kept,
+    responses=documented(*POSTING, 507) | {201: {"model": Kept, "headers": _LOCATION}},
+    openapi_extra=NOTED_BODY,
+)
+async def put(
+    request: Request, serving: Serving, _: MayChange, image_id: NewId, posted: PostedNoted
+) -> Response:
+    """Keep a picture under an id, in the place of the one that is there, if any."""
+    if posted.pictures.several:
+        raise MalformedBodyError("One picture has this id; several can be sent to POST /gallery.")
+    note = posted.notes[0].model_copy(update={"id": image_id})
+    return await _keep(request, serving, Noted(posted.pictures, (note,)), replace=True)
+
+
+@router.patch("/{image_id}", responses=documented(404, ConflictError, 422, 503, 507))
+async def edit(serving: Serving, _: MayChange, image_id: str, wanted: GalleryEdit) -> GalleryItem:
+    """Change an image's label or attributes; those that are left out stay as they are."""
+
+    def change(item: Item) -> Item:
+        attributes = {**item.attributes, **wanted.attributes}
+        kept = {name: value for name, value in attributes.items() if value is not None}
+        if len(kept) > ATTRIBUTES:
+            raise ConflictError(f"It would have more than {ATTRIBUTES} attributes.")
+        item = dataclasses.replace(item, attributes=kept)
+        if "label" not in wanted.model_fields_set:
+            return item
+        label = wanted.label or item.predicted or item.label
+        return dataclasses.replace(item, label=label, label_predicted=wanted.label is None)
+
+    item = await _change(serving, 1, lambda: serving.gallery.edit(image_id, change))
+    serving.metrics.changes.labels("edited").inc()
+    return gallery_item(item)
+
+
+@router.delete("/{image_id}", status_code=204, responses=documented(404, 422, 503, 507))
+async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
+    """Take an image out of the gallery for good, be it added or the bundle's."""
+    await _change(serving, 1, lambda: serving.gallery.remove(image_id))
+    serving.metrics.changes.labels("removed").inc()
+
+
+async def _keep(request: Request, serving: State, posted: Noted, *, replace: bool) -> Response:
+    represented = await represent_each(request, serving, posted.pictures)
+
+    def work() -> tuple[str, list[Added]]:
+        additions = [
+            addition(serving, note, pixels, image)
+            for note, pixels, image in zip(
+                posted.notes, posted.pictures.pictures, represented, strict=True
+            )
+            if isinstance(image, Representation) and not isinstance(pixels, KindredError)
+        ]
+        outcomes = iter(serving.gallery.add(additions, replace=replace))
+        said = [
+            next(outcomes) if isinstance(image, Representation) else image for image in represented
+        ]
+        if not posted.pictures.several and isinstance(said[0], KindredError):
+            raise said[0]
+        written = [_written(one, request.url.path).model_dump_json() for one in said]
+        body = f'{{"results":[{",".join(written)}]}}' if posted.pictures.several else written[0]
+        return body, [one for one in said if isinstance(one, Added)]
+
+    body, added = await _change(serving, len(represented), work)
+    for one in added:
+        serving.metrics.changes.labels(one.outcome).inc()
+    new = [one.item.id for one in added if one.outcome == "created"]
+    return Response(
+        body,
+        status_code=HTTPStatus.CREATED if new else HTTPStatus.OK,
+        headers={"Location": f"/gallery/{quote(new[0], safe='')}"} if len(new) == 1 else {},
+        media_type="application/json",
+    )
+
+
+def _written(one: Added | KindredError, path: str) -> BaseModel:
+    if isinstance(one, KindredError):
+        return Failure(error=problems.problem(one, path))
+    return Kept(**dict(gallery_item(one.item)), outcome=one.outcome)
+
+
+async def _change(serving: State, images: int, work: Callable[[], T]) -> T:
+    """Have the disk waited for in a thread of its own: whoever searches needs none of these."""
+    serving.answering += images
+
+    def end() -> None:
+        serving.answering -= images
+
+    return await threads.run(work, serving.writers, end)

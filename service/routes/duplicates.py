@@ -1,0 +1,40 @@
+"""`POST /gallery/duplicates`: which images are much alike."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service import duplicates
+from service.filters import Filters
+from service.problems import documented
+from service.routes.common import LayerName, off_the_loop
+from service.state import Serving
+from service.wire import Duplicates
+
+router = APIRouter(prefix="/gallery", tags=["gallery"])
+
+MOST = 1000
+
+
+@router.post("/duplicates", responses=documented(404, 422, 503))
+async def find(
+    serving: Serving,
+    wanted: Filters,
+    layer: LayerName = "conv2",
+    threshold: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on.")] = 0.98,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="How many images to look at.")] = 200,
+    cursor: Annotated[str, Query(description="`next` of the answer before.")] = "",
+) -> Duplicates:
+    """Give pairs of images that are much alike: of so many images at a time, in the order of ids.
+
+    With each image its 100 nearest are compared. It changes nothing.
+    """
+    (searched,) = serving.answers.searchable(layer)
+    view = serving.gallery.snapshot()
+    return await off_the_loop(
+        serving,
+        1,
+        lambda: duplicates.find(
+            view, searched, threshold, count=limit, after=cursor, wanted=wanted
+        ),
+    )
