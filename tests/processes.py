@@ -64,6 +64,28 @@ def free_port() -> int:
 
 
 @contextmanager
+def milvus_server(folder: Path) -> Iterator[str]:
+    """A Milvus in a process of its own, where any number of others may ask; its address.
+
+    It is milvus-lite, which is safe with one worker alone where several write.
+    """
+    port = free_port()
+    command = [
+        sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1",
+        "--port", str(port), "--max-workers", "1", "--data-dir", str(folder),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        assert "listening" in process.stdout.readline()
+        yield f"milvus://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
 def listening(app: FastAPI) -> Iterator[httpx.Client]:
     """Serve an app of this process over a real socket: a test can reach inside, and break it."""
     with socket.create_server(("127.0.0.1", 0)) as door:

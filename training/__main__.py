@@ -11,7 +11,7 @@ from rich.table import Table
 from training import bulk, bundle, progress, publish, record, report, spread
 from training.bulk import BulkError, Embedder, Job, Share
 from training.bundle import BundleError
-from training.checkpoint import WEIGHTS, CheckpointError
+from training.checkpoint import CheckpointError
 from training.dataset import DatasetError
 from training.device import DeviceError, pick_device
 from training.experiments import EIGHT, UnknownExperimentError, find
@@ -196,7 +196,7 @@ def embed(
     job = Job(
         source=images,
         folder=output,
-        model=loaded.manifest.files[WEIGHTS].sha256,
+        network=loaded.network_id,
         layers=tuple(loaded.indexes),
         size=size,
         labelled=labels,

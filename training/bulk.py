@@ -37,6 +37,10 @@ class BulkError(RuntimeError):
     """The images cannot be embedded as asked; the message says what to do."""
 
 
+LONGEST: Final = 100
+"""Letters of a path that an id has."""
+
+
 @dataclass(frozen=True)
 class Share:
     """Which shards are this process's: each `of`-th, from the `one`-th on; all of them by default.
@@ -72,12 +76,12 @@ EVERYTHING: Final = Share()
 class Job:
     """What is to be embedded, at which layers of which network, into which folder.
 
-    `model` is the hash of the network's weights; `labelled` takes an image's folder for its label.
+    `network` is its `Bundle.network_id`; `labelled` takes an image's folder for its label.
     """
 
     source: Path
     folder: Path
-    model: str
+    network: str
     layers: tuple[Layer, ...]
     size: int = 4096
     labelled: bool = True
@@ -194,7 +198,7 @@ def agree(job: Job) -> None:
     shards.agree(
         job.folder,
         {
-            "model": job.model,
+            "network": job.network,
             "layers": list(job.layers),
             "size": job.size,
             "labelled": job.labelled,
@@ -234,7 +238,7 @@ def _make(
             count += len(batch)
             on_batch()
         note = Note(
-            model=job.model,
+            network=job.network,
             members_sha256=shards.digest_of(paths),
             count=count,
             unreadable=tuple(unreadable),
@@ -245,8 +249,8 @@ def _make(
 
 def identify(path: str) -> str:
     """An id for the image at this path, fit for a URL: the same wherever it is worked out."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path)[-150:].lstrip("-.")
-    return f"{plain}-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path)[-LONGEST:].lstrip("-._")
+    return f"{plain}-{hashlib.sha256(path.encode()).hexdigest()[:12]}".lstrip("-")
 
 
 def _numbered(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
@@ -271,7 +275,7 @@ def _found(file: Path, job: Job) -> Note | None:
         note = shards.verify(file)
     except ShardError:
         return None
-    return note if note.model == job.model else None
+    return note if note.network == job.network else None
 
 
 def _require_same(file: Path, note: Note, paths: Sequence[str]) -> None:

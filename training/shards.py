@@ -36,7 +36,7 @@ class Note(Frozen):
     `members_sha256` is over the paths of all of them; `unreadable` names those that are no picture.
     """
 
-    model: str
+    network: str
     members_sha256: str
     count: int
     unreadable: tuple[str, ...]

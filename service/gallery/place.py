@@ -9,6 +9,11 @@ DEFAULT: Final = "kindred"
 _SCHEMES: Final = {"milvus": "http", "milvus+tls": "https"}
 
 
+def is_milvus(address: str) -> bool:
+    """Whether an address is that of a Milvus, and not of a folder."""
+    return address.partition(":")[0] in _SCHEMES
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.

@@ -24,7 +24,7 @@ from service.gallery.local import LocalGallery
 from service.gallery.milvus import MilvusGallery
 from service.gallery.place import Place
 from tests.pictures import real_data, stripes
-from tests.processes import free_port
+from tests.processes import free_port, milvus_server
 from tests.service.gallery.homes import addition, on_milvus_lite, vectors
 from training import bundle as door
 from training.bundle import Bundle, Vectors, to_pixels
@@ -35,22 +35,9 @@ STARTER = Path(__file__).parents[3] / "starter"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Milvus in a process of its own, where any number of others may ask; one answer at a time,
-    for milvus-lite is not safe otherwise."""
-    port = free_port()
-    command = [
-        sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1",
-        "--port", str(port), "--max-workers", "1",
-        "--data-dir", str(tmp_path_factory.mktemp("milvus")),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert "listening" in process.stdout.readline()
-        yield f"milvus://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+    """The address of a Milvus in a process of its own."""
+    with milvus_server(tmp_path_factory.mktemp("milvus")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
