@@ -96,7 +96,13 @@ def test_the_container_copies_only_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-dev.lock", "benchmarks/peers.lock"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-milvus.lock",
+        "requirements-dev.lock",
+        "benchmarks/peers.lock",
+    ],
 )
 def test_every_dependency_is_pinned_with_hashes_and_without_addresses(name: str) -> None:
     text = (ROOT / name).read_text()

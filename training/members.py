@@ -28,6 +28,8 @@ class NoSourceError(RuntimeError):
 
 def members(source: Path) -> Members:
     """Every file, but hidden ones: a folder's sorted by path, an archive's as they lie in it."""
+    if not source.exists():
+        raise NoSourceError(f"no data at {source}: there is no such file or folder")
     if source.is_dir():
         yield from _of_folder(source, source)
     elif tarfile.is_tarfile(source):

@@ -14,7 +14,7 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
 from service.errors import StorageError, UnavailableError
-from service.gallery.filters import Filter
+from service.gallery.filters import Filter, where
 from service.gallery.place import Place
 from training.bundle import Vectors
 
@@ -28,6 +28,7 @@ MOST: Final = 16_384
 """Rows that Milvus gives out at once."""
 TEXT: Final = 65_535
 """Bytes that a text field of Milvus can hold."""
+_GRAPH: Final = {"M": 16, "efConstruction": 200}
 _NO_ROOM: Final = frozenset({3, 7, 9})
 """Milvus's codes for memory, disk and quota that are used up."""
 
@@ -36,11 +37,17 @@ class Collection:
     """The rows of one collection. Safe to use from several threads, but by one that writes."""
 
     def __init__(
-        self, place: Place, dimensions: Mapping[str, int], *, patience: float = TIMEOUT
+        self,
+        place: Place,
+        dimensions: Mapping[str, int],
+        graphs: Sequence[str] = (),
+        *,
+        patience: float = TIMEOUT,
     ) -> None:
         """Open it; make it where there is none, with a vector field for each of the dimensions.
 
-        It may take `patience` seconds to find the Milvus.
+        Those named in `graphs` are searched by a graph, the others one by one. It may take
+        `patience` seconds to find the Milvus.
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
@@ -54,7 +61,7 @@ class Collection:
             self._client = MilvusClient(place.uri, token=place.token, timeout=patience)
             self._lite = "lite" in self._client.get_server_version()
             if not self._client.has_collection(place.name):
-                self._make(dimensions)
+                self._make(dimensions, graphs)
             self._client.load_collection(place.name)
             self.dimensions = self._found()
         try:
@@ -97,6 +104,15 @@ class Collection:
             )
         return found
 
+    def scan(self, *filters: Filter, fields: Sequence[str]) -> Iterator[Row]:
+        """The fields of all rows for which all filters hold, in the order of keys."""
+        after = ""
+        while found := self.query(
+            *filters, where("key > {after}", after=after), fields=("key", *fields), ordered=True
+        ):
+            yield from found
+            after = found[-1]["key"]
+
     def count(self, *filters: Filter) -> int:
         """How many rows there are for which all filters hold."""
         with self._told():
@@ -121,8 +137,12 @@ class Collection:
         limit: int,
         *filters: Filter,
         fields: Sequence[str],
+        effort: int | None = None,
     ) -> list[list[tuple[Row, float]]]:
-        """The rows with the largest inner products, and those, for each query [N, dimension]."""
+        """The rows with the largest inner products, and those, for each query [N, dimension].
+
+        A graph keeps `effort` rows in view.
+        """
         with self._told():
             found = self._client.search(
                 self._place.name,
@@ -130,6 +150,7 @@ class Collection:
                 anns_field=vectors,
                 limit=min(limit, MOST),
                 output_fields=list(fields),
+                search_params={"params": {"ef": effort}} if effort else {},
                 timeout=TIMEOUT,
                 **self._asked(filters),
             )
@@ -179,7 +200,7 @@ class Collection:
             return {"filter": asked.spelled_out()}
         return {"filter": asked.text, "filter_params": dict(asked.values)}
 
-    def _make(self, dimensions: Mapping[str, int]) -> None:
+    def _make(self, dimensions: Mapping[str, int], graphs: Sequence[str]) -> None:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=1_024)
         for name in ("id", "bundle", "label", "predicted", "source", "network", "shape"):
@@ -198,7 +219,10 @@ class Collection:
         index = MilvusClient.prepare_index_params()
         for name, size in dimensions.items():
             schema.add_field(name, DataType.FLOAT_VECTOR, dim=size)
-            index.add_index(name, index_type="FLAT", metric_type="IP")
+            if name in graphs:
+                index.add_index(name, index_type="HNSW", metric_type="IP", params=_GRAPH)
+            else:
+                index.add_index(name, index_type="FLAT", metric_type="IP", params=self._on_disk())
         try:
             self._client.create_collection(
                 self._place.name, schema=schema, index_params=index, consistency_level="Strong"
@@ -206,6 +230,10 @@ class Collection:
         except MilvusException:
             if not self._client.has_collection(self._place.name):  # another was quicker
                 raise
+
+    def _on_disk(self) -> dict[str, str]:
+        """Full vectors are mapped from disk, so that memory need not hold them."""
+        return {} if self._lite else {"mmap.enabled": "true"}
 
     def _found(self) -> dict[str, int]:
         described = self._client.describe_collection(self._place.name)

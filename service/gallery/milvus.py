@@ -32,10 +32,13 @@ from service.gallery import (
     rows,
 )
 from service.gallery.base import Base
+from service.gallery.basis import FIELD, SIZE, Basis
+from service.gallery.brought import Brought
 from service.gallery.collection import CHUNK, Collection, Row
 from service.gallery.filters import Filter, where
+from service.gallery.nearest import Hits, Nearest
 from service.gallery.place import Place
-from service.gallery.rows import ADDED, EDITED, FILLED, REMOVED, SHOWN, key
+from service.gallery.rows import ADDED, SHOWN, key
 from service.gallery.same import same_pixels, says_the_same
 from training.bundle import Bundle, Layer, Vectors, normalise
 
@@ -63,10 +66,14 @@ class MilvusGallery(Gallery):
         self._shared = shared
         self._rows = shared.collection
         self._rows.require(rows.widths(self._dimensions))
+        basis = Basis.of(bundle, self._rows)
+        self._basis = basis
+        self._brought = Brought(bundle, self._base, self._rows, basis)
+        self._nearest = Nearest(self._rows, basis, self._network)
         self._ours = where("bundle in {bundles}", bundles=[ADDED, self._version])
-        shared.users += 1
         with shared.turn:
-            self._fill(bundle)
+            self._brought.bring()
+        shared.users += 1
 
     @classmethod
     def open(cls, bundle: Bundle, place: Place) -> "MilvusGallery":
@@ -78,7 +85,13 @@ class MilvusGallery(Gallery):
 
         """
         dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
-        return cls(bundle, _Shared(Collection(place, rows.widths(dimensions))))
+        widths = {**rows.widths(dimensions), FIELD: SIZE}
+        collection = Collection(place, widths, graphs=[FIELD])
+        try:
+            return cls(bundle, _Shared(collection))
+        except BaseException:
+            collection.close()
+            raise
 
     @property
     def network(self) -> str:
@@ -101,7 +114,10 @@ class MilvusGallery(Gallery):
     @property
     def stale(self) -> int:
         """How many of them have vectors that another network made; none for an older bundle."""
-        return self._rows.count(*self._stale_ones()) if self._is_latest() else 0
+        self._nearest.mixed = self._rows.count(*self._foreign()) > 0
+        if not (self._nearest.mixed and self._brought.is_latest()):
+            return 0
+        return self._rows.count(*self._stale_ones())
 
     def snapshot(self) -> "MilvusGallery":
         """The gallery: a Milvus has no other state to give than the one that it is in."""
@@ -124,7 +140,7 @@ class MilvusGallery(Gallery):
             where("shape == {shape}", shape=rows.shape(self._dimensions)),
             *self._filters(wanted),
         ]
-        found = self._rows.search(layer, unit, limit, *among, fields=SHOWN)
+        found = self._nearest.search(layer, unit, limit, among, exact=exact)
         return [[_match(row, score) for row, score in _once(hits)] for hits in found]
 
     def get(self, image_id: str) -> Item:
@@ -185,12 +201,11 @@ class MilvusGallery(Gallery):
                     addition, put.get(image_id) or before.get(image_id), replace
                 )
                 if isinstance(outcome, Added) and outcome.outcome != "unchanged":
-                    put[image_id] = rows.of_added(addition, self._rows.dimensions)
+                    put[image_id] = self._row(addition)
                 outcomes.append(outcome)
             hidden = [image_id for image_id in put if self._base.get(image_id)]
-            marks = [rows.of_mark(one, REMOVED, self._rows.dimensions) for one in hidden]
-            self._rows.upsert([*marks, *put.values()])
-            self._bury(hidden)
+            self._rows.upsert([*map(self._brought.removal, hidden), *put.values()])
+            self._brought.bury(hidden)
             return outcomes
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
@@ -205,11 +220,10 @@ class MilvusGallery(Gallery):
                 label_predicted=said.label_predicted,
                 attributes=said.attributes,
             )
-            keys = [key(image_id, ADDED)]
-            if row["bundle"] != ADDED:  # holds for whichever bundle comes
-                self._rows.upsert([rows.of_mark(image_id, EDITED, self._rows.dimensions, item)])
-                keys = self._of_bundles([image_id])
-            self._rows.upsert([{"key": one, **rows.of_edit(item)} for one in keys], partly=True)
+            if row["bundle"] == ADDED:
+                self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partly=True)
+            else:
+                self._brought.edit(item)
             return item
 
     def remove(self, image_id: str) -> None:
@@ -217,9 +231,9 @@ class MilvusGallery(Gallery):
         with self._shared.turn:
             self._require(image_id, ("id", "bundle"))
             if self._base.get(image_id):
-                self._rows.upsert([rows.of_mark(image_id, REMOVED, self._rows.dimensions)])
-            self._rows.delete([key(image_id, ADDED)])
-            self._bury([image_id])
+                self._rows.upsert([self._brought.removal(image_id)])
+            self._rows.delete([key(image_id)])
+            self._brought.bury([image_id])
 
     def next_stale(self, limit: int) -> list[Stale]:
         """Some of the stale images, to be embedded anew; none when all are done.
@@ -227,7 +241,7 @@ class MilvusGallery(Gallery):
         Nor are there any where a service with another bundle came later: while one network follows
         another, those of the old would undo what those of the new do.
         """
-        if not self._is_latest():
+        if not self._brought.is_latest():
             return []
         found = self._rows.query(
             *self._stale_ones(), fields=("id", "revision", "image"), limit=limit
@@ -250,7 +264,9 @@ class MilvusGallery(Gallery):
                         "predicted": one.predicted,
                         "label": label,
                         "network": one.network,
-                        **rows.renewed(one.vectors, self._rows.dimensions),
+                        **self._basis.field(
+                            rows.renewed(one.vectors, self._rows.dimensions), one.vectors
+                        ),
                     }
                 )
             self._rows.upsert(changed, partly=True)
@@ -264,95 +280,6 @@ class MilvusGallery(Gallery):
         self._shared.users -= 1
         if self._shared.users == 0:
             self._rows.close()
-
-    def _fill(self, bundle: Bundle) -> None:
-        """Bring the bundle's images there, unless somebody has.
-
-        Several services may do so at once: what is there already is left, and what was removed or
-        edited meanwhile is so at the end, whoever is last.
-        """
-        version = self._version
-        there = self._rows.query(where("key == {key}", key=key(version, FILLED)), fields=("key",))
-        if not there:
-            self._bring(bundle)
-        self._rows.upsert([rows.of_mark(version, FILLED, self._rows.dimensions)])
-
-    def _bring(self, bundle: Bundle) -> None:
-        items = self._base.segment.items
-        for start in range(0, len(items), CHUNK):
-            some = items[start : start + CHUNK]
-            known = self._known([item.id for item in some])
-            new = [
-                (position, item)
-                for position, item in enumerate(some, start)
-                if not known.get(item.id)
-            ]
-            self._rows.upsert(self._of_bundle(bundle, new))
-        self._settle([item.id for item in items])
-
-    def _is_latest(self) -> bool:
-        """Whether no service with another bundle has come since."""
-        marks = self._rows.query(
-            where("bundle == {filled}", filled=FILLED), fields=("id", "revision")
-        )
-        return max(marks, key=itemgetter("revision"))["id"] == self._version
-
-    def _of_bundle(self, bundle: Bundle, some: Sequence[tuple[int, Item]]) -> list[Row]:
-        positions = [position for position, _ in some]
-        vectors = {layer: index.reconstruct(positions) for layer, index in bundle.indexes.items()}
-        return [
-            rows.of_bundle(
-                item,
-                self._version,
-                {layer: found[number] for layer, found in vectors.items()},
-                self._network,
-                self._rows.dimensions,
-            )
-            for number, (_, item) in enumerate(some)
-        ]
-
-    def _known(self, ids: Sequence[str]) -> dict[str, bool]:
-        """Which of these are there, as this bundle's or an added one, or have been removed."""
-        keys = [key(one, whose) for one in ids for whose in (ADDED, self._version, REMOVED)]
-        found = self._rows.query(where("key in {keys}", keys=keys), fields=("id",))
-        return {row["id"]: True for row in found}
-
-    def _settle(self, ids: Sequence[str]) -> None:
-        """Have the bundle's images as people have left those of the same ids."""
-        mine = set(ids)
-        marks = [
-            row
-            for mark in (REMOVED, EDITED)
-            for row in self._rows.query(
-                where("bundle == {mark}", mark=mark), fields=SHOWN, ordered=True
-            )
-            if row["id"] in mine
-        ]
-        gone = {row["id"] for row in marks if row["bundle"] == REMOVED}
-        self._rows.upsert(
-            [
-                {"key": key(row["id"], self._version), **rows.of_edit(rows.item_of(row))}
-                for row in marks
-                if row["bundle"] == EDITED and row["id"] not in gone
-            ],
-            partly=True,
-        )
-        self._bury(sorted(gone))
-
-    def _bury(self, ids: Sequence[str]) -> None:
-        """Take away the bundles' images of these ids, and what people said of them."""
-        if ids:
-            edited = [key(one, EDITED) for one in ids]
-            self._rows.delete([*self._of_bundles(ids), *edited])
-
-    def _of_bundles(self, ids: Sequence[str]) -> list[str]:
-        """The keys of all bundles' images of these ids."""
-        found = self._rows.query(
-            where("id in {ids}", ids=list(ids)),
-            where("bundle not in {others}", others=[ADDED, REMOVED, EDITED, FILLED]),
-            fields=("key",),
-        )
-        return [row["key"] for row in found]
 
     def _find(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
         """The rows of these images that are there, by id; an added one hides a bundle's."""
@@ -392,12 +319,17 @@ class MilvusGallery(Gallery):
                 raise NotFoundError(f"No label {label!r}; there is {known}.")
         return filters.of(wanted)
 
+    def _foreign(self) -> tuple[Filter, ...]:
+        return _ADDED_ONES, where("network != {network}", network=self._network)
+
     def _stale_ones(self) -> tuple[Filter, ...]:
-        return (
-            _ADDED_ONES,
-            where("network != {network}", network=self._network),
-            where("image != {nothing}", nothing=""),
-        )
+        return *self._foreign(), where("image != {nothing}", nothing="")
+
+    def _row(self, addition: Addition) -> Row:
+        row = rows.of_added(addition, self._rows.dimensions)
+        if addition.network != self._network:
+            return row
+        return self._basis.field(row, addition.vectors)
 
     def _outcome(self, addition: Addition, row: Row | None, replace: bool) -> Added | ConflictError:
         item = addition.item
@@ -424,7 +356,7 @@ class MilvusGallery(Gallery):
             return None
 
 
-def _once(hits: Sequence[tuple[Row, float]]) -> list[tuple[Row, float]]:
+def _once(hits: Hits) -> Hits:
     """Each image once: while one replaces the bundle's, both may be there for a moment."""
     added = {row["id"] for row, _ in hits if row["bundle"] == ADDED}
     return [(row, score) for row, score in hits if row["bundle"] == ADDED or row["id"] not in added]

@@ -23,6 +23,10 @@ ADDED: Final = ""
 REMOVED: Final = "removed"
 EDITED: Final = "edited"
 FILLED: Final = "filled"
+BASIS: Final = "basis"
+DIRECTION: Final = "direction"
+MARKS: Final = (REMOVED, EDITED, FILLED, BASIS, DIRECTION)
+"""Whose rows are none of an image."""
 SHOWN: Final = (
     "id", "bundle", "label", "predicted", "label_predicted", "attributes", "source", "created_at",
 )  # fmt: skip

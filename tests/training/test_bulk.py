@@ -48,7 +48,7 @@ def job(folder: Path, tmp_path: Path) -> Job:
 
 def other(job: Job, **changes: object) -> Job:
     """The same job but for something."""
-    return Job(**{**vars(job), **changes})  # type: ignore[arg-type]  # the tests' own
+    return Job(**{**vars(job), **changes})
 
 
 def rows(job: Job) -> dict[str, list[object]]:
@@ -242,8 +242,12 @@ def test_images_without_folders_have_no_labels(embedder: Embedder, tmp_path: Pat
 
 def test_nothing_to_embed_is_said(embedder: Embedder, tmp_path: Path) -> None:
     job = Job(tmp_path / "images", tmp_path / "shards", NETWORK, ("logits",))
+    with pytest.raises(BulkError, match="there is no such file or folder"):
+        bulk.run(job, embedder)
+    job.source.write_text("no images")
     with pytest.raises(BulkError, match="neither a folder nor"):
         bulk.run(job, embedder)
+    job.source.unlink()
     job.source.mkdir()
     with pytest.raises(NoImagesError, match=r"looked for \.bmp"):
         bulk.run(job, embedder)

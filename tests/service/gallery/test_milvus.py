@@ -18,7 +18,7 @@ from PIL import Image
 
 from service.errors import StorageError, UnavailableError
 from service.gallery import Item, Renewed, Value, Wanted, filters
-from service.gallery.collection import Collection
+from service.gallery.collection import Collection, Row
 from service.gallery.filters import where
 from service.gallery.local import LocalGallery
 from service.gallery.milvus import MilvusGallery
@@ -231,10 +231,10 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
         older.close()
 
 
-def _images(rows: Collection) -> dict[object, object]:
+def _images(rows: Collection) -> dict[str, int]:
     """When each image was written."""
     return {row["key"]: row["revision"] for row in _all(rows) if row["bundle"] != "filled"}
 
 
-def _all(rows: Collection) -> list[dict[str, object]]:
+def _all(rows: Collection) -> list[Row]:
     return rows.query(where("key != {none}", none=""), fields=("key", "bundle", "revision"))
