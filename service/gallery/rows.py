@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from service.gallery import Addition, Item
+from service.gallery.changes import half
 from service.gallery.collection import Row
 from service.gallery.filters import tags
 from training.bundle import Layer, Vectors
@@ -58,7 +59,7 @@ def of_added(addition: Addition, kept: Mapping[str, int]) -> Row:
     png = addition.png
     return {
         **of_item(addition.item, ADDED),
-        **_vectors(addition.vectors, kept),
+        **_vectors(_rounded(addition.vectors), kept),
         "image": "" if png is None else base64.b64encode(png).decode(),
         "network": addition.network,
         "shape": shape({layer: len(vector) for layer, vector in addition.vectors.items()}),
@@ -141,7 +142,7 @@ def png_of(row: Row) -> bytes | None:
 def renewed(vectors: Mapping[Layer, Vectors], kept: Mapping[str, int]) -> Row:
     """Other vectors for a row."""
     return {
-        **_vectors(vectors, kept),
+        **_vectors(_rounded(vectors), kept),
         "shape": shape({layer: len(vector) for layer, vector in vectors.items()}),
         "revision": time.time_ns(),
     }
@@ -153,12 +154,15 @@ def fit(vectors: Vectors, width: int) -> Vectors:
     return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
 
+def _rounded(vectors: Mapping[Layer, Vectors]) -> dict[Layer, Vectors]:
+    """Unit vectors as fp16 has them, as every home keeps them."""
+    return {layer: half(vector).astype(np.float32) for layer, vector in vectors.items()}
+
+
 def _vectors(vectors: Mapping[Layer, Vectors], kept: Mapping[str, int]) -> Row:
-    """Unit vectors as fp16 has them; zeros, which are like nothing, where there are none."""
+    """Unit vectors as they are; zeros, which are like nothing, where there are none that fit."""
     row: Row = {name: np.zeros(width, np.float32) for name, width in kept.items()}
     for layer, vector in vectors.items():
         if layer in kept and len(vector) <= kept[layer]:
-            unit = vector / max(float(np.linalg.norm(vector)), 1e-30)
-            rounded = unit.astype(np.float16).astype(np.float32)
-            row[layer] = fit(rounded[None], kept[layer])[0]
+            row[layer] = fit(vector[None], kept[layer])[0]
     return row
