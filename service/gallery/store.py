@@ -57,6 +57,9 @@ COMMIT;
 """
 
 
+_VECTORS: Final = "SELECT number, vector FROM vectors WHERE layer = ?"
+
+
 @dataclass(frozen=True)
 class Row:
     """An added image as it is kept; its number is its own for ever."""
@@ -151,7 +154,7 @@ class Store:
             StorageError: it cannot be kept.
 
         """
-        with _told():
+        with _told(self.folder):
             self._run("BEGIN IMMEDIATE")
             try:
                 yield
@@ -164,7 +167,7 @@ class Store:
     @contextmanager
     def part(self) -> Iterator[None]:
         """The same of some part of a transaction."""
-        with _told():
+        with _told(self.folder):
             self._run("SAVEPOINT part")
             try:
                 yield
@@ -177,7 +180,8 @@ class Store:
 
     def rows(self) -> list[Row]:
         """All added images."""
-        return [_row(found) for found in self._run("SELECT * FROM images")]
+        with _told(self.folder):
+            return [_row(found) for found in self._run("SELECT * FROM images")]
 
     def find(self, image_id: str) -> Row | None:
         """The added image of that id, if there is one."""
@@ -186,8 +190,9 @@ class Store:
 
     def vectors(self, layer: Layer) -> Iterator[tuple[int, Halves]]:
         """The numbers of all images and their unit vectors [dimension] at a layer."""
-        for number, blob in self._run("SELECT number, vector FROM vectors WHERE layer = ?", layer):
-            yield number, np.frombuffer(blob, np.float16)
+        with _told(self.folder):
+            for number, blob in self._run(_VECTORS, layer):
+                yield number, np.frombuffer(blob, np.float16)
 
     def picture(self, number: int) -> bytes | None:
         """The PNG of an image; may be asked for by any thread, and waits for no change."""
@@ -279,7 +284,7 @@ class Store:
 
     def _open(self, *, make: bool) -> None:
         file = self.folder / FILE
-        with _told():
+        with _told(self.folder):
             connection = _connect(file)
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -343,12 +348,18 @@ def _edit(found: Sequence[str]) -> Edit:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(folder: Path) -> Iterator[None]:
     """Say what SQLite says in our own words."""
     try:
         yield
     except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where it came about
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise StorageError(
+                f"{folder / FILE} is damaged: {error}. Move it away and bring a backup in with "
+                "'python -m service gallery import'."
+            ) from error
         raise StorageError(
-            f"The gallery cannot be kept on its disk: {error}. What was kept is there; make room, "
-            "then try again."
+            f"The gallery cannot be kept in {folder}: {error}. All that was kept is still there; "
+            "make room, then try again."
         ) from error

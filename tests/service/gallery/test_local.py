@@ -1,0 +1,169 @@
+"""What the local home is beyond the protocol: lasting, compact, and whole after any trouble."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import StorageError, UnavailableError
+from service.gallery import Wanted, compaction
+from service.gallery.local import LocalGallery
+from tests.service.gallery.homes import addition, vectors
+from tests.service.samples import PATIENCE
+from training.bundle import Bundle
+
+
+@pytest.fixture
+def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
+    opened = LocalGallery.open(loaded, tmp_path)
+    yield opened
+    opened.close()
+
+
+def everything(gallery: LocalGallery) -> list[object]:
+    """All that can be seen: items in order, and what is nearest to some queries."""
+    queries = np.stack([vectors_of(gallery, seed) for seed in range(3)])
+    found = gallery.search("conv2", queries, 30, exact=True)
+    return [gallery.page(10_000).items, found, len(gallery), gallery.added]
+
+
+def vectors_of(gallery: LocalGallery, seed: int) -> np.ndarray:
+    dimension = gallery.snapshot().segments[0].indexes["conv2"].dimension
+    return np.random.default_rng(seed).normal(size=dimension).astype(np.float32)
+
+
+def test_to_add_and_then_remove_is_to_do_nothing(gallery: LocalGallery, loaded: Bundle) -> None:
+    before = everything(gallery)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.lists(st.integers(0, 400), unique=True, min_size=1, max_size=40), st.randoms())
+    def add_and_remove(seeds: list[int], random_: object) -> None:
+        additions = [addition(loaded, seed) for seed in seeds]
+        for start in range(0, len(additions), 7):
+            gallery.add(additions[start : start + 7])
+        assert gallery.added == len(seeds)
+        random_.shuffle(additions)  # type: ignore[attr-defined]
+        for one in additions:
+            gallery.remove(one.item.id)
+        assert everything(gallery) == before
+
+    add_and_remove()
+
+
+def test_nothing_is_written_before_there_is_something_to_keep(
+    loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery = LocalGallery.open(loaded, tmp_path / "gallery")
+    gallery.search("conv2", vectors(loaded, 1)["conv2"][None], 3)
+    gallery.close()
+    assert not (tmp_path / "gallery").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(loaded: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    gallery = LocalGallery.open(loaded, tmp_path / "file" / "gallery")
+    with pytest.raises(StorageError, match="KINDRED_GALLERY"):
+        gallery.add([addition(loaded, 1)])
+    assert len(gallery) == len(loaded.gallery)
+    gallery.close()
+
+
+def test_two_cannot_change_one_folder_and_the_other_goes_on_when_the_first_has_ended(
+    loaded: Bundle, tmp_path: Path
+) -> None:
+    first = LocalGallery.open(loaded, tmp_path)
+    first.add([addition(loaded, 1)])
+    second = LocalGallery.open(loaded, tmp_path)
+    with pytest.raises(UnavailableError, match="Another process"):
+        second.add([addition(loaded, 2)])
+    first.add([addition(loaded, 3)])
+    first.close()
+    second.add([addition(loaded, 2)])
+    found = second.page(10, wanted=Wanted(source="added")).items
+    assert [item.id for item in found] == ["added-0001", "added-0002", "added-0003"]
+    second.close()
+
+
+def test_many_images_are_compacted_beside_and_found_as_before(
+    gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "SMALL", 16)
+    seeds = range(300)
+    for start in range(0, 300, 7):
+        gallery.add([addition(loaded, seed) for seed in seeds[start : start + 7]])
+        gallery.remove(f"added-{start:04d}")
+    wait_until_compact(gallery)
+    assert any(
+        one.indexes["conv2"].directions is not None for one in gallery.snapshot().segments[1:]
+    )
+    assert len(gallery.snapshot().segments) < 10
+    for seed in seeds:
+        ((match,),) = gallery.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
+        assert (match.item.id == f"added-{seed:04d}") == (seed % 7 != 0)
+    assert gallery.added == 300 - 43
+
+
+def test_what_is_dead_is_left_behind_and_does_not_come_back(
+    gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "SMALL", 16)
+    gallery.add([addition(loaded, seed) for seed in range(100)])
+    wait_until_compact(gallery)
+    for seed in range(70):
+        gallery.remove(f"added-{seed:04d}")
+    wait_until_compact(gallery)
+    assert sum(len(one.items) for one in gallery.snapshot().segments[1:]) < 100
+    for seed in range(100):
+        ((match,),) = gallery.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
+        assert (match.item.id == f"added-{seed:04d}") == (seed >= 70)
+
+
+def test_readers_see_whole_changes_while_many_are_made(
+    gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairs are added and replaced together: nobody ever sees one without the other."""
+    monkeypatch.setattr(compaction, "SMALL", 16)
+    done = threading.Event()
+    torn: list[object] = []
+
+    def read() -> None:
+        while not done.is_set():
+            view = gallery.snapshot()
+            items = view.page(10_000, wanted=Wanted(source="added")).items
+            if len(items) % 2 or len(items) != view.added:
+                torn.append(items)
+            found = view.search("conv2", vectors(loaded, 1)["conv2"][None], 10_000, exact=True)
+            if len(found[0]) != len(view):
+                torn.append(found)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for seed in range(0, 120, 2):
+        gallery.add([addition(loaded, seed), addition(loaded, seed + 1)])
+        if seed % 6 == 0:
+            again = [
+                dataclasses.replace(
+                    addition(loaded, seed + n + 500), item=addition(loaded, seed + n).item
+                )
+                for n in range(2)
+            ]
+            gallery.add(again, replace=True)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert torn == []
+    assert gallery.added == 120
+
+
+def wait_until_compact(gallery: LocalGallery) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while compaction._next(gallery.snapshot()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
