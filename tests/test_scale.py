@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -99,6 +100,19 @@ def test_there_is_a_manifest_of_every_kind() -> None:
         if "kind" in (one := yaml.safe_load(file.read_text()))
     }
     assert kinds == {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.33"])
+@pytest.mark.parametrize("name", ["deployment", "service", "autoscaler", "disruption"])
+def test_kubernetes_takes_the_manifests(name: str, version: str) -> None:
+    kubernetes_validate.validate(manifest(name), version, strict=True)
+
+
+def test_what_kubernetes_does_not_know_would_be_seen() -> None:
+    wrong = manifest("service")
+    wrong["spec"]["prots"] = wrong["spec"].pop("ports")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.33", strict=True)
 
 
 def test_the_manifests_mean_the_same_pods() -> None:

@@ -122,7 +122,7 @@ class Collection:
                         self._place.name, **self._asked(filters), output_fields=["key"]
                     )
                 )
-            ((row),) = self._client.query(
+            (row,) = self._client.query(
                 self._place.name,
                 **self._asked(filters),
                 output_fields=["count(*)"],
