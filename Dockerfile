@@ -8,7 +8,8 @@ ARG LOCK=requirements.lock
 COPY requirements.lock ./
 COPY requirements-milvus.lock ./
 RUN pip install --no-cache-dir --require-hashes -r "$LOCK" \
-    && useradd --create-home kindred
+    && useradd --create-home --uid 1000 kindred \
+    && install --directory --owner kindred gallery
 
 COPY training ./training
 COPY service ./service

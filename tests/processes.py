@@ -64,12 +64,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def milvus_server(folder: Path) -> Iterator[str]:
+def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """A Milvus in a process of its own, where any number of others may ask; its address.
 
     It is milvus-lite, which is safe with one worker alone where several write.
     """
-    port = free_port()
+    port = port or free_port()
     command = [
         sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1",
         "--port", str(port), "--max-workers", "1", "--data-dir", str(folder),
@@ -81,8 +81,8 @@ def milvus_server(folder: Path) -> Iterator[str]:
         assert "listening" in process.stdout.readline()
         yield f"milvus://127.0.0.1:{port}"
     finally:
-        process.kill()
-        process.communicate()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
-from service.settings import BUILT, STARTER
+from service.settings import BUILT, STARTER, Settings
 from training import bundle
 
 ROOT = Path(__file__).parent.parent
@@ -51,9 +51,17 @@ def test_compose_mounts_the_folder_in_which_the_current_bundle_is_replaced() -> 
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kindred"]
     dockerfile = (ROOT / "Dockerfile").read_text()
     (workdir,) = re.findall(r"^WORKDIR (\S+)", dockerfile, re.MULTILINE)
-    assert service["volumes"] == [f"./{BUILT.parent}:{workdir}/{BUILT.parent}:ro"]
+    assert service["volumes"][0] == f"./{BUILT.parent}:{workdir}/{BUILT.parent}:ro"
     assert f"COPY {STARTER} ./{STARTER}" in dockerfile
     assert "KINDRED_BUNDLE" not in dockerfile + str(service["environment"])
+
+
+def test_what_is_added_outlives_the_container() -> None:
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kindred"]
+    folder = Settings.model_fields["gallery"].default
+    assert service["volumes"][1:] == [f"gallery:/app/{folder}"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f"install --directory --owner kindred {folder}" in dockerfile
 
 
 def test_the_dashboard_asks_only_for_what_is_measured() -> None:

@@ -60,6 +60,7 @@ def test_every_image_of_others_is_pinned_to_a_version(services: dict[str, Manife
 def test_replicas_publish_nothing_and_share_one_milvus(services: dict[str, Manifest]) -> None:
     replica = services["replica"]
     assert "ports" not in replica
+    assert all(mounted.endswith(":ro") for mounted in replica["volumes"])  # they keep nothing
     assert "container_name" not in replica  # a name could be had by one alone
     place = Place.parse(replica["environment"]["KINDRED_GALLERY"])
     assert (place.uri, place.name) == ("http://milvus:19530", "kindred")
@@ -151,6 +152,12 @@ def test_a_pod_that_stops_is_not_asked_any_more_before_it_closes() -> None:
     assert notice > probe["periodSeconds"] * probe["failureThreshold"]
     grace = manifest("deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > notice + Settings.model_fields["drain"].default
+
+
+def test_a_pod_runs_as_the_user_of_the_image() -> None:
+    pod = manifest("deployment")["spec"]["template"]["spec"]
+    user = pod["securityContext"]["runAsUser"]
+    assert f"--uid {user} kindred" in (ROOT / "Dockerfile").read_text()
 
 
 def test_a_pod_may_do_nothing_that_it_need_not() -> None:

@@ -22,10 +22,14 @@ Row = dict[str, Any]  # Any: what a field holds depends on its name
 
 CHUNK: Final = 200
 """Rows of one call: some 8 MB of vectors, of the 64 MB that Milvus takes."""
-TIMEOUT: Final = 30.0
-"""Seconds that one call may take."""
+PATIENCE: Final = 10.0
+"""Seconds to wait for a connection or an answer: nobody waits longer for a search."""
+KEEPING: Final = 30.0
+"""Seconds that some rows may take to be kept."""
 MOST: Final = 16_384
 """Rows that Milvus gives out at once."""
+FILTERED: Final = ("bundle", "label", "predicted", "source", "network", "shape", "tags")
+"""What is asked for without a key, and should not be looked for in every row."""
 TEXT: Final = 65_535
 """Bytes that a text field of Milvus can hold."""
 _GRAPH: Final = {"M": 16, "efConstruction": 200}
@@ -42,12 +46,12 @@ class Collection:
         dimensions: Mapping[str, int],
         graphs: Sequence[str] = (),
         *,
-        patience: float = TIMEOUT,
+        patience: float = PATIENCE,
     ) -> None:
         """Open it; make it where there is none, with a vector field for each of the dimensions.
 
-        Those named in `graphs` are searched by a graph, the others one by one. It may take
-        `patience` seconds to find the Milvus.
+        Those named in `graphs` are searched by a graph, the others one by one. The Milvus
+        may take `patience` seconds to be found, and to answer.
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
@@ -55,6 +59,7 @@ class Collection:
 
         """
         self._place = place
+        self._patience = patience
         if place.file:
             place.file.parent.mkdir(parents=True, exist_ok=True)
         with self._told():
@@ -99,7 +104,7 @@ class Collection:
                 **self._asked(filters),
                 output_fields=list(fields),
                 limit=limit,
-                timeout=TIMEOUT,
+                timeout=self._patience,
                 **order,
             )
         return found
@@ -119,14 +124,17 @@ class Collection:
             if self._lite:  # its count(*) reads all vectors
                 return len(
                     self._client.query(
-                        self._place.name, **self._asked(filters), output_fields=["key"]
+                        self._place.name,
+                        **self._asked(filters),
+                        output_fields=["key"],
+                        timeout=self._patience,
                     )
                 )
             (row,) = self._client.query(
                 self._place.name,
                 **self._asked(filters),
                 output_fields=["count(*)"],
-                timeout=TIMEOUT,
+                timeout=self._patience,
             )
         return int(row["count(*)"])
 
@@ -151,7 +159,7 @@ class Collection:
                 limit=min(limit, MOST),
                 output_fields=list(fields),
                 search_params={"params": {"ef": effort}} if effort else {},
-                timeout=TIMEOUT,
+                timeout=self._patience,
                 **self._asked(filters),
             )
         return [[(hit["entity"], float(hit["distance"])) for hit in hits] for hits in found]
@@ -169,7 +177,7 @@ class Collection:
                 self._client.upsert(
                     self._place.name,
                     list(rows[start : start + CHUNK]),
-                    timeout=TIMEOUT,
+                    timeout=KEEPING,
                     partial_update=partly,
                 )
 
@@ -178,7 +186,7 @@ class Collection:
         with self._told():
             for start in range(0, len(keys), CHUNK):
                 self._client.delete(
-                    self._place.name, ids=list(keys[start : start + CHUNK]), timeout=TIMEOUT
+                    self._place.name, ids=list(keys[start : start + CHUNK]), timeout=KEEPING
                 )
 
     def close(self) -> None:
@@ -223,6 +231,8 @@ class Collection:
                 index.add_index(name, index_type="HNSW", metric_type="IP", params=_GRAPH)
             else:
                 index.add_index(name, index_type="FLAT", metric_type="IP", params=self._on_disk())
+        for name in () if self._lite else FILTERED:
+            index.add_index(name, index_type="INVERTED")
         try:
             self._client.create_collection(
                 self._place.name, schema=schema, index_params=index, consistency_level="Strong"

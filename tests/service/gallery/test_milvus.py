@@ -187,6 +187,19 @@ def test_a_milvus_that_is_not_there_is_said_to_be_so(loaded: Bundle) -> None:
         Collection(place, {"conv2": 128}, patience=2)
 
 
+def test_a_milvus_that_goes_is_said_to_be_so_and_is_found_again(tmp_path: Path) -> None:
+    port = free_port()
+    place = Place.parse(f"milvus://127.0.0.1:{port}/comes_and_goes")
+    with milvus_server(tmp_path, port):
+        rows = Collection(place, {"conv2": 128}, patience=2)
+        everything = where("key != {none}", none="")
+        assert rows.count(everything) == 0
+    with pytest.raises(UnavailableError):
+        rows.count(everything)
+    with milvus_server(tmp_path, port):
+        assert rows.count(everything) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
