@@ -197,6 +197,7 @@ def embed(
         source=images,
         folder=output,
         network=loaded.network_id,
+        classes=loaded.manifest.classes,
         layers=tuple(loaded.indexes),
         size=size,
         labelled=labels,

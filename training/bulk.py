@@ -38,7 +38,7 @@ class BulkError(RuntimeError):
 
 
 LONGEST: Final = 100
-"""Letters of a path that an id has."""
+"""Letters of a path that an id has, and of a folder that a label has."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Job:
     source: Path
     folder: Path
     network: str
+    classes: tuple[str, ...]
     layers: tuple[Layer, ...]
     size: int = 4096
     labelled: bool = True
@@ -228,13 +229,19 @@ def _make(
             except Exception as error:  # damaged pictures make Pillow raise almost anything
                 unreadable.append(f"{path} ({error})")
 
-    with Writer(file, embedder.dimensions(job.layers)) as writer:
+    with Writer(file, job.network, embedder.dimensions(job.layers)) as writer:
         stream = readable()
         while batch := list(islice(stream, BATCH)):
             names, pixels, pictures = zip(*batch, strict=True)
-            vectors = embedder(torch.stack(pixels), job.layers)
-            labels = [_label(path) if job.labelled else None for path in names]
-            writer.write(Rows([identify(path) for path in names], labels, pictures, vectors))
+            vectors = embedder(torch.stack(pixels), (*job.layers, "logits"))
+            rows = Rows(
+                ids=[identify(path) for path in names],
+                labels=[_label(path) if job.labelled else None for path in names],
+                predicted=[job.classes[index] for index in vectors["logits"].argmax(1)],
+                images=pictures,
+                vectors=vectors,
+            )
+            writer.write(rows)
             count += len(batch)
             on_batch()
         note = Note(
@@ -296,4 +303,4 @@ def _decode(content: bytes) -> tuple[torch.Tensor, bytes]:
 
 
 def _label(path: str) -> str | None:
-    return PurePosixPath(path).parent.name or None
+    return PurePosixPath(path).parent.name[:LONGEST] or None

@@ -1,6 +1,7 @@
 """Shards: embedded images on disk, so many to a file, each written whole or not at all.
 
-A shard is a Parquet file of ids, labels, pictures as PNG and unit vectors as fp16, with checksums.
+A shard is a Parquet file of ids, labels, pictures as PNG and unit vectors as fp16, with checksums,
+in the form of a gallery's backup.
 Knows files and columns; nothing of networks.
 """
 
@@ -10,6 +11,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,10 +46,14 @@ class Note(Frozen):
 
 @dataclass(frozen=True)
 class Rows:
-    """Images with their vectors [N, dimension] at each layer, any length; None is no label."""
+    """Images, what the network takes each for, and its vectors [N, dimension], of any length.
+
+    A label of None is one that nobody gave: the network's own stands for it.
+    """
 
     ids: Sequence[str]
     labels: Sequence[str | None]
+    predicted: Sequence[str]
     images: Sequence[bytes]
     vectors: dict[Layer, Vectors]
 
@@ -58,18 +64,24 @@ def name(number: int) -> str:
 
 
 def schema(dimensions: dict[Layer, int]) -> pa.Schema:
-    """The columns; those of vectors are named after their layers."""
+    """The columns of a gallery's backup, so that a service imports a shard as it is."""
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
-            pa.field("label", pa.string()),
-            pa.field("attributes", pa.string()),
-            pa.field("image", pa.binary(), nullable=False),
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("label_predicted", pa.bool_(), nullable=False),
+            pa.field("predicted", pa.string()),
+            pa.field("attributes", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("created_at", pa.timestamp("us", "UTC")),
+            pa.field("network", pa.string()),
+            pa.field("png", pa.binary()),
             *(
-                pa.field(layer, pa.list_(pa.float16(), dimension), nullable=False)
+                pa.field(f"vector_{layer}", pa.list_(pa.float16(), dimension))
                 for layer, dimension in dimensions.items()
             ),
-        ]
+        ],
+        metadata={b"kind": b"kindred gallery 1"},
     )
 
 
@@ -81,15 +93,16 @@ def digest_of(paths: Sequence[str]) -> str:
 class Writer:
     """Writes one shard beside its place; `finish` gives it its name, anything else leaves none."""
 
-    def __init__(self, file: Path, dimensions: dict[Layer, int]) -> None:
+    def __init__(self, file: Path, network: str, dimensions: dict[Layer, int]) -> None:
         self._file = file
+        self._network = network
         self._temporary = file.with_name(f".{file.name}-{uuid.uuid4().hex[:12]}")
         self._schema = schema(dimensions)
         self._writer = pq.ParquetWriter(
             self._temporary,
             self._schema,
             compression="zstd",
-            use_dictionary=["label"],
+            use_dictionary=["label", "predicted", "attributes", "source", "network"],
             write_page_checksum=True,
         )
 
@@ -98,19 +111,27 @@ class Writer:
 
     def write(self, rows: Rows) -> None:
         """Append rows: no more than these are in memory."""
-        columns: list[pa.Array] = [
-            pa.array(rows.ids, pa.string()),
-            pa.array(rows.labels, pa.string()),
-            pa.nulls(len(rows.ids), pa.string()),
-            pa.array(rows.images, pa.binary()),
+        count = len(rows.ids)
+        labels = [given or own for given, own in zip(rows.labels, rows.predicted, strict=True)]
+        columns: dict[str, Sequence[object]] = {
+            "id": rows.ids,
+            "label": labels,
+            "label_predicted": [label is None for label in rows.labels],
+            "predicted": rows.predicted,
+            "attributes": ["{}"] * count,
+            "source": ["added"] * count,
+            "created_at": [datetime.now(UTC)] * count,
+            "network": [self._network] * count,
+            "png": rows.images,
+        }
+        arrays = [
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else _lists(rows.vectors[field.name.removeprefix("vector_")], field.type)
+            for field in self._schema
         ]
-        for field in self._schema:
-            if field.name in rows.vectors:
-                unit = normalise(rows.vectors[field.name]).astype(np.float16)
-                columns.append(
-                    pa.FixedSizeListArray.from_arrays(pa.array(unit.ravel()), type=field.type)
-                )
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        self._writer.write_batch(batch)
 
     def finish(self, note: Note) -> None:
         """Have it on disk, then give it its name, at once."""
@@ -129,6 +150,12 @@ class Writer:
     ) -> None:
         self._writer.close()
         self._temporary.unlink(missing_ok=True)
+
+
+def _lists(vectors: Vectors, kind: pa.DataType) -> pa.Array:
+    """Vectors as fp16 at length 1."""
+    unit = normalise(vectors).astype(np.float16)
+    return pa.FixedSizeListArray.from_arrays(pa.array(unit.ravel()), type=kind)
 
 
 def verify(file: Path) -> Note:

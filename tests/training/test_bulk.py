@@ -23,7 +23,8 @@ from training.network import Architecture, BlockNet
 from training.shards import ShardError
 
 CPU = torch.device("cpu")
-NETWORK = "a" * 64
+NETWORK = "a" * 16
+CLASSES = ("amber", "blue", "cyan")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(folder: Path, tmp_path: Path) -> Job:
     """All of them, eight to a shard."""
-    return Job(folder, tmp_path / "shards", NETWORK, ("conv2", "logits"), size=8)
+    return Job(folder, tmp_path / "shards", NETWORK, CLASSES, ("conv2", "logits"), size=8)
 
 
 def other(job: Job, **changes: object) -> Job:
@@ -58,6 +59,7 @@ def rows(job: Job) -> dict[str, list[object]]:
     return {
         name: [value for table in tables for value in table[name].to_pylist()]
         for name in tables[0].column_names
+        if name != "created_at"
     }
 
 
@@ -66,7 +68,8 @@ def test_every_image_is_embedded_once(job: Job, embedder: Embedder) -> None:
     found = rows(job)
     assert len(set(map(str, found["id"]))) == 30
     assert sorted(map(str, found["label"])) == sorted(["amber", "blue", "cyan"] * 10)
-    assert found["attributes"] == [None] * 30
+    assert found["label_predicted"] == [False] * 30
+    assert set(map(str, found["predicted"])) <= set(CLASSES)
 
 
 def test_the_vectors_are_those_of_the_picture_kept_beside_them(
@@ -74,10 +77,10 @@ def test_the_vectors_are_those_of_the_picture_kept_beside_them(
 ) -> None:
     bulk.run(job, embedder)
     found = rows(job)
-    images = [torch.from_numpy(_pixels(png)).permute(2, 0, 1) for png in found["image"]]
+    images = [torch.from_numpy(_pixels(png)).permute(2, 0, 1) for png in found["png"]]
     for layer, vectors in embedder(torch.stack(images), job.layers).items():
         expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        assert np.array(found[layer], np.float32) == pytest.approx(expected, abs=2e-3)
+        assert np.array(found[f"vector_{layer}"], np.float32) == pytest.approx(expected, abs=2e-3)
 
 
 def test_what_is_there_is_not_made_again(job: Job, embedder: Embedder) -> None:
@@ -91,7 +94,7 @@ def test_what_is_there_is_not_made_again(job: Job, embedder: Embedder) -> None:
 def test_a_damaged_shard_is_made_again(harm: str, job: Job, embedder: Embedder) -> None:
     bulk.run(job, embedder)
     file = job.folder / shards.name(2)
-    whole = file.read_bytes()
+    whole, before = file.read_bytes(), rows(job)
     middle = len(whole) // 2
     file.write_bytes(
         {
@@ -103,7 +106,7 @@ def test_a_damaged_shard_is_made_again(harm: str, job: Job, embedder: Embedder) 
     with pytest.raises(ShardError, match=r"shard-000002\.parquet is damaged"):
         shards.verify(file)
     assert bulk.run(job, embedder) == Tally(1, 3, 0, 30, ())
-    assert file.read_bytes() == whole
+    assert rows(job) == before
 
 
 def test_shares_are_parts_of_the_whole(job: Job, embedder: Embedder) -> None:
@@ -192,7 +195,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_goes_on(
 ) -> None:
     source = write_folder(tmp_path / "images", per_class=3, kinds=1)
     (source / "train" / "amber" / "00001.png").write_bytes(b"no picture")
-    job = Job(source, tmp_path / "shards", NETWORK, ("logits",))
+    job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     tally = bulk.run(job, embedder)
     assert tally.images == 2
     assert len(tally.unreadable) == 1
@@ -217,14 +220,14 @@ def test_images_that_came_since_are_not_mixed_with_those_before(
     embedder: Embedder, tmp_path: Path
 ) -> None:
     source = write_folder(tmp_path / "images", per_class=3, kinds=1)
-    job = Job(source, tmp_path / "shards", NETWORK, ("logits",))
+    job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     bulk.run(job, embedder)
     write_folder(source, per_class=4, kinds=1)
     with pytest.raises(ShardError, match="the source has changed since"):
         bulk.run(job, embedder)
 
 
-@pytest.mark.parametrize("changes", [{"network": "b" * 64}, {"size": 9}, {"labelled": False}])
+@pytest.mark.parametrize("changes", [{"network": "b" * 16}, {"size": 9}, {"labelled": False}])
 def test_a_folder_holds_shards_of_one_kind(
     changes: dict[str, object], job: Job, embedder: Embedder
 ) -> None:
@@ -235,13 +238,15 @@ def test_a_folder_holds_shards_of_one_kind(
 
 def test_images_without_folders_have_no_labels(embedder: Embedder, tmp_path: Path) -> None:
     source = write_folder(tmp_path / "images", per_class=2, kinds=1) / "train" / "amber"
-    job = Job(source, tmp_path / "shards", NETWORK, ("logits",))
+    job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     assert bulk.run(job, embedder).images == 2
-    assert rows(job)["label"] == [None, None]
+    found = rows(job)
+    assert found["label"] == found["predicted"]
+    assert found["label_predicted"] == [True, True]
 
 
 def test_nothing_to_embed_is_said(embedder: Embedder, tmp_path: Path) -> None:
-    job = Job(tmp_path / "images", tmp_path / "shards", NETWORK, ("logits",))
+    job = Job(tmp_path / "images", tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     with pytest.raises(BulkError, match="there is no such file or folder"):
         bulk.run(job, embedder)
     job.source.write_text("no images")
@@ -278,8 +283,9 @@ def test_ray_makes_the_same_shards(
 
     loaded = bundle.load(bundle_path)
     layers = tuple(loaded.indexes)
-    alone = other(job, layers=layers, folder=tmp_path / "alone")
-    together = other(job, layers=layers, folder=tmp_path / "together")
+    known = {"classes": loaded.manifest.classes, "layers": layers}
+    alone = other(job, **known, folder=tmp_path / "alone")
+    together = other(job, **known, folder=tmp_path / "together")
     bulk.run(alone, Embedder(loaded.network, CPU))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
