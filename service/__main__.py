@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
 
-from service import logs
+from service import gallery_command, logs
 from service.app import create_app
 from service.errors import KindredError, StorageError, UnavailableError
 from service.reload import Reloader
@@ -25,6 +25,7 @@ from service.state import State
 from training.bundle import BundleError, DeviceError
 
 command = typer.Typer(add_completion=False)
+command.add_typer(gallery_command.command, name="gallery")
 
 
 class Server(uvicorn.Server):
@@ -69,14 +70,17 @@ class Server(uvicorn.Server):
             await reloader.reload()
 
 
-@command.command()
+@command.callback(invoke_without_command=True)
 def serve(
+    context: typer.Context,
     bundle: Annotated[Path | None, typer.Option(help="Folder to serve.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes any port that is free.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:n].")] = None,
 ) -> None:
     """Serve a bundle. Every setting is an environment variable KINDRED_*; options override them."""
+    if context.invoked_subcommand is not None:
+        return
     given = {"bundle": bundle, "host": host, "port": port, "device": device}
     try:
         settings = Settings.model_validate(

@@ -11,18 +11,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from PIL import Image
 
 from service.client import calls
 from service.client.calls import Call, Picture, Vector
 from service.client.cards import ExperimentRecords, ExperimentSummary, Model
+from service.client.gallery import AsyncGallery, Gallery
+from service.client.gallery_calls import New
 from service.client.patience import Patience, ProblemError, UnreachableError
-from service.wire import Classification, GalleryItem, Neighbour, Predicted, Problem
+from service.wire import Classification, Predicted, Problem
 
 __all__ = [
     "AsyncKindred",
@@ -30,6 +31,7 @@ __all__ = [
     "ExperimentSummary",
     "Kindred",
     "Model",
+    "New",
     "Picture",
     "Problem",
     "ProblemError",
@@ -66,7 +68,7 @@ class _Settings:
         return Patience(self._retries, self._longest_wait)
 
 
-class Kindred(_Settings):
+class Kindred(Gallery, _Settings):
     """A connection to the service; close it, or use it in a `with` statement.
 
     `key` is an API key, where the service asks for one. Answers 429 and 503, and failed
@@ -132,51 +134,9 @@ class Kindred(_Settings):
         """The same for several pictures, each with its own answer or problem, in their order."""
         return self._do(calls.classify_many(pictures, top_k))
 
-    def similar(
-        self,
-        picture: Picture,
-        *,
-        layer: str = "conv2",
-        limit: int = 10,
-        label: str | None = None,
-        exact: bool = False,
-        explain: bool = False,
-    ) -> tuple[Neighbour, ...]:
-        """The images of the gallery that are most like a picture, best first."""
-        return self._do(calls.similar(picture, layer, limit, label, exact, explain)).similar
-
-    def similar_to(
-        self,
-        image_id: str,
-        *,
-        layer: str = "conv2",
-        limit: int = 10,
-        label: str | None = None,
-        exact: bool = False,
-        explain: bool = False,
-    ) -> tuple[Neighbour, ...]:
-        """The images that are most like one of the gallery's, itself left out."""
-        return self._do(calls.similar_to(image_id, layer, limit, label, exact, explain)).similar
-
     def embed(self, picture: Picture, *, layer: str = "conv2") -> Vector:
         """The picture as the network represents it at one layer, float32 [dimension]."""
         return self._do(calls.embed(picture, layer))
-
-    def gallery(
-        self, *, label: str | None = None, predicted: str | None = None, page: int = 100
-    ) -> Iterator[GalleryItem]:
-        """Images of the gallery in the order of ids: all, or those of or taken for a class."""
-        cursor = ""
-        while True:
-            found = self._do(calls.page(label, predicted, cursor, page))
-            yield from found.items
-            if found.next is None:
-                return
-            cursor = found.next
-
-    def image(self, image_id: str) -> Image.Image:
-        """A picture of the gallery."""
-        return self._do(calls.image(image_id))
 
     def model(self) -> Model:
         """The network, how good it is, and what it is not for."""
@@ -205,7 +165,7 @@ class Kindred(_Settings):
             time.sleep(patience.wait(error))
 
 
-class AsyncKindred(_Settings):
+class AsyncKindred(AsyncGallery, _Settings):
     """`Kindred` with `await`; its calls are the same."""
 
     def __init__(
@@ -261,54 +221,9 @@ class AsyncKindred(_Settings):
         """The same for several pictures, each with its own answer or problem, in their order."""
         return await self._do(calls.classify_many(pictures, top_k))
 
-    async def similar(
-        self,
-        picture: Picture,
-        *,
-        layer: str = "conv2",
-        limit: int = 10,
-        label: str | None = None,
-        exact: bool = False,
-        explain: bool = False,
-    ) -> tuple[Neighbour, ...]:
-        """The images of the gallery that are most like a picture, best first."""
-        return (await self._do(calls.similar(picture, layer, limit, label, exact, explain))).similar
-
-    async def similar_to(
-        self,
-        image_id: str,
-        *,
-        layer: str = "conv2",
-        limit: int = 10,
-        label: str | None = None,
-        exact: bool = False,
-        explain: bool = False,
-    ) -> tuple[Neighbour, ...]:
-        """The images that are most like one of the gallery's, itself left out."""
-        return (
-            await self._do(calls.similar_to(image_id, layer, limit, label, exact, explain))
-        ).similar
-
     async def embed(self, picture: Picture, *, layer: str = "conv2") -> Vector:
         """The picture as the network represents it at one layer, float32 [dimension]."""
         return await self._do(calls.embed(picture, layer))
-
-    async def gallery(
-        self, *, label: str | None = None, predicted: str | None = None, page: int = 100
-    ) -> AsyncIterator[GalleryItem]:
-        """Images of the gallery in the order of ids: all, or those of or taken for a class."""
-        cursor = ""
-        while True:
-            found = await self._do(calls.page(label, predicted, cursor, page))
-            for item in found.items:
-                yield item
-            if found.next is None:
-                return
-            cursor = found.next
-
-    async def image(self, image_id: str) -> Image.Image:
-        """A picture of the gallery."""
-        return await self._do(calls.image(image_id))
 
     async def model(self) -> Model:
         """The network, how good it is, and what it is not for."""

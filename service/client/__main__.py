@@ -1,19 +1,29 @@
-"""The client for people: `python -m service.client cat.png`."""
+"""The client for people: `python -m service.client cat.png`, and `… add FOLDER`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from service.client import URL, Kindred, ProblemError, UnreachableError
+from service.client.folder import add as add_pictures
+from service.client.folder import pictures
 from service.wire import Predicted, Problem
 
 
 def show(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures.", exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="Pictures.", exists=True, dir_okay=False)],
     url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
     key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="API key.")] = None,
     limit: Annotated[int, typer.Option(help="Neighbours at each layer.", min=1)] = 5,
@@ -22,17 +32,56 @@ def show(
     """Print what each picture is, and what in the gallery is most like it."""
     try:
         with Kindred(url, key=key) as kindred:
-            answers = kindred.predict_many(pictures, limit=limit)
+            answers = kindred.predict_many(files, limit=limit)
     except (ProblemError, UnreachableError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     if json:
         typer.echo(TypeAdapter(list[Any]).dump_json(answers, indent=1, exclude_none=True))
     else:
-        for picture, answer in zip(pictures, answers, strict=True):
+        for picture, answer in zip(files, answers, strict=True):
             _show_one(picture, answer)
     if any(isinstance(answer, Problem) for answer in answers):
         raise typer.Exit(1)
+
+
+def add(
+    folder: Annotated[Path, typer.Argument(help="Its pictures.", exists=True, file_okay=False)],
+    url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
+    key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="An admin key.")] = None,
+) -> None:
+    """Add the pictures of a folder to the gallery, labelled by the sub-folders that they are in.
+
+    Done again, it adds what is new.
+    """
+    console = Console(stderr=True)
+    files = pictures(folder)
+    created = refused = 0
+    try:
+        with Kindred(url, key=key) as kindred, _progress(console) as progress:
+            for one in progress.track(
+                add_pictures(kindred, folder, files), total=len(files), description="adding"
+            ):
+                if isinstance(one.said, Problem):
+                    refused += 1
+                    console.print(f"{one.file}: {one.said.detail}", style="red", markup=False)
+                else:
+                    created += one.said.outcome == "created"
+    except (ProblemError, UnreachableError) as error:
+        console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    there = len(files) - created - refused
+    typer.echo(f"{created} added, {there} were there already, {refused} refused")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def _show_one(picture: Path, answer: Predicted | Problem) -> None:
@@ -62,5 +111,14 @@ def _show_one(picture: Path, answer: Predicted | Problem) -> None:
     console.print(table)
 
 
+def main() -> None:
+    """`add FOLDER`, or else the pictures to be shown."""
+    if sys.argv[1:2] == ["add"]:
+        del sys.argv[1]
+        typer.run(add)
+    else:
+        typer.run(show)
+
+
 if __name__ == "__main__":
-    typer.run(show)
+    main()

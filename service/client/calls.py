@@ -22,18 +22,16 @@ from service.client.cards import ExperimentList, ExperimentRecords, Model
 from service.wire import (
     Classification,
     Failure,
-    GalleryPage,
     Predicted,
     Problem,
     Results,
-    Similar,
     Wire,
 )
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """A file's path, a file's bytes, a Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
 Vector = npt.NDArray[np.float32]
-Query = Mapping[str, str | int | bool]
+Query = Mapping[str, str | int | float | bool | Sequence[str]]
 
 NPY = "application/x-npy"
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -57,7 +55,7 @@ class Call(Generic[A]):
     def arguments(self) -> dict[str, Any]:  # Any: httpx takes them by name
         """What `httpx.Client.request` takes."""
         query = {
-            name: str(value).lower() if isinstance(value, bool) else str(value)
+            name: _text(value) if isinstance(value, str | float | int) else list(value)
             for name, value in self.query.items()
         }
         return {
@@ -70,10 +68,14 @@ class Call(Generic[A]):
         }
 
 
+def _text(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def predict(picture: Picture, limit: int, layers: Sequence[str], explain: bool) -> Call[Predicted]:
     """What one picture is, and what is like it."""
     query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain}
-    return _post("/predict", picture, _as(Predicted), query)
+    return _post("/predict", picture, answer_as(Predicted), query)
 
 
 def predict_many(
@@ -86,7 +88,7 @@ def predict_many(
 
 def classify(picture: Picture, top_k: int) -> Call[Classification]:
     """What one picture is."""
-    return _post("/classify", picture, _as(Classification), {"top_k": top_k})
+    return _post("/classify", picture, answer_as(Classification), {"top_k": top_k})
 
 
 def classify_many(pictures: Sequence[Picture], top_k: int) -> Call[list[Classification | Problem]]:
@@ -94,62 +96,24 @@ def classify_many(pictures: Sequence[Picture], top_k: int) -> Call[list[Classifi
     return _post_many("/classify", pictures, Classification, {"top_k": top_k})
 
 
-def _similar_query(
-    layer: str, limit: int, label: str | None, exact: bool, explain: bool
-) -> dict[str, str | int | bool]:
-    query: dict[str, str | int | bool] = {"layer": layer, "limit": limit}
-    if label is not None:
-        query["label"] = label
-    return query | {"exact": exact, "explain": explain}
-
-
-def similar(
-    picture: Picture, layer: str, limit: int, label: str | None, exact: bool, explain: bool
-) -> Call[Similar]:
-    """What is like a picture."""
-    query = _similar_query(layer, limit, label, exact, explain)
-    return _post("/similar", picture, _as(Similar), query)
-
-
-def similar_to(
-    image_id: str, layer: str, limit: int, label: str | None, exact: bool, explain: bool
-) -> Call[Similar]:
-    """What is like an image of the gallery."""
-    query = _similar_query(layer, limit, label, exact, explain)
-    return Call("GET", f"/gallery/{quote(image_id, safe='')}/similar", _as(Similar), query)
-
-
 def embed(picture: Picture, layer: str) -> Call[Vector]:
     """The vector of a picture."""
     return _post("/embed", picture, _vectors, {"layer": layer}, {"Accept": NPY})
 
 
-def page(label: str | None, predicted: str | None, cursor: str, limit: int) -> Call[GalleryPage]:
-    """One page of the gallery."""
-    query: dict[str, str | int | bool] = {"limit": limit, "cursor": cursor}
-    wanted = {"label": label, "predicted": predicted}
-    query |= {name: value for name, value in wanted.items() if value is not None}
-    return Call("GET", "/gallery", _as(GalleryPage), query)
-
-
-def image(image_id: str) -> Call[Image.Image]:
-    """A picture of the gallery."""
-    return Call("GET", f"/gallery/{quote(image_id, safe='')}/image", _picture)
-
-
 def model() -> Call[Model]:
     """The model card."""
-    return Call("GET", "/model", _as(Model))
+    return Call("GET", "/model", answer_as(Model))
 
 
 def experiments() -> Call[ExperimentList]:
     """All experiments."""
-    return Call("GET", "/experiments", _as(ExperimentList))
+    return Call("GET", "/experiments", answer_as(ExperimentList))
 
 
 def experiment(name: str) -> Call[ExperimentRecords]:
     """One experiment with its records."""
-    return Call("GET", f"/experiments/{quote(name, safe='')}", _as(ExperimentRecords))
+    return Call("GET", f"/experiments/{quote(name, safe='')}", answer_as(ExperimentRecords))
 
 
 def _post(
@@ -160,7 +124,7 @@ def _post(
     headers: Mapping[str, str] | None = None,
 ) -> Call[A]:
     headers = {"Content-Type": "application/octet-stream", **(headers or {})}
-    return Call("POST", path, read, query, headers, content=_encode(picture))
+    return Call("POST", path, read, query, headers, content=encode(picture))
 
 
 def _post_many(
@@ -171,20 +135,21 @@ def _post_many(
 ) -> Call[list[W | Problem]]:
     if not pictures:
         raise ValueError("no pictures: give at least one")
-    encoded = [_encode(picture) for picture in pictures]
+    encoded = [encode(picture) for picture in pictures]
     if len(encoded) == 1:  # a form with one file would be answered as one picture
         body = json.dumps({"images": [base64.b64encode(encoded[0]).decode()]}).encode()
         headers = {"Content-Type": "application/json"}
-        return Call("POST", path, _each(kind), query, headers, content=body)
+        return Call("POST", path, answers_as(kind), query, headers, content=body)
     files = [("file", (str(number), file)) for number, file in enumerate(encoded)]
-    return Call("POST", path, _each(kind), query, files=files)
+    return Call("POST", path, answers_as(kind), query, files=files)
 
 
-def _as(kind: type[W]) -> Callable[[httpx.Response], W]:
+def answer_as(kind: type[W]) -> Callable[[httpx.Response], W]:
+    """Read an answer of one kind."""
     return lambda response: kind.model_validate_json(response.content)
 
 
-def _each(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
+def answers_as(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
     """One answer or problem for each picture."""
 
     def read(response: httpx.Response) -> list[W | Problem]:
@@ -199,13 +164,14 @@ def _vectors(response: httpx.Response) -> Vector:
     return vectors
 
 
-def _picture(response: httpx.Response) -> Image.Image:
+def show(response: httpx.Response) -> Image.Image:
+    """Read a picture."""
     image = Image.open(io.BytesIO(response.content))
     image.load()
     return image
 
 
-def _encode(picture: Picture) -> bytes:
+def encode(picture: Picture) -> bytes:
     """A picture as the bytes of a file; what is a file already is sent as it is."""
     if isinstance(picture, bytes):
         return picture

@@ -79,7 +79,7 @@ class Changes:
             events[one.id] = Put(row.number, item, one.network, vectors)
 
     def _add(self, addition: Addition, events: Events, *, replace: bool) -> Added:
-        item = addition.item
+        item = dataclasses.replace(addition.item, source="added")
         row = self._store.find(item.id)
         before = self._now(item.id, row)
         if before is not None:

@@ -20,6 +20,8 @@ from training.bundle import Vectors
 
 Row = dict[str, Any]  # Any: what a field holds depends on its name
 
+QUERIES: Final = 25
+"""Queries of one call: an exact search of many takes longer than anybody waits for a call."""
 CHUNK: Final = 200
 """Rows of one call: some 8 MB of vectors, of the 64 MB that Milvus takes."""
 PATIENCE: Final = 10.0
@@ -151,18 +153,23 @@ class Collection:
 
         A graph keeps `effort` rows in view.
         """
+        found: list[list[tuple[Row, float]]] = []
         with self._told():
-            found = self._client.search(
-                self._place.name,
-                data=list(queries),
-                anns_field=vectors,
-                limit=min(limit, MOST),
-                output_fields=list(fields),
-                search_params={"params": {"ef": effort}} if effort else {},
-                timeout=self._patience,
-                **self._asked(filters),
-            )
-        return [[(hit["entity"], float(hit["distance"])) for hit in hits] for hits in found]
+            for start in range(0, len(queries), QUERIES):
+                some = self._client.search(
+                    self._place.name,
+                    data=list(queries[start : start + QUERIES]),
+                    anns_field=vectors,
+                    limit=min(limit, MOST),
+                    output_fields=list(fields),
+                    search_params={"params": {"ef": effort}} if effort else {},
+                    timeout=self._patience,
+                    **self._asked(filters),
+                )
+                found += [
+                    [(hit["entity"], float(hit["distance"])) for hit in hits] for hits in some
+                ]
+        return found
 
     def upsert(self, rows: Sequence[Row], *, partly: bool = False) -> None:
         """Write rows, in the place of those with the same keys; of each, if `partly`, some fields.

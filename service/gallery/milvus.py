@@ -332,7 +332,7 @@ class MilvusGallery(Gallery):
         return self._basis.field(row, addition.vectors)
 
     def _outcome(self, addition: Addition, row: Row | None, replace: bool) -> Added | ConflictError:
-        item = addition.item
+        item = dataclasses.replace(addition.item, source="added")
         if row is None:
             return Added(item, "created")
         before = rows.item_of(row)

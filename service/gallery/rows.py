@@ -9,6 +9,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -58,7 +59,7 @@ def of_added(addition: Addition, kept: Mapping[str, int]) -> Row:
     """The row of an image that is added."""
     png = addition.png
     return {
-        **of_item(addition.item, ADDED),
+        **of_item(replace(addition.item, source="added"), ADDED),
         **_vectors(_rounded(addition.vectors), kept),
         "image": "" if png is None else base64.b64encode(png).decode(),
         "network": addition.network,

@@ -43,7 +43,8 @@ def test_on_a_full_disk_changes_are_507_and_all_else_goes_on(
     """A real process may write no more; what was acknowledged stays, and later it may again."""
     from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
 
-    limited = ["bash", "-c", 'echo $$ > "$0"; ulimit -S -f 1500; exec "$@"', tmp_path / "pid"]
+    limited: list[str | Path] = ["bash", "-c", 'echo $$ > "$0"; ulimit -S -f 1500; exec "$@"']
+    limited.append(tmp_path / "pid")
     with serving([*limited, *serve_bundle(bundle_path)], KINDRED_MAX_BATCH="4") as client:
         answers = [add(client, seed) for seed in range(200)]
         kept = [seed for seed, answer in enumerate(answers) if answer.status_code == 201]

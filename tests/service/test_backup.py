@@ -1,0 +1,150 @@
+"""A gallery as a file, and back."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from service import backup
+from service.backup import BackupError, Brought
+from service.gallery import Item
+from service.gallery.local import LocalGallery
+from tests.processes import ROOT, serve_bundle, serving
+from tests.service.gallery.homes import addition, vectors
+from tests.service.samples import picture
+from training.bundle import Bundle
+
+
+@pytest.fixture
+def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
+    """With images added, removed and edited."""
+    opened = LocalGallery.open(loaded, tmp_path / "from")
+    opened.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(20)])
+    opened.remove("added-0003")
+    opened.remove(loaded.gallery.ids[0])
+    for image_id in ("added-0004", loaded.gallery.ids[1]):
+        opened.edit(image_id, lambda item: dataclasses.replace(item, label="unicorn"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
+    """Another gallery of the same bundle."""
+    opened = LocalGallery.open(loaded, tmp_path / "to")
+    yield opened
+    opened.close()
+
+
+def items(gallery: LocalGallery) -> tuple[Item, ...]:
+    return gallery.page(10_000).items
+
+
+def test_what_is_brought_in_is_what_was_written(
+    gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery.parquet"
+    assert backup.write(gallery, file) == len(gallery) == backup.count(file)
+    said = backup.read(other, file, mirror=True)
+    assert said == Brought(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
+    assert items(other) == items(gallery)
+    for layer in gallery.layers:
+        ids = [item.id for item in items(gallery)]
+        assert (other.vectors(layer, ids) == gallery.vectors(layer, ids)).all()
+    assert other.image("added-0001") == gallery.image("added-0001")
+    ((match,),) = other.search("conv2", vectors(loaded, 7)["conv2"][None], 1)
+    assert match.item.id == "added-0007"
+
+
+def test_brought_in_again_it_changes_nothing(
+    gallery: LocalGallery, other: LocalGallery, tmp_path: Path
+) -> None:
+    backup.write(gallery, tmp_path / "file")
+    backup.read(other, tmp_path / "file", mirror=True)
+    again = backup.read(other, tmp_path / "file", mirror=True)
+    assert (again.added, again.changed, again.removed) == (0, 0, 0)
+
+
+def test_the_image_of_the_file_holds(
+    gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    other.add([addition(loaded, 99, image_id="added-0001")])
+    backup.write(gallery, tmp_path / "file")
+    backup.read(other, tmp_path / "file")
+    assert other.image("added-0001") == gallery.image("added-0001")
+    assert other.get(loaded.gallery.ids[0]).id == loaded.gallery.ids[0]  # it does not mirror
+
+
+def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive(
+    gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery.add([dataclasses.replace(addition(loaded, 50), network="another")])
+    backup.write(gallery, tmp_path / "file")
+    backup.read(other, tmp_path / "file")
+    assert [one.id for one in other.next_stale(10)] == ["added-0050"]
+
+
+def test_the_file_can_be_read_by_others(gallery: LocalGallery, tmp_path: Path) -> None:
+    backup.write(gallery, tmp_path / "file")
+    table = pq.read_table(tmp_path / "file")
+    assert {"id", "label", "attributes", "png", "vector_conv2"} <= set(table.column_names)
+    lengths = np.linalg.norm(np.stack(table["vector_conv2"].to_numpy()).astype(np.float32), axis=1)
+    assert lengths == pytest.approx(np.ones(len(gallery)), abs=1e-2)
+
+
+def test_a_gallery_without_pixels_goes_the_same_way(
+    bundle_without_pixels: Bundle, tmp_path: Path
+) -> None:
+    gallery = LocalGallery.open(bundle_without_pixels, tmp_path / "from")
+    backup.write(gallery, tmp_path / "file")
+    said = backup.read(gallery, tmp_path / "file", mirror=True)
+    assert said == Brought(0, 0, len(gallery), 0)
+    gallery.close()
+
+
+def test_what_is_no_backup_is_refused(
+    gallery: LocalGallery, tmp_path: Path, picture_folder: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(picture())
+    with pytest.raises(BackupError, match="file"):
+        backup.read(gallery, file)
+
+
+def test_a_file_is_whole_or_not_there(gallery: LocalGallery, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"the one before")
+
+    def fail(_: int) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(BackupError, match="full"):
+        backup.write(gallery, file, fail)
+    assert file.read_bytes() == b"the one before"
+    assert {one.name for one in tmp_path.iterdir()} <= {"file", "from", "to"}
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", "gallery", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_it_is_written_while_the_service_runs_and_brought_in_when_it_does_not(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery.parquet"
+    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH="4") as client:
+        client.post("/gallery?id=mine", content=picture(), headers={"Content-Type": "image/png"})
+        written = run("export", file, "--bundle", bundle_path)
+        assert (written.returncode, written.stdout) == (0, f"151 images in {file}\n")
+        client.delete("/gallery/mine")
+        refused = run("import", file, "--bundle", bundle_path)
+        assert refused.returncode == 1
+        assert "Another process" in refused.stderr
+    brought = run("import", file, "--bundle", bundle_path)
+    assert brought.stdout == "1 added, 0 changed, 150 were there already, 0 removed\n"
