@@ -10,6 +10,7 @@ from functools import reduce
 from operator import and_
 from typing import Any, Final
 
+from grpc import RpcError
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
@@ -271,6 +272,9 @@ class Collection:
                     f"Milvus has no room for it: {error.message}. What was kept is there; give it "
                     "more, then try again."
                 ) from error
-            raise UnavailableError(
-                f"The Milvus at {self._place.uri} does not do it for now: {error.message}"
-            ) from error
+            raise self._unavailable(error.message) from error
+        except RpcError as error:
+            raise self._unavailable(str(error)) from error
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        return UnavailableError(f"The Milvus at {self._place.uri} does not do it for now: {reason}")

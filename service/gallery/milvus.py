@@ -205,7 +205,7 @@ class MilvusGallery(Gallery):
                 outcomes.append(outcome)
             hidden = [image_id for image_id in put if self._base.get(image_id)]
             self._rows.upsert([*map(self._brought.removal, hidden), *put.values()])
-            self._brought.bury(hidden)
+            self._brought.bury(list(put))
             return outcomes
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:

@@ -1,5 +1,6 @@
 """What `python -m training embed` leaves is what a gallery takes in."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from service import backup
 from service.gallery import Wanted
 from tests.pictures import write_folder
-from tests.service.gallery.homes import HOMES, Open
+from tests.service.gallery.homes import HOMES, Open, addition, vectors
 from training import bulk
 from training.bulk import Embedder, Job
 from training.bundle import Bundle
@@ -43,3 +44,24 @@ def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: P
         assert gallery.image(first).startswith(b"\x89PNG")
     finally:
         gallery.close()
+
+
+@pytest.mark.parametrize(("here", "there"), [("local", "milvus-lite"), ("milvus-lite", "local")])
+def test_a_backup_is_the_road_from_home_to_home(
+    here: str, there: str, loaded: Bundle, tmp_path: Path
+) -> None:
+    one, other = HOMES[here](loaded, tmp_path / "one"), HOMES[there](loaded, tmp_path / "other")
+    try:
+        one.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(7)])
+        one.edit(loaded.gallery.ids[0], lambda item: dataclasses.replace(item, label="unicorn"))
+        backup.write(one, tmp_path / "gallery.parquet")
+        backup.read(other, tmp_path / "gallery.parquet")
+        items = [gallery.page(200).items for gallery in (one, other)]
+        assert len(items[0]) == len(loaded.gallery) + 7
+        assert items[0] == items[1]
+        query = vectors(loaded, 3)["conv2"][None]
+        found = [gallery.search("conv2", query, 5, exact=True) for gallery in (one, other)]
+        assert [match.item.id for match in found[0][0]] == [match.item.id for match in found[1][0]]
+    finally:
+        one.close()
+        other.close()
