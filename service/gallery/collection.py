@@ -4,6 +4,7 @@ Everything is asked for with strong consistency: what has been written is seen b
 wherever it was written. Knows Milvus; nothing of images or bundles.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -65,13 +66,14 @@ class Collection:
         self._patience = patience
         if place.file:
             place.file.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
-            self._client = MilvusClient(place.uri, token=place.token, timeout=patience)
-            self._lite = "lite" in self._client.get_server_version()
-            if not self._client.has_collection(place.name):
-                self._make(dimensions, graphs)
-            self._client.load_collection(place.name)
-            self.dimensions = self._found()
+        self._client: MilvusClient | None = None
+        self._connecting = threading.Lock()
+        with self._told() as client:
+            self._lite = "lite" in client.get_server_version()
+            if not client.has_collection(place.name):
+                self._make(client, dimensions, graphs)
+            client.load_collection(place.name)
+            self.dimensions = self._found(client)
         try:
             self.require(dimensions)
         except StorageError:
@@ -101,8 +103,8 @@ class Collection:
         Without that order, which of more than `limit` rows come is Milvus's choice.
         """
         order = {"iterator": "True", "reduce_stop_for_best": "True"} if ordered else {}
-        with self._told():
-            found: list[Row] = self._client.query(
+        with self._told() as client:
+            found: list[Row] = client.query(
                 self._place.name,
                 **self._asked(filters),
                 output_fields=list(fields),
@@ -123,17 +125,17 @@ class Collection:
 
     def count(self, *filters: Filter) -> int:
         """How many rows there are for which all filters hold."""
-        with self._told():
+        with self._told() as client:
             if self._lite:  # its count(*) reads all vectors
                 return len(
-                    self._client.query(
+                    client.query(
                         self._place.name,
                         **self._asked(filters),
                         output_fields=["key"],
                         timeout=self._patience,
                     )
                 )
-            (row,) = self._client.query(
+            (row,) = client.query(
                 self._place.name,
                 **self._asked(filters),
                 output_fields=["count(*)"],
@@ -155,9 +157,9 @@ class Collection:
         A graph keeps `effort` rows in view.
         """
         found: list[list[tuple[Row, float]]] = []
-        with self._told():
+        with self._told() as client:
             for start in range(0, len(queries), QUERIES):
-                some = self._client.search(
+                some = client.search(
                     self._place.name,
                     data=list(queries[start : start + QUERIES]),
                     anns_field=vectors,
@@ -180,9 +182,9 @@ class Collection:
             UnavailableError: it cannot take them now.
 
         """
-        with self._told():
+        with self._told() as client:
             for start in range(0, len(rows), CHUNK):
-                self._client.upsert(
+                client.upsert(
                     self._place.name,
                     list(rows[start : start + CHUNK]),
                     timeout=KEEPING,
@@ -191,15 +193,15 @@ class Collection:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Take rows away; those that are not there are no matter."""
-        with self._told():
+        with self._told() as client:
             for start in range(0, len(keys), CHUNK):
-                self._client.delete(
+                client.delete(
                     self._place.name, ids=list(keys[start : start + CHUNK]), timeout=KEEPING
                 )
 
     def close(self) -> None:
         """Let go of it; of the file too, where it is one."""
-        self._client.close()
+        self._let_go()
         if self._place.file:
             from milvus_lite.server_manager import (  # noqa: PLC0415  # where it is installed
                 server_manager_instance,
@@ -216,7 +218,9 @@ class Collection:
             return {"filter": asked.spelled_out()}
         return {"filter": asked.text, "filter_params": dict(asked.values)}
 
-    def _make(self, dimensions: Mapping[str, int], graphs: Sequence[str]) -> None:
+    def _make(
+        self, client: MilvusClient, dimensions: Mapping[str, int], graphs: Sequence[str]
+    ) -> None:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=1_024)
         for name in ("id", "bundle", "label", "predicted", "source", "network", "shape"):
@@ -242,19 +246,19 @@ class Collection:
         for name in () if self._lite else FILTERED:
             index.add_index(name, index_type="INVERTED")
         try:
-            self._client.create_collection(
+            client.create_collection(
                 self._place.name, schema=schema, index_params=index, consistency_level="Strong"
             )
         except MilvusException:
-            if not self._client.has_collection(self._place.name):  # another was quicker
+            if not client.has_collection(self._place.name):  # another was quicker
                 raise
 
     def _on_disk(self) -> dict[str, str]:
         """Full vectors are mapped from disk, so that memory need not hold them."""
         return {} if self._lite else {"mmap.enabled": "true"}
 
-    def _found(self) -> dict[str, int]:
-        described = self._client.describe_collection(self._place.name)
+    def _found(self, client: MilvusClient) -> dict[str, int]:
+        described = client.describe_collection(self._place.name)
         return {
             field["name"]: int(field["params"]["dim"])
             for field in described["fields"]
@@ -262,10 +266,10 @@ class Collection:
         }
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say what Milvus says in our own words."""
+    def _told(self) -> Iterator[MilvusClient]:
+        """A client; what Milvus says to it is said in our own words."""
         try:
-            yield
+            yield self._connected()
         except MilvusException as error:
             if error.code in _NO_ROOM and not isinstance(error, MilvusUnavailableException):
                 raise StorageError(
@@ -276,5 +280,27 @@ class Collection:
         except RpcError as error:
             raise self._unavailable(str(error)) from error
 
+    def _connected(self) -> MilvusClient:
+        with self._connecting:
+            if self._client is None:
+                client = MilvusClient(
+                    self._place.uri,
+                    token=self._place.token,
+                    timeout=self._patience,
+                    dedicated=True,  # what pymilvus shares would be let go of together
+                )
+                if client.has_collection(self._place.name):
+                    client.load_collection(self._place.name)  # milvus-lite forgets it in between
+                self._client = client
+            return self._client
+
+    def _let_go(self) -> None:
+        """Have whoever asks next connect anew: a client that has lost its Milvus never finds it."""
+        with self._connecting:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
     def _unavailable(self, reason: str) -> UnavailableError:
+        self._let_go()
         return UnavailableError(f"The Milvus at {self._place.uri} does not do it for now: {reason}")
