@@ -20,6 +20,7 @@ from service.errors import StorageError, UnavailableError
 from service.gallery import Item, Renewed, Value, Wanted, filters
 from service.gallery.collection import Collection, Row
 from service.gallery.filters import where
+from service.gallery.homes import open_gallery
 from service.gallery.local import LocalGallery
 from service.gallery.milvus import MilvusGallery
 from service.gallery.place import Place
@@ -274,3 +275,10 @@ def _images(rows: Collection) -> dict[str, int]:
 
 def _all(rows: Collection) -> list[Row]:
     return rows.query(where("key != {none}", none=""), fields=("key", "bundle", "revision"))
+
+
+def test_what_is_not_installed_is_named(loaded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("service.gallery.milvus", "pymilvus"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(StorageError, match="pip install pymilvus"):
+        open_gallery("milvus://127.0.0.1:1/x", loaded)
