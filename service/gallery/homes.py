@@ -23,7 +23,7 @@ def open_gallery(address: str, bundle: Bundle) -> Gallery:
             from service.gallery.milvus import MilvusGallery  # noqa: PLC0415  # where it is asked for
         except ImportError as error:
             raise StorageError(
-                f"A gallery on a Milvus needs its client: pip install pymilvus, and milvus-lite for "
+                "A gallery on a Milvus needs its client: pip install pymilvus, and milvus-lite for "
                 f"one in a file ({error})."
             ) from error
         return MilvusGallery.open(bundle, place)
