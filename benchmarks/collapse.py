@@ -1,15 +1,18 @@
 """Why three blocks without batch norm sometimes never learn: short runs, one thing changed in each.
 
     python -m benchmarks.collapse --data cifar10-jpeg.tar.gz
+    python -m benchmarks.collapse --data cifar10-jpeg.tar.gz --name dropout-3 --name augmentation-3
     python -m benchmarks.collapse
 
-The first runs what has not been run yet and keeps every trace in `docs/collapse.json`; the second
-only prints the table and draws the pictures from there. A run ends once it has clearly learned.
+The first two run what has not been run yet, the seeds in turn, and keep every trace in
+`docs/collapse.json`; they can be stopped, and go on where they were. The third only prints the
+table and draws the pictures from there. A run ends once it has clearly learned.
 """
 
 import json
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -233,13 +236,14 @@ def _share(seen: Look) -> float:
 
 def picture(traces: list[Trace], network: str, folder: Path) -> None:
     """Loss, weights and the share of decay in what Adam sees, for each change, as SVG."""
-    changes = [name for name in CHANGES if any(one.change == name for one in traces)]
+    own = [one for one in traces if one.network == network]
+    changes = [name for name in CHANGES if any(one.change == name for one in own)]
     figure = Figure(figsize=(2.5 * len(changes), 7.2), layout="constrained")
     grid = figure.subplots(3, len(changes), sharex=True, sharey="row", squeeze=False)
     for column, change in enumerate(changes):
         loss, weight, share = (line[column] for line in grid)
-        for one in traces:
-            if (one.network, one.change) != (network, change):
+        for one in own:
+            if one.change != change:
                 continue
             colour = {"learned": "#0072B2", "slow": "#E69F00", "stuck": "#D55E00"}[one.outcome]
             steps = [seen.step for seen in one.looks]
@@ -285,9 +289,14 @@ def main(
         int, typer.Option(help="Orders of the images for each draw of the weights.")
     ] = 1,
     steps: Annotated[int, typer.Option(help="Steps of 64 images at most.")] = 400,
+    minutes: Annotated[
+        float, typer.Option(help="Begin no run after so many; the same command goes on.")
+    ] = math.inf,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")] = "auto",
 ) -> None:
     """Run what is missing, keep it, print how often each network learned, draw the traces."""
+    if unknown := {*(changes or ())} - CHANGES.keys():
+        raise typer.BadParameter(f"no change {sorted(unknown)}; there is {', '.join(CHANGES)}")
     file = output / "collapse.json"
     kept = read(file)
     if data:
@@ -299,13 +308,17 @@ def main(
         wanted = [
             (name, change, init, init + 100 * turn)
             for turn in range(orders)
+            for init in range(seeds)
             for name in names or ["none-3"]
             for change in changes or CHANGES
-            for init in range(seeds)
         ]
+        started = time.monotonic()
         for number, (name, change, init, order) in enumerate(wanted, start=1):
             if (name, change, init, order, steps) in kept:
                 continue
+            if time.monotonic() - started > 60 * minutes:
+                say(f"{len(wanted) - number + 1} runs are left: the same command goes on with them")
+                break
             made = trace(name, change, init, order, training, steps)
             kept[made.key] = made
             write(list(kept.values()), file)

@@ -34,10 +34,10 @@ from training.environment import describe
 from training.experiments import EIGHT, Experiment, find
 from training.labelled import Labelled
 from training.network import BlockNet
-from training.record import Spread
 from training.run import Plan, build_network, run
 from training.splits import Indices, Splits, split
 from training.step import Step, step_for
+from training.summary import Spread
 from training.trainer import evaluate
 
 app = typer.Typer(add_completion=False)
@@ -217,11 +217,10 @@ def main(
     training = part(images, splits.indices("train"), chosen)
     classes = len(images.classes)
     where = describe(chosen)
-    machine = where.gpu_name or f"{where.cpu_model}, {where.threads} threads"
     table = Table(
         title=f"Training speed, images/s, medians of {rounds} rounds of {steps} steps of 64\n"
-        f"{machine}, torch {where.torch}; ours at {pick_precision('auto', chosen)}; set-up and "
-        "warm-up left out, synchronised"
+        f"{where.machine}, torch {where.torch}; ours at {pick_precision('auto', chosen)}; "
+        "set-up and warm-up left out, synchronised"
     )
     for column in ("experiment", "plain loop", "ours", "ratio", "ratios of the rounds"):
         table.add_column(column, justify="left" if column == "experiment" else "right")

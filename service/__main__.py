@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -18,11 +19,15 @@ from rich.console import Console
 
 from service import gallery_command, logs
 from service.app import create_app
+from service.connection import connections
 from service.errors import KindredError, StorageError, UnavailableError
 from service.reload import Reloader
 from service.settings import Settings
 from service.state import State
 from training.bundle import BundleError, DeviceError
+
+if sys.platform != "win32":
+    import resource
 
 command = typer.Typer(add_completion=False)
 command.add_typer(gallery_command.command, name="gallery")
@@ -89,6 +94,7 @@ def serve(
         logs.set_up(settings.log_format, settings.log_level)
         door = _open_door(settings.host, settings.port)
         _calm_collector()
+        _allow_many_connections()
         app = create_app(settings)
     except ValidationError as error:
         reasons = "; ".join(
@@ -110,6 +116,14 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _allow_many_connections() -> None:
+    """Have as many files open as the system allows: often 1,024, until one asks for more."""
+    if sys.platform != "win32":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # some systems name more than they give
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _DoorError(RuntimeError):
@@ -137,6 +151,8 @@ def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
         app,
+        http=connections(settings.deadline),
+        ws="none",  # nothing here speaks it
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # it tells neither the time that a request took nor its id

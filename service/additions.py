@@ -13,17 +13,24 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
-from service import images
+from service import images, json_body
 from service.engine import Representation
-from service.errors import KindredError, MalformedBodyError, TooLargeError, why_not
+from service.errors import MalformedBodyError
 from service.filters import attributes_of
 from service.gallery import Addition, Item, Value
-from service.intake import REQUEST_BODY, Pictures, decode, from_base64, read_pictures
+from service.intake import (
+    REQUEST_BODY,
+    Pictures,
+    decode_all,
+    from_base64,
+    read_pictures,
+    too_many,
+)
+from service.json_body import why_not
 from service.state import Serving, State
-from service.timing import timings_of
-from service.wire import Attributes, ImageId, Label
+from service.wire import ATTRIBUTES, Attributes, ImageId, Label
 from training.bundle import Fit, Pixels
 
 
@@ -47,7 +54,12 @@ class _Several(BaseModel):
     images: Annotated[list[_Noted | str], Field(min_length=1)]
 
 
-_BODY: Final[TypeAdapter[_Noted | _Several]] = TypeAdapter(_Noted | _Several)
+class _Body(RootModel[_Noted | _Several]):
+    """What JSON may hold."""
+
+
+_VALUES: Final = ATTRIBUTES + 5
+"""Commas in the JSON of one picture, with that in its data: URI and one to the next."""
 _ATTRIBUTES: Final[TypeAdapter[dict[str, Value]]] = TypeAdapter(Attributes)
 
 
@@ -123,28 +135,15 @@ def addition(serving: State, note: Note, pixels: Pixels, image: Representation) 
 
 
 async def _read_json(request: Request, serving: State, fit: Fit, said: Note) -> Noted:
-    try:
-        body = _BODY.validate_json(await request.body())
-    except ValidationError as error:
-        raise MalformedBodyError(why_not(error)) from error
+    most = serving.settings.max_images
+    body = json_body.read(_Body, await request.body(), most * _VALUES).root
     several = isinstance(body, _Several)
     given = body.images if isinstance(body, _Several) else [body]
-    limits = serving.settings
-    if len(given) > limits.max_images:
-        raise TooLargeError(f"There are more than {limits.max_images} images in this request.")
-    serving.check_room(len(given))
-    pictures: list[Pixels | KindredError] = []
-    with timings_of(request.scope).measure("decode"):
-        for one in given:
-            file = from_base64(one if isinstance(one, str) else one.image)
-            try:
-                pictures.append(await decode(file, limits.max_pixels, fit, serving.decoders))
-            except KindredError as error:
-                if not several:
-                    raise
-                pictures.append(error)
-    notes = tuple(_completed(one, said) for one in given)
-    return Noted(Pictures(tuple(pictures), several), notes)
+    if len(given) > most:
+        raise too_many(most)
+    files = [from_base64(one if isinstance(one, str) else one.image) for one in given]
+    pictures = await decode_all(request, serving, files, fit, several=several)
+    return Noted(pictures, tuple(_completed(one, said) for one in given))
 
 
 def _completed(one: _Noted | str, said: Note) -> Note:

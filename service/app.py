@@ -18,7 +18,7 @@ from service.engine import Engine, choose_precision
 from service.gallery.homes import open_gallery
 from service.keys import Guard, Keys
 from service.metrics import Metrics
-from service.middleware import BodyLimit, Deadline, RequestId, Watch
+from service.middleware import BodyLimit, Deadline, Head, RequestId, Watch
 from service.openapi import GuardedApp
 from service.reload import Place, Reloader
 from service.renewal import Renewal
@@ -94,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry={"auto_configure": settings.telemetry},
         middleware=[
+            Middleware(Head),
             Middleware(RequestId),
             Middleware(Watch, metrics=first.metrics),
             *_cors(settings),
@@ -106,7 +107,9 @@ def create_app(settings: Settings) -> FastAPI:
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
             Middleware(Deadline, seconds=settings.deadline),
-            Middleware(BodyLimit, limit=settings.max_body_bytes),
+            Middleware(
+                BodyLimit, limit=settings.max_body_bytes, together=settings.max_bodies_bytes
+            ),
         ],
     )
     app.state.keys = keys
@@ -152,8 +155,12 @@ def _cors(settings: Settings) -> list[Middleware]:
             allow_headers=(
                 *("Authorization", "Content-Type", "Idempotency-Key"),
                 *("X-API-Key", "X-Request-ID"),
+                inference.JSON_LENGTH,
             ),
-            expose_headers=("Retry-After", "Server-Timing", "X-Request-ID"),
+            expose_headers=(
+                *("ETag", "Retry-After", "Server-Timing", "X-Request-ID"),
+                inference.JSON_LENGTH,
+            ),
         )
     ]
 

@@ -6,8 +6,6 @@ library.
 
 from typing import ClassVar
 
-from pydantic import ValidationError
-
 
 class KindredError(Exception):
     """Something that the caller is to be told; `detail` is a sentence for people."""
@@ -142,18 +140,3 @@ class StorageError(KindredError):
     status = 507
     title = "It cannot be stored"
     name = "storage"
-
-
-SAID = 5
-"""How many of many reasons are said."""
-
-
-def why_not(error: ValidationError) -> str:
-    """What is wrong with some JSON, in a sentence that is not as long as the sender pleases."""
-    reasons = error.errors(include_url=False, include_input=False, include_context=False)
-    said = "; ".join(
-        f"{'.'.join(map(str, reason['loc']))[:100] or 'body'}: {reason['msg']}"
-        for reason in reasons[:SAID]
-    )
-    more = f"; and {len(reasons) - SAID} more" if len(reasons) > SAID else ""
-    return f"The JSON is not what it should be: {said}{more}."

@@ -13,19 +13,21 @@ from typing import Annotated, Any, Final
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-from service import images, threads
-from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError, why_not
-from service.state import Serving
+from service import images, json_body, threads
+from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
+from service.state import Serving, State
 from service.timing import timings_of
 from training.bundle import Fit, Pixels
 
 _OCTETS: Final = "application/octet-stream"
 _FORM: Final = "multipart/form-data"
 _JSON: Final = "application/json"
+_OTHER_VALUES: Final = 64
+"""Commas in JSON besides those between pictures, and in the data: URI of each."""
 _DATA_URI: Final = re.compile(r"data:[^,]*;base64,")
 
 
@@ -61,20 +63,36 @@ async def read_pictures(
 ) -> Pictures:
     """Read and decode the pictures; those who cannot be served hear so before the decoding."""
     limits = serving.settings
-    found = await _read_files(request, limits.max_images)
-    if len(found.files) > limits.max_images:
-        raise _too_many(limits.max_images)
-    serving.check_room(len(found.files))
+    found = await _read_files(request, limits.max_images, serving.decoders)
+    return await decode_all(request, serving, found.files, fit, several=found.several)
+
+
+async def decode_all(
+    request: Request,
+    serving: State,
+    files: Sequence[bytes | KindredError],
+    fit: Fit,
+    *,
+    several: bool,
+) -> Pictures:
+    """Decode the files of a request, which count meanwhile; one alone fails with its own error.
+
+    Raises:
+        KindredError: there is no room for so many, or the only one is no picture.
+
+    """
     pictures: list[Pixels | KindredError] = []
-    with timings_of(request.scope).measure("decode"):
-        for file in found.files:
+    with serving.room_to_decode(len(files)), timings_of(request.scope).measure("decode"):
+        for file in files:
             try:
-                pictures.append(await decode(file, limits.max_pixels, fit, serving.decoders))
+                pictures.append(
+                    await decode(file, serving.settings.max_pixels, fit, serving.decoders)
+                )
             except KindredError as error:
-                if not found.several:
+                if not several:
                     raise
                 pictures.append(error)
-    return Pictures(tuple(pictures), found.several)
+    return Pictures(tuple(pictures), several)
 
 
 Posted = Annotated[Pictures, Depends(read_pictures)]
@@ -97,12 +115,15 @@ async def decode(
     return await threads.run(work, limiter)
 
 
-async def _read_files(request: Request, max_images: int) -> _Files:
+async def _read_files(request: Request, max_images: int, limiter: CapacityLimiter) -> _Files:
     kind = request.headers.get("Content-Type", _OCTETS).partition(";")[0].strip().lower()
     if kind == _FORM:
         return await _read_form(request, max_images)
     if kind == _JSON:
-        return _read_json(await request.body())
+        body = await request.body()
+        if len(body) <= images.SMALL_BYTES:
+            return _read_json(body, max_images)
+        return await threads.run(lambda: _read_json(body, max_images), limiter)
     if kind == _OCTETS or kind.startswith("image/"):
         return _Files([await request.body()], several=False)
     raise NotAnImageError(
@@ -113,16 +134,15 @@ async def _read_files(request: Request, max_images: int) -> _Files:
 
 async def _read_form(request: Request, max_images: int) -> _Files:
     try:
-        form = await request.form(max_files=max_images)
-    except HTTPException as error:
-        if "Too many files" in error.detail:
-            raise _too_many(max_images) from error
-        raise MalformedBodyError(f"The form cannot be read: {error.detail}") from error
-    try:
-        parts = form.getlist("file")
-        files = [await part.read() for part in parts if isinstance(part, UploadFile)]
-    finally:
-        await form.close()
+        form = await _FormParser(request.headers, request.stream(), max_files=max_images).parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise too_many(max_images) from error
+        raise MalformedBodyError(f"The form cannot be read: {error.message}") from error
+    except UnicodeError as error:  # the names in it are not of the charset that it says
+        raise MalformedBodyError(f"The form cannot be read: {error}.") from error
+    parts = form.getlist("file")
+    files = [await part.read() for part in parts if isinstance(part, UploadFile)]
     if not files or len(files) < len(parts):
         raise MalformedBodyError(
             "The form has no file named 'file'; with curl, that is: -F file=@cat.png"
@@ -130,17 +150,22 @@ async def _read_form(request: Request, max_images: int) -> _Files:
     return _Files(files, several=len(files) > 1)
 
 
-def _read_json(body: bytes) -> _Files:
-    try:
-        found = _JsonBody.model_validate_json(body)
-    except ValidationError as error:
-        raise MalformedBodyError(why_not(error)) from error
+class _FormParser(MultiPartParser):
+    """Keeps files in memory, where the limit of a body holds, rather than on a disk."""
+
+    spool_max_size = 0  # without end, to the file that is named so
+
+
+def _read_json(body: bytes, max_images: int) -> _Files:
+    found = json_body.read(_JsonBody, body, 2 * max_images + _OTHER_VALUES)
     if (found.image is None) == (not found.images):
         raise MalformedBodyError(
             'The JSON must have either "image", a picture as base64, or "images", a list of them.'
         )
     if found.image is not None:
         return _Files([from_base64(found.image)], several=False)
+    if len(found.images) > max_images:
+        raise too_many(max_images)
     return _Files([from_base64(text) for text in found.images], several=True)
 
 
@@ -154,7 +179,8 @@ def from_base64(text: str) -> bytes | KindredError:
         )
 
 
-def _too_many(max_images: int) -> TooLargeError:
+def too_many(max_images: int) -> TooLargeError:
+    """What is said to a request with more images than that."""
     return TooLargeError(f"There are more than {max_images} images in this request.")
 
 

@@ -4,6 +4,7 @@ A line tells the id of the request that it is about. Knows nothing of HTTP.
 """
 
 import logging
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -26,6 +27,8 @@ def set_up(form: LogFormat, level: LogLevel) -> None:
     for name in ("service", "uvicorn"):
         logging.getLogger(name).setLevel(least)
     logging.captureWarnings(True)
+    # Odd notes in pictures are no matter of ours, and strangers could fill the log with them.
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def handler(form: LogFormat) -> "logging.StreamHandler[TextIO]":

@@ -13,7 +13,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs, problems
-from service.errors import DeadlinePassedError, TooLargeError
+from service.errors import (
+    DeadlinePassedError,
+    NotAnImageError,
+    QueueFullError,
+    TooLargeError,
+)
 from service.metrics import Metrics
 from service.timing import timings_of
 
@@ -141,15 +146,21 @@ class Deadline(Around):
 class BodyLimit(Around):
     """Refuses a body that is too long: by its header before it is read, else as soon as it is.
 
-    FastAPI's own `max_body_size` answers in plain text, whatever the handlers say.
+    So too what would be too much together with the bodies of all others that are being answered,
+    and a body that is compressed. FastAPI's own `max_body_size` knows neither, and answers in plain
+    text, whatever the handlers say.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, together: int) -> None:
         super().__init__(app)
         self.limit = limit
+        self.together = together
+        self._held = 0
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        announced = Headers(scope=scope).get("Content-Length", "")
+        headers = Headers(scope=scope)
+        announced = headers.get("Content-Length", "")
+        coding = headers.get("Content-Encoding", "identity")
         too_large = TooLargeError(f"The body has more than {self.limit:,} bytes.")
         received = 0
 
@@ -157,10 +168,37 @@ class BodyLimit(Around):
             nonlocal received
             if announced.isdecimal() and int(announced) > self.limit:
                 raise too_large
+            if coding.lower() != "identity":
+                raise NotAnImageError(
+                    f"A body in the coding {coding[:20]!r} is not taken: send it as it is."
+                )
             message = await receive()
-            received += len(message.get("body", b""))
+            arrived = len(message.get("body", b""))
+            received += arrived
+            self._held += arrived
             if received > self.limit:
                 raise too_large
+            if self._held > self.together:
+                raise QueueFullError(
+                    f"All requests together have more than {self.together:,} bytes: try again "
+                    "later."
+                )
             return message
 
-        await self.app(scope, receive_within_limit, send)
+        try:
+            await self.app(scope, receive_within_limit, send)
+        finally:
+            self._held -= received
+
+
+class Head:
+    """Answers HEAD as GET, wherever there is one; the server leaves out the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app inside; the server keeps its own scope, which still says HEAD."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, send)

@@ -2,11 +2,19 @@
 
 import ipaddress
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.gallery.place import Place, is_milvus
@@ -29,7 +37,15 @@ def _split(given: object) -> object:
     return given
 
 
-KeyList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+def _sendable(key: SecretStr) -> SecretStr:
+    """Refuse what no header can carry, and so nobody could ever send."""
+    if not re.fullmatch("[!-~]+", key.get_secret_value()):
+        raise ValueError("a key is made of ASCII letters, digits and signs, without spaces")
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(_sendable)]
+KeyList = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split)]
 
 
 def is_loopback(host: str) -> bool:
@@ -43,7 +59,11 @@ def is_loopback(host: str) -> bool:
 class Settings(BaseSettings):
     """How the service runs; the defaults suit two CPU cores."""
 
-    model_config = SettingsConfigDict(env_prefix="KINDRED_", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="KINDRED_",
+        frozen=True,
+        hide_input_in_errors=True,  # it may be a key
+    )
 
     bundle: Path | None = Field(
         None,
@@ -115,10 +135,17 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         16 * 2**20, ge=1, description="Size of a request; a phone's photograph has 3 to 8 MB."
     )
+    max_bodies_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Size of all requests together that are being read and answered; then 429.",
+    )
     max_pixels: int = Field(
         25_000_000,
         ge=1,
-        description="Pixels of a picture, read before decoding; each may take 16 bytes then.",
+        le=178_956_970,  # Pillow opens no more
+        description="Pixels of a picture, read before decoding; each may take 24 bytes then, and "
+        "as many pictures are decoded at once as there are cores.",
     )
     max_images: int = Field(
         64, ge=1, description="Images in one request; at most as many as may wait."
@@ -150,6 +177,12 @@ class Settings(BaseSettings):
     def _a_request_fits_the_queue(self) -> Self:
         if self.max_images > self.max_queue:
             raise ValueError("max_images is more than max_queue: such a request could never wait")
+        return self
+
+    @model_validator(mode="after")
+    def _a_body_fits_beside_others(self) -> Self:
+        if self.max_body_bytes > self.max_bodies_bytes:
+            raise ValueError("max_body_bytes is more than max_bodies_bytes: it could never be sent")
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,8 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -29,8 +30,8 @@ class State:
     """What is served, and with what; another bundle is another state.
 
     `users` is the number of requests that are being answered from this one; `unused` is set when
-    the last of them ends. `answering` counts the images that the network is done with and the
-    gallery is not.
+    the last of them ends. `decoding` counts the images that are not yet with the network,
+    `answering` those that the network is done with and the gallery is not.
     """
 
     settings: Settings
@@ -45,6 +46,7 @@ class State:
     life: Life = field(default_factory=Life)
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
+    decoding: int = 0
     answering: int = 0
 
     def check_room(self, count: int = 1) -> None:
@@ -52,10 +54,21 @@ class State:
 
         Raises:
             UnavailableError: no images are taken now.
-            QueueFullError: `count` more images may not wait, be it for the network or the gallery.
+            QueueFullError: `count` more images may not wait, be it to be decoded, for the network
+                or for the gallery.
 
         """
-        self.engine.check_room(count, taken=self.answering)
+        self.engine.check_room(count, taken=self.decoding + self.answering)
+
+    @contextmanager
+    def room_to_decode(self, count: int) -> Iterator[None]:
+        """Have so many images count while they are decoded, or refuse them as `check_room` does."""
+        self.check_room(count)
+        self.decoding += count
+        try:
+            yield
+        finally:
+            self.decoding -= count
 
 
 async def _state(request: Request) -> AsyncIterator[State]:

@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from service.errors import MalformedBodyError, why_not
+from service import json_body
+from service.errors import MalformedBodyError
 from service.wire import Wire
 from training.bundle import Pixels
 
@@ -87,11 +88,12 @@ class Answered:
     json_length: int | None
 
 
-def parse(body: bytes, json_length: str | None) -> Asked:
+def parse(body: bytes, json_length: str | None, most: int) -> Asked:
     """Read a body; `json_length` is its header, if there was one.
 
     Raises:
         MalformedBodyError: lengths or JSON are not what they should be; says which.
+        TooLargeError: the JSON has more than `most` values.
 
     """
     length = len(body)
@@ -102,10 +104,7 @@ def parse(body: bytes, json_length: str | None) -> Asked:
                 f"{length}."
             )
         length = int(json_length)
-    try:
-        request = InferRequest.model_validate_json(body[:length])
-    except ValidationError as error:
-        raise MalformedBodyError(why_not(error)) from error
+    request = json_body.read(InferRequest, body[:length], most)
     raw: dict[str, bytes] = {}
     position = length
     for tensor in request.inputs:

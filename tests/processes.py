@@ -1,5 +1,6 @@
 """Real servers: in a process of its own, or behind a real socket of this one."""
 
+import asyncio
 import os
 import re
 import signal
@@ -14,6 +15,8 @@ from threading import Thread
 import httpx
 import uvicorn
 from fastapi import FastAPI
+
+from service.connection import connections
 
 ROOT = Path(__file__).parent.parent
 
@@ -86,10 +89,15 @@ def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[httpx.Client]:
-    """Serve an app of this process over a real socket: a test can reach inside, and break it."""
+def listening(app: FastAPI, http: type[asyncio.Protocol] | None = None) -> Iterator[httpx.Client]:
+    """Serve an app of this process over a real socket: a test can reach inside, and break it.
+
+    `http` is the class of its connections, else the service's own.
+    """
     with socket.create_server(("127.0.0.1", 0)) as door:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        protocol = http or connections(patience=60)
+        config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False)
+        server = uvicorn.Server(config)
         thread = Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()
         try:

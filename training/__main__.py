@@ -24,6 +24,9 @@ from training.shards import ShardError
 from training.trainer import DivergedError
 from training.workspace import Workspace
 
+INTERRUPTED = 130
+"""What a shell makes of Ctrl-C."""
+
 app = typer.Typer(
     help="Train small CNNs on labelled images and make a bundle of the best.",
     no_args_is_help=True,
@@ -45,6 +48,9 @@ Output = Annotated[Path | None, typer.Option(help="Where the bundle goes. Defaul
 PerClass = Annotated[int | None, typer.Option(help="Keep so many images of each class.", min=1)]
 Pixels = Annotated[bool, typer.Option(help="Ship the gallery's pictures.")]
 Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16.")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Train for so many. Default: what the experiment says.", min=1)
+]
 Source = Annotated[Path | None, typer.Option("--bundle", help="Default: the bundle made last.")]
 
 
@@ -56,9 +62,10 @@ def run_command(
     seed: Seed = 0,
     split_seed: SplitSeed = 0,
     device: Device = "auto",
+    epochs: Epochs = None,
 ) -> None:
     """Train one experiment on the 70 % split and record it."""
-    experiment = find(name)
+    experiment = find(name).lasting(epochs)
     workspace = Workspace(root, pick_device(device), seed, split_seed)
     _, made = workspace.train(experiment, "study", *workspace.read(data))
     typer.echo(workspace.experiments / f"{made.run_id}.json")
@@ -74,6 +81,7 @@ def suite(
     seed: Annotated[list[int] | None, typer.Option(help="Once for each seed. Default: 0.")] = None,
     split_seed: SplitSeed = 0,
     device: Device = "auto",
+    epochs: Epochs = None,
     stop_if_collapsed: Annotated[
         bool, typer.Option("--stop-if-collapsed", help="Give up runs that learn nothing.")
     ] = False,
@@ -82,16 +90,27 @@ def suite(
 
     Stop it and start it again as you like: what has a record is not run again.
     """
-    chosen = [find(name) for name in names] if names else EIGHT
+    chosen = [one.lasting(epochs) for one in (map(find, names) if names else EIGHT)]
     workspace = Workspace(
         root, pick_device(device), split_seed=split_seed, stop_if_collapsed=stop_if_collapsed
     )
-    if workspace.suite(chosen, seed or [0], *workspace.read(data)):
+    images, splits = workspace.read(data)
+    try:
+        runs = workspace.suite(chosen, seed or [0], images, splits)
+    except KeyboardInterrupt:
+        say("stopped: the same command goes on where it was, with the run that was going on")
+        raise typer.Exit(INTERRUPTED) from None
+    progress.show_runs(runs)
+    if any(run.status == "failed" for run in runs):
         raise typer.Exit(1)
 
 
 @app.command()
 def release(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="An experiment. Default: the best studied, else batchnorm-3."),
+    ] = None,
     data: Data = None,
     root: Root = Path(),
     seed: Seed = 0,
@@ -101,13 +120,19 @@ def release(
     per_class: PerClass = None,
     pixels: Pixels = True,
     half: Half = False,
+    epochs: Epochs = None,
 ) -> None:
-    """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it."""
+    """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it.
+
+    It is trained as its study was, unless told otherwise.
+    """
+    experiment = find(name) if name else None
     workspace = Workspace(root, pick_device(device), seed, split_seed)
     shape = Shape(per_class, pixels, half)
     target = output or workspace.bundle_of(data)
     images, splits = workspace.read(data)
-    made = workspace.release(images, splits, target, shape, workspace.read_own_test(data))
+    own_test = workspace.read_own_test(data)
+    made = workspace.release(images, splits, target, shape, own_test, experiment, epochs)
     if output is None:
         publish.point(workspace.current, made)
     typer.echo(made)
@@ -222,10 +247,23 @@ def report_command(
     output: Annotated[
         Path | None, typer.Option(help="Folder of results.md. Default: docs/.")
     ] = None,
+    data_set: Annotated[
+        str | None,
+        typer.Option(help="Its name, or how its fingerprint begins. Default: that of the latest."),
+    ] = None,
+    split_seed: Annotated[
+        int | None, typer.Option(help="That of the runs. Default: that of the latest.")
+    ] = None,
 ) -> None:
     """Write results.md and its pictures from the records alone."""
+    records = [
+        one
+        for one in record.read_all(root / "experiments")
+        if split_seed in (None, one.seeds.split)
+        and (data_set in (None, one.dataset.name) or one.dataset.fingerprint.startswith(data_set))
+    ]
     folder = output or root / "docs"
-    for name, content in report.results(record.read_all(root / "experiments")).items():
+    for name, content in report.results(records).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     typer.echo(folder / "results.md")

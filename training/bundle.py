@@ -57,7 +57,8 @@ from training.manifest import (
 from training.network import BlockNet, Layer
 from training.novelty import Novelty, NoveltyFileError
 from training.picture import SIZE, Fit, Pixels, to_pixels
-from training.record import Record, RecordError, Summary, summarize
+from training.record import Record, RecordError
+from training.summary import Summary, summarize
 
 __all__ = [
     "SIZE",

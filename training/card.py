@@ -5,6 +5,9 @@ from training.manifest import Manifest
 from training.network import Layer
 from training.record import Record
 
+LISTED = 20
+"""So many classes are named."""
+
 
 def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Record) -> str:
     """The bundle's README.md; `final` is the record of the run that made the network."""
@@ -26,7 +29,7 @@ def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Recor
 A small convolutional network for 32 x 32 colour images, and {manifest.gallery.count:,} images
 ({pixels}) to compare with, by cosine similarity at two of its layers.
 
-- Classes: {", ".join(manifest.classes)}.
+- Classes: {_classes(manifest.classes)}.
 - Trained on: {data.trained_on} (fingerprint `{data.trained_on_fingerprint[:16]}`).
 - Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`), images that the
   network was not trained on.
@@ -48,6 +51,11 @@ It knows the classes above and nothing else: whatever it is shown, it answers wi
 sees 32 x 32 pixels, the centre square of a larger picture. It is for study and for showing how
 retrieval works, not for decisions about people.
 """
+
+
+def _classes(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:LISTED])
+    return shown if len(classes) <= LISTED else f"{shown} and {len(classes) - LISTED:,} more"
 
 
 def _own_test(final: Record) -> str:

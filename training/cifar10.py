@@ -95,22 +95,30 @@ def read(found: Path, partition: Partition) -> CIFAR10:
 
 
 def _extract(archive: Path, folder: Path) -> None:
+    """The files of the batches alone, by their names: nothing else of an archive gets to disk."""
+    names = {name for name, _ in _files()}
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name in names and (stream := tar.extractfile(member)):
+                    (folder / name).write_bytes(stream.read())
     else:
         with zipfile.ZipFile(archive) as zipped:
-            zipped.extractall(folder)  # noqa: S202 - zipfile keeps names inside the folder
+            for path in zipped.namelist():
+                if (name := PurePosixPath(path).name) in names:
+                    (folder / name).write_bytes(zipped.read(path))
 
 
 def _wrong(folder: Path) -> list[str]:
     """The files of the original batches that are missing in `folder` or are not what they were."""
-    expected = [
-        *CIFAR10.train_list,
-        *CIFAR10.test_list,
-        (CIFAR10.meta["filename"], CIFAR10.meta["md5"]),
-    ]
-    return [name for name, md5 in expected if not check_integrity(str(folder / name), md5)]
+    return [name for name, md5 in _files() if not check_integrity(str(folder / name), md5)]
+
+
+def _files() -> list[tuple[str, str]]:
+    """The original batches, with their sums."""
+    listed = [*CIFAR10.train_list, *CIFAR10.test_list]
+    return [*((name, md5) for name, md5 in listed), (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
 
 
 def _require_reachable(url: str) -> None:

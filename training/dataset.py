@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import get_args
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torchvision.datasets import CIFAR10
 
 from training import cifar10
 from training.cifar10 import Partition
+from training.layout import places
 from training.members import DAMAGED, NoSourceError, members
 from training.picture import Pixels, to_pixels
 
@@ -70,7 +70,8 @@ def load(
     """Read one partition of the data at `source`: a folder, or an archive of one.
 
     It holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or just
-    `<class>/...`, which is then all training data. `on_image` is called after each decoded image.
+    `<class>/...`, which is then all training data (`layout`). `on_image` is called after each
+    decoded image.
 
     Raises:
         DatasetError: nothing usable there: says what was looked for, and names what is unreadable.
@@ -116,8 +117,10 @@ def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
 def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
     pixels: dict[PurePosixPath, Pixels] = {}
     unreadable: list[str] = []
+    names = [path for path, _ in members(source) if _is_image(path)]
+    class_of = {path: name for path, (part, name) in places(names).items() if part == partition}
     for path, read in members(source):
-        if not _is_image_of(partition, path):
+        if path not in class_of:
             continue
         try:
             with Image.open(BytesIO(read())) as image:
@@ -134,7 +137,7 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
             + (", for <class>/<image>" if partition == "train" else "")
             + " and for the original CIFAR-10 batches"
         )
-    classes = tuple(sorted({path.parent.name for path in pixels}))
+    classes = tuple(sorted({class_of[path] for path in pixels}))
     numbers = {name: number for number, name in enumerate(classes)}
     paths = sorted(pixels)
     if _is_cifar10(paths, classes):
@@ -143,13 +146,13 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         suffix = paths[0].suffix.lower().removeprefix(".")
         name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
     else:
-        ids = _unique_ids(paths, partition)
+        ids = _unique_ids([f"{partition}-{class_of[path]}-{path.name}" for path in paths])
         name = re.sub(r"(\.tar)?\.\w+$", "", source.name) if source.is_file() else source.name
     return Dataset(
         name=name,
         classes=classes,
         images=_channels_first(np.stack([pixels[path] for path in paths])),
-        labels=torch.tensor([numbers[path.parent.name] for path in paths]),
+        labels=torch.tensor([numbers[class_of[path]] for path in paths]),
         ids=ids,
     )
 
@@ -159,14 +162,8 @@ def _channels_first(pixels: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def _is_image_of(partition: Partition, path: PurePosixPath) -> bool:
-    is_image = len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES
-    return is_image and _partition_of(path) == partition
-
-
-def _partition_of(path: PurePosixPath) -> str:
-    parent = path.parts[-3] if len(path.parts) >= 3 else "train"
-    return parent if parent in get_args(Partition) else "train"
+def _is_image(path: PurePosixPath) -> bool:
+    return len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
@@ -176,11 +173,11 @@ def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
     return len({int(path.stem) for path in paths}) == len(paths)
 
 
-def _unique_ids(paths: list[PurePosixPath], partition: Partition) -> tuple[str, ...]:
-    """Ids from class and file name, fit for a URL; equal ones are numbered."""
+def _unique_ids(names: list[str]) -> tuple[str, ...]:
+    """The names, fit for a URL; equal ones are numbered."""
     ids: dict[str, None] = {}
-    for path in paths:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{partition}-{path.parent.name}-{path.name}")
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
         candidate, number = plain, 1
         while candidate in ids:
             number += 1

@@ -1,7 +1,9 @@
 """Pictures of records, as SVG, and of neighbours, as PNG. Knows matplotlib, records and pixels."""
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -11,13 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from training.picture import Pixels
-from training.record import Evaluation, LayerRetrieval, Record
+from training.record import LayerRetrieval, Record
 
 Quantity = Literal["loss", "accuracy"]
 
 QUANTITIES: tuple[Quantity, ...] = ("accuracy", "loss")
 NUMBERED = 20
-"""Up to so many classes, a confusion matrix has its numbers in its cells."""
+"""Up to so many classes, a confusion matrix has its numbers in its cells; up to 100 their names."""
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"  # Okabe and Ito: apart for colour-blind readers too
 _LABELS = {"loss": "cross entropy", "accuracy": "share of images"}
 
@@ -64,18 +66,22 @@ def compared_curves(rows: Sequence[Sequence[str]], records: Sequence[Record]) ->
     return _svg(figure)
 
 
-def confusion_matrix(evaluation: Evaluation, classes: Sequence[str]) -> bytes:
+def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     """How often each true class (row) was taken for each class (column), as SVG."""
-    counts = np.array(evaluation.confusion_matrix)
+    counts = np.array(matrix)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    side = 2.2 + 0.42 * min(len(classes), NUMBERED)
+    numbered = len(classes) <= NUMBERED
+    side = 2.2 + (0.42 if numbered else 0.11) * max(len(classes), 4)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     axes.set(xlabel="taken for", ylabel="true class")
-    if len(classes) <= NUMBERED:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
+    size, angle = ("medium", 45) if numbered else (5, 90)
+    axes.set_xticks(
+        range(len(classes)), classes, rotation=angle, ha="right", fontsize=size, parse_math=False
+    )
+    axes.set_yticks(range(len(classes)), classes, fontsize=size, parse_math=False)
+    if numbered:
         for (row, column), count in np.ndenumerate(counts):
             colour = "black" if shares[row, column] > 0.5 else "white"
             axes.text(
@@ -100,7 +106,9 @@ def retrieval_by_layer(layers: dict[str, LayerRetrieval], classes: Sequence[str]
     place = 2.0
     for height, label in sorted(ends, reverse=True):  # one below the other, where lines end close
         place = min(height, place - 0.035)
-        axes.text(len(names) - 0.93, place, label, fontsize="x-small", va="center")
+        axes.text(
+            len(names) - 0.93, place, label, fontsize="x-small", va="center", parse_math=False
+        )
     axes.set_xlim(-0.2, len(names) - 0.3)
     overall = [layers[name].overall.precision_at_10 for name in names]
     axes.plot(names, overall, color=_TRAIN, linewidth=2.5, marker="o", label="all classes")
@@ -128,9 +136,10 @@ def neighbours(rows: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]]) -> byte
         line[0].set_ylabel(layer)
         for axes, (pixels, caption) in zip(line, pictures, strict=False):
             axes.imshow(pixels, interpolation="nearest")
-            axes.set_title(caption, fontsize="small")
+            axes.set_title(caption, fontsize="small", parse_math=False)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    with _any_script():
+        figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
     return stream.getvalue()
 
 
@@ -164,6 +173,17 @@ def _highest_loss(records: Sequence[Record]) -> float:
 def _svg(figure: Figure) -> bytes:
     """Equal figures give equal bytes: no date, no random ids."""
     stream = io.BytesIO()
-    with rc_context({"svg.hashsalt": "kindred", "svg.fonttype": "none"}):
+    with rc_context({"svg.hashsalt": "kindred", "svg.fonttype": "none"}), _any_script():
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Names of classes may be in a script that matplotlib's own font lacks, which is no fault.
+
+    An SVG is set in the reader's fonts anyway.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from training.figures import Quantity
-from training.record import Record, Spread, Summary, summarize
+from training.record import Record
+from training.summary import Spread, repeats
 
 Part = Literal["train", "validation"]
 
@@ -75,8 +76,8 @@ def overlaid_curves(records: Sequence[Record], quantity: Quantity) -> bytes:
     figure.patch.set_visible(False)
     axes = figure.subplots()
     drawn: dict[str, Curve] = {}
-    for summary, look in zip(summarize(records), cycle(LOOKS), strict=False):
-        for curve in _curves(summary, records, quantity):
+    for (name, runs), look in zip(repeats(records).items(), cycle(LOOKS), strict=False):
+        for curve in _curves(name, runs, quantity):
             number = len(drawn)
             drawn[f"curve-{number}"] = drawn[f"band-{number}"] = curve
             _draw(axes, curve, *look, number)
@@ -87,13 +88,8 @@ def overlaid_curves(records: Sequence[Record], quantity: Quantity) -> bytes:
     return _for_a_page(stream.getvalue(), drawn)
 
 
-def _curves(summary: Summary, records: Sequence[Record], quantity: Quantity) -> Iterator[Curve]:
-    """Of the runs that the summary counts; none where nothing was measured."""
-    runs = [
-        one
-        for one in records
-        if one.group_id == summary.group_id and one.stage == "study" and one.status != "failed"
-    ]
+def _curves(name: str, runs: Sequence[Record], quantity: Quantity) -> Iterator[Curve]:
+    """Of an experiment's runs; none where nothing was measured."""
     for part in PARTS:
         values: dict[int, list[float]] = {}
         for epoch in (epoch for run in runs for epoch in run.curves):
@@ -102,7 +98,7 @@ def _curves(summary: Summary, records: Sequence[Record], quantity: Quantity) -> 
                 values.setdefault(epoch.epoch, []).append(value)
         if values:
             spreads = {epoch: Spread.of(values[epoch]) for epoch in sorted(values)}
-            yield Curve(summary.name, part, quantity, spreads)
+            yield Curve(name, part, quantity, spreads)
 
 
 def _draw(axes: Axes, curve: Curve, colour: str, marker: str, number: int) -> None:

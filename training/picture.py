@@ -23,12 +23,13 @@ _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn any mode that Pillow reads into upright RGB.
 
-    Orientation follows EXIF; what is transparent lies over white; 16-bit greyscale keeps its high
-    byte; floating-point greyscale is taken as [0, 1] when it fits there, else as [0, 255].
+    Orientation follows EXIF, where that can be read; what is transparent lies over white; 16-bit
+    greyscale keeps its high byte; floating-point greyscale is taken as [0, 1] when it fits there,
+    else as [0, 255].
     """
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode in _SIXTEEN_BIT:
-        high_byte = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
+        high_byte = np.clip(np.asarray(image) >> 8, 0, 255)
         image = Image.fromarray(high_byte.astype(np.uint8))
     elif image.mode == "F":
         levels = np.nan_to_num(np.asarray(image))
@@ -58,3 +59,12 @@ def to_pixels(image: Image.Image, fit: Fit = "crop", size: int = SIZE) -> Pixels
             case "stretch":
                 image = image.resize(target, Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As its EXIF says; notes that are damaged do not damage the picture beside them."""
+    image.load()  # where the picture itself is damaged, this says so
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow's parser of them raises whatever it trips over
+        return image

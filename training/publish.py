@@ -3,9 +3,11 @@
 Knows folders and files; not how a network was trained or chosen.
 """
 
+import ctypes
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +47,9 @@ from training.network import BlockNet, Layer
 from training.novelty import THRESHOLD, Fitted
 from training.record import Record
 
+AT_FDCWD, EXCHANGE = -100, 2
+"""Of Linux's `renameat2`: paths as they are; swap."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -74,6 +79,7 @@ def write(contents: Contents, path: Path) -> Manifest:
 
     """
     require_free(path)
+    path = path.resolve()  # a link stays, and leads to the new one
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -189,9 +195,15 @@ def _sync(folder: Path) -> None:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """A folder cannot be renamed over a full one: the old one steps aside, or back, first."""
+    """Put a folder in the place of another, at one stroke where the system can do it.
+
+    Elsewhere the old one steps aside first, or back: a rename does not replace a folder.
+    """
     aside = path.with_name(f".{path.name}-old-{os.getpid()}")
     if path.exists():
+        if _exchange(new, path):
+            shutil.rmtree(new, ignore_errors=True)
+            return
         path.rename(aside)
     try:
         new.rename(path)
@@ -200,3 +212,12 @@ def _replace(new: Path, path: Path) -> None:
             aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders with Linux's `renameat2`; False where there is none, or it cannot."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if renameat2 is None:
+        return False
+    swapped: int = renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), EXCHANGE)
+    return swapped == 0

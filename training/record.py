@@ -1,12 +1,10 @@
-"""What one run leaves behind, one JSON file a run, and what several runs say together.
+"""What one run leaves behind, one JSON file a run. Accuracies are fractions, times seconds.
 
-Accuracies are fractions, times seconds. Groups are derived on reading, never stored. Knows nothing
-of tensors.
+What several runs say together is in `summary`. Knows nothing of tensors.
 """
 
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,10 +12,12 @@ from typing import Literal
 from pydantic import ValidationError
 
 from training.calibration import Calibration
-from training.experiments import Config, Published, Regularizer, Variant
+from training.experiments import Config, Experiment, Published, Regularizer, Variant
 from training.frozen import Frozen
 
 SCHEMA_VERSION: Literal[1] = 1
+MATRIX_CLASSES = 100
+"""Up to so many classes, a confusion matrix is kept whole."""
 
 Status = Literal["finished", "failed", "collapsed"]
 Stage = Literal["study", "final"]
@@ -64,6 +64,11 @@ class Environment(Frozen):
     gpu_name: str | None
     concurrent_runs: int
 
+    @property
+    def machine(self) -> str:
+        """What did the work, in words."""
+        return self.gpu_name or f"{self.cpu_model}, {self.threads} threads"
+
 
 class Timing(Frozen):
     """Seconds. `train` counts the steps alone: set-up, warm-up and evaluation stand beside it."""
@@ -90,15 +95,34 @@ class Epoch(Frozen):
 class Evaluation(Frozen):
     """How a network does on images it was not trained on; counted over images, not batches.
 
-    `confusion_matrix[i][j]` is how many images of class i were taken for class j.
+    `confusion_matrix[i][j]` is how many images of class i were taken for class j. Of more than 100
+    classes there is none, since hardly a cell of it is filled: `confusions` has those that are, as
+    (i, j, how many).
     """
 
     count: int
     loss: float
     accuracy: float
     wilson95: tuple[float, float]
-    confusion_matrix: tuple[tuple[int, ...], ...]
+    confusion_matrix: tuple[tuple[int, ...], ...] | None
+    confusions: tuple[tuple[int, int, int], ...] = ()
     rows: Literal["true"] = "true"
+
+    @property
+    def taken(self) -> dict[int, dict[int, int]]:
+        """Of each true class, how many images were taken for which: what is not 0."""
+        cells: Iterable[tuple[int, int, int]] = self.confusions
+        if self.confusion_matrix is not None:
+            cells = (
+                (true, other, count)
+                for true, row in enumerate(self.confusion_matrix)
+                for other, count in enumerate(row)
+            )
+        found: dict[int, dict[int, int]] = {}
+        for true, other, count in cells:
+            if count:
+                found.setdefault(true, {})[other] = count
+        return found
 
 
 class Diagnostics(Frozen):
@@ -167,42 +191,27 @@ class Record(Frozen):
         """At the last epoch: nothing is chosen by looking at the others."""
         return self.curves[-1].validation_accuracy if self.curves else None
 
+    @property
+    def machine(self) -> str:
+        """What did the work, and how precisely: seconds compare on one such machine alone."""
+        return f"{self.environment.machine}, {self.config.precision}"
 
-class Spread(Frozen):
-    """Mean, sample standard deviation (ddof 1; none for one run) and range over `n` runs."""
-
-    mean: float
-    std: float | None
-    min: float
-    max: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """Of at least one value."""
-        return cls(
-            mean=statistics.fmean(values),
-            std=statistics.stdev(values) if len(values) > 1 else None,
-            min=min(values),
-            max=max(values),
-            n=len(values),
+    @property
+    def settings(self) -> Experiment:
+        """The experiment that was run, to be run again."""
+        return Experiment(
+            name=self.experiment,
+            published_name=self.published_name,
+            regularizer=self.regularizer,
+            variant=self.variant,
+            config=self.config,
+            published=self.published,
         )
 
-
-class Summary(Frozen):
-    """The study runs of one experiment together, beside what was published of it."""
-
-    name: str
-    published_name: str | None
-    conv_blocks: int
-    regularizer: Regularizer
-    group_id: str
-    runs: int
-    collapsed: int
-    validation_accuracy: Spread | None
-    test_accuracy: Spread | None
-    training_seconds: Spread | None
-    published: Published | None
+    def same_images(self, other: "Record") -> bool:
+        """Whether both runs trained, chose and tested with the same images."""
+        mine, theirs = self.dataset, other.dataset
+        return (mine.fingerprint, mine.splits) == (theirs.fingerprint, theirs.splits)
 
 
 def wilson95(correct: int, count: int) -> tuple[float, float]:
@@ -242,40 +251,3 @@ def read_all(folder: Path) -> tuple[Record, ...]:
     """Every record in a folder, oldest first; none where there is no folder."""
     records = (read(file) for file in sorted(folder.glob("*.json")))
     return tuple(sorted(records, key=lambda record: record.started_at))
-
-
-def summarize(records: Iterable[Record]) -> tuple[Summary, ...]:
-    """One summary an experiment, over its finished and collapsed study runs, in order of name.
-
-    Where an experiment's settings or data changed between runs, its latest settings count.
-    """
-    by_name: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.started_at):
-        if record.stage == "study" and record.status != "failed":
-            by_name.setdefault(record.experiment, []).append(record)
-    return tuple(_summarize_one(by_name[name]) for name in sorted(by_name))
-
-
-def _summarize_one(records: Sequence[Record]) -> Summary:
-    latest = records[-1]
-    group = [record for record in records if record.group_id == latest.group_id]
-    return Summary(
-        name=latest.experiment,
-        published_name=latest.published_name,
-        conv_blocks=latest.variant.conv_blocks,
-        regularizer=latest.regularizer,
-        group_id=latest.group_id,
-        runs=len(group),
-        collapsed=sum(record.status == "collapsed" for record in group),
-        validation_accuracy=_spread(record.validation_accuracy for record in group),
-        test_accuracy=_spread(record.test.accuracy if record.test else None for record in group),
-        training_seconds=_spread(
-            record.timing.train if record.timing else None for record in group
-        ),
-        published=latest.published,
-    )
-
-
-def _spread(values: Iterable[float | None]) -> Spread | None:
-    known = [value for value in values if value is not None]
-    return Spread.of(known) if known else None

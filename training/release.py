@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from training import index, record
+from training import index
 from training.bundle import Bundle, Gallery
 from training.calibration import calibration_error
 from training.card import model_card
 from training.dataset import Dataset
 from training.embed import embed
+from training.experiments import Experiment
 from training.figures import QUANTITIES, learning_curves, neighbours
 from training.index import CosineIndex, Vectors
 from training.labelled import Labelled
@@ -30,6 +31,7 @@ from training.publish import Contents
 from training.record import Record, wilson95
 from training.retrieval import label_share, pick_queries, rank
 from training.splits import Splits, indices_sha256
+from training.summary import repeats, summarize
 from training.trainer import evaluate
 
 LAYERS: tuple[Layer, ...] = ("conv2", "logits")
@@ -60,7 +62,7 @@ class Trained:
     def validation_accuracy(self) -> float | None:
         """Mean over the study runs of the same settings on the same data."""
         group = [one for one in self.records if one.group_id == self.final.group_id]
-        summaries = record.summarize(group)
+        summaries = summarize(group)
         found = summaries[0].validation_accuracy if summaries else None
         return found.mean if found else None
 
@@ -78,11 +80,12 @@ class Shape:
     half: bool = False
 
 
-def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> str:
-    """The batch-norm 3-block experiment with the best mean validation accuracy on this data.
+def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> Experiment | None:
+    """The batch-norm 3-block settings with the best mean validation accuracy on this data.
 
-    Only studies that held out the same test images count (`held_out` is the sha256 of their
-    positions): those of another split have chosen by images that are now to test.
+    They come as they were studied, so what is chosen is what is trained. Only studies that held out
+    the same test images count (`held_out` is the sha256 of their positions): those of another split
+    have chosen by images that are now to test. None where nothing has been studied, or learned.
     """
     candidates = [
         one
@@ -94,10 +97,12 @@ def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> str:
     ]
     scores = {
         summary.name: summary.validation_accuracy.mean
-        for summary in record.summarize(candidates)
+        for summary in summarize(candidates)
         if summary.validation_accuracy
     }
-    return max(scores, key=lambda name: scores[name], default=DEFAULT)
+    if not scores:
+        return None
+    return repeats(candidates)[max(scores, key=lambda name: scores[name])][-1].settings
 
 
 def examine(
@@ -285,8 +290,10 @@ def _measure(
 
 def _curves(trained: Trained) -> dict[str, bytes]:
     """Of each experiment, and of all over each other."""
-    names = sorted({one.experiment for one in trained.records})
-    each = {f"curves-{name}.svg": learning_curves(name, trained.records) for name in names}
+    each = {
+        f"curves-{name}.svg": learning_curves(name, runs)
+        for name, runs in repeats(trained.records).items()
+    }
     return each | {
         f"overlaid-{quantity}.svg": overlaid_curves(trained.records, quantity)
         for quantity in QUANTITIES

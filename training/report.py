@@ -4,16 +4,21 @@ Knows records; nothing of networks, images or files.
 """
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from training.experiments import EIGHT, Experiment, Regularizer
+from training.experiments import EIGHT, Regularizer
 from training.figures import compared_curves, confusion_matrix, retrieval_by_layer
-from training.record import Record, Spread, summarize
+from training.record import Evaluation, Record
+from training.summary import Spread, repeats, seconds, summarize
 
 PICTURES = "results"
 """Folder of the pictures, beside `results.md`."""
+LISTED = 20
+"""So many classes are listed; of more, those with which it has the most trouble."""
 REGULARIZERS: tuple[Regularizer, ...] = ("batchnorm", "dropout", "augmentation", "none")
 """The columns of the report's tables, in its order."""
+_PUBLISHED = """"Published" is the course report that this project grew out of: one run each,
+augmented runs validated and tested on augmented images, accuracies averaged over batches."""
 
 
 class ReportError(RuntimeError):
@@ -23,28 +28,28 @@ class ReportError(RuntimeError):
 def results(records: Iterable[Record]) -> dict[str, bytes]:
     """The files of the report by their names, `results.md` first.
 
-    Where there are records of several data sets, those of the latest are reported.
+    Where there are records of several data sets, or splits of one, the latest study's are reported
+    and the others are named.
 
     Raises:
         ReportError: there is no study that came to an end.
 
     """
     records = sorted(records, key=lambda record: record.started_at)
-    studies = [one for one in records if one.stage == "study" and one.status != "failed"]
-    if not studies:
+    counted = repeats(records)
+    if not counted:
         raise ReportError(
             "no records of finished studies: make some with `python -m training suite`"
         )
-    data = studies[-1].dataset
-    studies = [one for one in studies if one.dataset.fingerprint == data.fingerprint]
-    studies = [run for name in _names(studies) for run in _latest_group(studies, name)]
-    pictures = {"curves.svg": compared_curves(_layout(studies), studies)}
-    sections = [_head(studies), _comparison(studies), _curves()]
+    studies = [run for name in _in_order(counted) for run in counted[name]]
+    pictures = {"curves.svg": compared_curves(_layout(counted), studies)}
+    sections = [_head(records, studies), _comparison(counted), _curves()]
     if final := _released(records, studies):
         sections.append(_best(final, studies))
         if final.test:
-            pictures["confusion.svg"] = confusion_matrix(final.test, _classes(final))
-            sections.append(_confusion(final))
+            if matrix := final.test.confusion_matrix:
+                pictures["confusion.svg"] = confusion_matrix(matrix, _classes(final))
+            sections.append(_confusion(final, final.test))
         if final.retrieval:
             pictures["retrieval.svg"] = retrieval_by_layer(final.retrieval, _classes(final))
             sections.append(_retrieval(final))
@@ -56,21 +61,14 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
     }
 
 
-def _names(records: Sequence[Record]) -> list[str]:
+def _in_order(names: Collection[str]) -> list[str]:
     """The eight in their order, then whatever else there is."""
     known = [experiment.name for experiment in EIGHT]
-    present = {record.experiment for record in records}
-    return [name for name in known if name in present] + sorted(present - {*known})
+    return [name for name in known if name in names] + sorted({*names} - {*known})
 
 
-def _latest_group(studies: Sequence[Record], name: str) -> list[Record]:
-    """Where the settings or the machine's precision changed, the latest count."""
-    runs = [one for one in studies if one.experiment == name]
-    return [one for one in runs if one.group_id == runs[-1].group_id]
-
-
-def _layout(studies: Sequence[Record]) -> list[list[str]]:
-    present = _names(studies)
+def _layout(names: Collection[str]) -> list[list[str]]:
+    present = _in_order(names)
     eight = [[one.name for one in EIGHT if one.variant.conv_blocks == n] for n in (2, 3)]
     rows = [[name for name in row if name in present] for row in eight]
     others = [name for name in present if name not in {*eight[0], *eight[1]}]
@@ -78,7 +76,10 @@ def _layout(studies: Sequence[Record]) -> list[list[str]]:
 
 
 def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | None:
-    """The latest final run of the settings with the best validation accuracy in these studies."""
+    """The latest final run of the settings with the best validation accuracy in these studies.
+
+    It held out the same test images: those of another split say nothing of these.
+    """
     scores = {
         summary.group_id: summary.validation_accuracy.mean
         for summary in summarize(studies)
@@ -87,12 +88,15 @@ def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | 
     finals = [
         one
         for one in records
-        if one.stage == "final" and one.status != "failed" and one.group_id in scores
+        if one.stage == "final"
+        and one.status != "failed"
+        and one.group_id in scores
+        and one.dataset.splits["test"] == studies[-1].dataset.splits["test"]
     ]
     return max(finals, key=lambda one: (scores[one.group_id], one.started_at), default=None)
 
 
-def _head(studies: Sequence[Record]) -> str:
+def _head(records: Sequence[Record], studies: Sequence[Record]) -> str:
     data = studies[-1].dataset
     counts = {name: f"{split.count:,}" for name, split in data.splits.items()}
     seeds = sorted({one.seeds.init for one in studies})
@@ -106,32 +110,40 @@ def _head(studies: Sequence[Record]) -> str:
         to test with; the test images of a run are looked at once, after its last epoch. An accuracy
         is that of the last epoch, counted over images never augmented. Seeds:
         {", ".join(map(str, seeds))}; mean ± sample standard deviation over the runs that learned,
-        with their number. "Published" is the course report that this project grew out of: one run
-        each, augmented runs validated and tested on augmented images, accuracies averaged over
-        batches."""
+        with their number. {_PUBLISHED if _published(studies) else ""}{_left_out(records, studies)}
+        """
     )
     return f"# Results\n\n{made}\n\n{method}"
 
 
-def _comparison(studies: Sequence[Record]) -> str:
-    tables = (
-        ("Training time, seconds", _seconds, "training_seconds", "{:.0f}", "{:.2f}"),
-        ("Validation accuracy", _learned(_validation), "validation_accuracy", "{:.4f}", "{:.4f}"),
-        ("Test accuracy", _learned(_test), "test_accuracy", "{:.4f}", "{:.4f}"),
+def _published(studies: Iterable[Record]) -> bool:
+    """Whether the report's figures are of these images."""
+    return any(one.published for one in studies)
+
+
+def _left_out(records: Iterable[Record], studies: Sequence[Record]) -> str:
+    """What there is on other images, or on these split otherwise; not left out in silence."""
+    other: dict[tuple[str, str, int], int] = {}
+    for one in records:
+        if one.stage == "study" and one.status != "failed" and not one.same_images(studies[-1]):
+            key = one.dataset.name, one.dataset.fingerprint[:8], one.seeds.split
+            other[key] = other.get(key, 0) + 1
+    named = (
+        f"{count} on `{name}` (fingerprint `{fingerprint}`), split seed {seed}"
+        for (name, fingerprint, seed), count in other.items()
     )
-    parts = ["## The eight networks"]
-    for title, value, published, form, published_form in tables:
-        rows = []
-        for blocks in (2, 3):
-            shown = {one.regularizer: one for one in EIGHT if one.variant.conv_blocks == blocks}
-            ours = [_cell(shown[name], studies, value, form) for name in REGULARIZERS]
-            theirs = [
-                published_form.format(getattr(shown[name].published, published))
-                for name in REGULARIZERS
-            ]
-            rows += [[str(blocks), "published", *theirs], [str(blocks), "here", *ours]]
-        header = ["blocks", "", "batch norm", "dropout", "augmentation", "none"]
-        parts.append(f"### {title}\n\n{_table(header, rows)}")
+    return f" Runs of other images are left out: {'; '.join(named)}." if other else ""
+
+
+def _comparison(counted: Mapping[str, Sequence[Record]]) -> str:
+    studies = [run for runs in counted.values() for run in runs]
+    parts = ["## The eight networks", f"### Training time, seconds\n\n{_times(counted)}"]
+    for title, value, published in (
+        ("Validation accuracy", _validation, "validation_accuracy"),
+        ("Test accuracy", _test, "test_accuracy"),
+    ):
+        ours = {name: _accuracy(runs, value) for name, runs in counted.items()}
+        parts.append(f"### {title}\n\n{_eight({'here': ours}, published, studies, '{:.4f}')}")
     collapsed = [run.run_id for run in studies if run.status == "collapsed"]
     if collapsed:
         listed = ", ".join(f"`{name}`" for name in collapsed)
@@ -144,19 +156,42 @@ def _comparison(studies: Sequence[Record]) -> str:
     return "\n\n".join(parts)
 
 
-def _cell(
-    experiment: Experiment,
-    studies: Sequence[Record],
-    value: Callable[[Record], float | None],
-    form: str,
+def _times(counted: Mapping[str, Sequence[Record]]) -> str:
+    """One row a machine: there is no mean of seconds on two."""
+    rows: dict[str, dict[str, str]] = {}
+    for name in _in_order(counted):
+        for machine, taken in seconds(counted[name]).items():
+            rows.setdefault(f"here, {machine}", {})[name] = _spread(taken, "{:.0f}")
+    studies = [run for runs in counted.values() for run in runs]
+    return _eight(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
+
+
+def _eight(
+    ours: Mapping[str, Mapping[str, str]], published: str, studies: Collection[Record], form: str
 ) -> str:
-    runs = [one for one in studies if one.experiment == experiment.name]
-    values = [found for one in runs if (found := value(one)) is not None]
-    lost = sum(one.status == "collapsed" for one in runs) if value is not _seconds else 0
+    """A table as the report has it: what it published, then our rows of cells by experiment."""
+    rows = []
+    run = {one.experiment for one in studies}
+    for blocks in (2, 3):
+        shown = {one.regularizer: one for one in EIGHT if one.variant.conv_blocks == blocks}
+        if _published(studies):
+            figures = [getattr(shown[name].published, published) for name in REGULARIZERS]
+            rows.append([str(blocks), "published", *(form.format(one) for one in figures)])
+        for label, cells in ours.items():
+            names = [shown[name].name for name in REGULARIZERS]
+            found = [cells.get(name, "-" if name in run else "not run") for name in names]
+            rows.append([str(blocks), label, *found])
+    return _table(["blocks", "", "batch norm", "dropout", "augmentation", "none"], rows)
+
+
+def _accuracy(runs: Sequence[Record], value: Callable[[Record], float | None]) -> str:
+    learned = [one for one in runs if one.status != "collapsed"]
+    values = [found for one in learned if (found := value(one)) is not None]
+    lost = len(runs) - len(learned)
     note = f" ({lost} of {len(runs)} collapsed)" if lost else ""
     if not values:
-        return f"none learned{note}" if lost else "-" if runs else "not run"
-    return f"{_spread(Spread.of(values), form)}{note}"
+        return f"none learned{note}" if lost else "-"
+    return f"{_spread(Spread.of(values), '{:.4f}')}{note}"
 
 
 def _spread(spread: Spread, form: str) -> str:
@@ -247,23 +282,35 @@ def _spread_of(spread: Spread) -> str:
     return _spread(spread, "{:.4f}")
 
 
-def _confusion(final: Record) -> str:
-    test = final.test
-    assert test  # noqa: S101 - the caller has looked
+def _confusion(final: Record, test: Evaluation) -> str:
+    classes = _classes(final)
+    taken = test.taken
+    shares = {true: row.get(true, 0) / sum(row.values()) for true, row in taken.items()}
+    many = len(shares) > LISTED
     rows = []
-    for number, name in enumerate(_classes(final)):
-        row = test.confusion_matrix[number]
-        mistaken = max(
-            (other for other in range(len(row)) if other != number), key=lambda other: row[other]
-        )
-        share = row[number] / max(sum(row), 1)
-        rows.append([name, f"{share:.3f}", f"{_classes(final)[mistaken]} ({row[mistaken]})"])
-    table = _table(["class", "share recognised", "most often taken for"], rows)
-    return f"""### What it takes for what
-
-![Confusion matrix]({PICTURES}/confusion.svg)
-
-{table}"""
+    for true in sorted(shares, key=lambda true: shares[true])[:LISTED] if many else shares:
+        mistakes = {other: count for other, count in taken[true].items() if other != true}
+        mistaken = max(mistakes, key=lambda other: mistakes[other], default=None)
+        most = f"{classes[mistaken]} ({mistakes[mistaken]})" if mistaken is not None else "-"
+        rows.append([classes[true], f"{shares[true]:.3f}", most])
+    parts = ["### What it takes for what"]
+    if test.confusion_matrix:
+        parts.append(f"![Confusion matrix]({PICTURES}/confusion.svg)")
+    if many:
+        parts.append(f"The {LISTED} of {len(classes):,} classes that it recognises least:")
+    parts.append(_table(["class", "share recognised", "most often taken for"], rows))
+    if many:
+        pairs = [
+            (count, true, other)
+            for true, row in taken.items()
+            for other, count in row.items()
+            if other != true
+        ]
+        pairs.sort(key=lambda pair: -pair[0])
+        listed = [[classes[true], classes[other], str(n)] for n, true, other in pairs[:LISTED]]
+        parts.append("What it takes for what most often:")
+        parts.append(_table(["class", "taken for", "images"], listed))
+    return "\n\n".join(parts)
 
 
 def _retrieval(final: Record) -> str:
@@ -282,11 +329,21 @@ def _retrieval(final: Record) -> str:
             for name, layer in layers.items()
         ],
     )
+    classes = _classes(final)
+    last = list(layers.values())[-1].by_class
+
+    def precision(number: int) -> float:
+        found = last[number]
+        return found.precision_at_10 if found else 1.0
+
+    shown = list(range(len(classes)))
+    if few := len(classes) > LISTED:
+        shown = sorted(shown, key=precision)[:LISTED]
     by_class = _table(
         ["class", *layers],
         [
             [
-                label,
+                classes[number],
                 *(
                     f"{found.precision_at_10:.3f} / {found.mean_average_precision:.3f}"
                     if (found := layer.by_class[number])
@@ -294,9 +351,10 @@ def _retrieval(final: Record) -> str:
                     for layer in layers.values()
                 ),
             ]
-            for number, label in enumerate(_classes(final))
+            for number in shown
         ],
     )
+    which = f", of the {LISTED} where it is least at the last layer" if few else ""
     return f"""## How good the neighbours are at each layer
 
 Each of {one.queries:,} test images is the query once, and all the other {one.gallery - 1:,} are
@@ -308,7 +366,7 @@ class among the images.
 
 ![Precision at 10 by layer and class]({PICTURES}/retrieval.svg)
 
-By class, precision at 10 / mean average precision:
+By class{which}, precision at 10 / mean average precision:
 
 {by_class}"""
 
@@ -317,7 +375,6 @@ def _runs(runs: Sequence[Record]) -> str:
     rows = []
     for run in runs:
         where = run.environment
-        machine = where.gpu_name or f"{where.cpu_model}, {where.threads} threads"
         speed = f"{run.timing.images_per_second:.0f}" if run.timing else ""
         seconds = f"{run.timing.train:.0f}" if run.timing else ""
         rows.append(
@@ -328,7 +385,7 @@ def _runs(runs: Sequence[Record]) -> str:
                 f"{_test(run):.4f}" if _test(run) is not None else "",
                 seconds,
                 speed,
-                f"{machine}, {run.config.precision}, torch {where.torch}",
+                f"{run.machine}, torch {where.torch}",
                 f"`{(where.git_commit or 'unknown')[:8]}`"
                 + (" (changed)" if (where.git_commit or "").endswith("-dirty") else ""),
             ]
@@ -355,19 +412,8 @@ def _classes(record: Record) -> Sequence[str]:
     """Their names; their numbers in records that were written before names were kept."""
     if record.dataset.classes:
         return record.dataset.classes
-    count = len(record.test.confusion_matrix) if record.test else 0
-    return [str(number) for number in range(count)]
-
-
-def _seconds(record: Record) -> float | None:
-    """Of whole runs: those that were given up early took less."""
-    if record.timing is None or len(record.curves) < record.config.epochs:
-        return None
-    return record.timing.train
-
-
-def _learned(value: Callable[[Record], float | None]) -> Callable[[Record], float | None]:
-    return lambda record: None if record.status == "collapsed" else value(record)
+    matrix = record.test.confusion_matrix if record.test else None
+    return [str(number) for number in range(len(matrix or ()))]
 
 
 def _validation(record: Record) -> float | None:

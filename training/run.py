@@ -6,14 +6,15 @@ both. Either is tested once, on the 15 % that it never saw.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from training import calibration, checkpoint, environment, record
+from training import checkpoint, environment, record
+from training.calibration import describe, fit_temperature
 from training.dataset import Dataset
 from training.device import pick_precision
 from training.experiments import Experiment, group_id
@@ -40,6 +41,8 @@ class Plan:
         """The experiment with `auto` made definite, as the record and the group have it."""
         config = self.experiment.config
         precision = pick_precision(config.precision, self.device)
+        if precision == "bf16":  # chosen elsewhere, it may be out of this machine's reach
+            precision = pick_precision("auto", self.device)
         definite = {"precision": precision, "cuda_graph": self.device.type == "cuda"}
         update = {"config": config.model_copy(update=definite)}
         return self.experiment.model_copy(update=update)
@@ -68,6 +71,13 @@ class Plan:
             **test,
         }
 
+    def part(self, name: str) -> Labelled:
+        """The images and labels of one of those parts, on the device."""
+        indices, images = self.indices[name], self.dataset
+        return Labelled(
+            images.images[indices].to(self.device), images.labels[indices].to(self.device)
+        )
+
     @property
     def steps(self) -> int:
         """Training steps in all, for progress bars."""
@@ -92,12 +102,7 @@ def run(
     started = time.perf_counter()
     blank = begin(plan)
     experiment, dataset = plan.resolved, plan.dataset
-    parts = {
-        name: Labelled(
-            dataset.images[indices].to(plan.device), dataset.labels[indices].to(plan.device)
-        )
-        for name, indices in plan.indices.items()
-    }
+    parts = {name: plan.part(name) for name in plan.indices}
     network = build_network(experiment, len(dataset.classes), plan.seed, parts["train"].images)
     loading = time.perf_counter() - started
     fitted = fit(
@@ -122,9 +127,9 @@ def run(
         "diagnostics": diagnose(network, parts.get("validation", parts["train"])),
     }
     if validation := parts.get("validation"):
-        temperature = calibration.fit_temperature(predict(network, validation), validation.labels)
+        temperature = fit_temperature(predict(network, validation), validation.labels)
     if temperature is not None:
-        outcome["calibration"] = calibration.describe(logits, parts["test"].labels, temperature)
+        outcome["calibration"] = describe(logits, parts["test"].labels, temperature)
         network.calibrate(temperature)
     return network, blank.model_copy(update=outcome)
 
@@ -151,7 +156,7 @@ def begin(plan: Plan) -> Record:
             classes=dataset.classes,
         ),
         environment=environment.describe(plan.device),
-        published=experiment.published,
+        published=experiment.published if dataset.is_cifar10 else None,
     )
 
 
@@ -183,6 +188,37 @@ def finished(plan: Plan, experiments: Path, checkpoints: Path) -> tuple[BlockNet
     made = recorded(plan, experiments)
     folder = checkpoints / plan.run_id
     return (checkpoint.load(folder), made) if made and folder.is_dir() else None
+
+
+def study_temperature(plan: Plan, experiments: Path, checkpoints: Path) -> float | None:
+    """The temperature of a final run's study; None where it cannot be known.
+
+    A study may be older than calibration, or have been recorded elsewhere: it is fitted now, where
+    its network is kept.
+    """
+    study = replace(plan, stage="study")
+    made = recorded(study, experiments)
+    if made and made.calibration:
+        return made.calibration.temperature
+    kept = finished(study, experiments, checkpoints)
+    if kept is None:
+        return None
+    validation = study.part("validation")
+    return fit_temperature(predict(kept[0].to(plan.device), validation), validation.labels)
+
+
+def calibrate_and_keep(
+    plan: Plan, done: tuple[BlockNet, Record], temperature: float, experiments: Path, kept: Path
+) -> tuple[BlockNet, Record]:
+    """Give a run that was kept uncalibrated its temperature; the losses in its record stay."""
+    network, made = done
+    test = plan.part("test")
+    found = describe(predict(network.to(plan.device), test), test.labels, temperature)
+    network.calibrate(temperature)
+    made = made.model_copy(update={"calibration": found})
+    checkpoint.save(network, kept / plan.run_id)
+    record.write(made, experiments)
+    return network, made
 
 
 def recorded(plan: Plan, experiments: Path) -> Record | None:

@@ -21,7 +21,15 @@ from training.environment import peak_memory_bytes
 from training.experiments import Config
 from training.labelled import Labelled
 from training.network import LAYERS, BlockNet
-from training.record import Diagnostics, Epoch, Evaluation, Seeds, Timing, wilson95
+from training.record import (
+    MATRIX_CLASSES,
+    Diagnostics,
+    Epoch,
+    Evaluation,
+    Seeds,
+    Timing,
+    wilson95,
+)
 from training.step import step_for
 
 EVALUATION_BATCH = 500
@@ -177,12 +185,14 @@ def score(logits: Tensor, labels: Tensor) -> Evaluation:
     pairs = labels * classes + logits.argmax(1)
     matrix = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).cpu()
     correct = int(matrix.diagonal().sum())
+    whole, filled = classes <= MATRIX_CLASSES, matrix.nonzero().tolist()
     return Evaluation(
         count=count,
         loss=loss.item(),
         accuracy=correct / count,
         wilson95=wilson95(correct, count),
-        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()),
+        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()) if whole else None,
+        confusions=() if whole else tuple((i, j, int(matrix[i, j])) for i, j in filled),
     )
 
 
@@ -190,11 +200,12 @@ def score(logits: Tensor, labels: Tensor) -> Evaluation:
 def diagnose(network: BlockNet, sample: Labelled) -> Diagnostics:
     """Whether the network's parts still answer to its input, over up to 1,000 images.
 
+    They are spread over all, which may come class by class.
     A unit is dead that no image moves: after its ReLU it is 0 for all of them. `logit_std` is the
     spread of a logit from image to image, averaged over classes.
     """
     network.eval()
-    images = sample.images[:DIAGNOSTIC_IMAGES]
+    images = sample.images[:: -(-len(sample) // DIAGNOSTIC_IMAGES)]
     highest: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

@@ -6,7 +6,7 @@ Everything that is there already is taken, not made again.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from training.novelty import REFERENCES
 from training.progress import say
 from training.record import Record, Stage
 from training.release import (
+    DEFAULT,
     PROBES,
     ReleaseError,
     Shape,
@@ -33,7 +34,15 @@ from training.release import (
     from_bundle,
     require_same_classes,
 )
-from training.run import Plan, begin, finished, recorded, run_and_keep
+from training.run import (
+    Plan,
+    begin,
+    calibrate_and_keep,
+    finished,
+    recorded,
+    run_and_keep,
+    study_temperature,
+)
 from training.splits import Splits, indices_sha256, split_once
 
 
@@ -94,25 +103,52 @@ class Workspace:
         return images, split_once(images, self.split_seed, self.experiments / "splits")
 
     def train(
-        self, experiment: Experiment, stage: Stage, images: Dataset, splits: Splits
+        self,
+        experiment: Experiment,
+        stage: Stage,
+        images: Dataset,
+        splits: Splits,
+        on_step: Callable[[], None] = lambda: None,
+        turn: str = "",
     ) -> tuple[BlockNet, Record]:
-        """Run an experiment, or take what an earlier run of it left."""
+        """Run an experiment, or take what an earlier run of it left; `turn` says which of many."""
         plan = Plan(experiment, images, splits, self.seed, stage, self.device)
+        temperature = None
+        if stage == "final":
+            temperature = study_temperature(plan, self.experiments, self.checkpoints)
         if done := finished(plan, self.experiments, self.checkpoints):
             say(f"{plan.run_id}: already done")
+            if temperature is not None and done[1].calibration is None:
+                kept = self.experiments, self.checkpoints
+                return calibrate_and_keep(plan, done, temperature, *kept)
             return done
-        study = recorded(replace(plan, stage="study"), self.experiments)
-        known = study.calibration if study and stage == "final" else None
-        say(f"{plan.run_id} on {images.name} ({self.device})")
-        with progress.track(f"training {experiment.name}", plan.steps) as on_step:
+        if stage == "final" and temperature is None:
+            say(
+                "its study left no temperature and no network to fit one with, so probabilities "
+                f"stay uncalibrated; to study it again, remove {self.experiments}/"
+                f"{replace(plan, stage='study').run_id}.json",
+                style="yellow",
+            )
+        say(f"{turn}{plan.run_id} on {images.name} ({self.device})")
+        with progress.track(f"{experiment.name}, seed {plan.seed}", plan.steps) as advance:
+
+            def step() -> None:
+                advance()
+                on_step()
+
             network, made = run_and_keep(
                 plan,
                 self.experiments,
                 self.checkpoints,
-                temperature=known.temperature if known else None,
+                temperature=temperature,
                 stop_if_collapsed=self.stop_if_collapsed,
-                on_step=on_step,
+                on_step=step,
                 on_epoch=progress.show_epoch,
+            )
+        if made.status == "collapsed":
+            say(
+                f"{plan.run_id} learned nothing: its training loss is that of a blind guess",
+                style="yellow",
             )
         if made.test:
             say(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
@@ -124,30 +160,43 @@ class Workspace:
         seeds: Sequence[int],
         images: Dataset,
         splits: Splits,
-    ) -> int:
+    ) -> Sequence[Record]:
         """Study every experiment with every seed; a run that fails is recorded, the rest goes on.
 
-        What has a record that did not fail is not run again. Returns how many failed.
+        What has a record that did not fail is not run again. Returns the record of every run.
         """
         plans = [
             Plan(experiment, images, splits, seed, "study", self.device)
-            for seed in seeds
-            for experiment in experiments
+            for seed in dict.fromkeys(seeds)
+            for experiment in dict.fromkeys(experiments)
         ]
-        failed = 0
-        for number, plan in enumerate(plans, start=1):
-            if recorded(plan, self.experiments):
-                say(f"[{number}/{len(plans)}] {plan.run_id}: already done")
-                continue
-            try:
-                replace(self, seed=plan.seed).train(plan.experiment, "study", images, splits)
-            except Exception as error:  # whatever it is, the other runs go on
-                record.write(
-                    begin(plan).model_copy(update={"error": repr(error)}), self.experiments
-                )
-                say(f"{plan.run_id} failed: {error!r}", style="red")
-                failed += 1
-        return failed
+        found = {plan.run_id: recorded(plan, self.experiments) for plan in plans}
+        if done := sum(made is not None for made in found.values()):
+            say(f"{done} of {len(plans)} runs have a record already and are not run again")
+        waiting = [plan for plan in plans if found[plan.run_id] is None]
+        with progress.track("all runs", sum(plan.steps for plan in waiting)) as advance:
+            for number, plan in enumerate(waiting, start=done + 1):
+                taken: list[None] = []
+
+                def step(taken: list[None] = taken) -> None:
+                    taken.append(None)
+                    advance()
+
+                found[plan.run_id] = self._study(plan, step, f"[{number}/{len(plans)}] ")
+                advance(plan.steps - len(taken))  # of a run that was given up, or failed
+        return [made for made in found.values() if made]
+
+    def _study(self, plan: Plan, on_step: Callable[[], None], turn: str) -> Record:
+        """The record of one run of a suite, whatever becomes of it."""
+        own = replace(self, seed=plan.seed)
+        try:
+            images, splits = plan.dataset, plan.splits
+            return own.train(plan.experiment, "study", images, splits, on_step, turn)[1]
+        except Exception as error:  # whatever it is, the other runs go on
+            failed = begin(plan).model_copy(update={"error": repr(error)})
+            record.write(failed, self.experiments)
+            say(f"{plan.run_id} failed: {error!r}", style="red")
+            return failed
 
     def read_own_test(self, data: Path | None) -> Dataset | None:
         """The test images that the data set itself sets apart, if it does."""
@@ -166,21 +215,34 @@ class Workspace:
         target: Path,
         shape: Shape,
         own_test: Dataset | None = None,
+        experiment: Experiment | None = None,
+        epochs: int | None = None,
     ) -> Path:
-        """Choose, retrain from a fresh start on train + validation, examine, and publish."""
+        """Choose, retrain from a fresh start on train + validation, examine, and publish.
+
+        With `experiment` it is that one, whatever else has been studied; with `epochs` it is
+        trained for so many, not for as many as its study.
+        """
         publish.require_free(target)
         require_same_classes(images, own_test)
         held_out = indices_sha256(splits.indices("test"))
-        name = choose(record.read_all(self.experiments), images.fingerprint, held_out)
-        study = Plan(find(name), images, splits, self.seed, "study", self.device)
+        records = record.read_all(self.experiments)
+        chosen = experiment or choose(records, images.fingerprint, held_out) or find(DEFAULT)
+        chosen = chosen.lasting(epochs)
+        say(f"releasing {chosen.name}, {chosen.config.epochs} epochs")
+        study = Plan(chosen, images, splits, self.seed, "study", self.device)
         if recorded(study, self.experiments) is None:
-            self.train(find(name), "study", images, splits)
-        network, final = self.train(find(name), "final", images, splits)
+            self.train(chosen, "study", images, splits)
+        network, final = self.train(chosen, "final", images, splits)
         say(f"examining {final.run_id}")
         final = examine(network, final, images, splits, own_test, self.device)
         record.write(final, self.experiments)
-        records = record.read_all(self.experiments)
-        own = [one for one in records if one.dataset.fingerprint == images.fingerprint]
+        own = [
+            one
+            for one in record.read_all(self.experiments)
+            if one.dataset.fingerprint == images.fingerprint
+            and one.dataset.splits["test"] == final.dataset.splits["test"]
+        ]
         trained = Trained(network, final, own)
         return self.publish(trained, images, splits, target, shape)
 

@@ -68,6 +68,7 @@ class ExperimentSummary(Card):
     validation_accuracy: Spread | None = None
     test_accuracy: Spread | None = None
     training_seconds: Spread | None = None
+    machine: str | None = None
 
 
 class ExperimentRecords(ExperimentSummary):

@@ -6,10 +6,9 @@ The input `images` is pixels, UINT8 [N, 32, 32, 3], or picture files of any size
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import anyio.to_thread
 from fastapi import APIRouter, Header, Request, Response
 
-from service import tensors
+from service import tensors, threads
 from service.errors import KindredError, MalformedBodyError, NotFoundError, TooLargeError
 from service.images import EXAMPLE
 from service.intake import Pictures, decode
@@ -26,6 +25,9 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 NAME = "kindred"
 INPUT = TensorNote(name="images", datatype="UINT8", shape=(-1, SIZE, SIZE, 3))
+INPUT_BYTES = SIZE * SIZE * 3
+OTHER_VALUES = 1024
+"""Values in a request's JSON, besides those of its images."""
 JSON_LENGTH = "Inference-Header-Content-Length"
 
 MODEL = f"/models/{NAME}"
@@ -162,11 +164,10 @@ async def versioned_ready(serving: Serving, version: str) -> Ready:
 async def infer(request: Request, serving: Serving, json_length: JsonLength = None) -> Response:
     """Give the network's outputs for some images; where one of them fails, all do."""
     body = await request.body()
-    serving.check_room()
     notes = {note.name: note for note in serving.answers.outputs(serving.engine.dimensions)}
     most = serving.settings.max_images
-    asked, sent = await anyio.to_thread.run_sync(_read, body, json_length, notes, most)
-    with timings_of(request.scope).measure("decode"):
+    asked, sent = await threads.run(lambda: _read(body, json_length, notes, most), serving.decoders)
+    with serving.room_to_decode(len(sent)), timings_of(request.scope).measure("decode"):
         images = [
             await decode(one, serving.settings.max_pixels, "crop", serving.decoders)
             if isinstance(one, bytes)
@@ -213,7 +214,7 @@ def _read(
     body: bytes, json_length: str | None, outputs: Mapping[str, TensorNote], most: int
 ) -> tuple[InferRequest, list[Pixels] | list[bytes]]:
     """What is asked, and the images: pixels, or files still to be decoded."""
-    asked = tensors.parse(body, json_length)
+    asked = tensors.parse(body, json_length, most * INPUT_BYTES + OTHER_VALUES)
     wanted = [one.name for one in asked.request.outputs or ()]
     for one in asked.request.outputs or ():
         if one.name not in outputs or wanted.count(one.name) > 1:

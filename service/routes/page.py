@@ -44,13 +44,13 @@ HEADERS: Final = {
 }
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
 def page(request: Request) -> Response:
     """Return the page itself."""
     return _answer(request, WEB / "index.html")
 
 
-@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+@router.get("/web/{name}")
 def asset(request: Request, name: str) -> Response:
     """Return a stylesheet, module or picture of the page.
 

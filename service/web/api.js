@@ -36,7 +36,7 @@ import * as key from "./key.js";
  * @property {Spread | null} test_accuracy
  * @property {Spread | null} training_seconds
  * @property {{ training_seconds: number, validation_accuracy: number, test_accuracy: number } | null} published
- * @typedef {{ count: number, accuracy: number, confusion_matrix: number[][] }} Evaluation rows are true classes
+ * @typedef {{ count: number, accuracy: number, confusion_matrix: number[][] | null, confusions?: number[][] }} Evaluation rows are true classes
  * @typedef {object} Layer
  * @property {number} dimension
  * @property {number} queries

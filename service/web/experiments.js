@@ -40,7 +40,7 @@ export class Experiments {
       const [{ experiments }, drawn, runs] = await persevere(body, ask, signal);
       if (signal.aborted) return;
       if (experiments.length === 0) body.append(element("p", {}, "This bundle carries no experiments yet."));
-      else body.append(...results(experiments), ...learning(experiments, drawn, place));
+      else body.append(...results(experiments, model.name), ...learning(experiments, drawn, place));
       const run = runs?.records.find(({ run_id: id }) => id === model.run_id);
       if (run) body.append(...served(run, model));
       announce(`${counted(experiments.length, "experiment")} shown.`);
@@ -50,16 +50,21 @@ export class Experiments {
   }
 }
 
-/** @param {Experiment[]} experiments @returns {HTMLElement[]} */
-function results(experiments) {
+/** @param {Experiment[]} experiments @param {string} chosen the name of the one that is served */
+function results(experiments, chosen) {
+  const once = experiments.every(({ runs: count }) => count === 1);
+  const compared = experiments.filter(({ published, test_accuracy: ours }) => published && ours);
+  const reached = compared.filter(({ published, test_accuracy: ours }) => ours.mean >= published.test_accuracy);
   return [
-    table("Experiments: time and accuracy, published and ours", columns(), experiments),
+    table("Experiments: time and accuracy, published and ours", columns(chosen), experiments),
     element(
       "ul",
       { class: "meanings" },
       meaning("Training", "seconds for all epochs; it compares machines as much as networks."),
       meaning("Validation", "accuracy on images kept aside to choose settings by, after the last epoch."),
       meaning("Test", "accuracy on images that neither training nor any choice has seen."),
+      meaning("Beside the published", `${reached.length} of ${compared.length} reach the published test accuracy here.`),
+      ...(once ? [meaning("One run each so far", "a percentage point between two of them may be chance.")] : []),
     ),
   ];
 }
@@ -81,8 +86,8 @@ function learning(experiments, drawn, place) {
   ];
 }
 
-/** @returns {import("./table.js").Column<Experiment>[]} */
-function columns() {
+/** @param {string} chosen @returns {import("./table.js").Column<Experiment>[]} */
+function columns(chosen) {
   const measured = (/** @type {string} */ group, /** @type {keyof Experiment} */ key, /** @type {(value: number) => string} */ show) => [
     {
       group,
@@ -104,6 +109,7 @@ function columns() {
     {
       title: "Experiment",
       value: ({ name }) => name,
+      show: ({ name }) => (name === chosen ? element("span", {}, name, " ", element("span", { class: "served" }, "served")) : name),
     },
     { title: "Blocks", value: ({ conv_blocks: blocks }) => blocks, number: true },
     { title: "Runs", value: ({ runs: count }) => count, show: runs, number: true },

@@ -3,7 +3,10 @@
 import { element } from "./dom.js";
 import { rove } from "./rove.js";
 import { colour } from "./scale.js";
-import { figure, percent } from "./words.js";
+import { figure, finePercent } from "./words.js";
+
+/** How much of the map lies over the pictures, from 0 to 1, until the visitor says. */
+const STRENGTH = 0.6;
 
 /** @typedef {{ name: string, draw: () => HTMLElement }} Picture */
 
@@ -18,7 +21,12 @@ export function heatmap(heat, score, pictures) {
   const most = Math.max(...cells, Number.MIN_VALUE);
   const least = Math.min(...cells);
   const readout = element("p", { class: "readout" });
-  const maps = pictures.map(({ draw }, index) => map(heat, most, draw(), index === 0));
+  const maps = pictures.map(({ draw }, index) => map(heat, most, draw, index === 0));
+  const pieces = element(
+    "div",
+    { class: "pieces", "aria-hidden": "true" },
+    ...pictures.map(({ draw }) => element("span", { class: "piece" }, draw())),
+  );
 
   /** @param {number} row @param {number} column */
   const point = (row, column) => {
@@ -26,10 +34,11 @@ export function heatmap(heat, score, pictures) {
       at.flat().forEach((cell) => cell.classList.remove("pointed"));
       at[row][column].classList.add("pointed");
     }
-    readout.replaceChildren(
-      element("strong", {}, figure(heat[row][column], 4)),
-      `${described(heat[row][column], score)}, at row ${row + 1}, column ${column + 1}`,
-    );
+    const [share, said] = described(heat[row][column], score);
+    const place = `at row ${row + 1}, column ${column + 1}`;
+    readout.replaceChildren(element("strong", {}, share), ` ${said}: ${figure(heat[row][column], 4)}, ${place}`);
+    pieces.style.setProperty("--row", String(row));
+    pieces.style.setProperty("--column", String(column));
   };
   for (const { at } of maps) {
     at.forEach((row, y) => row.forEach((cell, x) => cell.addEventListener("pointerenter", () => point(y, x))));
@@ -44,26 +53,30 @@ export function heatmap(heat, score, pictures) {
   );
   const whole = element(
     "div",
-    { class: "why-body", style: { "--strength": 0.7 } },
-    element("div", { class: "pair" }, ...figures),
+    { class: "why-body", style: { "--strength": STRENGTH } },
+    element(
+      "div",
+      {},
+      element("div", { class: "pair" }, ...figures),
+      element("p", { class: "why-sum" }, addsUp(cells, score)),
+      element("p", { class: "why-sum" }, concentration(cells)),
+    ),
     element(
       "div",
       { class: "why-words" },
-      readout,
-      legend(most, least),
+      element("div", {}, pieces, readout),
+      legend(most, least, score),
       strength((value) => whole.style.setProperty("--strength", String(value))),
-      element("p", {}, addsUp(cells, score)),
-      element("p", {}, concentration(cells)),
     ),
   );
   return whole;
 }
 
 /**
- * @param {number[][]} heat @param {number} most @param {HTMLElement} picture
+ * @param {number[][]} heat @param {number} most @param {() => HTMLElement} draw the picture
  * @param {boolean} first the one that the keyboard walks and readers hear; the other follows it
  */
-function map(heat, most, picture, first) {
+function map(heat, most, draw, first) {
   const at = heat.map((row) =>
     row.map((term) => element("span", { class: term < 0 ? "cell against" : "cell", style: { "--term": colour(term / most) } })),
   );
@@ -71,7 +84,10 @@ function map(heat, most, picture, first) {
   const kind = first
     ? { role: "grid", "aria-label": "Share of each of the 8 by 8 places in the score" }
     : { "aria-hidden": "true" };
-  const shown = element("div", { class: "mapped" }, picture, element("div", { class: "map", ...kind }, ...rows));
+  const relief = draw();
+  relief.classList.add("relief");
+  relief.setAttribute("aria-hidden", "true");
+  const shown = element("div", { class: "mapped" }, draw(), element("div", { class: "map", ...kind }, ...rows), relief);
   return { at, shown };
 }
 
@@ -81,7 +97,7 @@ function walkable(at, heat, score, point) {
   at.forEach((row, y) =>
     row.forEach((cell, x) => {
       cell.setAttribute("role", "gridcell");
-      cell.setAttribute("aria-label", `row ${y + 1}, column ${x + 1}: ${figure(heat[y][x], 4)}, ${described(heat[y][x], score)}`);
+      cell.setAttribute("aria-label", `row ${y + 1}, column ${x + 1}: ${figure(heat[y][x], 4)}, ${described(heat[y][x], score).join(" ")}`);
       cell.tabIndex = y === top && x === left ? 0 : -1;
       cell.addEventListener("focus", () => point(y, x));
     }),
@@ -95,14 +111,15 @@ function strongest(heat) {
   return [Math.floor(place / heat[0].length), place % heat[0].length];
 }
 
-/** @param {number} term @param {number} score @returns {string} */
+/** @param {number} term @param {number} score @returns {[string, string]} how much, and of what */
 function described(term, score) {
-  if (term < 0) return "speaks against the match";
-  return score > 0 ? `${percent(term / score)} of the score` : "speaks for the match";
+  if (score <= 0) return [figure(term, 4), term < 0 ? "speaks against the match" : "speaks for the match"];
+  return [finePercent(term / score), term < 0 ? "of the score, against the match" : "of the score"];
 }
 
-/** @param {number} most @param {number} least @returns {HTMLElement} */
-function legend(most, least) {
+/** @param {number} most @param {number} least @param {number} score @returns {HTMLElement} */
+function legend(most, least, score) {
+  const share = (/** @type {number} */ term) => described(term, score)[0];
   const steps = Array.from({ length: 32 }, (_, step) =>
     element("span", { style: { "--term": colour(step / 31) } }),
   );
@@ -110,13 +127,13 @@ function legend(most, least) {
     "div",
     { class: "legend" },
     element("span", { class: "ramp", "aria-hidden": "true" }, ...steps),
-    element("span", { class: "ramp-ends" }, element("span", {}, "0"), element("span", {}, figure(most, 4))),
+    element("span", { class: "ramp-ends" }, element("span", {}, "0"), element("span", {}, `${share(most)}${score > 0 ? " of the score" : ""}`)),
     least < 0 &&
       element(
         "span",
         { class: "ramp-note" },
         element("span", { class: "cell against swatch", "aria-hidden": "true" }),
-        `speaks against, down to ${figure(least, 4)}`,
+        `speaks against, down to ${share(least)}`,
       ),
   );
 }
@@ -126,8 +143,8 @@ function strength(set) {
   return element(
     "label",
     { class: "strength" },
-    "Map over picture",
-    element("input", { type: "range", min: 0, max: 100, value: 70, oninput: (event) => set(event.target.value / 100) }),
+    element("span", { class: "strength-ends" }, element("span", {}, "Picture"), element("span", {}, "Map")),
+    element("input", { type: "range", min: 0, max: 100, value: 100 * STRENGTH, oninput: (event) => set(event.target.value / 100) }),
   );
 }
 

@@ -1,23 +1,36 @@
 /** The ways in: drop, paste, choose a file, take a photo. Hands over a picture, knows no answer. */
 
+import * as camera from "./camera.js";
 import { complaint, element } from "./dom.js";
 
 /**
- * Buttons to choose a file or take a photo; a camera is offered where fingers point.
+ * Buttons to choose a file or take a photo. Where fingers point, the device's own camera app does
+ * that better than a page can.
  * @param {(picture: Blob) => void} take
  * @returns {HTMLElement}
  */
 export function buttons(take) {
   const files = input(take, {});
-  const camera = input(take, { capture: "environment" });
-  return element(
+  const app = matchMedia("(pointer: coarse)").matches && input(take, { capture: "environment" });
+  const photograph = async () => {
+    whole.querySelector(".complaint")?.remove();
+    try {
+      const photo = await camera.photograph();
+      if (photo) take(photo);
+    } catch (error) {
+      refuse(whole, error.message);
+    }
+  };
+  const whole = element(
     "div",
     { class: "ways-in" },
     element("button", { class: "button primary", type: "button", onclick: () => files.click() }, "Choose a picture"),
-    element("button", { class: "button camera", type: "button", onclick: () => camera.click() }, "Take a photo"),
+    (app || camera.available()) &&
+      element("button", { class: "button", type: "button", onclick: app ? () => app.click() : photograph }, "Take a photo"),
     files,
-    camera,
+    app,
   );
+  return whole;
 }
 
 /** @param {(picture: Blob) => void} take @param {Record<string, unknown>} extra */

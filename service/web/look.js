@@ -1,4 +1,4 @@
-/** The first view: a picture, what the network takes it for, and what it finds like it. */
+/** A picture, what the network takes it for, and what it finds like it. */
 
 import { write } from "./address.js";
 import * as api from "./api.js";
@@ -8,12 +8,15 @@ import { buttons } from "./intake.js";
 import { row } from "./neighbours.js";
 import { persevere } from "./persevere.js";
 import { asNetworkSees } from "./picture.js";
-import { galleryLink, tile } from "./tile.js";
+import { copy, given, kept } from "./query.js";
+import { tile } from "./tile.js";
 import { spoken, verdict } from "./verdict.js";
+import { welcome } from "./welcome.js";
 
 const NEIGHBOURS = 12;
-const OFFERED = 20;
 const CLASSES = 10;
+const KIN =
+  "The nearest pictures at two layers of the network, each with its cosine, which is 1 at most. Pick one to see why.";
 
 /**
  * @typedef {import("./address.js").Place} Place
@@ -46,66 +49,20 @@ export class Look {
   async render(main, place, signal) {
     if (place.image) await this.#fromGallery(main, place, signal);
     else if (place.picture) await this.#own(main, place, signal);
-    else await this.#empty(main, signal);
-  }
-
-  /** @param {HTMLElement} main @param {AbortSignal} signal @param {string} [regret] */
-  async #empty(main, signal, regret) {
-    const offered = element("div", { class: "offered" });
-    main.replaceChildren(
-      element(
-        "div",
-        { class: "welcome" },
-        element("h1", {}, "Give it an image; get its class, and its kin."),
-        element(
-          "div",
-          { class: "drop" },
-          element(
-            "div",
-            {},
-            element("p", { class: "drop-lead" }, "Drop a picture anywhere, or paste one."),
-            element("p", { class: "drop-note" }, "Of any size: it sees the centre square, at 32 × 32."),
-          ),
-          buttons(this.#take),
-          regret ? complaint(regret) : null,
-        ),
-        offered,
-      ),
-    );
-    document.title = "kindred";
-    try {
-      const model = await this.#model;
-      const { items } = await persevere(offered, () => api.gallery({ limit: OFFERED }, signal), signal);
-      const offers = api.pictured(items, model);
-      if (offers.length === 0 || signal.aborted) return;
-      offered.append(
-        element("h2", {}, "Or start from the gallery"),
-        element("ul", { class: "kin small" }, ...offers.map((item) => galleryLink(item))),
-      );
-    } catch (error) {
-      if (signal.aborted) return;
-      offered.append(complaint(`The gallery could not be shown. ${error.message}`));
-    }
+    else await welcome(main, this.#model, this.#take, signal);
   }
 
   /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
   async #own(main, place, signal) {
     const own = this.#album.get(place.picture);
     if (!own) {
-      await this.#empty(main, signal, "That picture was only in the tab that it was dropped on. Give it again.");
+      const regret = "That picture was only in the tab that it was dropped on. Give it again.";
+      await welcome(main, this.#model, this.#take, signal, regret);
       return;
     }
-    const original = element("img", { src: own.url, alt: "Your picture", class: "original" });
-    original.onerror = () => original.replaceWith(element("p", { class: "no-preview" }, "Your browser cannot show this format."));
     const seen = await asNetworkSees(own.blob);
     if (signal.aborted) return;
-    const page = frame(
-      [
-        ["Your picture", original],
-        ["As the network sees it", seen ? labelled(seen) : element("p", { class: "no-preview" }, "No preview")],
-      ],
-      this.#take,
-    );
+    const page = frame(given(own.url, seen), this.#take);
     const draw = () => (seen ? copy(seen) : element("span", { class: "lettered" }, "your picture"));
     await this.#fill(main, page, place, signal, draw, async () => {
       const said = await api.predict(own.blob, NEIGHBOURS, signal);
@@ -143,7 +100,7 @@ export class Look {
       const answer = this.#answers.get(key) ?? (await persevere(page.answer, ask, signal));
       if (signal.aborted) return;
       this.#answers.set(key, answer);
-      if (answer.item) page.pictures.replaceChildren(...galleryFigures(answer.item));
+      if (answer.item) page.pictures.replaceChildren(kept(answer.item));
       page.answer.replaceChildren(...verdict(answer));
       const rows = api.LAYERS.map((layer) =>
         row({
@@ -159,7 +116,7 @@ export class Look {
           },
         }),
       );
-      page.rows.replaceChildren(...rows.map(({ section }) => section));
+      page.rows.replaceChildren(element("p", { class: "lead" }, KIN), ...rows.map(({ section }) => section));
       document.title = `${answer.answer} · kindred`;
       announce(`${spoken(answer)} ${answer.similar.conv2.length} similar pictures at each layer.`);
     } catch (error) {
@@ -170,13 +127,9 @@ export class Look {
   }
 }
 
-/** @param {[string, HTMLElement][]} pictures @param {(picture: Blob) => void} take */
-function frame(pictures, take) {
-  const shown = element(
-    "div",
-    { class: "query-pictures" },
-    ...pictures.map(([name, picture]) => element("figure", {}, picture, element("figcaption", {}, name))),
-  );
+/** @param {HTMLElement[]} figures of the query @param {(picture: Blob) => void} take */
+function frame(figures, take) {
+  const shown = element("div", { class: "query-pictures" }, ...figures);
   const answer = element("div", { class: "answer" });
   const rows = element("div", { class: "rows" });
   const another = element(
@@ -189,38 +142,8 @@ function frame(pictures, take) {
   return { whole, pictures: shown, answer, rows };
 }
 
-/** @param {api.Item} item @returns {HTMLElement[]} */
-function galleryFigures(item) {
-  return [
-    element(
-      "figure",
-      {},
-      element("div", { role: "img", "aria-label": `Gallery picture ${item.id}` }, tile(item)),
-      element("figcaption", {}, "From the gallery: ", element("span", { class: "id" }, item.id)),
-    ),
-  ];
-}
-
 /** @param {api.Item} item @param {number} top @param {AbortSignal} signal @returns {Promise<api.Said>} */
 async function classified(item, top, signal) {
   if (!item.image) return { predictions: [] };
   return api.classify(await api.pixels(item.image, signal), top, signal);
-}
-
-/** @param {HTMLCanvasElement} canvas @returns {HTMLCanvasElement} */
-function labelled(canvas) {
-  canvas.className = "pixels";
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "Your picture, its centre square at 32 by 32 pixels");
-  return canvas;
-}
-
-/** @param {HTMLCanvasElement} canvas @returns {HTMLCanvasElement} */
-function copy(canvas) {
-  const made = document.createElement("canvas");
-  made.width = canvas.width;
-  made.height = canvas.height;
-  made.className = "pixels";
-  made.getContext("2d").drawImage(canvas, 0, 0);
-  return made;
 }

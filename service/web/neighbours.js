@@ -11,8 +11,8 @@ import { figure } from "./words.js";
 const SHOWN = 6;
 
 const TITLES = {
-  conv2: ["Second block: shapes and parts", "Alike where they have the same edges, textures and parts in the same places."],
-  logits: ["Output: classes", "Alike where the network weighs all of the classes the same way."],
+  conv2: ["Second block: shapes and parts", "Alike in edges, textures and parts at the same places."],
+  logits: ["Output: classes", "Alike where the network rates all of the classes the same way."],
 };
 
 /**
@@ -90,7 +90,14 @@ export function row(asked) {
       "div",
       { class: "row-head" },
       element("h2", { id: heading }, title),
-      element("p", {}, `${meaning} `, element("strong", {}, `${same} of ${neighbours.length}`), ` are labelled ${answer}.`),
+      element(
+        "p",
+        {},
+        `${meaning} `,
+        element("strong", {}, `${same} of ${neighbours.length}`),
+        ` are labelled ${answer}`,
+        ...(same < neighbours.length ? ["; ", differs(), " marks the others."] : ["."]),
+      ),
     ),
     list,
     place,
@@ -106,8 +113,8 @@ export function row(asked) {
  * @returns {HTMLElement}
  */
 function card({ id, label, score, image }, answer, pick) {
-  const differs = label !== answer;
-  const spoken = `Why ${label}, score ${figure(score)}${differs ? `, not ${answer}` : ""}?`;
+  const other = label !== answer;
+  const spoken = `Why ${label}, score ${figure(score)}${other ? `, not ${answer}` : ""}?`;
   const button = element(
     "button",
     {
@@ -119,11 +126,12 @@ function card({ id, label, score, image }, answer, pick) {
       onclick: () => pick(id, button.getAttribute("aria-expanded") === "true"),
     },
     tile({ id, label, image }),
-    differs && element("span", { class: "differs", "aria-hidden": "true" }, "≠"),
+    element("span", { class: "why-hint", "aria-hidden": "true" }, "Why?"),
+    other && differs(),
   );
   return element(
     "li",
-    { class: differs ? "card other" : "card", "data-id": id },
+    { class: other ? "card other" : "card", "data-id": id },
     button,
     element(
       "p",
@@ -137,4 +145,9 @@ function card({ id, label, score, image }, answer, pick) {
       "Look from here",
     ),
   );
+}
+
+/** The mark of a neighbour whose label is another. Readers hear it in the neighbour's name. */
+function differs() {
+  return element("span", { class: "differs", "aria-hidden": "true" }, "≠");
 }

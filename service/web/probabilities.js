@@ -14,7 +14,7 @@ export function bars(predictions) {
   const rows = predictions.slice(0, SHOWN).map(({ label, probability }) =>
     element(
       "li",
-      {},
+      { class: probability < 0.01 ? "slight" : null },
       element("span", { class: "bar-name" }, label),
       element("span", { class: "bar", "aria-hidden": "true", style: { "--share": probability } }),
       element("span", { class: "bar-figure" }, percent(probability)),
@@ -33,8 +33,8 @@ export function certainty([best, second], familiar, novelty) {
   const sure = percent(best.probability);
   if (familiar === false) {
     return (
-      `A guess: ${percent(novelty).replace(">", "more than")} of held-out pictures are more like what the network knows than this one, ` +
-      `so ${best.label} (${sure}) may be no more than the nearest of its classes.`
+      `Unfamiliar: ${novelty === 1 ? "all" : percent(novelty).replace(">", "more than")} of the held-out pictures are more like what ` +
+      `the network knows than this one, so ${best.label} (${sure}) may be no more than the nearest of its classes.`
     );
   }
   if (best.probability >= CONFIDENT) return `Confident: ${sure}.`;

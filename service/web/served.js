@@ -2,6 +2,7 @@
 
 import { confusion } from "./confusion.js";
 import { element, meaning } from "./dom.js";
+import { MANY, mistakes } from "./mistakes.js";
 import { table } from "./table.js";
 import { counted, figure, percent } from "./words.js";
 
@@ -32,7 +33,7 @@ function errors(test, counted_on, { name, classes, gallery, dataset }) {
       { class: "lead" },
       `The network that is served names ${percent(test.accuracy)} of ${pictures} correctly. Each row tells what the pictures of a class were taken for; a number leads to such pictures.${differs}`,
     ),
-    confusion(test.confusion_matrix, classes),
+    test.confusion_matrix && classes.length <= MANY ? confusion(test.confusion_matrix, classes) : mistakes(test, classes),
   ];
 }
 
@@ -67,5 +68,11 @@ function neighbours(retrieval) {
 
 /** @param {string} title @param {"precision_at_10" | "mean_average_precision"} key @returns {import("./table.js").Column<Layer>} */
 function ranked(title, key) {
-  return { title, value: ({ overall }) => overall[key], show: ({ overall }) => figure(overall[key]), number: true };
+  return { title, value: ({ overall }) => overall[key], show: ({ overall }) => measured(overall[key]), number: true };
+}
+
+/** @param {number} share from 0 to 1 @returns {HTMLElement} with a bar of its length */
+function measured(share) {
+  const bar = element("span", { class: "bar", "aria-hidden": "true", style: { "--share": share } });
+  return element("span", { class: "measured" }, bar, figure(share));
 }

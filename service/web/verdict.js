@@ -17,8 +17,8 @@ export function verdict({ predictions, familiar, novelty, answer, item }) {
   }
   const truth = item && `${item.label === answer ? "It is right" : "It is mistaken"}: the label is ${item.label}.`;
   return [
-    element("p", { class: "says" }, "The network says"),
-    element("h1", {}, answer),
+    element("p", { class: "says" }, familiar === false ? "The network can only guess" : "The network says"),
+    element("h1", {}, familiar === false ? `${answer}?` : answer),
     element("p", { class: familiar === false ? "certainty unfamiliar" : "certainty" }, certainty(predictions, familiar, novelty)),
     truth && element("p", { class: "truth" }, truth),
     bars(predictions),

@@ -8,6 +8,11 @@ export function percent(fraction) {
   return `${Math.round(value)} %`;
 }
 
+/** @param {number} fraction @returns {string} "5.3 %", where a percent is much */
+export function finePercent(fraction) {
+  return `${figure(fraction * 100, 1)} %`;
+}
+
 /** @param {number} value @param {number} [digits] @returns {string} with a true minus sign */
 export function figure(value, digits = 3) {
   const text = Math.abs(value).toFixed(digits);

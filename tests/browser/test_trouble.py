@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser.conftest import Open, Watched, visits
 from tests.browser.gestures import PHONE, Page, Route, drop, expect, grave, overflow, shoot
+from tests.pictures import KINDS
 from tests.processes import serve_bundle, serving
 
 if TYPE_CHECKING:
@@ -34,19 +35,19 @@ def failing(path: str, times: int) -> Callable[[Page], None]:
 
 
 @pytest.mark.parametrize(
-    ("path", "address"),
+    ("path", "address", "times"),
     [
-        ("**/model", "/"),
-        ("**/gallery?*", "/"),
-        ("**/gallery?*", "/#/gallery"),
-        ("**/experiments", "/#/experiments"),
-        ("**/experiments/curves/loss.svg", "/#/experiments"),
+        ("**/model", "/", 2),
+        ("**/gallery?*", "/", 2 * len(KINDS)),
+        ("**/gallery?*", "/#/gallery", 2),
+        ("**/experiments", "/#/experiments", 2),
+        ("**/experiments/curves/loss.svg", "/#/experiments", 2),
     ],
 )
 def test_what_could_not_be_loaded_is_said_and_tried_again_by_itself(
-    visit: Open, watched: Watched, path: str, address: str
+    visit: Open, watched: Watched, path: str, address: str, times: int
 ) -> None:
-    page = visit(address, before=failing(path, times=2))
+    page = visit(address, before=failing(path, times))
     expect(page.get_by_role("alert")).to_have_text(re.compile("The service does not answer"))
     expect(page.locator(".complaint")).to_contain_text("Trying again in 1 s.")
     expect(page.locator(".complaint")).to_contain_text("Trying again in 2 s.")

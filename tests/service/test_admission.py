@@ -1,5 +1,6 @@
 """Who is let in with pictures while there is much to do, and who is not, at what cost."""
 
+import select
 import socket
 import threading
 import time
@@ -7,15 +8,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
+from service import images
 from service.admission import TAKES_PICTURES
 from service.engine import Representation
 from service.state import State
 from service.wire import Classification
 from tests.processes import listening
 from tests.service.conftest import MakeApp
-from tests.service.samples import PATIENCE, Obedient, flat, obey, picture
+from tests.service.samples import PATIENCE, Obedient, flat, obey, picture, png
+from training.bundle import Fit, Pixels
 
 PNG = {"Content-Type": "image/png"}
 
@@ -88,6 +93,56 @@ def test_who_waits_for_the_gallery_counts_too(
         assert first.result(PATIENCE).status_code == 200
         assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
     assert second.status_code == 429
+
+
+def test_what_is_being_decoded_counts_too(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large picture takes a second to decode, and a small file can hold one."""
+    app = make_app(max_queue=1, max_images=1, max_batch=1)
+    entered, gate, decode = threading.Event(), threading.Event(), images.decode
+
+    def slowly(image: Image.Image, fit: Fit) -> Pixels:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        return decode(image, fit)
+
+    monkeypatch.setattr(images, "decode", slowly)
+    large = png(np.zeros((400, 400, 3), np.uint8))
+    with listening(app) as client, ThreadPoolExecutor(1) as other:
+        first = other.submit(client.post, "/classify", content=large, headers=PNG)
+        assert entered.wait(PATIENCE)
+        second = client.post("/classify", content=large, headers=PNG)
+        gate.set()
+        assert first.result(PATIENCE).status_code == 200
+        assert client.post("/classify", content=large, headers=PNG).status_code == 200
+    assert second.status_code == 429
+
+
+def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
+    """Else whoever sends many at once, slowly, fills the memory."""
+    app = make_app(max_body_bytes=10_000, max_bodies_bytes=15_000, max_batch=1)
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
+    with listening(app) as client:
+        address = (client.base_url.host, client.base_url.port or 80)
+        with (
+            socket.create_connection(address, timeout=PATIENCE) as one,
+            socket.create_connection(address, timeout=PATIENCE) as other,
+        ):
+            one.sendall(head + b"x" * 8000)
+            other.sendall(head + b"x" * 8000)
+            # Whichever comes second.
+            (ready, *more), _, _ = select.select([one, other], [], [], PATIENCE)
+            answer = ready.recv(10_000)
+            assert not more
+        assert answer.startswith(b"HTTP/1.1 429")
+        assert b"retry-after: 1" in answer
+        assert b"15,000 bytes" in answer
+        deadline = time.monotonic() + PATIENCE
+        while 'reason="client-gone"} 1.0' not in client.get("/metrics").text:
+            assert time.monotonic() < deadline
+        for _ in range(3):  # what has been answered counts no more
+            assert client.post("/classify", content=b"x" * 9000, headers=PNG).status_code == 415
 
 
 def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(

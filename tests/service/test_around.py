@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from tests.processes import listening
 from tests.service.conftest import MakeApp
 from tests.service.samples import picture
 from tests.training.made import linked_copy
@@ -88,6 +89,15 @@ def test_two_apps_count_each_for_itself(make_app: MakeApp) -> None:
         one.get("/livez")
         line = 'kindred_requests_total{route="/livez",status="200"}'
         assert (metric(one, line), metric(other, line)) == (1, 0)
+
+
+def test_head_is_answered_as_get_without_the_body(make_app: MakeApp) -> None:
+    with listening(make_app(max_batch=1)) as http:
+        for path in ("/", "/livez", "/model", "/experiments", "/gallery/unknown", "/classify"):
+            asked, whole = http.head(path), http.get(path)
+            assert asked.status_code == whole.status_code
+            assert asked.headers["Content-Length"] == whole.headers["Content-Length"]
+            assert asked.content == b""
 
 
 def test_the_docs_are_there(client: TestClient) -> None:

@@ -16,13 +16,14 @@ def names(client: TestClient, query: str) -> list[str]:
     return [one["name"] for one in client.get(f"/experiments?{query}").json()["experiments"]]
 
 
-def test_experiments_come_with_spreads_and_published_figures(client: TestClient) -> None:
+def test_experiments_come_with_spreads_and_the_machine_of_their_seconds(client: TestClient) -> None:
     (one,) = client.get("/experiments").json()["experiments"]
     assert (one["name"], one["published_name"]) == ("batchnorm-3", PUBLISHED)
     assert (one["conv_blocks"], one["regularizer"], one["runs"]) == (3, "batchnorm", 1)
     for figure in ("validation_accuracy", "test_accuracy", "training_seconds"):
         assert set(one[figure]) == {"mean", "std", "min", "max", "n"}
-    assert one["published"]["test_accuracy"] == 0.7845
+    assert one["machine"]
+    assert one["published"] is None  # the report's figures are of CIFAR-10 alone
 
 
 @pytest.mark.parametrize(

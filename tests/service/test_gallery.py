@@ -67,6 +67,7 @@ def test_pages_can_be_of_one_cell_of_the_confusion_matrix(
 ) -> None:
     (final,) = (one for one in loaded.records if one.stage == "final")
     assert final.test is not None
+    assert final.test.confusion_matrix is not None
     classes = loaded.manifest.classes
     for label, counts in zip(classes, final.test.confusion_matrix, strict=True):
         for predicted, count in zip(classes, counts, strict=True):

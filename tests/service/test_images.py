@@ -93,6 +93,13 @@ def test_a_picture_taken_sideways_stands_upright() -> None:
     assert pixels[-8:].mean() < 50
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("notes", [b"junk", b"II*\0", b"II*\0\x08\0\0\0\xff\xff\x12\1"])
+def test_notes_that_are_damaged_do_not_damage_the_picture(kind: str, notes: bytes) -> None:
+    pixels = pixels_of(file_of(orange(), kind, exif=b"Exif\0\0" + notes))
+    assert np.abs(pixels.astype(int) - ORANGE).max() < 8
+
+
 def test_the_first_frame_of_an_animation_counts() -> None:
     frames = [Image.fromarray(flat(shade)) for shade in (250, 0, 0)]
     animated = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])

@@ -227,6 +227,19 @@ def test_too_many_images_are_refused_before_they_are_read(client: TestClient) ->
     assert answer.status_code == 413
 
 
+def test_json_of_more_values_than_all_images_have_is_not_even_parsed(client: TestClient) -> None:
+    for more in ({"parameters": {"x": [0] * 300_000}}, {"inputs": [tensor(data=[[]] * 300_000)]}):
+        answer = client.post(INFER, json={"inputs": [tensor()], **more})
+        assert answer.status_code == 413
+        assert "197,632 values" in answer.json()["error"]
+
+
+def test_as_many_images_as_are_allowed_fit_into_json(client: TestClient) -> None:
+    most = tensor(shape=[64, 32, 32, 3], data=[IMAGES[0].tolist()] * 64)
+    answer = client.post(INFER, json={"inputs": [most], "outputs": [{"name": "labels"}]})
+    assert len(answer.json()["outputs"][0]["data"]) == 64
+
+
 def test_a_file_that_is_no_picture_is_refused(client: TestClient) -> None:
     data = [base64.b64encode(b"no picture").decode()]
     one = tensor(datatype="BYTES", shape=[1], data=data)

@@ -1,14 +1,18 @@
 """The three forms in which pictures come, one or several."""
 
 import base64
+import gzip
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from tests.service.conftest import MakeApp
-from tests.service.samples import picture
+from tests.service.samples import file_of, picture
 
 PNG = {"Content-Type": "image/png"}
 
@@ -91,6 +95,34 @@ def test_malformed_json_is_400_and_says_why(client: TestClient, body: bytes, rea
     assert reason in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"images": [' + b'"",' * 100_000 + b'""]}',
+        b"{" + b",".join(b'"%d": 1' % key for key in range(100_000)) + b"}",
+        b'{"images": [' + b"[]," * 100_000 + b"[]]}",
+    ],
+    ids=["strings", "keys", "lists"],
+)
+def test_json_of_more_values_than_any_request_needs_is_not_even_parsed(
+    client: TestClient, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr("service.intake._JsonBody.model_validate_json", never)
+    response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert "values" in response.json()["detail"]
+
+
+def test_as_many_pictures_as_are_allowed_fit_into_json(client: TestClient) -> None:
+    uri = f"data:image/png;charset=utf-8;base64,{b64(picture())}"
+    results = client.post("/classify", json={"images": [uri] * 64}).json()["results"]
+    assert all("predictions" in one for one in results)
+    assert client.post("/classify", json={"images": [uri] * 65}).status_code == 413
+
+
 def test_no_address_is_ever_asked(client: TestClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/cat.png"
@@ -125,6 +157,38 @@ def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:
     ):
         assert form.status_code == 400
     assert "-F file=@cat.png" in client.post("/classify", files={"x": b""}).json()["detail"]
+
+
+@pytest.mark.parametrize("charset", ["undefined", "idna", "utf-16", "hex", "nonsense"])
+def test_a_form_in_an_odd_charset_is_read_or_refused(client: TestClient, charset: str) -> None:
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="\xff\xfe.xn--"; filename="\xff"\r\n\r\n'
+        b"GIF\r\n--x--\r\n"
+    )
+    kind = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    assert client.post("/classify", content=form, headers=kind).status_code == 400
+
+
+def test_no_file_is_written_to_a_disk(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may have none that it can write to."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)
+    response = client.post(
+        "/classify", files={"file": ("noise.bmp", file_of(Image.fromarray(noise), "BMP"))}
+    )
+    assert response.status_code == 200
+
+
+def test_a_compressed_body_is_415_and_says_so(client: TestClient) -> None:
+    for path in ("/classify", "/v2/models/kindred/infer"):
+        headers = PNG | {"Content-Encoding": "gzip"}
+        response = client.post(path, content=gzip.compress(picture()), headers=headers)
+        assert response.status_code == 415
+        assert "'gzip'" in response.json()["detail"]
+    whole = client.post("/classify", content=picture(), headers={"Content-Encoding": "identity"})
+    assert whole.status_code == 200
 
 
 def test_an_empty_body_is_400(client: TestClient) -> None:

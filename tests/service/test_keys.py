@@ -280,3 +280,10 @@ def test_keys_come_with_commas_between_and_are_not_shown(monkeypatch: pytest.Mon
     settings = Settings()
     assert [key.get_secret_value() for key in settings.api_keys] == ["k-1", "k-2"]
     assert "k-1" not in repr(settings)
+
+
+@pytest.mark.parametrize("key", ["ké", "two words", "line\nbreak"])
+def test_a_key_that_no_header_can_carry_is_refused_unshown(key: str) -> None:
+    with pytest.raises(ValidationError, match="ASCII") as refused:
+        Settings(admin_keys=(key,))
+    assert key not in str(refused.value)

@@ -5,18 +5,23 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from service import logs
 from service.logs import LogFormat
 from tests.processes import serve_bundle, serving
 from tests.service.conftest import MakeApp
+from tests.service.samples import file_of
+from training.bundle import to_pixels
 
 ID = {"X-Request-ID": "asked-1"}
+ODD_NOTES = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+"""A picture of whose EXIF Pillow has something to say."""
 
 
 @contextmanager
@@ -45,7 +50,15 @@ def told(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
     command = ["sh", "-c", 'exec "$@" 2>"$0"', log, *serve_bundle(bundle_path)]
     with serving(command, KINDRED_LOG_FORMAT="json", KINDRED_LOG_LEVEL="info") as client:
         client.get("/gallery/no%0Asuch%1b[0m?label=cat", headers=ID)
+        client.post("/classify", content=ODD_NOTES, headers=ID | {"Content-Type": "image/jpeg"})
     return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_what_is_odd_in_a_picture_is_not_logged(told: list[dict[str, object]]) -> None:
+    with pytest.warns(UserWarning, match="EXIF"):
+        to_pixels(Image.open(BytesIO(ODD_NOTES)))
+    assert [line["status"] for line in told if line["logger"] == "service.access"] == [404, 200]
+    assert "py.warnings" not in {line["logger"] for line in told}
 
 
 def test_every_line_is_an_object_with_its_time_level_and_logger(
@@ -61,7 +74,7 @@ def test_every_line_is_an_object_with_its_time_level_and_logger(
 def test_a_request_has_one_line_that_says_what_became_of_it(
     told: list[dict[str, object]],
 ) -> None:
-    (line,) = (line for line in told if line["logger"] == "service.access")
+    line, _ = (line for line in told if line["logger"] == "service.access")
     assert line["request_id"] == "asked-1"
     assert line["method"] == "GET"
     assert line["path"] == "/gallery/no\nsuch\x1b[0m"

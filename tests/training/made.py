@@ -108,7 +108,7 @@ def made_record(
         stage=stage,
         started_at=MORNING + timedelta(hours=hour),
         variant=found.variant,
-        config=found.config,
+        config=found.lasting(2).config,
         seeds=seeds(seed),
         dataset=DatasetRef(
             name="tiny",

@@ -195,7 +195,9 @@ def test_embed_prints_how_many_images_are_in_the_shards(
 ) -> None:
     images = write_folder(tmp_path / "images", per_class=3, kinds=2)
     (images / "train" / "amber" / "00000.png").write_bytes(b"no picture")
-    words = ["embed", images, tmp_path / "shards", "--bundle", bundle_path, "--size", "4"]
+    words: list[str | Path] = [
+        "embed", images, tmp_path / "shards", "--bundle", bundle_path, "--size", "4",
+    ]  # fmt: skip
     outcome = command(*words)
     assert (outcome.code, outcome.out) == (1, "5\n")  # one of them could not be read
     assert "2 shards made, 0 were there, 0 are for others" in outcome.err

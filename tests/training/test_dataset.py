@@ -129,7 +129,7 @@ def test_other_classes_are_not_cifar10_though_numbered(folder: Path) -> None:
 
 
 def test_ids_are_unique_where_names_collide(tmp_path: Path) -> None:
-    names = ("a/train/cat/x.png", "b/train/cat/x.png", "train/cat/x.png-2.png", "dog/é.png")
+    names = ("cat/a/x.png", "cat/b/x.png", "cat/x.png-2.png", "dog/é.png")
     ids = load(write(tmp_path, *names, "dog/ü.png", "cat/x y.png", "cat/x?y.png")).ids
     assert len(set(ids)) == 7
 

@@ -5,6 +5,7 @@ import warnings
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.pictures import stripes
@@ -16,7 +17,7 @@ from training.figures import (
     neighbours,
     retrieval_by_layer,
 )
-from training.record import Evaluation, LayerRetrieval, Ranking, Record
+from training.record import LayerRetrieval, Ranking, Record
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -80,21 +81,25 @@ def test_compared_curves_have_a_panel_for_each_name_and_quantity() -> None:
     assert {"train", "validation"} <= {*said}
 
 
-def evaluation(*matrix: tuple[int, ...]) -> Evaluation:
-    count = sum(map(sum, matrix))
-    return Evaluation(
-        count=count, loss=1, accuracy=0.5, wilson95=(0.4, 0.6), confusion_matrix=matrix
-    )
-
-
 def test_a_confusion_matrix_names_its_classes_and_its_counts() -> None:
-    said = texts(confusion_matrix(evaluation((41, 7), (13, 29)), ("cat", "dog")))
+    said = texts(confusion_matrix(((41, 7), (13, 29)), ("cat", "dog")))
     assert {"cat", "dog", "41", "7", "13", "29", "true class", "taken for"} <= {*said}
 
 
 def test_with_many_classes_the_counts_are_left_to_the_colours() -> None:
-    matrix = evaluation(*(tuple(77 if a == b else 0 for b in range(30)) for a in range(30)))
-    assert "77" not in texts(confusion_matrix(matrix, [f"kind {n}" for n in range(30)]))
+    names = [f"kind {n}" for n in range(30)]
+    said = texts(confusion_matrix([[77 * (a == b) for b in range(30)] for a in range(30)], names))
+    assert "77" not in said
+    assert {*names} <= {*said}
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_classes_are_drawn_as_they_are() -> None:
+    """A dollar begins no formula, and any script is welcome."""
+    names = ("$x_{", "日本 の 猫")
+    assert {*names} <= {*texts(confusion_matrix(((1, 2), (3, 4)), names))}
+    black = np.zeros((32, 32, 3), dtype=np.uint8)
+    assert neighbours([("conv2", [(black, name) for name in names])]).startswith(b"\x89PNG")
 
 
 def test_retrieval_is_drawn_from_the_first_layer_to_the_last() -> None:

@@ -1,7 +1,10 @@
 """Writing a bundle: whole or not at all."""
 
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -105,11 +108,58 @@ def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
             fail()
         return rename(self, target)
 
+    monkeypatch.setattr(publish, "_exchange", lambda *_: False)  # as where the system cannot
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     with pytest.raises(OSError, match="disk full"):
         publish.write(contents, tmp_path / "bundle")
     assert hashes(tmp_path / "bundle") == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_is_replaced_where_folders_cannot_be_swapped(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_exchange", lambda *_: False)
+    publish.write(contents, tmp_path / "bundle")
+    publish.write(replace(contents, name="new"), tmp_path / "bundle")
+    assert bundle.load(tmp_path / "bundle").manifest.name == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_at_no_moment_is_there_no_bundle(tmp_path: Path) -> None:
+    """Not even for a `kill -9` that comes between two renames: there is only one."""
+    place, missing, done = tmp_path / "bundle", list[int](), Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if not (place / MANIFEST).exists():
+                missing.append(1)
+
+    def folder(number: int) -> Path:
+        made = tmp_path / f"new-{number}"
+        made.mkdir()
+        (made / MANIFEST).write_text(str(number))
+        return made
+
+    folder(0).rename(place)
+    watcher = Thread(target=watch)
+    watcher.start()
+    for number in range(1, 200):
+        publish._replace(folder(number), place)
+    done.set()
+    watcher.join()
+    assert (place / MANIFEST).read_text() == "199"
+    assert not missing
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_link_to_a_bundle_stays_a_link(contents: Contents, tmp_path: Path) -> None:
+    publish.write(contents, tmp_path / "one")
+    publish.point(tmp_path / "current", tmp_path / "one")
+    publish.write(replace(contents, name="new"), tmp_path / "current")
+    assert (tmp_path / "current").is_symlink()
+    assert bundle.load(tmp_path / "one").manifest.name == "new"
 
 
 def test_a_folder_of_anything_else_is_not_replaced(contents: Contents, tmp_path: Path) -> None:

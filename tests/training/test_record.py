@@ -1,4 +1,4 @@
-"""What a run leaves behind, and what several say together."""
+"""What a run leaves behind."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from tests.training.made import made_record
 from training import record
-from training.record import Record, RecordError, summarize, wilson95
+from training.experiments import find
+from training.record import RecordError, wilson95
 
 DESIGN = {
     "": "schema_version run_id experiment published_name group_id status stage started_at variant "
@@ -114,61 +115,6 @@ def test_wilsons_interval_has_its_published_values(
     assert wilson95(correct, count) == pytest.approx(interval, abs=5e-5)
 
 
-def summaries(*records: Record) -> dict[str, record.Summary]:
-    return {summary.name: summary for summary in summarize(records)}
-
-
-def test_a_summary_has_mean_and_sample_standard_deviation() -> None:
-    runs = [made_record(validation=v, seed=s) for s, v in enumerate((0.70, 0.74, 0.81))]
-    spread = summaries(*runs)["batchnorm-3"].validation_accuracy
-    assert spread
-    assert (spread.n, spread.min, spread.max) == (3, 0.70, 0.81)
-    assert spread.mean == pytest.approx(0.75)
-    assert spread.std == pytest.approx(((0.05**2 + 0.01**2 + 0.06**2) / 2) ** 0.5)  # ddof 1
-
-
-def test_one_run_has_no_standard_deviation() -> None:
-    spread = summaries(made_record())["batchnorm-3"].test_accuracy
-    assert spread
-    assert (spread.n, spread.std) == (1, None)
-
-
-def test_test_accuracy_and_seconds_are_summarized_too() -> None:
-    runs = [made_record(test=0.6, seconds=10), made_record(test=0.8, seconds=30, seed=1)]
-    summary = summaries(*runs)["batchnorm-3"]
-    assert summary.test_accuracy
-    assert summary.training_seconds
-    assert summary.test_accuracy.mean == pytest.approx(0.7)
-    assert summary.training_seconds.mean == pytest.approx(20)
-
-
-def test_final_and_failed_runs_are_not_summarized() -> None:
-    runs = [made_record(stage="final", validation=None), made_record(status="failed")]
-    assert summaries(*runs) == {}
-
-
-def test_collapsed_runs_count_and_are_counted() -> None:
-    runs = [made_record(), made_record(status="collapsed", validation=0.1, seed=1)]
-    summary = summaries(*runs)["batchnorm-3"]
-    assert (summary.runs, summary.collapsed) == (2, 1)
-
-
-def test_the_latest_settings_of_an_experiment_count() -> None:
-    old = made_record(validation=0.9, group_id="old", hour=0)
-    new = made_record(validation=0.8, group_id="new", hour=1, seed=1)
-    summary = summaries(new, old)["batchnorm-3"]
-    assert (summary.group_id, summary.runs) == ("new", 1)
-
-
-def test_summaries_come_in_order_of_name_with_what_was_published() -> None:
-    found = summarize([made_record("none-2"), made_record("batchnorm-3"), made_record("dropout-2")])
-    assert [summary.name for summary in found] == ["batchnorm-3", "dropout-2", "none-2"]
-    assert found[0].published == made_record().published
-
-
-def test_a_run_without_results_does_not_disturb_the_others() -> None:
-    nothing = {"curves": (), "test": None, "timing": None}
-    bare = made_record(seed=1).model_copy(update=nothing)
-    summary = summaries(made_record(), bare)["batchnorm-3"]
-    assert summary.test_accuracy
-    assert (summary.runs, summary.test_accuracy.n) == (2, 1)
+def test_what_was_run_can_be_run_again() -> None:
+    experiment = find("batchnorm-3").lasting(7)
+    assert made_record(config=experiment.config).settings == experiment

@@ -59,12 +59,11 @@ def rows(said: str, title: str) -> list[list[str]]:
 
 
 def test_published_and_ours_stand_side_by_side() -> None:
-    curves = tuple(epoch(n) for n in range(1, 11))
-    said = text(*(study(one.name, seconds=50.0, curves=curves) for one in EIGHT))
+    said = text(*(study(one.name, seconds=50.0) for one in EIGHT))
     found = rows(said, "Training time, seconds")
     assert found[0] == ["blocks", "", "batch norm", "dropout", "augmentation", "none"]
     assert found[2] == ["2", "published", "106.56", "103.00", "136.60", "109.15"]
-    assert found[3] == ["2", "here", "50", "50", "50", "50"]
+    assert found[3] == ["2", "here, some, 2 threads, auto", "50", "50", "50", "50"]
     assert found[4] == ["3", "published", "115.19", "108.60", "147.88", "118.60"]
 
 
@@ -93,6 +92,42 @@ def test_runs_that_were_given_up_early_have_no_training_time() -> None:
     assert rows(text(given_up), "Training time, seconds")[5][-1] == "-"
 
 
+def test_each_machine_has_its_own_row_of_seconds() -> None:
+    gpu = made_record().environment.model_copy(update={"gpu_name": "Some GPU"})
+    runs = [
+        study("none-2", seconds=400.0),
+        study("none-2", seconds=20.0, seed=1, environment=gpu, hour=1),
+        study("none-3", seconds=30.0, seed=1, environment=gpu, hour=1),
+    ]
+    found = {tuple(row[:2]): row[-1] for row in rows(text(*runs), "Training time, seconds")}
+    assert found["2", "here, some, 2 threads, auto"] == "400"
+    assert found["2", "here, Some GPU, auto"] == "20"
+    assert found["3", "here, some, 2 threads, auto"] == "-"
+    assert found["3", "here, Some GPU, auto"] == "30"
+
+
+def test_what_was_published_of_other_images_is_not_shown() -> None:
+    """The report's figures are CIFAR-10's."""
+    said = text(study("none-2", published=None))
+    assert "ublished" not in said
+    assert [row[1] for row in rows(said, "Test accuracy")[2:]] == ["here", "here"]
+
+
+def test_runs_on_another_split_are_left_out_and_named() -> None:
+    other = DATA.model_copy(
+        update={"splits": SPLITS | {"test": SplitRef(count=1000, indices_sha256="b" * 64)}}
+    )
+    seven = made_record().seeds.model_copy(update={"split": 7})
+    runs = [
+        study("none-2", validation=0.9, seed=1).model_copy(update={"dataset": other}),
+        study("none-2", validation=0.7, hour=1, seeds=seven),
+    ]
+    said = text(*runs)
+    assert rows(said, "Validation accuracy")[3][-1] == "0.7000"
+    plain = " ".join(said.split())
+    assert "left out: 1 on `tiny` (fingerprint `ffffffff`), split seed 0." in plain
+
+
 def test_what_was_not_run_says_so() -> None:
     assert rows(text(study("none-2")), "Test accuracy")[5][-1] == "not run"
 
@@ -100,7 +135,12 @@ def test_what_was_not_run_says_so() -> None:
 def test_failed_runs_and_other_data_are_left_out() -> None:
     elsewhere = made_record("none-2", validation=0.11, fingerprint="e" * 64)
     failed = study("none-2", status="failed", validation=0.22)
-    assert text(elsewhere, failed, study("none-2", hour=1)) == text(study("none-2", hour=1))
+    said = text(elsewhere, failed, study("none-2", hour=1))
+    assert rows(said, "Validation accuracy") == rows(
+        text(study("none-2", hour=1)), "Validation accuracy"
+    )
+    assert "0.1100" not in said
+    assert "0.2200" not in said
 
 
 def test_where_settings_changed_the_latest_count() -> None:

@@ -1,5 +1,6 @@
 """One run, as a study or as the final one."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import short
-from tests.training.made import tiny
+from tests.training.made import labelled, tiny
 from training import record
 from training.dataset import Dataset
 from training.experiments import Experiment, find
@@ -174,7 +175,16 @@ def test_a_record_says_what_was_asked(images: Dataset, parts: Splits, study: Rec
         "test": 10,
     }
     assert (study.seeds.split, study.seeds.init) == (parts.seed, 0)
-    assert study.published == find("batchnorm-2").published
+    assert study.published_name == find("batchnorm-2").published_name
+
+
+def test_what_was_published_stands_beside_runs_on_the_same_images_alone(
+    images: Dataset, parts: Splits, study: Record
+) -> None:
+    assert study.published is None
+    ids = tuple(f"cifar10-train-{n:05d}" for n in range(len(images)))
+    cifar10 = Dataset("cifar10-png", images.classes, images.images, images.labels, ids)
+    assert begin(plan(cifar10, parts)).published == find("batchnorm-2").published
 
 
 def test_a_record_says_what_came_of_it(study: Record) -> None:
@@ -208,6 +218,27 @@ def test_a_run_that_does_not_learn_is_recorded_as_collapsed(images: Dataset, par
     )
     _, made = run(plan(images, parts, experiment=still))
     assert made.status == "collapsed"
+
+
+def test_a_run_that_learned_how_many_of_each_class_there_are_has_collapsed_too() -> None:
+    """Its loss is far below ln 2, and it has not looked at an image."""
+    uneven = labelled([0] * 180 + [1] * 20)
+    experiment = short(find("none-2"), 3)
+    _, made = run(plan(uneven, split(uneven, 0), experiment=experiment))
+    assert made.curves[-1].train_loss < math.log(2) - 0.2
+    assert made.status == "collapsed"
+    assert made.diagnostics
+    assert made.diagnostics.constant_output
+
+
+def test_bf16_that_is_out_of_reach_is_not_asked_for(
+    images: Dataset, parts: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a study of another machine is released."""
+    config = find("none-2").config.model_copy(update={"precision": "bf16"})
+    elsewhere = find("none-2").model_copy(update={"config": config})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert plan(images, parts, experiment=elsewhere).resolved.config.precision == "fp32"
 
 
 def test_steps_are_counted_with_the_uneven_rest(images: Dataset, parts: Splits) -> None:

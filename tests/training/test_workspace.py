@@ -1,8 +1,10 @@
 """The long steps: what is there already is taken, and what is not is made."""
 
+import copy
 import re
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from torchvision.datasets import CIFAR10
 from tests.conftest import short
 from tests.pictures import write_folder
 from tests.training.made import linked_copy, made_record, tiny
-from training import bundle, record
+from training import bundle, checkpoint, record
 from training import workspace as rooms
 from training.bundle import Bundle, BundleError
 from training.dataset import Dataset, DatasetError
@@ -22,7 +24,7 @@ from training.manifest import read_manifest
 from training.publish import point
 from training.record import Record
 from training.release import ReleaseError, Shape, examine
-from training.run import Plan, begin
+from training.run import Plan, begin, study_temperature
 from training.splits import Splits, split
 from training.trainer import evaluate
 from training.workspace import Workspace
@@ -204,7 +206,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
         workspace = Workspace(tmp_path_factory.mktemp("released"), torch.device("cpu"))
         images, own_test = tiny(per_class=12), tiny(per_class=2, start=50)
         parts = split(images, 0)
-        assert workspace.suite([one_epoch("batchnorm-3")], [0], images, parts) == 0
+        (studied,) = workspace.suite([one_epoch("batchnorm-3")], [0], images, parts)
+        assert studied.status != "failed"
         target = workspace.bundle_of(None)
         made = bundle.load(workspace.release(images, parts, target, Shape(), own_test))
     return images, parts, made, own_test
@@ -234,6 +237,63 @@ def test_the_temperature_is_fitted_in_the_study_and_served(released: Released) -
     assert made.network.architecture.temperature == final.temperature
     assert final.error_before != final.error_after
     assert made.manifest.metrics.test_loss == pytest.approx(final.loss_after, rel=1e-5)
+
+
+def test_a_study_without_a_temperature_is_given_one_where_its_network_is_kept(
+    released: Released, tmp_path: Path
+) -> None:
+    """Its record may be older than calibration; the final run is calibrated all the same."""
+    images, parts, made, _ = released
+    study = of_stage(made, "study")
+    workspace = Workspace(tmp_path, CPU)
+    plan = Plan(study.settings, images, parts, 0, "study", CPU)
+    assert plan.run_id == study.run_id
+    record.write(study.model_copy(update={"calibration": None}), workspace.experiments)
+    assert study_temperature(replace(plan, stage="final"), workspace.experiments, tmp_path) is None
+    checkpoint.save(made.network, workspace.checkpoints / plan.run_id)
+    _, final = workspace.train(study.settings, "final", images, parts)
+    assert final.calibration
+
+
+def test_a_final_run_that_was_kept_uncalibrated_gets_its_studys_temperature(
+    released: Released, tmp_path: Path
+) -> None:
+    images, parts, made, _ = released
+    study, final = of_stage(made, "study"), of_stage(made, "final")
+    assert study.calibration
+    workspace = Workspace(tmp_path, CPU)
+    bare = copy.deepcopy(made.network)
+    bare.calibrate(1.0)
+    checkpoint.save(bare, workspace.checkpoints / final.run_id)
+    record.write(final.model_copy(update={"calibration": None}), workspace.experiments)
+    record.write(study, workspace.experiments)
+    network, again = workspace.train(study.settings, "final", images, parts)
+    assert network.architecture.temperature == study.calibration.temperature
+    assert again.calibration == final.calibration
+    (kept,) = (one for one in record.read_all(workspace.experiments) if one.stage == "final")
+    assert kept == again
+    assert checkpoint.load(workspace.checkpoints / final.run_id).architecture.temperature != 1
+
+
+def test_a_final_run_that_stays_uncalibrated_says_so(
+    empty: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tiny(per_class=4, kinds=2)
+    _, made = empty.train(one_epoch("none-2"), "final", images, split(images, 0))
+    assert made.calibration is None
+    assert "probabilities stay uncalibrated" in capsys.readouterr().err
+
+
+def test_a_named_experiment_is_released_whatever_was_studied(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", stub := Stub(failing=["dropout-2"]))
+    images = tiny(per_class=4)
+    with pytest.raises(RuntimeError):
+        empty.release(
+            images, split(images, 0), empty.bundle_of(None), Shape(), None, find("dropout-2"), 7
+        )
+    assert stub.asked == ["dropout-2/0"]
 
 
 def test_neighbours_of_the_released_network_are_ranked_at_every_layer(released: Released) -> None:
@@ -320,7 +380,8 @@ class Stub:
 
 def suite(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
     images = tiny(per_class=4)
-    return workspace.suite([find(name) for name in names], seeds, images, split(images, 0))
+    runs = workspace.suite([find(name) for name in names], seeds, images, split(images, 0))
+    return sum(run.status == "failed" for run in runs)
 
 
 def statuses(workspace: Workspace) -> dict[str, str]:
@@ -358,6 +419,28 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
     (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
     assert failed.error == "RuntimeError('see [/tmp/log] for [bold]why')"
     assert "see [/tmp/log] for [bold]why" in capsys.readouterr().err
+
+
+def test_a_suite_returns_every_record_that_of_earlier_runs_too(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-3"]))
+    images = tiny(per_class=4)
+    parts = split(images, 0)
+    empty.suite([find("none-2")], [0], images, parts)
+    runs = empty.suite([find("none-2"), find("none-3")], [0, 1], images, parts)
+    assert [(run.experiment, run.seeds.init, run.status) for run in runs] == [
+        ("none-2", 0, "finished"),
+        ("none-3", 0, "failed"),
+        ("none-2", 1, "finished"),
+        ("none-3", 1, "failed"),
+    ]
+
+
+def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", stub := Stub())
+    suite(empty, ["none-2", "none-2"], [0, 0])
+    assert stub.asked == ["none-2/0"]
 
 
 def test_a_run_that_failed_is_tried_again(
