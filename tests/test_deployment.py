@@ -78,6 +78,7 @@ def test_the_dashboard_asks_only_for_what_is_measured() -> None:
     for labelled in (metrics.requests.labels("/", 200), metrics.images.labels("answered")):
         labelled.inc()
     metrics.rejections.labels("reason").inc()
+    metrics.changes.labels("created").inc()
     metrics.seconds.labels("/").observe(1)
     metrics.stages.labels("decode").observe(1)
     measured = set(re.findall(r"^(\w+)[{ ]", metrics.exposition().decode(), re.MULTILINE))
