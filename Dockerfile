@@ -3,9 +3,13 @@
 FROM python:3.12-slim
 
 WORKDIR /app
+# requirements-milvus.lock has a client of Milvus besides.
+ARG LOCK=requirements.lock
 COPY requirements.lock ./
-RUN pip install --no-cache-dir --require-hashes -r requirements.lock \
-    && useradd --create-home kindred
+COPY requirements-milvus.lock ./
+RUN pip install --no-cache-dir --require-hashes -r "$LOCK" \
+    && useradd --create-home --uid 1000 kindred \
+    && install --directory --owner kindred gallery
 
 COPY training ./training
 COPY service ./service

@@ -20,7 +20,7 @@ from rich.console import Console
 from service import gallery_command, logs
 from service.app import create_app
 from service.connection import connections
-from service.errors import KindredError, StorageError
+from service.errors import KindredError, StorageError, UnavailableError
 from service.reload import Reloader
 from service.settings import Settings
 from service.state import State
@@ -102,7 +102,7 @@ def serve(
             for reason in error.errors()
         )
         raise _refusal(f"the settings do not fit: {reasons}") from error
-    except (BundleError, DeviceError, StorageError, _DoorError) as error:
+    except (BundleError, DeviceError, StorageError, UnavailableError, _DoorError) as error:
         raise _refusal(str(error)) from error
     _run(app, settings, door)
 

@@ -42,24 +42,41 @@ def write(
 
 @command.command("import")
 def read(
-    file: Annotated[Path, typer.Argument(help="What export wrote.", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="What export wrote, or the shards of 'python -m training embed'.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
     bundle: BundleOption = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Remove images that are not in the file.")
     ] = False,
 ) -> None:
-    """Bring in the images of a file; where an id is there already, the file's image holds.
+    """Bring in the images of files; where an id is there already, the file's image holds.
 
     The service must not run on the same folder meanwhile.
     """
+    if mirror and len(files) > 1:
+        raise typer.BadParameter("--mirror is for one file: what is not in it is removed")
     with _opened(bundle) as gallery, _progress() as progress:
-        task = progress.add_task("reading", total=backup.count(file))
-        said = backup.read(
-            gallery, file, mirror=mirror, on_images=lambda images: progress.advance(task, images)
-        )
+        task = progress.add_task("reading", total=sum(map(backup.count, files)))
+        all_said = [
+            backup.read(
+                gallery,
+                file,
+                mirror=mirror,
+                on_images=lambda images: progress.advance(task, images),
+            )
+            for file in files
+        ]
     typer.echo(
-        f"{said.added} added, {said.changed} changed, {said.unchanged} were there already, "
-        f"{said.removed} removed"
+        f"{sum(said.added for said in all_said)} added, "
+        f"{sum(said.changed for said in all_said)} changed, "
+        f"{sum(said.unchanged for said in all_said)} were there already, "
+        f"{sum(said.removed for said in all_said)} removed"
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.gallery.place import Place, is_milvus
 from service.logs import LogFormat, LogLevel
 from training.bundle import PrecisionChoice
 
@@ -70,8 +71,9 @@ class Settings(BaseSettings):
     )
     gallery: str = Field(
         "gallery",
-        description="Folder for the images that are added; made when there is one. Back it up with "
-        "'python -m service gallery export'.",
+        description="Folder for the images that are added; made when there is one. Or a Milvus "
+        "that services share: milvus://host:19530/collection, or milvus:///folder/gallery.db for "
+        "one in a file. Back it up with 'python -m service gallery export'.",
     )
     host: str = Field(
         "127.0.0.1",
@@ -156,6 +158,13 @@ class Settings(BaseSettings):
         "set it above the period at which your load balancer asks.",
     )
     drain: int = Field(10, ge=0, description="Seconds that requests under way then have to finish.")
+
+    @field_validator("gallery")
+    @classmethod
+    def _the_gallery_can_be_found(cls, address: str) -> str:
+        if is_milvus(address):
+            Place.parse(address)
+        return address
 
     @field_validator("telemetry")
     @classmethod

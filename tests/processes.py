@@ -59,6 +59,35 @@ def serve_bundle(bundle: Path) -> list[str | Path]:
     return [sys.executable, "-m", "service", "--bundle", bundle, "--port", "0"]
 
 
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port: int = door.getsockname()[1]
+    return port
+
+
+@contextmanager
+def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
+    """A Milvus in a process of its own, where any number of others may ask; its address.
+
+    It is milvus-lite, which is safe with one worker alone where several write.
+    """
+    port = port or free_port()
+    command = [
+        sys.executable, "-m", "milvus_lite", "server", "--host", "127.0.0.1",
+        "--port", str(port), "--max-workers", "1", "--data-dir", str(folder),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        assert "listening" in process.stdout.readline()
+        yield f"milvus://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
 @contextmanager
 def listening(app: FastAPI, http: type[asyncio.Protocol] | None = None) -> Iterator[httpx.Client]:
     """Serve an app of this process over a real socket: a test can reach inside, and break it.

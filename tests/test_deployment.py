@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
-from service.settings import BUILT, STARTER
+from service.settings import BUILT, STARTER, Settings
 from training import bundle
 
 ROOT = Path(__file__).parent.parent
@@ -32,16 +32,18 @@ def test_compose_builds_the_service_and_publishes_it_on_loopback_alone() -> None
 def test_every_published_port_is_on_this_machine_alone() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     ports = [port for one in compose["services"].values() for port in one.get("ports", ())]
-    assert len(ports) == 2
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
 def test_every_file_that_compose_mounts_is_there() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     mounted = [one for service in compose["services"].values() for one in service["volumes"]]
-    ours = [one.split(":")[0] for one in mounted if one.startswith("./")]
-    assert len(ours) == 4
+    ours = {one.split(":")[0] for one in mounted if one.startswith("./")}
+    assert len(ours) == 5
     assert all((ROOT / name).exists() for name in ours)
+    named = {one.split(":")[0] for one in mounted if not one.startswith("./")}
+    assert named == set(compose["volumes"])
 
 
 def test_compose_mounts_the_folder_in_which_the_current_bundle_is_replaced() -> None:
@@ -49,9 +51,17 @@ def test_compose_mounts_the_folder_in_which_the_current_bundle_is_replaced() -> 
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kindred"]
     dockerfile = (ROOT / "Dockerfile").read_text()
     (workdir,) = re.findall(r"^WORKDIR (\S+)", dockerfile, re.MULTILINE)
-    assert service["volumes"] == [f"./{BUILT.parent}:{workdir}/{BUILT.parent}:ro"]
+    assert service["volumes"][0] == f"./{BUILT.parent}:{workdir}/{BUILT.parent}:ro"
     assert f"COPY {STARTER} ./{STARTER}" in dockerfile
     assert "KINDRED_BUNDLE" not in dockerfile + str(service["environment"])
+
+
+def test_what_is_added_outlives_the_container() -> None:
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["kindred"]
+    folder = Settings.model_fields["gallery"].default
+    assert service["volumes"][1:] == [f"gallery:/app/{folder}"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f"install --directory --owner kindred {folder}" in dockerfile
 
 
 def test_the_dashboard_asks_only_for_what_is_measured() -> None:
@@ -68,6 +78,7 @@ def test_the_dashboard_asks_only_for_what_is_measured() -> None:
     for labelled in (metrics.requests.labels("/", 200), metrics.images.labels("answered")):
         labelled.inc()
     metrics.rejections.labels("reason").inc()
+    metrics.changes.labels("created").inc()
     metrics.seconds.labels("/").observe(1)
     metrics.stages.labels("decode").observe(1)
     measured = set(re.findall(r"^(\w+)[{ ]", metrics.exposition().decode(), re.MULTILINE))
@@ -94,7 +105,13 @@ def test_the_container_copies_only_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-dev.lock", "benchmarks/peers.lock"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-milvus.lock",
+        "requirements-dev.lock",
+        "benchmarks/peers.lock",
+    ],
 )
 def test_every_dependency_is_pinned_with_hashes_and_without_addresses(name: str) -> None:
     text = (ROOT / name).read_text()

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training import bundle, progress, publish, record, report
+from training import bulk, bundle, progress, publish, record, report, spread
+from training.bulk import BulkError, Embedder, Job, Share
 from training.bundle import BundleError
 from training.checkpoint import CheckpointError
 from training.dataset import DatasetError
@@ -19,6 +20,7 @@ from training.record import RecordError
 from training.release import ReleaseError, Shape, from_bundle
 from training.report import ReportError
 from training.retrieval import label_share, pick_queries
+from training.shards import ShardError
 from training.trainer import DivergedError
 from training.workspace import Workspace
 
@@ -194,6 +196,51 @@ def retrieval(root: Root = Path(), source: Source = None) -> None:
     Console().print(table)
 
 
+@app.command()
+def embed(
+    images: Annotated[Path, typer.Argument(help="Image folder, or a tar or zip archive of one.")],
+    output: Annotated[Path, typer.Argument(help="Folder of the shards.")],
+    root: Root = Path(),
+    source: Source = None,
+    device: Device = "auto",
+    shard: Annotated[
+        str, typer.Option(help="2/4 makes each fourth shard from the second on.")
+    ] = "1/1",
+    size: Annotated[int, typer.Option(help="Images of a shard.", min=1)] = 4096,
+    labels: Annotated[bool, typer.Option(help="Take each image's folder for its label.")] = True,
+    ray: Annotated[bool, typer.Option("--ray", help="Share the shards out by Ray Data.")] = False,
+    workers: Annotated[int, typer.Option(help="Of Ray, each with a network.", min=1)] = 1,
+) -> None:
+    """Embed any number of images into shards, which a service's gallery can import.
+
+    Stop it and start it again as you like; start it several times, on any machines that share the
+    folder, and they share the work: what is there is not made again.
+    """
+    place = source or root / "bundles" / "current"
+    loaded = bundle.load(place)
+    job = Job(
+        source=images,
+        folder=output,
+        network=loaded.network_id,
+        classes=loaded.manifest.classes,
+        layers=tuple(loaded.indexes),
+        size=size,
+        labelled=labels,
+    )
+    if ray:
+        tally = spread.run(job, spread.Place(loaded.path, device), workers)
+    else:
+        with progress.track(f"embedding {images.name}") as on_image:
+            embedder = Embedder(loaded.network, pick_device(device))
+            tally = bulk.run(job, embedder, Share.parse(shard), on_image)
+    say(f"{tally.made} shards made, {tally.found} were there, {tally.elsewhere} are for others")
+    for name in tally.unreadable:
+        say(f"left out, for it cannot be read: {name}", style="yellow")
+    typer.echo(tally.images)
+    if tally.unreadable:
+        raise typer.Exit(1)
+
+
 @app.command("report")
 def report_command(
     root: Root = Path(),
@@ -227,6 +274,7 @@ def main() -> None:
     try:
         app()
     except (
+        BulkError,
         BundleError,
         CheckpointError,
         DatasetError,
@@ -235,6 +283,7 @@ def main() -> None:
         RecordError,
         ReleaseError,
         ReportError,
+        ShardError,
         UnknownExperimentError,
     ) as error:
         say(f"error: {error}", style="red")

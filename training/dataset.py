@@ -5,14 +5,10 @@ archive of either, or downloaded. Knows nothing of splits, networks or training.
 """
 
 import hashlib
-import lzma
 import re
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -25,18 +21,10 @@ from torchvision.datasets import CIFAR10
 from training import cifar10
 from training.cifar10 import Partition
 from training.layout import places
+from training.members import DAMAGED, NoSourceError, members
 from training.picture import Pixels, to_pixels
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-
-Members = Iterator[tuple[PurePosixPath, Callable[[], bytes]]]
-"""Files of a folder or archive: the path inside it, and how to read it."""
-
-
-_DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
-)  # fmt: skip
-"""What reading a damaged folder or archive may raise."""
 
 
 class DatasetError(RuntimeError):
@@ -96,7 +84,9 @@ def load(
         if batches := cifar10.find(source):
             return _from_batches(cifar10.read(batches, partition), partition)
         return _from_images(source, partition, on_image)
-    except (cifar10.BatchesError, *_DAMAGED) as error:
+    except NoSourceError as error:
+        raise DatasetError(str(error)) from error
+    except (cifar10.BatchesError, *DAMAGED) as error:
         raise DatasetError(f"{source} cannot be read: {error}") from error
 
 
@@ -127,9 +117,9 @@ def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
 def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
     pixels: dict[PurePosixPath, Pixels] = {}
     unreadable: list[str] = []
-    names = [path for path, _ in _members(source) if path.suffix.lower() in IMAGE_SUFFIXES]
+    names = [path for path, _ in members(source) if _is_image(path)]
     class_of = {path: name for path, (part, name) in places(names).items() if part == partition}
-    for path, read in _members(source):
+    for path, read in members(source):
         if path not in class_of:
             continue
         try:
@@ -172,41 +162,8 @@ def _channels_first(pixels: Pixels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def _members(source: Path) -> Members:
-    """Every file `.../<class>/<file>` of a folder or archive; nothing is extracted to disk."""
-    if source.is_dir():
-        for file in sorted(source.rglob("*")):
-            if file.is_file():
-                yield from _visible(PurePosixPath(file.relative_to(source)), file.read_bytes)
-    elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as tar:
-            for member in tar:
-                if member.isfile() and (stream := tar.extractfile(member)):
-                    yield from _visible(PurePosixPath(member.name), stream.read)
-            _require_end(tar)
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    yield from _visible(PurePosixPath(info.filename), partial(archive.read, info))
-    else:
-        raise DatasetError(f"{source} is neither a folder nor a tar or zip archive")
-
-
-def _require_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a damaged header for the end; behind the real end there are only zeros.
-
-    Reading that far also has the decompressor compare its checksum.
-    """
-    while tar.fileobj and (rest := tar.fileobj.read(1 << 20)):
-        if rest.strip(b"\0"):
-            raise tarfile.ReadError("the archive is damaged: it goes on behind its end")
-
-
-def _visible(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
-    hidden = any(part.startswith((".", "__")) for part in path.parts)
-    if len(path.parts) >= 2 and not hidden:
-        yield path, read
+def _is_image(path: PurePosixPath) -> bool:
+    return len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:

@@ -6,17 +6,16 @@ transaction, and says in `events` what has become of which image.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from io import BytesIO
 
 import numpy as np
-from PIL import Image
 
 from service.errors import ConflictError, KindredError, NotFoundError
 from service.gallery import Added, Addition, Item, Renewed
 from service.gallery.base import Base
 from service.gallery.ledger import Edited, Events, Gone, Put
+from service.gallery.same import same_pixels, says_the_same
 from service.gallery.store import Row, Store
-from training.bundle import Halves, Pixels, Vectors, normalise
+from training.bundle import Halves, Vectors, normalise
 
 
 class Changes:
@@ -85,7 +84,7 @@ class Changes:
         before = self._now(item.id, row)
         if before is not None:
             same = self._has_pixels(item.id, row, addition.png)
-            if same and (not replace or _says_the_same(before, item)):
+            if same and (not replace or says_the_same(before, item)):
                 return Added(before, "unchanged")
             if not replace:
                 raise ConflictError(
@@ -123,24 +122,10 @@ class Changes:
             kept = self._store.picture(row.number) if row else self._base.image(image_id)
         except NotFoundError:
             return False
-        if kept is None or png is None:
-            return kept is png
-        return kept == png or np.array_equal(_pixels(kept), _pixels(png))
+        return same_pixels(kept, png)
 
 
 def half(vector: Vectors) -> Halves:
     """A vector [dimension] at length 1, as it is kept."""
     halves: Halves = normalise(vector)[0].astype(np.float16)
     return halves
-
-
-def _says_the_same(one: Item, other: Item) -> bool:
-    return (one.label, one.label_predicted, dict(one.attributes)) == (
-        other.label,
-        other.label_predicted,
-        dict(other.attributes),
-    )
-
-
-def _pixels(png: bytes) -> Pixels:
-    return np.asarray(Image.open(BytesIO(png)))

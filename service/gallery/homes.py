@@ -2,16 +2,29 @@
 
 from pathlib import Path
 
+from service.errors import StorageError
 from service.gallery import Gallery
 from service.gallery.local import LocalGallery
+from service.gallery.place import Place, is_milvus
 from training.bundle import Bundle
 
 
 def open_gallery(address: str, bundle: Bundle) -> Gallery:
-    """Open the gallery at an address: the path of a folder.
+    """Open the gallery at an address: the path of a folder, or the URL of a Milvus.
 
     Raises:
-        StorageError: what is there cannot be read.
+        StorageError: what is there cannot be read, or needs what is not installed.
+        UnavailableError: the Milvus cannot be reached.
 
     """
+    if is_milvus(address):
+        place = Place.parse(address)
+        try:
+            from service.gallery.milvus import MilvusGallery  # noqa: PLC0415  # where it is asked for
+        except ImportError as error:
+            raise StorageError(
+                "A gallery on a Milvus needs its client: pip install pymilvus, and milvus-lite for "
+                f"one in a file ({error})."
+            ) from error
+        return MilvusGallery.open(bundle, place)
     return LocalGallery.open(bundle, Path(address))

@@ -190,6 +190,33 @@ def test_prepare_without_download_prints_the_starter_and_one_line(command: Comma
     assert len(outcome.err.splitlines()) == 1
 
 
+def test_embed_prints_how_many_images_are_in_the_shards(
+    command: Command, bundle_path: Path, tmp_path: Path
+) -> None:
+    images = write_folder(tmp_path / "images", per_class=3, kinds=2)
+    (images / "train" / "amber" / "00000.png").write_bytes(b"no picture")
+    words: list[str | Path] = [
+        "embed", images, tmp_path / "shards", "--bundle", bundle_path, "--size", "4",
+    ]  # fmt: skip
+    outcome = command(*words)
+    assert (outcome.code, outcome.out) == (1, "5\n")  # one of them could not be read
+    assert "2 shards made, 0 were there, 0 are for others" in outcome.err
+    assert "left out, for it cannot be read: train/amber/00000.png" in outcome.err
+    assert "0 shards made, 2 were there" in command(*words).err
+
+
+def test_a_share_that_is_none_is_refused_in_a_line(
+    command: Command, bundle_path: Path, tmp_path: Path
+) -> None:
+    outcome = command(
+        "embed", tmp_path, tmp_path / "shards", "--bundle", bundle_path, "--shard", "5/4"
+    )
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == (
+        "error: no share '5/4': give it as 1/4, the first of four"
+    )
+
+
 def test_retrieval_prints_shares_by_layer_and_class(command: Command, bundle_path: Path) -> None:
     outcome = command("retrieval", "--bundle", bundle_path)
     assert outcome.code == 0

@@ -8,13 +8,21 @@ import numpy as np
 
 from service.gallery import Addition, Attributes, Gallery, Item
 from service.gallery.local import LocalGallery
+from service.gallery.milvus import MilvusGallery
+from service.gallery.place import Place
 from tests.pictures import stripes
 from tests.service.samples import png
 from training.bundle import Bundle, Layer, Vectors
 
 Open = Callable[[Bundle, Path], Gallery]
 
-HOMES: dict[str, Open] = {"local": LocalGallery.open}
+
+def on_milvus_lite(bundle: Bundle, folder: Path) -> Gallery:
+    """Open a gallery on a Milvus that is a file, in this process."""
+    return MilvusGallery.open(bundle, Place.parse(f"milvus://{folder}/gallery.db"))
+
+
+HOMES: dict[str, Open] = {"local": LocalGallery.open, "milvus-lite": on_milvus_lite}
 """How each is opened over a bundle, with a folder to keep its images in; opened again there, it has
 them still."""
 

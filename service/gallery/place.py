@@ -1,0 +1,58 @@
+"""Where a gallery on a Milvus is, by its address. Knows addresses; nothing of Milvus itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+DEFAULT: Final = "kindred"
+_SCHEMES: Final = {"milvus": "http", "milvus+tls": "https"}
+
+
+def is_milvus(address: str) -> bool:
+    """Whether an address is that of a Milvus, and not of a folder."""
+    return address.partition(":")[0] in _SCHEMES
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
+
+    `milvus+tls://` encrypts; `user:password@` before the host, or a token alone, says who asks.
+    """
+
+    uri: str
+    name: str = DEFAULT
+    token: str = ""
+    file: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read it from a URL.
+
+        Raises:
+            ValueError: it is none of those two; says what they look like.
+
+        """
+        parts = urlsplit(text)
+        inside = unquote(parts.path)
+        name = (inside.strip("/") if parts.netloc else parts.fragment) or DEFAULT
+        if parts.scheme in _SCHEMES and name.isidentifier():
+            if _has_port(parts) and not parts.fragment:
+                token, _, host = parts.netloc.rpartition("@")
+                address = host if parts.port else f"{host}:19530"
+                return cls(f"{_SCHEMES[parts.scheme]}://{address}", name, unquote(token))
+            if not parts.netloc and inside.endswith(".db"):
+                return cls(inside, name, file=Path(inside))
+        raise ValueError(
+            "a Milvus is given as milvus://host:19530/collection, or as a file of milvus-lite, "
+            "milvus:///folder/gallery.db#collection; a collection's name has letters, digits and _"
+        )
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether there is a host, and no port or one that can be."""
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,67 @@
+"""What `python -m training embed` leaves is what a gallery takes in."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service import backup
+from service.gallery import Wanted
+from tests.pictures import write_folder
+from tests.service.gallery.homes import HOMES, Open, addition, vectors
+from training import bulk
+from training.bulk import Embedder, Job
+from training.bundle import Bundle
+
+
+@pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
+def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "images", per_class=4, kinds=3, partition="new")
+    job = Job(
+        source=images,
+        folder=tmp_path / "shards",
+        network=loaded.network_id,
+        classes=loaded.manifest.classes,
+        layers=tuple(loaded.indexes),
+        size=5,
+    )
+    bulk.run(job, Embedder(loaded.network, torch.device("cpu")))
+    gallery = home(loaded, tmp_path)
+    try:
+        for _ in range(2):  # once more does no harm
+            for shard in sorted(job.folder.glob("*.parquet")):
+                backup.read(gallery, shard)
+        assert (gallery.added, gallery.stale) == (12, 0)
+        page = gallery.page(20, wanted=Wanted(source="added"))
+        assert {item.label for item in page.items} == {"amber", "blue", "cyan"}
+        first = page.items[0].id
+        query = gallery.vectors("conv2", [first])
+        ((match,),) = gallery.search("conv2", query, 1)
+        assert match.item == gallery.get(first)
+        assert np.linalg.norm(query) == pytest.approx(1.0, abs=1e-3)
+        assert gallery.image(first).startswith(b"\x89PNG")
+    finally:
+        gallery.close()
+
+
+@pytest.mark.parametrize(("here", "there"), [("local", "milvus-lite"), ("milvus-lite", "local")])
+def test_a_backup_is_the_road_from_home_to_home(
+    here: str, there: str, loaded: Bundle, tmp_path: Path
+) -> None:
+    one, other = HOMES[here](loaded, tmp_path / "one"), HOMES[there](loaded, tmp_path / "other")
+    try:
+        one.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(7)])
+        one.edit(loaded.gallery.ids[0], lambda item: dataclasses.replace(item, label="unicorn"))
+        backup.write(one, tmp_path / "gallery.parquet")
+        backup.read(other, tmp_path / "gallery.parquet")
+        items = [gallery.page(200).items for gallery in (one, other)]
+        assert len(items[0]) == len(loaded.gallery) + 7
+        assert items[0] == items[1]
+        query = vectors(loaded, 3)["conv2"][None]
+        found = [gallery.search("conv2", query, 5, exact=True) for gallery in (one, other)]
+        assert [match.item.id for match in found[0][0]] == [match.item.id for match in found[1][0]]
+    finally:
+        one.close()
+        other.close()
