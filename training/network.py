@@ -22,7 +22,11 @@ CHANNELS = ((3, 32, 64), (64, 128, 128), (128, 256, 256))
 
 
 class Block(nn.Module):
-    """conv 3x3, ReLU, conv 3x3, ReLU, max pool 2x2, and batch norm last, as the report has it."""
+    """conv 3x3, ReLU, conv 3x3, ReLU, max pool 2x2, and batch norm last, as the report has it.
+
+    Pooling before the second ReLU gives the same to the bit, gradients too, and leaves a quarter to
+    do.
+    """
 
     def __init__(self, inner: int, middle: int, outer: int, *, batch_norm: bool) -> None:
         super().__init__()
@@ -33,9 +37,9 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[N, inner, H, W] to [N, outer, H / 2, W / 2]."""
-        hidden = functional.relu(self.conv1(hidden))
-        hidden = functional.relu(self.conv2(hidden))
-        normed: Tensor = self.norm(self.pool(hidden))
+        hidden = functional.relu(self.conv1(hidden), inplace=True)
+        hidden = functional.relu(self.pool(self.conv2(hidden)), inplace=True)
+        normed: Tensor = self.norm(hidden)
         return normed
 
 

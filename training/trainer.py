@@ -215,10 +215,10 @@ def diagnose(network: BlockNet, sample: Labelled) -> Diagnostics:
 
         return keep
 
-    # Dropout is the identity here, so what the hidden layers put out is what their ReLU takes in.
+    # Each is followed by a ReLU (dropout is the identity here), which lets nothing below 0 through.
     watched: dict[str, nn.Module] = {"hidden1": network.hidden1, "penultimate": network.hidden2}
     for name, block in zip(LAYERS, network.blocks, strict=False):
-        watched[name] = block.get_submodule("pool")  # after the second ReLU
+        watched[name] = block.get_submodule("pool")
     hooks = [module.register_forward_hook(watch(name)) for name, module in watched.items()]
     try:
         logits = torch.cat([network(batch) for batch in images.split(EVALUATION_BATCH)])

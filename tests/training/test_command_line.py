@@ -151,6 +151,27 @@ def test_run_prints_the_record_that_it_wrote(
     assert "epoch  1" in outcome.err
 
 
+def test_a_run_lasts_as_many_epochs_as_asked(command: Command, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
+    made = record.read(
+        Path(command("run", "none-2", "--data", folder, "--epochs", "1").out.strip())
+    )
+    assert (made.config.epochs, len(made.curves)) == (1, 1)
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rooms, "run_and_keep", interrupted)
+    outcome = command("suite", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
+    assert outcome.code == command_line.INTERRUPTED
+    assert outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
+    assert "Traceback" not in outcome.err
+
+
 def test_a_release_prints_its_bundle_and_it_becomes_current(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

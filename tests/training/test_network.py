@@ -78,6 +78,23 @@ def test_a_block_is_conv_relu_conv_relu_pool_norm() -> None:
     assert torch.allclose(block(images().float()), expected, atol=1e-4)
 
 
+def test_pooling_before_the_second_relu_learns_the_same_to_the_bit() -> None:
+    built = network(2)
+    given = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    block = built.blocks[0]
+    conv1, conv2 = (block.get_submodule(name) for name in ("conv1", "conv2"))
+    gradients = []
+    for out in (
+        block(given),
+        functional.max_pool2d(functional.relu(conv2(functional.relu(conv1(given)))), 2),
+    ):
+        built.zero_grad()
+        (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+        gradients.append([one.grad.clone() for one in block.parameters() if one.grad is not None])
+    assert len(gradients[0]) == 4
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
 def test_conv2_is_flattened_channel_major() -> None:
     built = network(3).eval()
     end_of_block_2: list[Tensor] = []

@@ -385,6 +385,27 @@ def test_a_healthy_network_shows_no_sign() -> None:
     assert found.logit_std > 0
 
 
+def test_diagnosis_looks_at_all_classes_though_they_come_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "DIAGNOSTIC_IMAGES", 5)
+    seen: list[Tensor] = []
+    built = network(2)
+    built.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    said = saying(sorted(list(range(10)) * 2))
+    diagnose(built, Labelled(said, said[:, 0, 0, 0].long()))
+    assert torch.cat(seen)[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(("classes", "whole"), [(100, True), (101, False)])
+def test_of_many_classes_the_cells_that_are_filled_are_kept(classes: int, whole: bool) -> None:
+    logits = functional.one_hot(torch.tensor([0, 0, 7, 0]), classes).float()
+    found = trainer.score(logits, torch.tensor([0, 5, 7, 5]))
+    assert (found.confusion_matrix is not None) == whole
+    assert found.confusions == (() if whole else ((0, 0, 1), (5, 0, 2), (7, 7, 1)))
+    assert found.taken == {0: {0: 1}, 5: {0: 2}, 7: {7: 1}}
+
+
 def test_diagnosis_leaves_no_hooks_behind() -> None:
     built = network(2)
     diagnose(built, pictures(10))

@@ -269,7 +269,9 @@ def test_a_final_run_that_was_kept_uncalibrated_gets_its_studys_temperature(
     record.write(study, workspace.experiments)
     network, again = workspace.train(study.settings, "final", images, parts)
     assert network.architecture.temperature == study.calibration.temperature
-    assert again.calibration == final.calibration
+    assert again.calibration
+    assert final.calibration
+    assert again.calibration.model_dump() == pytest.approx(final.calibration.model_dump(), rel=1e-5)
     (kept,) = (one for one in record.read_all(workspace.experiments) if one.stage == "final")
     assert kept == again
     assert checkpoint.load(workspace.checkpoints / final.run_id).architecture.temperature != 1
