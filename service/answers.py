@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service import explain
-from service.engine import LAYERS, Representation
+from service.backends import LAYERS
+from service.engine import Representation
 from service.errors import NotFoundError
 from service.gallery import Gallery, Item, Match
 from service.tensors import Array, TensorNote

@@ -12,7 +12,8 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from service import images, problems
 from service.admission import Admission
 from service.answers import Answers
-from service.engine import Engine, choose_precision
+from service.backends.choice import open_backend
+from service.engine import Engine
 from service.gallery.local import LocalGallery
 from service.keys import Guard, Keys
 from service.metrics import Metrics
@@ -35,7 +36,7 @@ from service.routes import (
 )
 from service.settings import Settings, default_bundle
 from service.state import State
-from training.bundle import Bundle, load, pick_device
+from training.bundle import Bundle, load
 
 DESCRIPTION = """Give it an image; get its class, and its kin.
 
@@ -154,14 +155,16 @@ def _load_again(old: State) -> State:
 
 
 def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGallery, Answers]:
-    device = pick_device(settings.device)
     bundle = load(settings.bundle or default_bundle())  # what was built last may be new
-    engine = Engine(
-        bundle.network,
-        bundle.novelty,
-        device=device,
-        precision=choose_precision(settings.precision),
+    backend = open_backend(
+        bundle,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
         threads=settings.threads,
+    )
+    engine = Engine(
+        backend,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         patience=settings.deadline,

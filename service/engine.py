@@ -1,7 +1,8 @@
-"""The network on its device, fed by one bounded queue through one supervised worker thread.
+"""One bounded queue and one supervised worker thread: images to representations, in batches.
 
 The worker takes what waits, up to `max_batch` images, as soon as it is free: it never waits for a
-fuller batch. What has expired or been abandoned is dropped unrun. Knows tensors; nothing of HTTP.
+fuller batch. What has expired or been abandoned is dropped unrun. Knows arrays and a backend that
+runs the network; nothing of how it does, nor of HTTP.
 """
 
 import asyncio
@@ -17,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import torch
 
+from service.backends import Backend, blank, channels_first
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
@@ -26,19 +27,8 @@ from service.errors import (
     QueueFullError,
     UnavailableError,
 )
-from training.bundle import (
-    SIZE,
-    BlockNet,
-    Layer,
-    Novelty,
-    Pixels,
-    Precision,
-    PrecisionChoice,
-    Vectors,
-    autocast,
-)
+from training.bundle import Layer, Pixels, Vectors
 
-LAYERS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
 LOADING: Final = "the network is being loaded"
 RESTART_SECONDS: Final = 0.5
 """Pause after the worker's death: long enough not to spin, short enough to be back soon."""
@@ -48,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Representation:
-    """One image at each of `LAYERS`, float32 [dimension], and the seconds that it took.
+    """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
 
     `novelty` is None where the bundle does not say what is familiar.
     """
@@ -78,27 +68,13 @@ class _Entry:
             self.future.set_exception(error)
 
 
-def choose_precision(choice: PrecisionChoice) -> Precision:
-    """`auto` is fp32 on any device: galleries are embedded at fp32, and must find themselves.
-
-    Measured with bf16 against fp32 vectors, AMD EPYC with AVX512-BF16, torch 2.15, 2,000 images:
-    cosine at least 0.9999 at conv2, but 0.9975 at the logits, and 9 classes differ. Alone against
-    in a batch of 32, both precisions hold: at least 0.99999, no class differs.
-    """
-    return "fp32" if choice == "auto" else choice
-
-
 class Engine:
     """Representations of images, computed in batches. Its methods may be called from any thread."""
 
     def __init__(
         self,
-        network: BlockNet,
-        novelty: Novelty | None = None,
+        backend: Backend,
         *,
-        device: torch.device,
-        precision: Precision = "fp32",
-        threads: int | None = None,
         max_batch: int = 64,
         max_queue: int = 512,
         patience: float = 10.0,
@@ -107,11 +83,7 @@ class Engine:
         """Prepare; nothing runs before `start`.
 
         Args:
-            network: in evaluation mode; the engine owns it from now on.
-            novelty: of this network; the engine owns it too.
-            device: where it runs.
-            precision: of the multiplications; the weights stay fp32.
-            threads: of torch on a CPU; its own choice where None.
+            backend: what runs the network; the engine's worker alone calls it from now on.
             max_batch: images run at once.
             max_queue: images that may wait.
             patience: seconds at one batch after which the worker counts as stuck.
@@ -119,11 +91,7 @@ class Engine:
 
         """
         self.dimensions: Mapping[Layer, int] = {}
-        self._network = network
-        self._novelty = novelty
-        self._device = device
-        self._precision = precision
-        self._threads = threads
+        self._backend = backend
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._patience = patience
@@ -250,26 +218,17 @@ class Engine:
         """Work; whatever ends that, fail what waits at once and begin anew."""
         while not self._stopping.is_set():
             try:
-                self._warm_up()
+                self._prepare()
                 self._work()
             except BaseException as error:  # even SystemExit must not end the service in silence
                 logger.exception("The worker died and is being restarted")
                 self._bury(f"the worker died ({error!r}) and is being restarted")
                 self._stopping.wait(RESTART_SECONDS)
 
-    def _warm_up(self) -> None:
-        """Run each power of two up to `max_batch` once: first times are slow."""
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
-        self._network.to(self._device).to(memory_format=torch.channels_last)
-        if self._novelty is not None:
-            self._novelty.to(self._device)
-        size = 1
-        while size <= self._max_batch:
-            found, _ = self._infer(_blank(size))
-            size *= 2
+    def _prepare(self) -> None:
+        dimensions = self._backend.prepare(self._max_batch)
         with self._changed:
-            self.dimensions = {layer: vectors.shape[1] for layer, vectors in found.items()}
+            self.dimensions = dimensions
             self._down = None
             self._changed.notify_all()
 
@@ -304,10 +263,11 @@ class Engine:
 
     def _answer(self, batch: Sequence[_Entry]) -> None:
         started = time.monotonic()
-        found, novelty = self._infer(np.stack([entry.pixels for entry in batch]))
+        found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
         inference = time.monotonic() - started
+        novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
         for row, entry in enumerate(batch):
-            layers = {layer: vectors[row] for layer, vectors in found.items()}
+            layers = {layer: vectors[row] for layer, vectors in found.layers.items()}
             with suppress(InvalidStateError):  # buried meanwhile
                 entry.future.set_result(
                     Representation(layers, novelty[row], started - entry.submitted, inference)
@@ -317,21 +277,9 @@ class Engine:
         try:
             self._answer([entry])
         except Exception as error:
-            self._infer(_blank(1))  # where no image will do, the worker dies of it
+            self._backend.run(blank(1))  # where no image will do, the worker dies of it
             entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
             entry.fail(InferenceFailedError(f"The network failed on this image: {error}."))
-
-    @torch.inference_mode()
-    def _infer(self, images: Pixels) -> tuple[dict[Layer, Vectors], list[float | None]]:
-        """Images uint8 [N, 32, 32, 3] at `LAYERS`, float32 [N, dimension]; and their novelty."""
-        # Height, width, channels in memory is what torch calls channels last: nothing is copied.
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._device)
-        with autocast(self._device, self._precision):
-            found = self._network.representations(tensor, LAYERS)
-        novelty: list[float | None] = [None] * len(images)
-        if self._novelty is not None:
-            novelty = self._novelty(found["conv2"], found["penultimate"]).tolist()
-        return {layer: vectors.float().cpu().numpy() for layer, vectors in found.items()}, novelty
 
     def _bury(self, reason: str) -> None:
         """Take no more images, and fail those there are."""
@@ -343,7 +291,3 @@ class Engine:
             self._changed.notify_all()
         for entry in lost:
             entry.fail(UnavailableError(f"The image was dropped: {reason}."))
-
-
-def _blank(count: int) -> Pixels:
-    return np.zeros((count, SIZE, SIZE, 3), np.uint8)
