@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from service import explain
 from service.backends import LAYERS
-from service.engine import Representation
+from service.engine import Representation, Search
 from service.errors import NotFoundError
 from service.gallery import Gallery, Item, Match
 from service.tensors import Array, TensorNote
@@ -83,7 +83,13 @@ class Answers:
     ) -> list[Predicted]:
         """The classes of each image, and the nearest of the gallery at each layer."""
         found = {
-            layer: self._neighbours(_vectors(images, layer), layer, limit, explained=explained)
+            layer: self._neighbours(
+                _vectors(images, layer),
+                layer,
+                limit,
+                explained=explained,
+                found=_looked_for(images, Search(layer, limit)),
+            )
             for layer in layers
         }
         return [
@@ -108,8 +114,15 @@ class Answers:
         explained: bool,
     ) -> list[Similar]:
         """The nearest of the gallery to each image at one layer."""
+        beside = label is None and not exact
         found = self._neighbours(
-            _vectors(images, layer), layer, limit, label=label, exact=exact, explained=explained
+            _vectors(images, layer),
+            layer,
+            limit,
+            label=label,
+            exact=exact,
+            explained=explained,
+            found=_looked_for(images, Search(layer, limit)) if beside else None,
         )
         return [Similar(model=self.model, layer=layer, similar=nearest) for nearest in found]
 
@@ -184,8 +197,11 @@ class Answers:
         explained: bool,
         label: str | None = None,
         exact: bool = False,
+        found: Sequence[Sequence[Match]] | None = None,
     ) -> list[tuple[Neighbour, ...]]:
-        found = self._gallery.search(layer, queries, limit, label=label, exact=exact)
+        """Search, but where it has been done beside the network: then say what was `found`."""
+        if found is None:
+            found = self._gallery.search(layer, queries, limit, label=label, exact=exact)
         if not explained:
             return [tuple(_neighbour(match) for match in matches) for matches in found]
         return [
@@ -237,6 +253,12 @@ def _probabilities(image: Representation) -> npt.NDArray[np.float64]:
     odds = np.exp(logits - logits.max())
     probabilities: npt.NDArray[np.float64] = odds / odds.sum()
     return probabilities
+
+
+def _looked_for(images: Sequence[Representation], search: Search) -> list[Sequence[Match]] | None:
+    """What was found of each image beside the network; None where it was not looked for."""
+    found = [image.matches.get(search) for image in images]
+    return [one for one in found if one is not None] if None not in found else None
 
 
 def _vectors(images: Sequence[Representation], layer: Layer) -> Vectors:

@@ -163,12 +163,13 @@ def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine, LocalGa
         precision=settings.precision,
         threads=settings.threads,
     )
+    gallery = LocalGallery(bundle)
     engine = Engine(
         backend,
+        gallery.search,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         patience=settings.deadline,
         on_batch=metrics.batch.observe,
     )
-    gallery = LocalGallery(bundle)
     return bundle, engine, gallery, Answers(bundle.manifest, gallery)

@@ -1,8 +1,9 @@
 """One bounded queue and one supervised worker thread: images to representations, in batches.
 
 The worker takes what waits, up to `max_batch` images, as soon as it is free: it never waits for a
-fuller batch. What has expired or been abandoned is dropped unrun. Knows arrays and a backend that
-runs the network; nothing of how it does, nor of HTTP.
+fuller batch. What has expired or been abandoned is dropped unrun. What a batch asks of the gallery
+is looked for together, too. Knows arrays, a backend that runs the network and whom to ask for what
+is near; nothing of how they do it, nor of HTTP.
 """
 
 import asyncio
@@ -10,16 +11,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from service.backends import Backend, blank, channels_first
+from service.backends import Backend, Found, blank, channels_first
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
@@ -27,6 +28,7 @@ from service.errors import (
     QueueFullError,
     UnavailableError,
 )
+from service.gallery import Match
 from training.bundle import Layer, Pixels, Vectors
 
 LOADING: Final = "the network is being loaded"
@@ -37,16 +39,31 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Search:
+    """What is looked for beside the network: so many of the gallery that are nearest at a layer."""
+
+    layer: Layer
+    limit: int
+
+
+Searcher = Callable[[Layer, Vectors, int], Sequence[Sequence[Match]]]
+"""The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
+
+
+@dataclass(frozen=True)
 class Representation:
     """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
 
-    `novelty` is None where the bundle does not say what is familiar.
+    `novelty` is None where the bundle does not say what is familiar; `matches` has what was looked
+    for.
     """
 
     layers: Mapping[Layer, Vectors]
     novelty: float | None
     queued: float
     inference: float
+    searching: float = 0.0
+    matches: Mapping[Search, Sequence[Match]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +72,7 @@ class _Entry:
 
     pixels: Pixels
     deadline: float
+    searches: frozenset[Search] = frozenset()
     submitted: float = field(default_factory=time.monotonic)
     context: Context = field(default_factory=copy_context)  # so that the log names the request
     future: "Future[Representation]" = field(default_factory=Future)
@@ -62,6 +80,10 @@ class _Entry:
     @property
     def wanted(self) -> bool:
         return not self.future.cancelled() and time.monotonic() < self.deadline
+
+    def give(self, representation: Representation) -> None:
+        with suppress(InvalidStateError):  # buried meanwhile
+            self.future.set_result(representation)
 
     def fail(self, error: KindredError) -> None:
         with suppress(InvalidStateError):  # whoever waited has gone, or knows already
@@ -74,6 +96,7 @@ class Engine:
     def __init__(
         self,
         backend: Backend,
+        search: Searcher | None = None,
         *,
         max_batch: int = 64,
         max_queue: int = 512,
@@ -84,6 +107,7 @@ class Engine:
 
         Args:
             backend: what runs the network; the engine's worker alone calls it from now on.
+            search: the gallery's; where None, nothing may be looked for.
             max_batch: images run at once.
             max_queue: images that may wait.
             patience: seconds at one batch after which the worker counts as stuck.
@@ -92,6 +116,7 @@ class Engine:
         """
         self.dimensions: Mapping[Layer, int] = {}
         self._backend = backend
+        self._search = search
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._patience = patience
@@ -163,8 +188,10 @@ class Engine:
                     f"{waiting} images wait, and {self._max_queue} may: try again later."
                 )
 
-    def submit(self, images: Sequence[Pixels], deadline: float) -> "list[Future[Representation]]":
-        """Queue all of these images uint8 [32, 32, 3], or none.
+    def submit(
+        self, images: Sequence[Pixels], deadline: float, searches: Iterable[Search] = ()
+    ) -> "list[Future[Representation]]":
+        """Queue all of these images uint8 [32, 32, 3], or none; each is to be searched for alike.
 
         Cancel a future to have its image dropped. `deadline` is a reading of `time.monotonic()`.
 
@@ -173,7 +200,8 @@ class Engine:
             QueueFullError: so many may not wait.
 
         """
-        entries = [_Entry(pixels, deadline) for pixels in images]
+        wanted = frozenset(searches)
+        entries = [_Entry(pixels, deadline, wanted) for pixels in images]
         with self._changed:
             self.check_room(len(entries))
             self._waiting.extend(entries)
@@ -183,7 +211,7 @@ class Engine:
         return [entry.future for entry in entries]
 
     async def represent(
-        self, images: Sequence[Pixels], deadline: float
+        self, images: Sequence[Pixels], deadline: float, searches: Iterable[Search] = ()
     ) -> list[Representation | InferenceFailedError]:
         """Representations of images, in their order; an image may fail without its companions.
 
@@ -195,7 +223,7 @@ class Engine:
             DeadlinePassedError: their turn did not come in time.
 
         """
-        futures = self.submit(images, deadline)
+        futures = self.submit(images, deadline, searches)
         found: list[Representation | InferenceFailedError] = []
         try:
             for future in map(asyncio.wrap_future, futures):
@@ -264,14 +292,40 @@ class Engine:
     def _answer(self, batch: Sequence[_Entry]) -> None:
         started = time.monotonic()
         found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
-        inference = time.monotonic() - started
+        ended = time.monotonic()
         novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
+        represented = [
+            Representation(
+                layers={layer: vectors[row] for layer, vectors in found.layers.items()},
+                novelty=novelty[row],
+                queued=started - entry.submitted,
+                inference=ended - started,
+            )
+            for row, entry in enumerate(batch)
+        ]
+        asking = [row for row, entry in enumerate(batch) if entry.searches]
         for row, entry in enumerate(batch):
-            layers = {layer: vectors[row] for layer, vectors in found.layers.items()}
-            with suppress(InvalidStateError):  # buried meanwhile
-                entry.future.set_result(
-                    Representation(layers, novelty[row], started - entry.submitted, inference)
-                )
+            if not entry.searches:  # nobody waits for what others look for
+                entry.give(represented[row])
+        if asking:
+            matches = self._look_for([batch[row].searches for row in asking], found, asking)
+            searching = time.monotonic() - ended
+            for row, one in zip(asking, matches, strict=True):
+                batch[row].give(replace(represented[row], searching=searching, matches=one))
+
+    def _look_for(
+        self, wanted: Sequence[frozenset[Search]], found: Found, rows: Sequence[int]
+    ) -> list[dict[Search, Sequence[Match]]]:
+        """What each of these rows of a batch wants, all that is alike in one search."""
+        assert self._search is not None  # noqa: S101 - who asks for it has a gallery
+        matches: list[dict[Search, Sequence[Match]]] = [{} for _ in rows]
+        for search in frozenset().union(*wanted):
+            places = [place for place, one in enumerate(wanted) if search in one]
+            vectors = found.layers[search.layer][[rows[place] for place in places]]
+            nearest = self._search(search.layer, vectors, search.limit)
+            for place, one in zip(places, nearest, strict=True):
+                matches[place][search] = one
+        return matches
 
     def _answer_alone(self, entry: _Entry) -> None:
         try:

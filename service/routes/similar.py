@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from service.engine import Search
 from service.intake import REQUEST_BODY, Posted
 from service.problems import documented
 from service.routes.common import (
@@ -37,6 +38,7 @@ async def similar(
 ) -> Response:
     """Give the images of the gallery that are most like a picture."""
     (searched,) = serving.answers.searchable(layer)
+    beside = label is None and not exact  # what many ask for, and in one search
     return await answer_each(
         request,
         serving,
@@ -44,4 +46,6 @@ async def similar(
         lambda images: serving.answers.similar(
             images, searched, limit, label=label, exact=exact, explained=explain
         ),
+        searches=[Search(searched, limit)] if beside else (),
+        light=beside and not explain,
     )

@@ -84,7 +84,9 @@ def running(engine: Engine) -> Iterator[Engine]:
 def obey(app: FastAPI, network: Obedient, max_queue: int = 512) -> State:
     """Have an app that has not started yet ask another network."""
     state: State = app.state.kindred
-    state.engine = Engine(TorchEager(network, device=CPU), max_queue=max_queue)
+    state.engine = Engine(
+        TorchEager(network, device=CPU), state.gallery.search, max_queue=max_queue
+    )
     return state
 
 

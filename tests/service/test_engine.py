@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from service.backends.torch_eager import TorchEager
-from service.engine import Engine, Representation
+from service.engine import Engine, Representation, Search
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
     QueueFullError,
     UnavailableError,
 )
+from service.gallery import Item, Match
 from tests.service.samples import CPU, PATIENCE, Obedient, cosine, flat, running
 from training import bundle
-from training.bundle import Bundle
+from training.bundle import Bundle, Layer, Vectors
 
 
 def soon() -> float:
@@ -92,6 +93,28 @@ def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
             future.cancel()
         engine.submit([flat(2)] * 2, soon())
         network.gate.set()
+
+
+def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: Obedient) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def search(layer: Layer, vectors: Vectors, limit: int) -> list[list[Match]]:
+        asked.append((layer, len(vectors), limit))
+        item = Item("one", "cat", None)
+        return [[Match(item, float(vector[0]))] for vector in vectors]
+
+    ten = Search("conv2", 10)
+    with running(Engine(TorchEager(network, device=CPU), search)) as engine:
+        first = occupy(engine, network)
+        alike = engine.submit([flat(1), flat(2)], soon(), [ten])
+        (none,) = engine.submit([flat(3)], soon())
+        (more,) = engine.submit([flat(4)], soon(), [ten, Search("logits", 5)])
+        network.gate.set()
+        found = [one.result(PATIENCE) for one in (first, *alike, none, more)]
+    assert sorted(asked) == [("conv2", 3, 10), ("logits", 1, 5)]
+    assert [len(one.matches) for one in found] == [0, 1, 1, 0, 2]
+    for one in found[1:3]:
+        assert one.matches[ten][0].score == one.layers["conv2"][0]
 
 
 def test_an_abandoned_image_never_runs(network: Obedient) -> None:
