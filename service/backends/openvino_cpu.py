@@ -29,7 +29,7 @@ class OpenVino:
         precision: PrecisionChoice = "auto",
         threads: int | None = None,
     ) -> None:
-        """Read the network; it is compiled by `prepare`.
+        """Read the network now, so that the file may go; it is compiled by `prepare`.
 
         Args:
             onnx: the bundle's file.
@@ -39,7 +39,7 @@ class OpenVino:
 
         """
         self._core = ov.Core()
-        self._onnx = onnx
+        self._model = self._read(onnx)
         self._novelty = novelty
         self._threads = threads
         capable = "BF16" in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
@@ -58,7 +58,7 @@ class OpenVino:
         # Novelty is the one thing left to torch here. Threads of its own would go on spinning for
         # a while after it, on cores that the network is given next.
         torch.set_num_threads(1)  # of the calling thread alone
-        compiled = self._core.compile_model(self._channels_last(), CPU, self._options())
+        compiled = self._core.compile_model(self._model, CPU, self._options())
         self._request = compiled.create_infer_request()
         return warm_up(self, batch_sizes(max_batch))
 
@@ -84,9 +84,9 @@ class OpenVino:
         }
         return options | ({"INFERENCE_NUM_THREADS": self._threads} if self._threads else {})
 
-    def _channels_last(self) -> ov.Model:
+    def _read(self, onnx: Path) -> ov.Model:
         """The network with its input as pictures lie in memory, so that nothing is copied."""
-        prepared = PrePostProcessor(self._core.read_model(self._onnx))
+        prepared = PrePostProcessor(self._core.read_model(onnx.read_bytes()))
         prepared.input().tensor().set_layout(ov.Layout("NHWC"))
         prepared.input().model().set_layout(ov.Layout("NCHW"))
         return prepared.build()

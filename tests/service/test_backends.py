@@ -1,6 +1,7 @@
 """Backends: whatever runs the network, the answers are the same."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from service.backends import (
 from service.backends.choice import open_backend
 from service.settings import Settings
 from tests.service.samples import cosine
+from tests.training.made import linked_copy
 from training import bundle, dataset
 from training.bundle import Bundle, BundleError, Pixels
 from training.splits import split
@@ -96,6 +98,18 @@ def test_what_a_batch_gave_stays_when_the_next_is_run(
     before = first.layers["conv2"].copy()
     backend.run(channels_first(images[4:8]))
     assert (first.layers["conv2"] == before).all()
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_backend_is_prepared_anew_when_its_bundle_has_been_taken_away(
+    loaded: Bundle, tmp_path: Path, engine: str
+) -> None:
+    """As for a worker that died after that."""
+    copied = linked_copy(loaded.path, tmp_path / "bundle")
+    backend = open_backend(bundle.load(copied), engine=engine)  # type: ignore[arg-type]
+    shutil.rmtree(copied)
+    for _ in range(2):
+        assert backend.prepare(1)["logits"] == len(loaded.manifest.classes)
 
 
 @pytest.mark.skipif("KINDRED_DATA" not in os.environ, reason="set KINDRED_DATA to real images")
