@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from benchmarks.queries import NEAREST, Task, queries
 from benchmarks.worker import Worker, serve
-from service.engine import choose_precision
+from service.backends import channels_first
+from service.backends.choice import open_backend
 from service.settings import Settings
-from training.bundle import Pixels, autocast, load, pick_device
+from training.bundle import Pixels, load
 from training.frozen import Frozen
 
 
@@ -43,23 +43,22 @@ def bare(bundle: Path) -> Worker:
 def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
     """Answer each `Alone` on standard input by a `Rate` on standard output."""
     settings = Settings()
-    device = pick_device(settings.device)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     opened = load(bundle)
     pixels = np.stack([query.pixels for query in queries(opened)])
-    network = opened.network.to(device).to(memory_format=torch.channels_last)
+    backend = open_backend(
+        opened,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.threads,
+    )
+    backend.prepare(settings.max_batch)
     index = opened.indexes["conv2"]
-    precision = choose_precision(settings.precision)
 
-    @torch.inference_mode()
     def run(task: Task, images: Pixels) -> None:
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
-        with autocast(device, precision):
-            found = network.representations(tensor, ("conv2", "penultimate", "logits"))
-        vectors = {layer: one.float().cpu().numpy() for layer, one in found.items()}
+        found = backend.run(channels_first(images))
         if task == "conv2":
-            index.search(vectors["conv2"], NEAREST)
+            index.search(found.layers["conv2"], NEAREST)
 
     def measure(alone: Alone) -> Rate:
         images = np.resize(pixels, (alone.batch, *pixels.shape[1:]))

@@ -25,8 +25,15 @@ Written by `make bench`; each section by its own command, so they may be of diff
 in it is typed. Figures are medians over rounds, with the lowest and the highest round in brackets;
 ratios are taken within each round.
 """
-ORDER: Final = ("Serving", "Overload", "Search", "Search in a million", "Start and memory")
-OURS: Final = ("torch", "faiss-cpu", "fastapi", "uvicorn")
+ORDER: Final = (
+    "Serving",
+    "Overload",
+    "Engines",
+    "Search",
+    "Search in a million",
+    "Start and memory",
+)
+OURS: Final = ("torch", "openvino", "faiss-cpu", "fastapi", "uvicorn")
 
 
 def write_section(name: str, body: str, file: Path = PERFORMANCE) -> None:
@@ -49,13 +56,20 @@ def where(command: str, peers: Sequence[str] = ()) -> str:
     """The command, the day, the machine and the versions, as a paragraph."""
     found = describe(torch.device("cpu"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in OURS]
+    versions = [f"{name} {version}" for name in OURS if (version := _version(name))]
     return wrapped(
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, at {found.git_commit or 'no commit'}. "
         f"{found.cpu_model}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()} "
         f"{platform.release()}; Python {found.python}; {', '.join((*versions, *peers))}. "
         f"Load average before: {os.getloadavg()[0]:.1f}."
     )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # an optional one
+        return None
 
 
 def wrapped(text: str) -> str:

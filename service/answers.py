@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from service.engine import LAYERS, Representation
+from service.backends import LAYERS
+from service.engine import Representation
 from service.errors import NotFoundError
 from service.gallery import Gallery
 from service.kin import Asked, Kin
@@ -80,9 +81,7 @@ class Answers:
         """The classes of each image, and the nearest of the gallery at each layer."""
         view = self._gallery.snapshot()
         found = {
-            layer: self.kin.nearest(
-                view, _vectors(images, layer), Asked(layer, limit, explained=explained)
-            )
+            layer: self.kin.nearest(view, images, Asked(layer, limit, explained=explained))
             for layer in layers
         }
         return [

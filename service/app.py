@@ -14,8 +14,10 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from service import images, problems
 from service.admission import Admission
 from service.answers import Answers
-from service.engine import Engine, choose_precision
-from service.gallery.homes import open_gallery
+from service.backends.choice import open_backend
+from service.engine import Engine
+from service.gallery import Gallery
+from service.gallery.homes import open_gallery, searcher
 from service.keys import Guard, Keys
 from service.metrics import Metrics
 from service.middleware import BodyLimit, Deadline, Head, RequestId, Watch
@@ -40,7 +42,7 @@ from service.routes import (
 )
 from service.settings import Settings, default_bundle
 from service.state import State
-from training.bundle import Bundle, load, pick_device
+from training.bundle import Bundle, load
 
 DESCRIPTION = """Give it an image; get its class, and its kin.
 
@@ -167,15 +169,17 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 def _load(settings: Settings) -> State:
     metrics = Metrics()
-    bundle, engine = _open(settings, metrics)
+    bundle = _open(settings)
     gallery = open_gallery(settings.gallery, bundle)
+    engine = _engine(settings, metrics, bundle, gallery)
     return State(settings, bundle, engine, gallery, Answers(bundle.manifest, gallery), metrics)
 
 
 def _load_again(old: State) -> State:
     """What stands at the bundle's place now, for the same process."""
-    bundle, engine = _open(old.settings, old.metrics)
+    bundle = _open(old.settings)
     gallery = old.gallery.under(bundle)
+    engine = _engine(old.settings, old.metrics, bundle, gallery)
     return replace(
         old,
         bundle=bundle,
@@ -188,18 +192,23 @@ def _load_again(old: State) -> State:
     )
 
 
-def _open(settings: Settings, metrics: Metrics) -> tuple[Bundle, Engine]:
-    device = pick_device(settings.device)
-    bundle = load(settings.bundle or default_bundle())  # what was built last may be new
-    engine = Engine(
-        bundle.network,
-        bundle.novelty,
-        device=device,
-        precision=choose_precision(settings.precision),
+def _open(settings: Settings) -> Bundle:
+    return load(settings.bundle or default_bundle())  # what was built last may be new
+
+
+def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:
+    backend = open_backend(
+        bundle,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
         threads=settings.threads,
+    )
+    return Engine(
+        backend,
+        searcher(gallery),
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         patience=settings.deadline,
         on_batch=metrics.batch.observe,
     )
-    return bundle, engine

@@ -1,7 +1,9 @@
-"""The network on its device, fed by one bounded queue through one supervised worker thread.
+"""One bounded queue and one supervised worker thread: images to representations, in batches.
 
 The worker takes what waits, up to `max_batch` images, as soon as it is free: it never waits for a
-fuller batch. What has expired or been abandoned is dropped unrun. Knows tensors; nothing of HTTP.
+fuller batch. What has expired or been abandoned is dropped unrun. What a batch asks of the gallery
+is looked for together, too. Knows arrays, a backend that runs the network and whom to ask for what
+is near; nothing of how they do it, nor of HTTP.
 """
 
 import asyncio
@@ -9,16 +11,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-import torch
 
+from service.backends import Backend, Found, blank, channels_first
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
@@ -26,19 +28,9 @@ from service.errors import (
     QueueFullError,
     UnavailableError,
 )
-from training.bundle import (
-    SIZE,
-    BlockNet,
-    Layer,
-    Novelty,
-    Pixels,
-    Precision,
-    PrecisionChoice,
-    Vectors,
-    autocast,
-)
+from service.gallery import Match
+from training.bundle import Layer, Pixels, Vectors
 
-LAYERS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
 LOADING: Final = "the network is being loaded"
 RESTART_SECONDS: Final = 0.5
 """Pause after the worker's death: long enough not to spin, short enough to be back soon."""
@@ -47,16 +39,31 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Representation:
-    """One image at each of `LAYERS`, float32 [dimension], and the seconds that it took.
+class Search:
+    """What is looked for beside the network: so many of the gallery that are nearest at a layer."""
 
-    `novelty` is None where the bundle does not say what is familiar.
+    layer: Layer
+    limit: int
+
+
+Searcher = Callable[[Layer, Vectors, int], Sequence[Sequence[Match]]]
+"""The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
+
+
+@dataclass(frozen=True)
+class Representation:
+    """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
+
+    `novelty` is None where the bundle does not say what is familiar; `matches` has what was looked
+    for.
     """
 
     layers: Mapping[Layer, Vectors]
     novelty: float | None
     queued: float
     inference: float
+    searching: float = 0.0
+    matches: Mapping[Search, Sequence[Match]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +72,7 @@ class _Entry:
 
     pixels: Pixels
     deadline: float
+    searches: frozenset[Search] = frozenset()
     submitted: float = field(default_factory=time.monotonic)
     context: Context = field(default_factory=copy_context)  # so that the log names the request
     future: "Future[Representation]" = field(default_factory=Future)
@@ -73,19 +81,13 @@ class _Entry:
     def wanted(self) -> bool:
         return not self.future.cancelled() and time.monotonic() < self.deadline
 
+    def give(self, representation: Representation) -> None:
+        with suppress(InvalidStateError):  # buried meanwhile
+            self.future.set_result(representation)
+
     def fail(self, error: KindredError) -> None:
         with suppress(InvalidStateError):  # whoever waited has gone, or knows already
             self.future.set_exception(error)
-
-
-def choose_precision(choice: PrecisionChoice) -> Precision:
-    """`auto` is fp32 on any device: galleries are embedded at fp32, and must find themselves.
-
-    Measured with bf16 against fp32 vectors, AMD EPYC with AVX512-BF16, torch 2.15, 2,000 images:
-    cosine at least 0.9999 at conv2, but 0.9975 at the logits, and 9 classes differ. Alone against
-    in a batch of 32, both precisions hold: at least 0.99999, no class differs.
-    """
-    return "fp32" if choice == "auto" else choice
 
 
 class Engine:
@@ -93,12 +95,9 @@ class Engine:
 
     def __init__(
         self,
-        network: BlockNet,
-        novelty: Novelty | None = None,
+        backend: Backend,
+        search: Searcher | None = None,
         *,
-        device: torch.device,
-        precision: Precision = "fp32",
-        threads: int | None = None,
         max_batch: int = 64,
         max_queue: int = 512,
         patience: float = 10.0,
@@ -107,11 +106,8 @@ class Engine:
         """Prepare; nothing runs before `start`.
 
         Args:
-            network: in evaluation mode; the engine owns it from now on.
-            novelty: of this network; the engine owns it too.
-            device: where it runs.
-            precision: of the multiplications; the weights stay fp32.
-            threads: of torch on a CPU; its own choice where None.
+            backend: what runs the network; the engine's worker alone calls it from now on.
+            search: the gallery's; where None, nothing may be looked for.
             max_batch: images run at once.
             max_queue: images that may wait.
             patience: seconds at one batch after which the worker counts as stuck.
@@ -119,11 +115,8 @@ class Engine:
 
         """
         self.dimensions: Mapping[Layer, int] = {}
-        self._network = network
-        self._novelty = novelty
-        self._device = device
-        self._precision = precision
-        self._threads = threads
+        self._backend = backend
+        self._search = search
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._patience = patience
@@ -136,6 +129,11 @@ class Engine:
         self._running: tuple[_Entry, ...] = ()
         self._running_since = 0.0
         self._down: str | None = LOADING
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything may be looked for beside the network."""
+        return self._search is not None
 
     def start(self) -> None:
         """Start the worker; return when the network is warm.
@@ -195,8 +193,10 @@ class Engine:
                     f"{waiting} images wait, and {self._max_queue} may: try again later."
                 )
 
-    def submit(self, images: Sequence[Pixels], deadline: float) -> "list[Future[Representation]]":
-        """Queue all of these images uint8 [32, 32, 3], or none.
+    def submit(
+        self, images: Sequence[Pixels], deadline: float, searches: Iterable[Search] = ()
+    ) -> "list[Future[Representation]]":
+        """Queue all of these images uint8 [32, 32, 3], or none; each is to be searched for alike.
 
         Cancel a future to have its image dropped. `deadline` is a reading of `time.monotonic()`.
 
@@ -205,7 +205,8 @@ class Engine:
             QueueFullError: so many may not wait.
 
         """
-        entries = [_Entry(pixels, deadline) for pixels in images]
+        wanted = frozenset(searches)
+        entries = [_Entry(pixels, deadline, wanted) for pixels in images]
         with self._changed:
             self.check_room(len(entries))
             self._waiting.extend(entries)
@@ -215,7 +216,7 @@ class Engine:
         return [entry.future for entry in entries]
 
     async def represent(
-        self, images: Sequence[Pixels], deadline: float
+        self, images: Sequence[Pixels], deadline: float, searches: Iterable[Search] = ()
     ) -> list[Representation | InferenceFailedError]:
         """Representations of images, in their order; an image may fail without its companions.
 
@@ -227,7 +228,7 @@ class Engine:
             DeadlinePassedError: their turn did not come in time.
 
         """
-        futures = self.submit(images, deadline)
+        futures = self.submit(images, deadline, searches)
         found: list[Representation | InferenceFailedError] = []
         try:
             for future in map(asyncio.wrap_future, futures):
@@ -250,26 +251,17 @@ class Engine:
         """Work; whatever ends that, fail what waits at once and begin anew."""
         while not self._stopping.is_set():
             try:
-                self._warm_up()
+                self._prepare()
                 self._work()
             except BaseException as error:  # even SystemExit must not end the service in silence
                 logger.exception("The worker died and is being restarted")
                 self._bury(f"the worker died ({error!r}) and is being restarted")
                 self._stopping.wait(RESTART_SECONDS)
 
-    def _warm_up(self) -> None:
-        """Run each power of two up to `max_batch` once: first times are slow."""
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
-        self._network.to(self._device).to(memory_format=torch.channels_last)
-        if self._novelty is not None:
-            self._novelty.to(self._device)
-        size = 1
-        while size <= self._max_batch:
-            found, _ = self._infer(_blank(size))
-            size *= 2
+    def _prepare(self) -> None:
+        dimensions = self._backend.prepare(self._max_batch)
         with self._changed:
-            self.dimensions = {layer: vectors.shape[1] for layer, vectors in found.items()}
+            self.dimensions = dimensions
             self._down = None
             self._changed.notify_all()
 
@@ -304,34 +296,49 @@ class Engine:
 
     def _answer(self, batch: Sequence[_Entry]) -> None:
         started = time.monotonic()
-        found, novelty = self._infer(np.stack([entry.pixels for entry in batch]))
-        inference = time.monotonic() - started
+        found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
+        ended = time.monotonic()
+        novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
+        represented = [
+            Representation(
+                layers={layer: vectors[row] for layer, vectors in found.layers.items()},
+                novelty=novelty[row],
+                queued=started - entry.submitted,
+                inference=ended - started,
+            )
+            for row, entry in enumerate(batch)
+        ]
+        asking = [row for row, entry in enumerate(batch) if entry.searches]
         for row, entry in enumerate(batch):
-            layers = {layer: vectors[row] for layer, vectors in found.items()}
-            with suppress(InvalidStateError):  # buried meanwhile
-                entry.future.set_result(
-                    Representation(layers, novelty[row], started - entry.submitted, inference)
-                )
+            if not entry.searches:  # nobody waits for what others look for
+                entry.give(represented[row])
+        if asking:
+            matches = self._look_for([batch[row].searches for row in asking], found, asking)
+            searching = time.monotonic() - ended
+            for row, one in zip(asking, matches, strict=True):
+                batch[row].give(replace(represented[row], searching=searching, matches=one))
+
+    def _look_for(
+        self, wanted: Sequence[frozenset[Search]], found: Found, rows: Sequence[int]
+    ) -> list[dict[Search, Sequence[Match]]]:
+        """What each of these rows of a batch wants, all that is alike in one search."""
+        assert self._search is not None  # noqa: S101 - who asks for it has a gallery
+        matches: list[dict[Search, Sequence[Match]]] = [{} for _ in rows]
+        for search in frozenset().union(*wanted):
+            places = [place for place, one in enumerate(wanted) if search in one]
+            vectors = found.layers[search.layer][[rows[place] for place in places]]
+            nearest = self._search(search.layer, vectors, search.limit)
+            for place, one in zip(places, nearest, strict=True):
+                matches[place][search] = one
+        return matches
 
     def _answer_alone(self, entry: _Entry) -> None:
         try:
             self._answer([entry])
         except Exception as error:
-            self._infer(_blank(1))  # where no image will do, the worker dies of it
+            self._backend.run(blank(1))  # where no image will do, the worker dies of it
             entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
             entry.fail(InferenceFailedError(f"The network failed on this image: {error}."))
-
-    @torch.inference_mode()
-    def _infer(self, images: Pixels) -> tuple[dict[Layer, Vectors], list[float | None]]:
-        """Images uint8 [N, 32, 32, 3] at `LAYERS`, float32 [N, dimension]; and their novelty."""
-        # Height, width, channels in memory is what torch calls channels last: nothing is copied.
-        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._device)
-        with autocast(self._device, self._precision):
-            found = self._network.representations(tensor, LAYERS)
-        novelty: list[float | None] = [None] * len(images)
-        if self._novelty is not None:
-            novelty = self._novelty(found["conv2"], found["penultimate"]).tolist()
-        return {layer: vectors.float().cpu().numpy() for layer, vectors in found.items()}, novelty
 
     def _bury(self, reason: str) -> None:
         """Take no more images, and fail those there are."""
@@ -343,7 +350,3 @@ class Engine:
             self._changed.notify_all()
         for entry in lost:
             entry.fail(UnavailableError(f"The image was dropped: {reason}."))
-
-
-def _blank(count: int) -> Pixels:
-    return np.zeros((count, SIZE, SIZE, 3), np.uint8)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from service import explain
-from service.engine import Representation
+from service.engine import Representation, Search
 from service.gallery import EVERYTHING, Gallery, Item, Match, View, Wanted
 from service.wire import GalleryItem, ModelName, Neighbour, Similar
 from training.bundle import Layer, Vectors, normalise
@@ -37,6 +37,11 @@ class Asked:
     negative: tuple[str, ...] = ()
 
     @property
+    def plain(self) -> Search | None:
+        """What the engine may look for beside the network: what most ask for, and no more."""
+        return Search(self.layer, self.limit) if self == Asked(self.layer, self.limit) else None
+
+    @property
     def chooses(self) -> bool:
         """Whether some of the nearest are to be left out, so that more have to be looked at."""
         return self.diversity > 0 or self.exclude_self
@@ -57,6 +62,8 @@ class Kin:
     def similar(self, images: Sequence[Representation], asked: Asked) -> list[Similar]:
         """The nearest to each image, drawn towards the positive ones and away from the negative."""
         view = self._gallery.snapshot()
+        if not asked.examples and not asked.exclude_self:
+            return [self._said(asked, nearest) for nearest in self.nearest(view, images, asked)]
         vectors = np.stack([image.layers[asked.layer] for image in images])
         queries = normalise(vectors)
         if asked.examples:
@@ -72,9 +79,13 @@ class Kin:
         (nearest,) = self._choose(view, _between(view, asked, none)[None], asked)
         return self._said(asked, nearest)
 
-    def nearest(self, view: View, queries: Vectors, asked: Asked) -> list[tuple[Neighbour, ...]]:
-        """The nearest to each of the queries [N, dimension]."""
-        return self._choose(view, queries, asked)
+    def nearest(
+        self, view: View, images: Sequence[Representation], asked: Asked
+    ) -> list[tuple[Neighbour, ...]]:
+        """The nearest to each image; what the engine has found beside the network is taken."""
+        if (plain := asked.plain) and all(plain in image.matches for image in images):
+            return [tuple(map(_neighbour, image.matches[plain])) for image in images]
+        return self._choose(view, np.stack([image.layers[asked.layer] for image in images]), asked)
 
     def _said(self, asked: Asked, nearest: tuple[Neighbour, ...]) -> Similar:
         return Similar(model=self._model, layer=asked.layer, similar=nearest)

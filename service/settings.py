@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.backends.choice import EngineChoice, has_openvino
 from service.gallery.place import Place, is_milvus
 from service.logs import LogFormat, LogLevel
 from training.bundle import PrecisionChoice
@@ -111,16 +112,23 @@ class Settings(BaseSettings):
         "https://example.org, with commas between.",
     )
 
+    engine: EngineChoice = Field(
+        "auto",
+        description="What runs the network: auto, torch or openvino. auto takes OpenVINO on a CPU, "
+        "where it is installed (pip install 'kindred[openvino]') and the bundle has model.onnx.",
+    )
     device: str = Field(
         "auto", description="auto, cpu or cuda[:n]; auto takes the first GPU there is."
     )
     precision: PrecisionChoice = Field(
         "auto",
-        description="auto is fp32, as galleries are embedded; bf16 nearly doubles the throughput "
-        "of CPUs that have it, and moves cosines by up to 0.003.",
+        description="auto is bf16 where the processor multiplies it, else fp32: see "
+        "benchmarks.backends for what that moves.",
     )
     threads: int | None = Field(
-        None, ge=1, description="Threads of the network on a CPU; torch's choice where not set."
+        None,
+        ge=1,
+        description="Threads of the network on a CPU; its own choice where not set.",
     )
     max_batch: int = Field(
         64, ge=1, description="Images run at once; on a CPU more than 64 gain nothing."
@@ -172,6 +180,14 @@ class Settings(BaseSettings):
         if on:
             _require_exporter()
         return on
+
+    @model_validator(mode="after")
+    def _the_engine_can_run(self) -> Self:
+        if self.engine == "openvino" and not has_openvino():
+            raise ValueError("OpenVINO is not installed: pip install 'kindred[openvino]'")
+        if self.engine == "openvino" and self.device not in ("auto", "cpu"):
+            raise ValueError("OpenVINO runs on the CPU alone: leave device, or engine, to auto")
+        return self
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:

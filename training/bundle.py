@@ -42,6 +42,7 @@ from training.manifest import (
     INDEXES,
     MANIFEST,
     NOVELTY,
+    ONNX,
     PIXELS,
     BundleError,
     DatasetNote,
@@ -120,11 +121,15 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Bundle:
-    """All that a service needs, verified and in memory; the network in evaluation mode, fp32."""
+    """All that a service needs, verified and in memory; the network in evaluation mode, fp32.
+
+    `onnx` is the file of the same network for other runtimes; older bundles have none.
+    """
 
     path: Path
     manifest: Manifest
     network: BlockNet
+    onnx: Path | None
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
     index_notes: dict[Layer, IndexNote]
@@ -187,6 +192,7 @@ def load(path: Path) -> Bundle:
         path=path,
         manifest=manifest,
         network=network,
+        onnx=path / ONNX if ONNX in manifest.files else None,
         gallery=Gallery(
             ids=listed.ids,
             labels=np.array(listed.labels, dtype=np.int64),

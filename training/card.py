@@ -44,6 +44,10 @@ A small convolutional network for 32 x 32 colour images, and {manifest.gallery.c
 
 The label share is over {metrics.label_share_queries:,} queries from the gallery, each left out of
 its own neighbours. Milliseconds were measured where the bundle was built.
+
+`model.onnx` is the same network for other runtimes, checked against torch when it was written. It
+takes `images`, uint8 [N, 3, 32, 32], and gives `conv2`, `penultimate` and `logits`, float32; how
+pixels are scaled, and the temperature of the logits, are inside.
 {_novelty(manifest)}
 ## Limits
 

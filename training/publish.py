@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training import checkpoint, novelty, record
+from training import checkpoint, novelty, onnx_file, record
 from training.bundle import Gallery
 from training.checkpoint import WEIGHTS
 from training.index import CosineIndex, Quality
@@ -29,6 +29,7 @@ from training.manifest import (
     INDEXES,
     MANIFEST,
     NOVELTY,
+    ONNX,
     PIXELS,
     BundleError,
     DatasetNote,
@@ -115,6 +116,7 @@ def point(link: Path, target: Path) -> None:
 
 def _write_files(contents: Contents, folder: Path) -> Manifest:
     checkpoint.save(contents.network, folder, contents.dtype)
+    onnx_file.write(contents.network, folder / ONNX, contents.dtype)
     model_sha256 = sha256(folder / WEIGHTS)
     gallery = contents.gallery
     notes = []

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from service.engine import Searcher
 from service.errors import StorageError
 from service.gallery import Gallery
 from service.gallery.local import LocalGallery
@@ -28,3 +29,8 @@ def open_gallery(address: str, bundle: Bundle) -> Gallery:
             ) from error
         return MilvusGallery.open(bundle, place)
     return LocalGallery.open(bundle, Path(address))
+
+
+def searcher(gallery: Gallery) -> Searcher | None:
+    """What the engine's worker may ask in the middle of a batch; None where that is a wait."""
+    return gallery.search if isinstance(gallery, LocalGallery) else None

@@ -29,5 +29,5 @@ async def classify(
 ) -> Response:
     """Give the most probable classes of a picture."""
     return await answer_each(
-        request, serving, posted, lambda images: serving.answers.classify(images, top_k)
+        request, serving, posted, lambda images: serving.answers.classify(images, top_k), light=True
     )

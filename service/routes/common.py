@@ -1,13 +1,13 @@
 """What the calls share: their parameters, and the way from posted pictures to answers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Query, Request, Response
 
 from service import problems, threads
-from service.engine import Representation
+from service.engine import Representation, Search
 from service.errors import ClientGoneError, KindredError
 from service.intake import Pictures
 from service.state import State
@@ -44,9 +44,24 @@ async def answer_each(
     serving: State,
     posted: Pictures,
     answer: Callable[[Sequence[Representation]], Sequence[Wire]],
+    *,
+    searches: Collection[Search] = (),
+    light: bool = False,
 ) -> Response:
-    """Answer one picture, or several by a list in which each may have its own problem."""
-    represented = await represent_each(request, serving, posted)
+    """Answer one picture, or several by a list in which each may have its own problem.
+
+    Args:
+        request: this one.
+        serving: what it is answered from.
+        posted: its pictures.
+        answer: says it of those that the network has represented.
+        searches: what is looked for beside the network, so that `answer` finds it there.
+        light: whether to answer is quicker than to hand it to a thread, where it is one picture.
+
+    """
+    beside = searches if serving.engine.searches else ()
+    light = light and len(beside) == len(searches)
+    represented = await represent_each(request, serving, posted, beside)
     images = [image for image in represented if isinstance(image, Representation)]
 
     def work() -> str:
@@ -61,7 +76,11 @@ async def answer_each(
         return f'{{"results":[{",".join(written)}]}}' if posted.several else written[0]
 
     with timings_of(request.scope).measure("search"):
-        body = await off_the_loop(serving, len(images), work)
+        body = (
+            work()
+            if light and not posted.several
+            else await off_the_loop(serving, len(images), work)
+        )
     return Response(body, media_type="application/json")
 
 
@@ -76,7 +95,7 @@ async def off_the_loop(serving: State, images: int, work: Callable[[], T]) -> T:
 
 
 async def represent_each(
-    request: Request, serving: State, posted: Pictures
+    request: Request, serving: State, posted: Pictures, searches: Collection[Search] = ()
 ) -> list[Representation | KindredError]:
     """What the network makes of each picture, or why it makes nothing of it.
 
@@ -86,11 +105,13 @@ async def represent_each(
     """
     pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
-    found = await _unless_gone(request, serving.engine.represent(pixels, deadline))
+    found = await _unless_gone(request, serving.engine.represent(pixels, deadline, searches))
     timings = timings_of(request.scope)
     if good := [image for image in found if isinstance(image, Representation)]:
         timings.add("queue", max(image.queued for image in good))
         timings.add("inference", max(image.inference for image in good))
+        if searches:
+            timings.add("search", max(image.searching for image in good))
     serving.metrics.images.labels("answered").inc(len(good))
     serving.metrics.images.labels("refused").inc(len(posted.pictures) - len(good))
     outcomes = iter(found)

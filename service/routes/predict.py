@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from service.engine import Search
 from service.intake import REQUEST_BODY, Posted
 from service.problems import documented
 from service.routes.common import POSTING, Explain, Limit, answer_each
@@ -36,4 +37,6 @@ async def predict(
         serving,
         posted,
         lambda images: serving.answers.predict(images, searched, limit, explained=explain),
+        searches=[] if explain else [Search(layer, limit) for layer in searched],
+        light=not explain,
     )

@@ -86,7 +86,12 @@ async def similar(
         posted = await read_pictures(request, serving, fit)
     if posted is not None:
         return await answer_each(
-            request, serving, posted, lambda images: kin.similar(images, asked)
+            request,
+            serving,
+            posted,
+            lambda images: kin.similar(images, asked),
+            searches=(asked.plain,) if asked.plain else (),
+            light=asked.plain is not None,
         )
     with timings_of(request.scope).measure("search"):
         found = await off_the_loop(serving, 1, lambda: kin.like_examples(asked))

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from PIL import Image
 from torch import Tensor
 
+from service.backends.torch_eager import TorchEager
 from service.engine import Engine
 from service.state import State
 from tests.pictures import stripes
@@ -83,7 +84,9 @@ def running(engine: Engine) -> Iterator[Engine]:
 def obey(app: FastAPI, network: Obedient, max_queue: int = 512) -> State:
     """Have an app that has not started yet ask another network."""
     state: State = app.state.kindred
-    state.engine = Engine(network, device=CPU, max_queue=max_queue)
+    state.engine = Engine(
+        TorchEager(network, device=CPU), state.gallery.search, max_queue=max_queue
+    )
     return state
 
 

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.answers import Answers
+from service.backends.torch_eager import TorchEager
 from service.engine import Engine
 from service.state import State
 from tests.service.conftest import MakeApp
@@ -188,7 +189,7 @@ def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
     state: State = app.state.kindred
     manifest = loaded.manifest.model_copy(update={"novelty": None})
     state.answers = Answers(manifest, state.gallery)
-    state.engine = Engine(loaded.network, device=CPU)
+    state.engine = Engine(TorchEager(loaded.network, device=CPU), state.gallery.search)
     with TestClient(app) as running:
         answer = running.post("/predict", content=picture(), headers=PNG).json()
     assert {"familiar", "novelty"}.isdisjoint(answer)

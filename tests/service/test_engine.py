@@ -9,16 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.engine import Engine, Representation, choose_precision
+from service.backends.torch_eager import TorchEager
+from service.engine import Engine, Representation, Search
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
     QueueFullError,
     UnavailableError,
 )
+from service.gallery import Item, Match
 from tests.service.samples import CPU, PATIENCE, Obedient, cosine, flat, running
 from training import bundle
-from training.bundle import Bundle
+from training.bundle import Bundle, Layer, Vectors
 
 
 def soon() -> float:
@@ -46,7 +48,7 @@ def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle)
     assert pixels is not None
     network = bundle.load(loaded.path).network
     images = [np.array(image) for image in pixels[:32]]
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         together = asyncio.run(engine.represent(images, soon()))
         for image, companion in zip(images, together, strict=True):
             (alone,) = asyncio.run(engine.represent([image], soon()))
@@ -57,20 +59,15 @@ def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle)
 
 
 def test_representations_have_the_dimensions_of_their_layers(network: Obedient) -> None:
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         (found,) = asyncio.run(engine.represent([flat(7)], soon()))
         assert isinstance(found, Representation)
         assert {layer: len(vector) for layer, vector in found.layers.items()} == engine.dimensions
         assert engine.dimensions == {"conv2": 8192, "penultimate": 512, "logits": 10}
 
 
-def test_auto_precision_is_that_of_the_galleries() -> None:
-    assert choose_precision("auto") == "fp32"
-    assert choose_precision("bf16") == "bf16"
-
-
 def test_what_waits_is_taken_at_once_up_to_max_batch(network: Obedient) -> None:
-    with running(Engine(network, device=CPU, max_batch=4)) as engine:
+    with running(Engine(TorchEager(network, device=CPU), max_batch=4)) as engine:
         first = occupy(engine, network)
         futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
         network.gate.set()
@@ -80,7 +77,7 @@ def test_what_waits_is_taken_at_once_up_to_max_batch(network: Obedient) -> None:
 
 
 def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obedient) -> None:
-    with running(Engine(network, device=CPU, max_queue=4)) as engine:
+    with running(Engine(TorchEager(network, device=CPU), max_queue=4)) as engine:
         occupy(engine, network)
         engine.submit([flat(1)] * 3, soon())
         with pytest.raises(QueueFullError, match="3 images wait, and 4 may"):
@@ -90,12 +87,34 @@ def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obe
 
 
 def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
-    with running(Engine(network, device=CPU, max_queue=2)) as engine:
+    with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
         occupy(engine, network)
         for future in engine.submit([flat(1)] * 2, soon()):
             future.cancel()
         engine.submit([flat(2)] * 2, soon())
         network.gate.set()
+
+
+def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: Obedient) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def search(layer: Layer, vectors: Vectors, limit: int) -> list[list[Match]]:
+        asked.append((layer, len(vectors), limit))
+        item = Item("one", "cat", None)
+        return [[Match(item, float(vector[0]))] for vector in vectors]
+
+    ten = Search("conv2", 10)
+    with running(Engine(TorchEager(network, device=CPU), search)) as engine:
+        first = occupy(engine, network)
+        alike = engine.submit([flat(1), flat(2)], soon(), [ten])
+        (none,) = engine.submit([flat(3)], soon())
+        (more,) = engine.submit([flat(4)], soon(), [ten, Search("logits", 5)])
+        network.gate.set()
+        found = [one.result(PATIENCE) for one in (first, *alike, none, more)]
+    assert sorted(asked) == [("conv2", 3, 10), ("logits", 1, 5)]
+    assert [len(one.matches) for one in found] == [0, 1, 1, 0, 2]
+    for one in found[1:3]:
+        assert one.matches[ten][0].score == one.layers["conv2"][0]
 
 
 def test_an_abandoned_image_never_runs(network: Obedient) -> None:
@@ -107,7 +126,7 @@ def test_an_abandoned_image_never_runs(network: Obedient) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         occupy(engine, network)
         asyncio.run(hang_up(engine))
         (last,) = engine.submit([flat(1)], soon())
@@ -117,7 +136,7 @@ def test_an_abandoned_image_never_runs(network: Obedient) -> None:
 
 
 def test_an_expired_image_never_runs(network: Obedient) -> None:
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         occupy(engine, network)
         (late,) = engine.submit([flat(66)], time.monotonic())
         (last,) = engine.submit([flat(1)], soon())
@@ -133,7 +152,7 @@ def fail_on_white(images: Tensor) -> BaseException | None:
 
 
 def test_an_image_that_fails_does_not_fail_its_companions(network: Obedient) -> None:
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         network.failure = fail_on_white
         found = asyncio.run(engine.represent([flat(1), flat(255), flat(2)], soon()))
         assert [type(one) for one in found] == [
@@ -145,7 +164,7 @@ def test_an_image_that_fails_does_not_fail_its_companions(network: Obedient) -> 
 
 
 def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: Obedient) -> None:
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]
         network.failure = lambda _: SystemExit("shot")
         network.gate.set()
@@ -161,7 +180,7 @@ def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: Obedie
 
 
 def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: Obedient) -> None:
-    with running(Engine(network, device=CPU)) as engine:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         network.failure = lambda _: RuntimeError("the device is lost")
         (future,) = engine.submit([flat(1)], soon())
         with pytest.raises(UnavailableError, match="the device is lost"):
@@ -172,14 +191,14 @@ def test_the_network_has_the_threads_that_it_is_given(network: Obedient) -> None
     before, seen = torch.get_num_threads(), []
     network.failure = lambda _: seen.append(torch.get_num_threads())
     try:
-        with running(Engine(network, device=CPU, threads=before + 1, max_batch=1)):
+        with running(Engine(TorchEager(network, device=CPU, threads=before + 1), max_batch=1)):
             assert seen == [before + 1]
     finally:
         torch.set_num_threads(before)
 
 
 def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:
-    with running(Engine(network, device=CPU, patience=0.05)) as engine:
+    with running(Engine(TorchEager(network, device=CPU), patience=0.05)) as engine:
         occupy(engine, network)
         time.sleep(0.1)
         with pytest.raises(UnavailableError, match="at one batch"):
@@ -190,11 +209,11 @@ def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:
 def test_an_engine_that_cannot_warm_up_does_not_start(network: Obedient) -> None:
     network.failure = lambda _: RuntimeError("no such device")
     with pytest.raises(UnavailableError, match="no such device"):
-        Engine(network, device=CPU).start()
+        Engine(TorchEager(network, device=CPU)).start()
 
 
 def test_stopping_fails_what_waits(network: Obedient) -> None:
-    engine = Engine(network, device=CPU, patience=1.0)
+    engine = Engine(TorchEager(network, device=CPU), patience=1.0)
     with running(engine):
         occupy(engine, network)
         (waiting,) = engine.submit([flat(1)], soon())

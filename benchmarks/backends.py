@@ -1,0 +1,140 @@
+"""What can run the network, beside each other: images/s, and whether they say the same.
+
+    python -m benchmarks.backends --data cifar10-jpeg.tar.gz
+    python -m benchmarks.backends --data cifar10-jpeg.tar.gz --rounds 1 --seconds 0.2
+
+Writes the section "Engines" of `docs/performance.md`. All run the same network with as many threads
+each, and take turns. They are compared with torch at fp32 on held-out images: on the class, on the
+cosine at `conv2`, and on the neighbours that the bundle's own index of fp32 vectors finds.
+"""
+
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+
+from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.vectors import recall
+from service.backends import LAYERS, Backend, channels_first
+from service.backends.choice import EngineChoice, has_openvino, open_backend
+from service.settings import default_bundle
+from training import dataset
+from training.bundle import Layer, Pixels, PrecisionChoice, Vectors, load
+from training.progress import say
+from training.splits import split
+
+COMPARED: Final = 2_500
+BATCHES: Final = (1, 8, 32)
+NEAREST: Final = 10
+EXACT: Final = ("torch", "fp32")
+KINDS: Final[tuple[tuple[EngineChoice, PrecisionChoice], ...]] = (
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+)
+METHOD: Final = """
+{threads} threads each; {seconds:g} s a turn, {rounds} turns. The novelty of each image is part of
+what is timed. Compared with torch at fp32, on {count:,} images of the validation split (which is
+not in the gallery): the share with the same class; the least cosine at conv2; the share of the ten
+nearest that torch at fp32 and an exact search have, by the bundle's index. Goals: at least 0.995 of
+the classes and a cosine of at least 0.999; the fastest that reaches them is what `auto` serves.
+"""
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Image folder, or an archive of one.")],
+    bundle: Annotated[Path | None, typer.Option(help="Whose network.")] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each at each batch.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Of each turn.")] = 0.4,
+    output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
+) -> None:
+    """Measure, compare, and write the section."""
+    folder = (bundle or default_bundle()).resolve()
+    opened = load(folder)
+    threads = os.cpu_count() or 1
+    backends = {
+        (engine, precision): open_backend(  # a bundle each: they set their networks up
+            load(folder), engine=engine, device="cpu", precision=precision, threads=threads
+        )
+        for engine, precision in KINDS
+        if engine == "torch" or (has_openvino() and opened.onnx)
+    }
+    for backend in backends.values():
+        say(f"preparing {backend.name}")
+        backend.prepare(max(BATCHES))
+    images = held_out(data)
+    speeds: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for size in BATCHES:
+        for _ in range(rounds):
+            for backend in backends.values():
+                speeds[backend.name, size].append(speed(backend, images[:size], seconds))
+    exact = represent(backends[EXACT], images)
+    _, nearest = opened.indexes["conv2"].search(exact["conv2"], NEAREST, exact=True)
+    rows = []
+    for backend in backends.values():
+        found = represent(backend, images)
+        _, positions = opened.indexes["conv2"].search(found["conv2"], NEAREST)
+        same = found["logits"].argmax(1) == exact["logits"].argmax(1)
+        rows.append(
+            (
+                backend.name,
+                *(spread(speeds[backend.name, size]) for size in BATCHES),
+                f"{same.mean():.4f}",
+                f"{cosines(found['conv2'], exact['conv2']).min():.5f}",
+                f"{recall(positions, nearest):.4f}",
+            )
+        )
+    method = METHOD.format(threads=threads, seconds=seconds, rounds=rounds, count=len(images))
+    header = (
+        "", *(f"batch of {size}, images/s" for size in BATCHES), "same class", "least cosine",
+        "neighbours",
+    )  # fmt: skip
+    body = "\n\n".join(
+        (where(f"python -m benchmarks.backends --data {data.name}"), wrapped(method),
+         table(header, rows))
+    )  # fmt: skip
+    write_section("Engines", body, output)
+
+
+def held_out(data: Path) -> Pixels:
+    """Images [N, 32, 32, 3] of the validation split."""
+    found = dataset.load(data)
+    kept = split(found, 0).indices("validation")[:COMPARED]
+    return found.images[kept].permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def speed(backend: Backend, images: Pixels, seconds: float) -> float:
+    """Images/s of one batch, run again and again."""
+    batch = channels_first(images)
+    backend.run(batch)
+    runs, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        backend.run(batch)
+        runs += 1
+    return runs * len(images) / passed
+
+
+def represent(backend: Backend, images: Pixels) -> dict[Layer, Vectors]:
+    """All of the images, in batches of the largest size."""
+    size = max(BATCHES)
+    found = [
+        backend.run(channels_first(images[start : start + size])).layers
+        for start in range(0, len(images), size)
+    ]
+    return {layer: np.concatenate([one[layer] for one in found]) for layer in LAYERS}
+
+
+def cosines(one: Vectors, other: Vectors) -> Vectors:
+    """Of each row of the one and the same row of the other."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    found: Vectors = (one * other).sum(1) / lengths
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(main)

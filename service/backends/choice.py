@@ -1,0 +1,66 @@
+"""Which backend runs the network of a bundle: what is asked for, else the fastest that is there.
+
+Measured (`python -m benchmarks.backends`), the others agree with torch at fp32 on the class of at
+least 99.5 % of held-out images, and on `conv2` to a cosine of at least 0.999. What is fastest there
+is chosen: on a CPU OpenVINO, else torch, at bf16 where the processor multiplies it.
+"""
+
+from importlib.util import find_spec
+from typing import Literal
+
+from service.backends import Backend
+from service.backends.torch_eager import TorchEager
+from training.bundle import (
+    Bundle,
+    BundleError,
+    PrecisionChoice,
+    pick_device,
+    pick_precision,
+)
+
+EngineChoice = Literal["auto", "torch", "openvino"]
+
+
+def open_backend(
+    bundle: Bundle,
+    *,
+    engine: EngineChoice = "auto",
+    device: str = "auto",
+    precision: PrecisionChoice = "auto",
+    threads: int | None = None,
+) -> Backend:
+    """What runs this bundle's network; it is not ready before `prepare`.
+
+    `auto` leaves OpenVINO out where it is not installed, or the bundle is an older one that has no
+    ONNX file.
+
+    Raises:
+        BundleError: OpenVINO is asked for by name, and the bundle has no file for it.
+        DeviceError: the device is not there.
+
+    """
+    if engine == "openvino":
+        if bundle.onnx is None:
+            raise BundleError(
+                f"{bundle.path} has no network in ONNX, which OpenVINO needs: build the bundle "
+                "anew, or set KINDRED_ENGINE=torch"
+            )
+        device = "cpu"
+    where = pick_device(device)
+    fits = where.type == "cpu" and bundle.onnx is not None and has_openvino()
+    if bundle.onnx and (engine == "openvino" or (engine == "auto" and fits)):
+        from service.backends.openvino_cpu import OpenVino  # noqa: PLC0415 - of an optional package
+
+        return OpenVino(bundle.onnx, bundle.novelty, precision=precision, threads=threads)
+    return TorchEager(
+        bundle.network,
+        bundle.novelty,
+        device=where,
+        precision=pick_precision(precision, where),
+        threads=threads,
+    )
+
+
+def has_openvino() -> bool:
+    """Whether the optional package is installed."""
+    return find_spec("openvino") is not None

@@ -1,0 +1,62 @@
+"""The network in torch, as it is written, on a CPU or any other device. Knows arrays alone."""
+
+import torch
+
+from service.backends import LAYERS, Found, batch_sizes, warm_up
+from training.bundle import BlockNet, Layer, Novelty, Pixels, Precision, autocast
+
+
+class TorchEager:
+    """`BlockNet` and `Novelty`, called."""
+
+    def __init__(
+        self,
+        network: BlockNet,
+        novelty: Novelty | None = None,
+        *,
+        device: torch.device,
+        precision: Precision = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        """Take a network in evaluation mode, and what is familiar to it; both are this one's now.
+
+        Args:
+            network: what is run.
+            novelty: of this network.
+            device: where it runs.
+            precision: of the multiplications; the weights stay fp32.
+            threads: of torch on a CPU; its own choice where None.
+
+        """
+        self._network = network
+        self._novelty = novelty
+        self._device = device
+        self._precision = precision
+        self._threads = threads
+
+    @property
+    def name(self) -> str:
+        """What runs it."""
+        return f"torch, {self._precision}, {self._device}"
+
+    def prepare(self, max_batch: int) -> dict[Layer, int]:
+        """Move everything to the device, and run each power of two once: first times are slow."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # of the calling thread alone
+        self._network.to(self._device).to(memory_format=torch.channels_last)
+        if self._novelty is not None:
+            self._novelty.to(self._device)
+        return warm_up(self, batch_sizes(max_batch))
+
+    @torch.inference_mode()
+    def run(self, images: Pixels) -> Found:
+        """Represent uint8 [N, 3, 32, 32]."""
+        # Height, width, channels in memory is what torch calls channels last: nothing is copied.
+        tensor = torch.from_numpy(images).to(self._device)
+        with autocast(self._device, self._precision):
+            found = self._network.representations(tensor, LAYERS)
+        novelty = self._novelty(found["conv2"], found["penultimate"]) if self._novelty else None
+        return Found(
+            {layer: vectors.float().cpu().numpy() for layer, vectors in found.items()},
+            None if novelty is None else novelty.cpu().numpy(),
+        )

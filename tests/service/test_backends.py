@@ -1,0 +1,167 @@
+"""Backends: whatever runs the network, the answers are the same."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.backends import (
+    LAYERS,
+    Backend,
+    Found,
+    batch_sizes,
+    channels_first,
+)
+from service.backends.choice import open_backend
+from service.settings import Settings
+from tests.service.samples import cosine
+from tests.training.made import linked_copy
+from training import bundle, dataset
+from training.bundle import Bundle, BundleError, Pixels
+from training.splits import split
+
+OTHERS = (("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"))
+BATCH = 50
+
+
+def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> Found:
+    """Of all of the images [N, 32, 32, 3], in batches of so many."""
+    backend.prepare(batch)
+    found = [
+        backend.run(channels_first(images[start : start + batch]))
+        for start in range(0, len(images), batch)
+    ]
+    novelty = [one.novelty for one in found if one.novelty is not None]
+    return Found(
+        {layer: np.concatenate([one.layers[layer] for one in found]) for layer in LAYERS},
+        np.concatenate(novelty),
+    )
+
+
+def cosines(one: Found, other: Found) -> list[float]:
+    """At conv2, of each image."""
+    pairs = zip(one.layers["conv2"], other.layers["conv2"], strict=True)
+    return [cosine(*pair) for pair in pairs]
+
+
+def same_class(one: Found, other: Found) -> float:
+    """The share of images."""
+    first, second = (found.layers["logits"].argmax(1) for found in (one, other))
+    return float((first == second).mean())
+
+
+@pytest.fixture(scope="module")
+def images(loaded: Bundle) -> Pixels:
+    assert loaded.gallery.pixels is not None
+    return np.array(loaded.gallery.pixels)
+
+
+@pytest.fixture(scope="module")
+def expected(loaded: Bundle, images: Pixels) -> Found:
+    """What torch says at fp32."""
+    return outputs(open_backend(loaded, engine="torch", precision="fp32"), images)
+
+
+@pytest.mark.parametrize(("engine", "precision"), OTHERS)
+def test_every_backend_says_what_torch_says(
+    loaded: Bundle, images: Pixels, expected: Found, engine: str, precision: str
+) -> None:
+    found = outputs(open_backend(loaded, engine=engine, precision=precision), images)  # type: ignore[arg-type]  # of the lists
+    assert same_class(found, expected) >= 0.98
+    assert min(cosines(found, expected)) >= 0.999
+    assert found.novelty is not None
+    assert expected.novelty is not None
+    # a few dozen held-out images measure it here: one more or less that is nearer shows
+    np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.2)
+
+
+@pytest.mark.parametrize(("engine", "precision"), OTHERS)
+def test_an_answer_does_not_vary_with_its_companions(
+    loaded: Bundle, images: Pixels, engine: str, precision: str
+) -> None:
+    backend = open_backend(loaded, engine=engine, precision=precision)  # type: ignore[arg-type]
+    together = outputs(backend, images[:33], batch=33)
+    alone = outputs(backend, images[:33], batch=1)
+    assert same_class(alone, together) == 1
+    assert min(cosines(alone, together)) >= 0.9999
+
+
+@pytest.mark.parametrize(("engine", "precision"), OTHERS)
+def test_what_a_batch_gave_stays_when_the_next_is_run(
+    loaded: Bundle, images: Pixels, engine: str, precision: str
+) -> None:
+    backend = open_backend(loaded, engine=engine, precision=precision)  # type: ignore[arg-type]
+    backend.prepare(4)
+    first = backend.run(channels_first(images[:4]))
+    before = first.layers["conv2"].copy()
+    backend.run(channels_first(images[4:8]))
+    assert (first.layers["conv2"] == before).all()
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_backend_is_prepared_anew_when_its_bundle_has_been_taken_away(
+    loaded: Bundle, tmp_path: Path, engine: str
+) -> None:
+    """As for a worker that died after that."""
+    copied = linked_copy(loaded.path, tmp_path / "bundle")
+    backend = open_backend(bundle.load(copied), engine=engine)  # type: ignore[arg-type]
+    shutil.rmtree(copied)
+    for _ in range(2):
+        assert backend.prepare(1)["logits"] == len(loaded.manifest.classes)
+
+
+@pytest.mark.skipif("KINDRED_DATA" not in os.environ, reason="set KINDRED_DATA to real images")
+def test_on_real_images_what_is_served_agrees_with_torch_at_fp32() -> None:
+    """2,500 that the network has not been trained on."""
+    starter = bundle.load(Path("starter"))
+    images = dataset.load(Path(os.environ["KINDRED_DATA"]))
+    held_out = images.images[split(images, 0).indices("test")[:2500]].permute(0, 2, 3, 1).numpy()
+    found = outputs(open_backend(starter), held_out)
+    expected = outputs(open_backend(starter, engine="torch", precision="fp32"), held_out)
+    assert same_class(found, expected) >= 0.995
+    assert min(cosines(found, expected)) >= 0.999
+    assert found.novelty is not None
+    assert expected.novelty is not None
+    np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.03)
+
+
+def test_openvino_is_taken_where_the_bundle_has_onnx(loaded: Bundle) -> None:
+    assert open_backend(loaded, device="cpu").name.startswith("OpenVINO")
+
+
+def test_an_older_bundle_without_onnx_is_run_by_torch(older: Bundle) -> None:
+    assert open_backend(older, device="cpu").name.startswith("torch")
+
+
+def test_an_older_bundle_cannot_be_run_by_openvino(older: Bundle) -> None:
+    with pytest.raises(BundleError, match="build the bundle anew"):
+        open_backend(older, engine="openvino")
+
+
+@pytest.fixture
+def older(loaded: Bundle) -> Bundle:
+    """A bundle of before there was ONNX in it."""
+    fields = {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
+    return Bundle(**{**fields, "onnx": None})
+
+
+def test_openvino_is_for_the_cpu_alone() -> None:
+    with pytest.raises(ValueError, match="on the CPU alone"):
+        Settings(engine="openvino", device="cuda:0")
+
+
+def test_an_engine_that_is_not_installed_is_refused_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.settings.has_openvino", lambda: False)
+    with pytest.raises(ValueError, match=r"pip install 'kindred\[openvino\]'"):
+        Settings(engine="openvino")
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(1, (1,)), (2, (1, 2)), (5, (1, 2, 4, 5)), (64, (1, 2, 4, 8, 16, 32, 64))]
+)
+def test_every_power_of_two_is_warmed_and_the_most(most: int, sizes: tuple[int, ...]) -> None:
+    assert batch_sizes(most) == sizes

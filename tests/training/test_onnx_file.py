@@ -1,0 +1,77 @@
+"""The network as ONNX: the same network, in one file, whatever the number of images."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from training import onnx_file
+from training.network import Architecture, BlockNet
+from training.onnx_file import OnnxError
+
+
+def network(seed: int = 0) -> BlockNet:
+    """One with everything that a recipe may have, its norms settled on something."""
+    torch.manual_seed(seed)
+    made = BlockNet(
+        Architecture(
+            classes=7,
+            conv_blocks=3,
+            batch_norm=True,
+            dropout=0.3,
+            mean=(0.5, 0.4, 0.3),
+            std=(0.2, 0.3, 0.25),
+            temperature=1.7,
+        )
+    )
+    made(torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8))
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Written from that network."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    onnx_file.write(network(), path)
+    return path
+
+
+def test_it_takes_any_number_of_pictures_as_uint8(file: Path) -> None:
+    (taken,) = onnx.load(file).graph.input
+    sizes = [one.dim_param or one.dim_value for one in taken.type.tensor_type.shape.dim]
+    assert (taken.name, taken.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+    assert sizes == ["batch", 3, 32, 32]
+
+
+def test_it_gives_the_three_representations_by_name(file: Path) -> None:
+    given = {one.name: one.type.tensor_type.shape.dim[1] for one in onnx.load(file).graph.output}
+    assert {name: size.dim_value for name, size in given.items()} == {
+        "conv2": 8192,
+        "penultimate": 512,
+        "logits": 7,
+    }
+
+
+def test_nothing_of_it_lies_outside_the_file(file: Path) -> None:
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
+
+
+def test_the_file_of_another_network_is_found_out(file: Path) -> None:
+    onnx_file.check(network(), file)
+    with pytest.raises(OnnxError, match="conv2"):
+        onnx_file.check(network(seed=1), file)
+
+
+def test_half_the_bytes_hold_the_same_network_where_its_weights_are_fp16(
+    file: Path, tmp_path: Path
+) -> None:
+    rounded = network()
+    rounded.load_state_dict(
+        {
+            name: one.half().float() if one.is_floating_point() else one
+            for name, one in rounded.state_dict().items()
+        }
+    )
+    onnx_file.write(rounded, tmp_path / "half.onnx", torch.float16)
+    assert (tmp_path / "half.onnx").stat().st_size < 0.51 * file.stat().st_size
