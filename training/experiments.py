@@ -32,12 +32,14 @@ class Variant(Frozen):
 class Config(Frozen):
     """How a network is trained.
 
-    With `decay_decoupled`, Adam is AdamW. `policy` counts where the variant is augmented. `init` is
-    PyTorch's default or He's (2015) for ReLU.
+    With `decay_decoupled`, Adam is AdamW. The optimizer `muon` is Muon for convolution kernels, at
+    `kernel_rate` learning rates, and Adam for the rest. `policy` counts where the variant is
+    augmented. `init` is PyTorch's default or He's (2015) for ReLU.
     """
 
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-3
+    kernel_rate: float = 1.0
     weight_decay: float = 5e-4  # in the report's code, not in its text
     decay_decoupled: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
@@ -141,7 +143,9 @@ BEST = Experiment(
         conv_blocks=3, batch_norm=True, dropout=0.3, augmentation=True, normalised=True
     ),
     config=Config(
+        optimizer="muon",
         learning_rate=2e-3,
+        kernel_rate=2.5,
         weight_decay=0.05,
         decay_decoupled=True,
         betas=(0.9, 0.99),

@@ -221,6 +221,9 @@ def _best(final: Record, studies: Sequence[Record]) -> str:
         "normalised inputs" if variant.normalised else "",
         f"{'AdamW' if config.decay_decoupled else 'Adam'}, learning rate {config.learning_rate:g} "
         f"({config.schedule.replace('_', ' ')}), weight decay {config.weight_decay:g}",
+        f"Muon at {config.kernel_rate:g} times that for convolution kernels"
+        if config.optimizer == "muon"
+        else "",
         f"label smoothing {config.label_smoothing:g}" if config.label_smoothing else "",
         f"{config.epochs} epochs of batches of {config.batch_size}",
     ]

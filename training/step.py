@@ -12,6 +12,7 @@ from training.device import Precision, autocast
 from training.experiments import Config
 from training.labelled import Labelled
 from training.network import BlockNet
+from training.optimizer import optimizers
 
 WARMUP_STEPS = 3
 
@@ -33,7 +34,7 @@ class Step:
         generator: torch.Generator,
     ) -> None:
         self.network = network
-        self.optimizer = _optimizer(network, config)
+        self.optimizers = optimizers(network, config)
         self.totals = torch.zeros(2, device=training.labels.device)
         self._training = training
         self._smoothing = config.label_smoothing
@@ -61,9 +62,10 @@ class Step:
             loss = (own * each[0] + (1 - own) * each[1]).mean()
         else:
             loss = self._losses(logits, labels).mean()
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         hits = (logits.argmax(1) == labels).sum()
         self.totals += torch.stack((loss.detach() * len(batch), hits))
 
@@ -74,11 +76,12 @@ class Step:
 
     def set_learning_rate(self, rate: float) -> None:
         """For the steps that follow."""
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # in place: a captured graph reads it there
-            else:
-                group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)  # in place: a captured graph reads it there
+                else:
+                    group["lr"] = rate
 
     def rehearse(self, lengths: list[int]) -> None:
         """A few steps with batches of these lengths, all undone but what they leave in caches.
@@ -91,9 +94,10 @@ class Step:
                 Step.__call__(self, torch.arange(length, device=self.device))
         for name, tensor in self.network.state_dict().items():
             tensor.copy_(before[name])
-        for state in self.optimizer.state.values():
-            for tensor in state.values():
-                tensor.zero_()  # Adam begins with zeros
+        for optimizer in self.optimizers:
+            for state in optimizer.state.values():
+                for tensor in state.values():
+                    tensor.zero_()  # so all of them begin
         self.totals.zero_()
 
 
@@ -128,18 +132,3 @@ class GraphedStep(Step):
 def step_for(config: Config) -> type[Step]:
     """The kind of step that the settings ask for."""
     return GraphedStep if config.cuda_graph else Step
-
-
-def _optimizer(network: BlockNet, config: Config) -> torch.optim.Optimizer:
-    adam = torch.optim.AdamW if config.decay_decoupled else torch.optim.Adam
-    rate: float | Tensor = config.learning_rate
-    if config.cuda_graph:
-        rate = torch.tensor(config.learning_rate, device=network.output.weight.device)
-    return adam(
-        network.parameters(),
-        lr=rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        fused=True,
-        capturable=config.cuda_graph,
-    )
