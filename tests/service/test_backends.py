@@ -73,8 +73,8 @@ def test_every_backend_says_what_torch_says(
     assert min(cosines(found, expected)) >= 0.999
     assert found.novelty is not None
     assert expected.novelty is not None
-    # a few dozen held-out images measure it here: one more or less that is nearer shows
-    np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.2)
+    if precision == "fp32":  # at bf16 the small network of the tests is no measure: see real images
+        np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.05)
 
 
 @pytest.mark.parametrize(("engine", "precision"), OTHERS)
