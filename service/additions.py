@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
-from service import images, json_body
+from service import images, json_body, threads
 from service.engine import Representation
 from service.errors import MalformedBodyError
 from service.filters import attributes_of
@@ -136,7 +136,10 @@ def addition(serving: State, note: Note, pixels: Pixels, image: Representation) 
 
 async def _read_json(request: Request, serving: State, fit: Fit, said: Note) -> Noted:
     most = serving.settings.max_images
-    body = json_body.read(_Body, await request.body(), most * _VALUES).root
+    sent = await request.body()
+    body = (
+        await threads.run(lambda: json_body.read(_Body, sent, most * _VALUES), serving.decoders)
+    ).root
     several = isinstance(body, _Several)
     given = body.images if isinstance(body, _Several) else [body]
     if len(given) > most:

@@ -1,7 +1,8 @@
 """Puts the rooms together: one app that serves one bundle. No globals; the state is the app's."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from service.admission import Admission
 from service.answers import Answers
 from service.backends.choice import open_backend
 from service.engine import Engine
+from service.errors import KindredError
 from service.gallery import Gallery
 from service.gallery.homes import open_gallery, searcher
 from service.keys import Guard, Keys
@@ -83,8 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
         manifest = state.bundle.manifest
         state.metrics.serves(manifest.name, manifest.version)
         state.metrics.queue.set_function(lambda: state.engine.depth)
-        state.metrics.gallery.set_function(lambda: len(state.gallery))
-        state.metrics.stale.set_function(lambda: state.gallery.stale)
+        state.metrics.gallery.set_function(lambda: _told(lambda: len(state.gallery)))
+        state.metrics.stale.set_function(lambda: _told(lambda: state.gallery.stale))
         app.version = manifest.version
         app.openapi_schema = None  # FastAPI keeps the one that it made for the version before
         app.state.kindred = state
@@ -137,6 +139,14 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+def _told(number: Callable[[], int]) -> float:
+    """A number of the gallery; none where it cannot be asked: all others are wanted just then."""
+    try:
+        return number()
+    except KindredError:
+        return math.nan
+
+
 def _keys(settings: Settings) -> Keys:
     return Keys(
         (key.get_secret_value() for key in settings.api_keys),
@@ -179,7 +189,11 @@ def _load_again(old: State) -> State:
     """What stands at the bundle's place now, for the same process."""
     bundle = _open(old.settings)
     gallery = old.gallery.under(bundle)
-    engine = _engine(old.settings, old.metrics, bundle, gallery)
+    try:
+        engine = _engine(old.settings, old.metrics, bundle, gallery)
+    except BaseException:
+        gallery.close()  # or it would hear of changes for ever
+        raise
     return replace(
         old,
         bundle=bundle,

@@ -3,15 +3,19 @@
 Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
 """
 
+import heapq
 from collections.abc import Iterator
+from typing import Final
 
 from service.gallery import Item, View, Wanted
 from service.kin import gallery_item
 from service.wire import Duplicates, Pair
 from training.bundle import Layer
 
-NEAREST = 100
+NEAREST: Final = 100
 """So many of each image's nearest are compared with it."""
+PAIRS: Final = 10_000
+"""So many pairs are told, those most alike."""
 
 
 def find(
@@ -19,8 +23,9 @@ def find(
 ) -> Duplicates:
     """Pairs at or above a cosine, of the `count` images after `after`, each with those after it."""
     page = view.page(count, after=after, wanted=wanted)
-    pairs = sorted(_pairs(view, layer, threshold, page.items, wanted), key=lambda one: -one.score)
-    return Duplicates(layer=layer, pairs=tuple(pairs), looked_at=len(page.items), next=page.next)
+    pairs = _pairs(view, layer, threshold, page.items, wanted)
+    best = tuple(heapq.nlargest(PAIRS, pairs, key=lambda one: one.score))
+    return Duplicates(layer=layer, pairs=best, looked_at=len(page.items), next=page.next)
 
 
 def _pairs(

@@ -19,6 +19,11 @@ from training.bundle import Layer, Vectors, normalise
 THE_SAME: Final = 0.9995
 """Cosine at `conv2` above which two images are one picture: fp16 and batches move it by 1e-4."""
 
+LOOKED_AT: Final = 4096
+"""So many of the nearest are looked through, at least, for some that differ; then no further."""
+TOGETHER: Final = 128
+"""Images whose vectors are fetched at a time."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -140,7 +145,7 @@ def _chosen(view: View, query: Vectors, asked: Asked, itself: Vectors | None) ->
             asked.layer, query[None], looked_at, wanted=asked.wanted, exact=asked.exact
         )
         chosen = list(_left(view, matches, asked, itself, enough))
-        if len(chosen) == enough or len(matches) < looked_at:
+        if len(chosen) == enough or len(matches) < looked_at or looked_at >= LOOKED_AT:
             return chosen
         looked_at *= 4
 
@@ -149,19 +154,25 @@ def _left(
     view: View, matches: Sequence[Match], asked: Asked, itself: Vectors | None, enough: int
 ) -> Iterator[Match]:
     """Up to so many matches that are neither the query itself nor much like a better one."""
-    shown = np.zeros((0, 0), np.float32)
-    for match in matches:
-        if enough == 0:
-            return
-        if asked.exclude_self and (match.item.id in asked.examples or _is(view, match, itself)):
-            continue
-        if asked.diversity > 0:
-            vector = view.vectors(asked.layer, [match.item.id])
-            if shown.size and (shown @ vector[0]).max() > 1 - asked.diversity:
+    shown: list[Vectors] = []
+    for start in range(0, len(matches), TOGETHER):
+        some = matches[start : start + TOGETHER]
+        vectors = (
+            view.vectors(asked.layer, [match.item.id for match in some])
+            if asked.diversity > 0
+            else np.zeros((len(some), 0), np.float32)
+        )
+        for match, vector in zip(some, vectors, strict=True):
+            if enough == 0:
+                return
+            if asked.exclude_self and (match.item.id in asked.examples or _is(view, match, itself)):
                 continue
-            shown = np.concatenate([shown, vector]) if shown.size else vector
-        enough -= 1
-        yield match
+            if asked.diversity > 0:
+                if any(other @ vector > 1 - asked.diversity for other in shown):
+                    continue
+                shown.append(vector)
+            enough -= 1
+            yield match
 
 
 def _is(view: View, match: Match, itself: Vectors | None) -> bool:

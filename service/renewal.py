@@ -50,7 +50,7 @@ class Renewal:
         while True:
             state = self._current()
             try:
-                done = state.gallery.stale > 0 and await renew_some(state)
+                done = await _stale(state) > 0 and await renew_some(state)
             except KindredError as error:
                 logger.info("Images are embedded anew later: %s", error.detail)
                 done = False
@@ -81,9 +81,14 @@ async def renew_some(state: State) -> bool:
     ]
     await anyio.to_thread.run_sync(gallery.renew, renewed)
     state.metrics.changes.labels("renewed").inc(len(renewed))
-    if gallery.stale == 0:
+    if await _stale(state) == 0:
         logger.warning("All images that were added are embedded by this network")
     return bool(renewed)
+
+
+async def _stale(state: State) -> int:
+    """How many are stale; in a thread, for a gallery elsewhere may let one wait."""
+    return await anyio.to_thread.run_sync(lambda: state.gallery.stale)
 
 
 def _renewed(state: State, one: Stale, image: Representation) -> Renewed:

@@ -51,7 +51,10 @@ def open_backend(
     if bundle.onnx and (engine == "openvino" or (engine == "auto" and fits)):
         from service.backends.openvino_cpu import OpenVino  # noqa: PLC0415 - of an optional package
 
-        return OpenVino(bundle.onnx, bundle.novelty, precision=precision, threads=threads)
+        try:
+            return OpenVino(bundle.onnx, bundle.novelty, precision=precision, threads=threads)
+        except RuntimeError as error:
+            raise BundleError(f"OpenVINO cannot read {bundle.onnx}: {error}") from error
     return TorchEager(
         bundle.network,
         bundle.novelty,

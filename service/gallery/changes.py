@@ -119,7 +119,7 @@ class Changes:
     def _has_pixels(self, image_id: str, row: Row | None, png: bytes | None) -> bool:
         """Whether an image that is there has these pixels, however they are packed."""
         try:
-            kept = self._store.picture(row.number) if row else self._base.image(image_id)
+            kept = self._store.picture_now(row.number) if row else self._base.image(image_id)
         except NotFoundError:
             return False
         return same_pixels(kept, png)

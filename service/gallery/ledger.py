@@ -4,6 +4,7 @@ Changes that come at once are kept together, since it is the waiting for the dis
 Knows the store and that galleries want to hear; nothing of indexes.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from service.gallery.store import Store
 from training.bundle import Halves, Layer
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,11 @@ class Ledger:
         with self.turn:
             if not change.done:
                 waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                self._make_all(waiting)
-                for one in waiting:
-                    one.done = True
+                try:
+                    self._make_all(waiting)
+                finally:
+                    for one in waiting:
+                        one.done = True
         return change.outcome()
 
     def _make_all(self, changes: Sequence[_Change[object]]) -> None:
@@ -155,7 +160,11 @@ class Ledger:
                     self._make_all([change])
             return
         for listener in self._listeners:
-            listener.hear(events)
+            try:
+                listener.hear(events)
+            except Exception:  # it is kept: whoever changed it, and the others, must hear so
+                logger.exception("A gallery is made anew of all that is kept")
+                listener.begin()
 
     def _lock(self) -> None:
         if not self.store.locked:

@@ -7,6 +7,7 @@ its place, so that nobody who searches waits. Knows bundles and vectors; nothing
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,10 @@ class LocalGallery(Gallery):
         self._stale.difference_update(
             one for one, event in events.items() if isinstance(event, Gone)
         )
-        again = [before.relabelled(item) for item in edited]
+        again = []
+        for item in edited:
+            with suppress(NotFoundError):  # it is another bundle's
+                again.append(before.relabelled(item))
         self._show(before.without(events), puts, again)
 
     def _show(self, before: Snapshot, puts: Sequence[Put], others: Sequence[Segment]) -> None:

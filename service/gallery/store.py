@@ -202,6 +202,11 @@ class Store:
             ).fetchone()
         return found[0] if found else None
 
+    def picture_now(self, number: int) -> bytes | None:
+        """The PNG of an image as the transaction has it in which one is."""
+        found = self._run("SELECT png FROM pictures WHERE number = ?", number).fetchone()
+        return found[0] if found else None
+
     def insert(
         self, item: Item, network: str, png: bytes | None, vectors: Mapping[Layer, Halves]
     ) -> int:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 
-from service import problems, threads
+from service import json_body, problems, threads
 from service.additions import NOTED_BODY, Noted, PostedNoted, addition
 from service.engine import Representation
 from service.errors import ConflictError, KindredError, MalformedBodyError
@@ -69,9 +69,19 @@ async def put(
     return await _keep(request, serving, Noted(posted.pictures, (note,)), replace=True)
 
 
-@router.patch("/{image_id}", responses=documented(400, 404, ConflictError, 422, 503, 507))
-async def edit(serving: Serving, _: MayChange, image_id: str, wanted: GalleryEdit) -> GalleryItem:
+@router.patch(
+    "/{image_id}",
+    responses=documented(400, 404, ConflictError, 413, 422, 503, 507),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": GalleryEdit.model_json_schema()}},
+        }
+    },
+)
+async def edit(request: Request, serving: Serving, _: MayChange, image_id: str) -> GalleryItem:
     """Change an image's label or attributes; those that are left out stay as they are."""
+    wanted = json_body.read(GalleryEdit, await request.body(), ATTRIBUTES + 2)
 
     def change(item: Item) -> Item:
         attributes = {**item.attributes, **wanted.attributes}

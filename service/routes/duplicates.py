@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from service import duplicates
 from service.filters import Filters
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/gallery", tags=["gallery"])
 MOST = 1000
 
 
-@router.post("/duplicates", responses=documented(404, 422, 503))
+@router.post("/duplicates", response_model=Duplicates, responses=documented(404, 422, 503))
 async def find(
     serving: Serving,
     wanted: Filters,
@@ -24,17 +24,17 @@ async def find(
     threshold: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on.")] = 0.98,
     limit: Annotated[int, Query(ge=1, le=MOST, description="How many images to look at.")] = 200,
     cursor: Annotated[str, Query(description="`next` of the answer before.")] = "",
-) -> Duplicates:
+) -> Response:
     """Give pairs of images that are much alike: of so many images at a time, in the order of ids.
 
-    With each image its 100 nearest are compared. It changes nothing.
+    With each image its 100 nearest are compared; the 10,000 pairs most alike are given. It changes
+    nothing.
     """
     (searched,) = serving.answers.searchable(layer)
     view = serving.gallery.snapshot()
-    return await off_the_loop(
-        serving,
-        1,
-        lambda: duplicates.find(
-            view, searched, threshold, count=limit, after=cursor, wanted=wanted
-        ),
-    )
+
+    def work() -> str:
+        found = duplicates.find(view, searched, threshold, count=limit, after=cursor, wanted=wanted)
+        return found.model_dump_json()
+
+    return Response(await off_the_loop(serving, 1, work), media_type="application/json")

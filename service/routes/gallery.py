@@ -53,7 +53,7 @@ async def browse(
 
 
 @router.get("/{image_id}", responses=documented(404, 422))
-async def one(serving: Serving, image_id: str) -> GalleryItem:
+def one(serving: Serving, image_id: str) -> GalleryItem:
     """Give one image's label and where its pixels are."""
     return gallery_item(serving.gallery.get(image_id))
 
@@ -73,8 +73,10 @@ async def image(
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Give the picture itself, 32 x 32, as a PNG; 404 where the bundle has no pixels."""
-    item = serving.gallery.get(image_id)
-    content = await off_the_loop(serving, 0, lambda: serving.gallery.image(image_id))
+    view = serving.gallery
+    item, content = await off_the_loop(
+        serving, 0, lambda: (view.get(image_id), view.image(image_id))
+    )
     # What takes a key to see must not be left with a proxy that asks for none.
     cache = "private" if serving.settings.api_keys else "public"
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'

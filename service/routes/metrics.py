@@ -13,6 +13,6 @@ router = APIRouter(tags=["health"])
     response_class=Response,
     responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
 )
-async def metrics(serving: Serving) -> Response:
+def metrics(serving: Serving) -> Response:
     """Give the counts and timings of this process."""
     return Response(serving.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -12,7 +12,7 @@ router = APIRouter(tags=["model"])
 
 
 @router.get("/model")
-async def model(serving: Serving) -> ModelCard:
+def model(serving: Serving) -> ModelCard:
     """Give the model card: classes, metrics, gallery, limits and caveats."""
     bundle, settings = serving.bundle, serving.settings
     manifest = bundle.manifest

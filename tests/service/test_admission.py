@@ -16,11 +16,11 @@ from service import images
 from service.admission import TAKES_PICTURES
 from service.engine import Representation
 from service.state import State
-from service.wire import Classification
+from service.wire import Embedding
 from tests.processes import listening
 from tests.service.conftest import MakeApp
 from tests.service.samples import PATIENCE, Obedient, flat, obey, picture, png
-from training.bundle import Fit, Pixels
+from training.bundle import Fit, Layer, Pixels
 
 PNG = {"Content-Type": "image/png"}
 
@@ -74,24 +74,24 @@ def test_what_takes_no_pictures_is_answered_all_the_same(full: httpx.Client) -> 
 def test_who_waits_for_the_gallery_counts_too(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow search must not gather what a fast network lets through."""
+    """What takes long after the network must not gather what a fast network lets through."""
     app = make_app(max_queue=1, max_images=1, max_batch=1)
     state: State = app.state.kindred
-    entered, gate, classify = threading.Event(), threading.Event(), state.answers.classify
+    entered, gate, embed = threading.Event(), threading.Event(), state.answers.embed
 
-    def slowly(images: Sequence[Representation], top_k: int) -> list[Classification]:
+    def slowly(images: Sequence[Representation], layer: Layer) -> list[Embedding]:
         entered.set()
         assert gate.wait(PATIENCE)
-        return classify(images, top_k)
+        return embed(images, layer)
 
-    monkeypatch.setattr(state.answers, "classify", slowly)
+    monkeypatch.setattr(state.answers, "embed", slowly)
     with listening(app) as client, ThreadPoolExecutor(1) as other:
-        first = other.submit(client.post, "/classify", content=picture(), headers=PNG)
+        first = other.submit(client.post, "/embed", content=picture(), headers=PNG)
         assert entered.wait(PATIENCE)
-        second = client.post("/classify", content=picture(), headers=PNG)
+        second = client.post("/embed", content=picture(), headers=PNG)
         gate.set()
         assert first.result(PATIENCE).status_code == 200
-        assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
+        assert client.post("/embed", content=picture(), headers=PNG).status_code == 200
     assert second.status_code == 429
 
 
@@ -151,15 +151,15 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
     """A thread cannot be stopped; more of them would be begun with every deadline that passes."""
     app = make_app(max_queue=1, max_images=1, max_batch=1, deadline=0.3)
     state: State = app.state.kindred
-    gate, classify = threading.Event(), state.answers.classify
+    gate, embed = threading.Event(), state.answers.embed
 
-    def slowly(images: Sequence[Representation], top_k: int) -> list[Classification]:
+    def slowly(images: Sequence[Representation], layer: Layer) -> list[Embedding]:
         assert gate.wait(PATIENCE)
-        return classify(images, top_k)
+        return embed(images, layer)
 
-    monkeypatch.setattr(state.answers, "classify", slowly)
+    monkeypatch.setattr(state.answers, "embed", slowly)
     with listening(app) as client:
-        late = client.post("/classify", content=picture(), headers=PNG)
-        busy = client.post("/classify", content=picture(), headers=PNG)
+        late = client.post("/embed", content=picture(), headers=PNG)
+        busy = client.post("/embed", content=picture(), headers=PNG)
         gate.set()
     assert (late.status_code, busy.status_code) == (504, 429)

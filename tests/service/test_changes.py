@@ -11,10 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from service import kin
+from service.gallery.snapshot import Snapshot
 from tests.pictures import stripes
 from tests.service.conftest import MakeApp
 from tests.service.samples import picture
-from training.bundle import Bundle
+from training.bundle import Bundle, Layer, Vectors
 
 PNG = {"Content-Type": "image/png"}
 
@@ -167,7 +169,7 @@ def test_a_label_and_attributes_can_be_patched(client: TestClient, loaded: Bundl
         assert client.get(f"/gallery/{image_id}").json() == patched
         back = client.patch(f"/gallery/{image_id}", json={"label": None}).json()
         assert (back["label"], back["label_predicted"]) == (back["predicted"], True)
-    assert client.patch("/gallery/mine", json={"colour": 1}).status_code == 422
+    assert client.patch("/gallery/mine", json={"colour": 1}).status_code == 400
     assert client.patch("/gallery/unknown", json={}).status_code == 404
 
 
@@ -306,3 +308,29 @@ def test_the_metrics_tell_of_changes(client: TestClient, loaded: Bundle) -> None
     assert 'kindred_gallery_changes_total{outcome="created"} 1.0' in said
     assert 'kindred_gallery_changes_total{outcome="removed"} 1.0' in said
     assert f"kindred_gallery_images {len(loaded.gallery)}.0" in said
+
+
+def test_an_edit_of_more_values_than_an_image_may_have_is_refused_before_it_is_parsed(
+    client: TestClient,
+) -> None:
+    add(client, 1, "id=mine")
+    refused = client.patch("/gallery/mine", content=b'{"attributes": [' + b"[]," * 100_000)
+    assert refused.status_code == 413
+
+
+def test_the_search_for_what_differs_comes_to_an_end(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With diversity 1 nearly nothing differs enough: a whole gallery is not looked through."""
+    monkeypatch.setattr(kin, "LOOKED_AT", 8)
+    seen: list[int] = []
+    search = Snapshot.search
+
+    def counted(view: Snapshot, layer: Layer, queries: Vectors, limit: int, **how: Any) -> Any:
+        seen.append(limit)
+        return search(view, layer, queries, limit, **how)
+
+    monkeypatch.setattr(Snapshot, "search", counted)
+    asked = "/similar?layer=conv2&limit=3&diversity=1"
+    assert client.post(asked, content=picture(), headers=PNG).status_code == 200
+    assert max(seen) < 4 * 8

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import StorageError, UnavailableError
-from service.gallery import Wanted, compaction
+from service.gallery import Added, Wanted, compaction
 from service.gallery.local import LocalGallery
 from tests.service.gallery.homes import addition, vectors
 from tests.service.samples import PATIENCE
@@ -54,6 +54,22 @@ def test_to_add_and_then_remove_is_to_do_nothing(gallery: LocalGallery, loaded: 
         assert everything(gallery) == before
 
     add_and_remove()
+
+
+def test_what_is_kept_is_told_and_seen_though_one_gallery_fails_at_it(
+    gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hear of changes while a bundle takes another's place."""
+    other = gallery.under(loaded)
+
+    def fail(_: object) -> None:
+        raise RuntimeError("that was too much")
+
+    monkeypatch.setattr(gallery, "hear", fail)
+    new = addition(loaded, 1)
+    assert other.add([new])[0] == Added(new.item, "created")
+    assert gallery.get(new.item.id) == other.get(new.item.id) == new.item
+    other.close()
 
 
 def test_nothing_is_written_before_there_is_something_to_keep(

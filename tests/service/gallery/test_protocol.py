@@ -94,6 +94,11 @@ def test_a_repetition_changes_nothing(gallery: Gallery, loaded: Bundle) -> None:
     assert len(gallery) == len(loaded.gallery) + 1
 
 
+def test_the_same_new_image_twice_at_once_is_kept_once(gallery: Gallery, loaded: Bundle) -> None:
+    new = addition(loaded, 1)
+    assert gallery.add([new, new]) == [Added(new.item, "created"), Added(new.item, "unchanged")]
+
+
 def test_another_picture_of_the_same_id_is_a_conflict(gallery: Gallery, loaded: Bundle) -> None:
     gallery.add([addition(loaded, 1)])
     other, fine = addition(loaded, 2, image_id="added-0001"), addition(loaded, 3)
