@@ -66,6 +66,11 @@ def free_port() -> int:
     return port
 
 
+def _hear_interrupts() -> None:
+    """What a shell has begun in the background ignores them, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
     """A Milvus in a process of its own, where any number of others may ask; its address.
@@ -78,7 +83,13 @@ def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
         "--port", str(port), "--max-workers", "1", "--data-dir", str(folder),
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509  it takes no lock
+    )
     try:
         assert process.stdout is not None
         assert "listening" in process.stdout.readline()

@@ -46,8 +46,8 @@ The label share is over {metrics.label_share_queries:,} queries from the gallery
 its own neighbours. Milliseconds were measured where the bundle was built.
 
 `model.onnx` is the same network for other runtimes, checked against torch when it was written. It
-takes `images`, uint8 [N, 3, 32, 32], and gives `conv2`, `penultimate` and `logits`, float32; how
-pixels are scaled, and the temperature of the logits, are inside.
+takes `images`, uint8 [N, 3, 32, 32], and gives `conv2`, `penultimate` and `logits`, float32; all
+that is done to pixels before, and to logits after, is inside.
 {_novelty(manifest)}
 ## Limits
 

@@ -19,6 +19,7 @@ from training.splits import Splits
 
 FILES = [
     "model.safetensors",
+    "model.onnx",
     "network.json",
     "conv2.faiss",
     "logits.faiss",
@@ -196,7 +197,7 @@ def test_pickled_pixels_are_refused_and_never_unpickled(copy: Path) -> None:
 
 def test_it_holds_no_pickle(bundle_path: Path) -> None:
     suffixes = {file.suffix for file in bundle_path.rglob("*") if file.is_file()}
-    assert suffixes == {".json", ".safetensors", ".faiss", ".npy", ".md", ".svg", ".png"}
+    assert suffixes == {".json", ".safetensors", ".faiss", ".npy", ".md", ".svg", ".png", ".onnx"}
     for file in bundle_path.rglob("*"):
         assert file.is_dir() or not file.read_bytes().startswith((b"\x80", b"PK"))
 
