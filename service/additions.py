@@ -30,7 +30,7 @@ from service.intake import (
 )
 from service.json_body import why_not
 from service.state import Serving, State
-from service.wire import ATTRIBUTES, Attributes, ImageId, Label
+from service.wire import JSON_COMMAS, Attributes, ImageId, Label
 from training.bundle import Fit, Pixels
 
 
@@ -58,7 +58,7 @@ class _Body(RootModel[_Noted | _Several]):
     """What JSON may hold."""
 
 
-_VALUES: Final = ATTRIBUTES + 5
+_VALUES: Final = JSON_COMMAS + 5
 """Commas in the JSON of one picture, with that in its data: URI and one to the next."""
 _ATTRIBUTES: Final[TypeAdapter[dict[str, Value]]] = TypeAdapter(Attributes)
 

@@ -4,7 +4,7 @@ Free of torch and FAISS, so that a client can use the same types as the service.
 """
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -32,6 +32,8 @@ Value = (
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ATTRIBUTES = 32
 """So many attributes an image may have."""
+JSON_COMMAS: Final = 400 * ATTRIBUTES
+"""More than there can be in what is said of an image: names and values may have commas too."""
 _NO_OTHERS: JsonDict = {"additionalProperties": False}
 Attributes = Annotated[
     dict[Name, Value], Field(max_length=ATTRIBUTES, json_schema_extra=_NO_OTHERS)

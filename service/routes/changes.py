@@ -22,7 +22,16 @@ from service.kin import gallery_item
 from service.problems import documented
 from service.routes.common import POSTING, represent_each
 from service.state import Serving, State
-from service.wire import ATTRIBUTES, Failure, GalleryEdit, GalleryItem, ImageId, Kept, Results
+from service.wire import (
+    ATTRIBUTES,
+    JSON_COMMAS,
+    Failure,
+    GalleryEdit,
+    GalleryItem,
+    ImageId,
+    Kept,
+    Results,
+)
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 
@@ -81,7 +90,7 @@ async def put(
 )
 async def edit(request: Request, serving: Serving, _: MayChange, image_id: str) -> GalleryItem:
     """Change an image's label or attributes; those that are left out stay as they are."""
-    wanted = json_body.read(GalleryEdit, await request.body(), ATTRIBUTES + 2)
+    wanted = json_body.read(GalleryEdit, await request.body(), JSON_COMMAS)
 
     def change(item: Item) -> Item:
         attributes = {**item.attributes, **wanted.attributes}
