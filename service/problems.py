@@ -178,10 +178,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> set[str]:
-    """All that a path may be asked with; the router names those of one of its routes alone."""
-    return {
-        method
+    """All that a path may be asked with; the router names those of one of its routes alone.
+
+    Where several templates take the path, the one that leaves the least open is meant, as in the
+    OpenAPI document.
+    """
+    taking = [
+        route
         for route in iter_route_contexts(request.app.routes)
         if route.methods and compile_path(route.path or "")[0].match(request.url.path)
-        for method in route.methods
-    }
+    ]
+    least = min(((route.path or "").count("{") for route in taking), default=0)
+    meant = [route for route in taking if (route.path or "").count("{") == least]
+    return {method for route in meant for method in route.methods or ()}
