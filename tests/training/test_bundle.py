@@ -19,7 +19,6 @@ from training.splits import Splits
 
 FILES = [
     "model.safetensors",
-    "model.onnx",
     "network.json",
     "conv2.faiss",
     "logits.faiss",
@@ -27,6 +26,7 @@ FILES = [
     "gallery.json",
     "gallery.npy",
     "novelty.safetensors",
+    "model.onnx",
     "README.md",
     "experiments/batchnorm-3-study-*.json",
     "experiments/batchnorm-3-final-*.json",
@@ -118,6 +118,15 @@ def test_a_file_that_the_manifest_does_not_list_is_not_trusted(name: str, copy: 
     replace_file(copy / MANIFEST, json.dumps(content).encode())
     with pytest.raises(BundleError, match=f"{name} is not listed"):
         bundle.load(copy)
+
+
+def test_a_network_in_onnx_that_the_manifest_does_not_list_is_no_part_of_the_bundle(
+    copy: Path,
+) -> None:
+    content = json.loads((copy / MANIFEST).read_text())
+    del content["files"]["model.onnx"]
+    replace_file(copy / MANIFEST, json.dumps(content).encode())
+    assert bundle.load(copy).onnx is None
 
 
 def test_a_record_that_the_manifest_does_not_list_is_no_part_of_the_bundle(copy: Path) -> None:
