@@ -134,8 +134,9 @@ EIGHT = (
 )
 
 # Settings chosen on the validation images alone; Muon after two epochs of one run, with none of
-# AdamW beside it. The records of best-3 so far are AdamW's: Muon has none of 30 epochs yet. Shifts of four pixels, mirrored at the edge, and
-# a cut-out a quarter of the image's side; a batch of 128 is faster on two cores than one of 64.
+# AdamW beside it. The records of best-3 so far are AdamW's: Muon has none of 30 epochs yet.
+# Shifts of four pixels, mirrored at the edge, and a cut-out a quarter of the image's side; a batch
+# of 128 is faster on two cores than one of 64.
 BEST = Experiment(
     name="best-3",
     published_name=None,
