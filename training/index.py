@@ -30,7 +30,7 @@ CANDIDATES = 30.0
 it must: enough for 60,000 images of CIFAR-10."""
 SMALL = 2_000
 """Up to so many vectors, looking at each of them is fast enough."""
-FEW = 64
+FEW = 16
 """Up to so many queries, one thread searches: a service has others for other requests."""
 
 

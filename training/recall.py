@@ -19,7 +19,7 @@ MARGIN: Final = 0.0004
 NEAREST: Final = 10
 PROBES: Final = 1_000
 TIMED: Final = 50
-EFFORTS: Final = (80, 100, 120, 150, 200, 300, 500, 1_000, 2_000)
+EFFORTS: Final = (80, 90, 100, 110, 120, 135, 150, 175, 200, 250, 300, 400, 500, 1_000, 2_000)
 """Candidates for ten answers, tried in turn."""
 
 
