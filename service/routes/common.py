@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from fastapi import Query, Request, Response
 
 from service import problems, threads
-from service.engine import Representation, Search
+from service.entry import Representation, Search
 from service.errors import ClientGoneError, KindredError
 from service.intake import Pictures
 from service.state import State

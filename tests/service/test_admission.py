@@ -14,7 +14,7 @@ from PIL import Image
 
 from service import images
 from service.admission import TAKES_PICTURES
-from service.engine import Representation
+from service.entry import Representation
 from service.state import State
 from service.wire import Embedding
 from tests.processes import listening
