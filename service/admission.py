@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
 from service.errors import KindredError
+from service.keys import Keys
 from service.metrics import Metrics
 from service.middleware import Around, log_access, take_request_id
 from service.state import State
@@ -32,12 +33,14 @@ class Admission(Around):
     """Refuses, before anything else is done for it, what would be refused after all that.
 
     In an overload most answers are refusals, and what they cost is taken from the others: so it
-    stands before all other rooms, and does for a refusal what they do for an answer. Pages of
-    other sites could not read what it says, so a browser is refused further in.
+    stands before all other rooms, and does for a refusal what they do for an answer. Two are
+    left to them: whoever may not ask is told that alone, and a page of another site could not
+    read what is said here.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics) -> None:
         super().__init__(app)
+        self.keys = keys
         self.metrics = metrics
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,9 +51,17 @@ class Admission(Around):
                 try:
                     serving.check_room()
                 except KindredError as error:
-                    await self._refuse(scope, send, template, error)
-                    return
+                    if self._may_ask(scope):
+                        await self._refuse(scope, send, template, error)
+                        return
         await self.app(scope, receive, send)
+
+    def _may_ask(self, scope: Scope) -> bool:
+        try:
+            self.keys.admit(scope)
+        except KindredError:
+            return False
+        return True
 
     async def _refuse(self, scope: Scope, send: Send, template: str, error: KindredError) -> None:
         started = time.perf_counter()

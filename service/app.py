@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry={"auto_configure": settings.telemetry},
         middleware=[
-            Middleware(Admission, metrics=first.metrics),
+            Middleware(Admission, keys=keys, metrics=first.metrics),
             Middleware(Head),
             Middleware(RequestId),
             Middleware(Watch, metrics=first.metrics),
