@@ -16,7 +16,7 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
 from service import images, json_body, threads
-from service.engine import Representation
+from service.entry import Representation
 from service.errors import MalformedBodyError
 from service.filters import attributes_of
 from service.gallery import Addition, Item, Value

@@ -4,15 +4,15 @@ Knows paths and the engine's queue; nothing of pictures.
 """
 
 import re
+import time
 
-from fastapi import Request
-from fastapi.routing import iter_route_contexts
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
 from service.errors import KindredError
-from service.middleware import Around
+from service.keys import Keys
+from service.metrics import Metrics
+from service.middleware import Around, log_access, take_request_id
 from service.state import State
 
 TAKES_PICTURES = frozenset(
@@ -30,31 +30,51 @@ _VERSION = re.compile(r"(?<=/versions/)[^/]+(?=/)")
 
 
 class Admission(Around):
-    """Refuses, before it is routed, read and decoded, what would be refused after all that.
+    """Refuses, before anything else is done for it, what would be refused after all that.
 
-    In an overload most answers are refusals, and what they cost is taken from the others.
+    In an overload most answers are refusals, and what they cost is taken from the others: so it
+    stands before all other rooms, and does for a refusal what they do for an answer. Two are
+    left to them: whoever may not ask is told that alone, and a page of another site could not
+    read what is said here.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics) -> None:
         super().__init__(app)
-        self._doors: dict[str, BaseRoute] = {}
+        self.keys = keys
+        self.metrics = metrics
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        template = _VERSION.sub("{version}", scope["path"])
-        if scope["method"] == "POST" and template in TAKES_PICTURES:
-            serving: State = scope["app"].state.kindred
-            try:
-                serving.check_room()
-            except KindredError as error:
-                scope["route"] = self._door(scope, template)  # for whoever counts by route
-                await problems.respond(error, Request(scope))(scope, receive, send)
-                return
+        if scope["method"] == "POST":
+            template = _VERSION.sub("{version}", scope["path"])
+            if template in TAKES_PICTURES and not _from_a_page(scope):
+                serving: State = scope["app"].state.kindred
+                try:
+                    serving.check_room()
+                except KindredError as error:
+                    if self._may_ask(scope):
+                        await self._refuse(scope, send, template, error)
+                        return
         await self.app(scope, receive, send)
 
-    def _door(self, scope: Scope, template: str) -> BaseRoute:
-        if not self._doors:
-            routes = iter_route_contexts(scope["app"].routes)
-            self._doors = {
-                one.path: one.original_route for one in routes if one.path in TAKES_PICTURES
-            }
-        return self._doors[template]
+    def _may_ask(self, scope: Scope) -> bool:
+        try:
+            self.keys.admit(scope)
+        except KindredError:
+            return False
+        return True
+
+    async def _refuse(self, scope: Scope, send: Send, template: str, error: KindredError) -> None:
+        started = time.perf_counter()
+        headers, body = problems.written(error, scope["path"])
+        headers.append((b"x-request-id", take_request_id(scope).encode()))
+        try:
+            await send({"type": "http.response.start", "status": error.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+        finally:
+            seconds = time.perf_counter() - started
+            self.metrics.answered(template, error.status, seconds, error.name)
+            log_access(scope, error.status, 1000 * seconds)
+
+
+def _from_a_page(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _ in scope["headers"])

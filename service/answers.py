@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.backends import LAYERS
-from service.engine import Representation
+from service.entry import Representation
 from service.errors import NotFoundError
 from service.gallery import Gallery
 from service.kin import Asked, Kin

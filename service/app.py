@@ -98,12 +98,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry={"auto_configure": settings.telemetry},
         middleware=[
+            Middleware(Admission, keys=keys, metrics=first.metrics),
             Middleware(Head),
             Middleware(RequestId),
             Middleware(Watch, metrics=first.metrics),
             *_cors(settings),
             Middleware(Guard, keys=keys),
-            Middleware(Admission),
             Middleware(
                 GZipMiddleware,
                 minimum_size=1024,

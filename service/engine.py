@@ -12,19 +12,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from service.backends import Backend, Found, blank, channels_first
+from service.entry import Entry, Representation, Search
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
-    KindredError,
     QueueFullError,
     UnavailableError,
 )
@@ -38,56 +36,8 @@ RESTART_SECONDS: Final = 0.5
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Search:
-    """What is looked for beside the network: so many of the gallery that are nearest at a layer."""
-
-    layer: Layer
-    limit: int
-
-
 Searcher = Callable[[Layer, Vectors, int], Sequence[Sequence[Match]]]
 """The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
-
-
-@dataclass(frozen=True)
-class Representation:
-    """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
-
-    `novelty` is None where the bundle does not say what is familiar; `matches` has what was looked
-    for.
-    """
-
-    layers: Mapping[Layer, Vectors]
-    novelty: float | None
-    queued: float
-    inference: float
-    searching: float = 0.0
-    matches: Mapping[Search, Sequence[Match]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """One image in the queue; `deadline` is a reading of `time.monotonic()`."""
-
-    pixels: Pixels
-    deadline: float
-    searches: frozenset[Search] = frozenset()
-    submitted: float = field(default_factory=time.monotonic)
-    context: Context = field(default_factory=copy_context)  # so that the log names the request
-    future: "Future[Representation]" = field(default_factory=Future)
-
-    @property
-    def wanted(self) -> bool:
-        return not self.future.cancelled() and time.monotonic() < self.deadline
-
-    def give(self, representation: Representation) -> None:
-        with suppress(InvalidStateError):  # buried meanwhile
-            self.future.set_result(representation)
-
-    def fail(self, error: KindredError) -> None:
-        with suppress(InvalidStateError):  # whoever waited has gone, or knows already
-            self.future.set_exception(error)
 
 
 class Engine:
@@ -124,9 +74,9 @@ class Engine:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._changed = threading.Condition()  # guards all that is below
-        self._waiting: deque[_Entry] = deque()
+        self._waiting: deque[Entry] = deque()
         self._abandoned = False
-        self._running: tuple[_Entry, ...] = ()
+        self._running: tuple[Entry, ...] = ()
         self._running_since = 0.0
         self._down: str | None = LOADING
 
@@ -206,7 +156,7 @@ class Engine:
 
         """
         wanted = frozenset(searches)
-        entries = [_Entry(pixels, deadline, wanted) for pixels in images]
+        entries = [Entry(pixels, deadline, wanted) for pixels in images]
         with self._changed:
             self.check_room(len(entries))
             self._waiting.extend(entries)
@@ -276,11 +226,11 @@ class Engine:
             with self._changed:
                 self._running = ()
 
-    def _take(self) -> tuple[_Entry, ...]:
+    def _take(self) -> tuple[Entry, ...]:
         """Wait for images and take up to `max_batch` that are wanted; none when stopping."""
         with self._changed:
             while not self._stopping.is_set():
-                batch: list[_Entry] = []
+                batch: list[Entry] = []
                 while self._waiting and len(batch) < self._max_batch:
                     entry = self._waiting.popleft()
                     if not entry.wanted:
@@ -294,7 +244,7 @@ class Engine:
                 self._changed.wait()
         return ()
 
-    def _answer(self, batch: Sequence[_Entry]) -> None:
+    def _answer(self, batch: Sequence[Entry]) -> None:
         started = time.monotonic()
         found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
         ended = time.monotonic()
@@ -332,7 +282,7 @@ class Engine:
                 matches[place][search] = one
         return matches
 
-    def _answer_alone(self, entry: _Entry) -> None:
+    def _answer_alone(self, entry: Entry) -> None:
         try:
             self._answer([entry])
         except Exception as error:

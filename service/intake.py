@@ -62,6 +62,7 @@ async def read_pictures(
     ] = "crop",
 ) -> Pictures:
     """Read and decode the pictures; those who cannot be served hear so before the decoding."""
+    serving.check_room()
     limits = serving.settings
     found = await _read_files(request, limits.max_images, serving.decoders)
     return await decode_all(request, serving, found.files, fit, several=found.several)

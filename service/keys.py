@@ -70,6 +70,18 @@ class Keys:
         """Whether all that keeps others out is that they cannot reach this machine's address."""
         return not (self._readers or self._open)
 
+    def admit(self, scope: Scope) -> Role:
+        """What the sender of a request may do.
+
+        Raises:
+            MisdirectedError: without keys, it asks under a name that is none of this machine's.
+            UnauthorizedError: a key is needed, or this one is not known.
+
+        """
+        if self.local:
+            _require_own_name(scope)
+        return self.role(Headers(scope=scope))
+
     def role(self, headers: Headers) -> Role:
         """What the sender of these headers may do.
 
@@ -107,9 +119,7 @@ class Guard(Around):
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not is_keyless(scope["path"]):
             try:
-                if self.keys.local:
-                    _require_own_name(scope)
-                scope.setdefault("state", {})["role"] = self.keys.role(Headers(scope=scope))
+                scope.setdefault("state", {})["role"] = self.keys.admit(scope)
             except KindredError as error:
                 await problems.respond(error, Request(scope))(scope, receive, send)
                 return

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from service import explain
-from service.engine import Representation, Search
+from service.entry import Representation, Search
 from service.gallery import EVERYTHING, Gallery, Item, Match, View, Wanted
 from service.wire import GalleryItem, ModelName, Neighbour, Similar
 from training.bundle import Layer, Vectors, normalise

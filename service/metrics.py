@@ -62,6 +62,13 @@ class Metrics:
         )
         self.reloads = Counter("kindred_reloads", "Changes of the bundle.", registry=registry)
 
+    def answered(self, route: str, status: int, seconds: float, rejection: str | None) -> None:
+        """Count a request by its route's template; `rejection` names why it was not served."""
+        self.requests.labels(route, status).inc()
+        self.seconds.labels(route).observe(seconds)
+        if rejection is not None:
+            self.rejections.labels(rejection).inc()
+
     def serves(self, name: str, version: str) -> None:
         """Name the bundle that is served from now on."""
         self._bundle.info({"name": name, "version": version})

@@ -48,11 +48,8 @@ class RequestId(Around):
     """Takes a plain `X-Request-ID` from the client, else makes one; logs it and sends it back."""
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = Headers(scope=scope).get("X-Request-ID", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = take_request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        # Never reset: each request has a context of its own, and some log when this has ended.
-        logs.request_id.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -60,6 +57,15 @@ class RequestId(Around):
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+def take_request_id(scope: Scope) -> str:
+    """The id of a request, the client's own where that is plain; the log names it from now on."""
+    given = Headers(scope=scope).get("X-Request-ID", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    # Never reset: each request has a context of its own, and some log when this has ended.
+    logs.request_id.set(request_id)
+    return request_id
 
 
 class Watch(Around):
@@ -96,17 +102,17 @@ class Watch(Around):
             self.metrics.in_flight.dec()
             # The template, never the path: ids would make a time series each.
             route = getattr(scope.get("route"), "path", "none")
-            self.metrics.requests.labels(route, status).inc()
-            self.metrics.seconds.labels(route).observe(seconds)
+            rejection = scope["state"].get("rejection", "internal") if status >= 400 else None
+            self.metrics.answered(route, status, seconds, rejection)
             for stage, stage_seconds in timings.seconds.items():
                 self.metrics.stages.labels(stage).observe(stage_seconds)
-            if status >= 400:
-                self.metrics.rejections.labels(scope["state"].get("rejection", "internal")).inc()
-            _log(scope, status, 1000 * seconds)
+            log_access(scope, status, 1000 * seconds)
 
 
-def _log(scope: Scope, status: int, milliseconds: float) -> None:
+def log_access(scope: Scope, status: int, milliseconds: float) -> None:
     """One line for a request; with the path itself, since here it may have any number."""
+    if not access.isEnabledFor(logging.INFO):
+        return
     told = {
         "method": scope["method"],
         "path": scope["path"],

@@ -71,10 +71,20 @@ def problem(error: KindredError, path: str) -> Problem:
 def respond(error: KindredError, request: Request) -> Response:
     """Answer with an error of our own."""
     request.state.rejection = error.name
+    return _written(error, request.url.path)
+
+
+def _written(error: KindredError, path: str) -> Response:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return _response(problem(error, request.url.path), headers)
+    return _response(problem(error, path), headers)
+
+
+def written(error: KindredError, path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the body that `respond` gives, for where there is no `Request` yet."""
+    response = _written(error, path)
+    return response.raw_headers, bytes(response.body)
 
 
 def documented(

@@ -15,7 +15,7 @@ import anyio.to_thread
 import numpy as np
 from PIL import Image
 
-from service.engine import Representation
+from service.entry import Representation
 from service.errors import KindredError
 from service.gallery import Renewed, Stale
 from service.state import State

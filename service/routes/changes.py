@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from service import json_body, problems, threads
 from service.additions import NOTED_BODY, Noted, PostedNoted, addition
-from service.engine import Representation
+from service.entry import Representation
 from service.errors import ConflictError, KindredError, MalformedBodyError
 from service.gallery import Added, Item
 from service.keys import MayChange

@@ -1,13 +1,13 @@
 """What the calls share: their parameters, and the way from posted pictures to answers."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Query, Request, Response
 
 from service import problems, threads
-from service.engine import Representation, Search
+from service.entry import Representation, Search
 from service.errors import ClientGoneError, KindredError
 from service.intake import Pictures
 from service.state import State
@@ -123,17 +123,30 @@ async def represent_each(
     return represented
 
 
-async def _unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
-    """Await some work, but give it up as soon as the client hangs up."""
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_hang_up(request))
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGoneError("The client hung up before the answer.")
-    finally:
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """Await some work, but give it up as soon as the client hangs up.
+
+    Only the watching has a task of its own: one for the work too would cost as much again.
+    """
+    working = asyncio.current_task()
+    assert working is not None  # noqa: S101 - a coroutine is awaited in one
+    gone = False
+
+    def leave(_: "asyncio.Task[None]") -> None:
+        nonlocal gone
+        gone = True
         working.cancel()
+
+    watching = asyncio.create_task(_hang_up(request))
+    watching.add_done_callback(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone and working.uncancel() == 0:  # by nobody else besides, as by the deadline
+            raise ClientGoneError("The client hung up before the answer.") from None
+        raise
+    finally:
+        watching.remove_done_callback(leave)
         watching.cancel()
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.engine import Search
+from service.entry import Search
 from service.intake import REQUEST_BODY, Posted
 from service.problems import documented
 from service.routes.common import POSTING, Explain, Limit, answer_each

@@ -14,9 +14,9 @@ from PIL import Image
 
 from service import images
 from service.admission import TAKES_PICTURES
-from service.engine import Representation
+from service.entry import Representation
 from service.state import State
-from service.wire import Embedding
+from service.wire import Embedding, Problem
 from tests.processes import listening
 from tests.service.conftest import MakeApp
 from tests.service.samples import PATIENCE, Obedient, flat, obey, picture, png
@@ -57,6 +57,45 @@ def test_a_refusal_is_counted_by_its_route(full: httpx.Client, path: str) -> Non
     counted = full.get("/metrics").text
     assert f'kindred_requests_total{{route="{path}",status="429"}} 1.0' in counted
     assert 'kindred_rejections_total{reason="queue-full"} 1.0' in counted
+
+
+def test_a_refusal_at_the_door_says_what_every_refusal_says(full: httpx.Client) -> None:
+    named = {**PNG, "X-Request-ID": "mine-1"}
+    refused = full.post("/classify", content=picture(), headers=named)
+    assert refused.headers["X-Request-ID"] == "mine-1"
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    said = Problem.model_validate_json(refused.content)
+    assert (said.type, said.status) == ("urn:kindred:problem:queue-full", 429)
+    assert full.post("/classify", content=picture(), headers=PNG).headers["X-Request-ID"]
+
+
+def test_a_connection_lives_on_after_a_refusal(full: httpx.Client) -> None:
+    address = (full.base_url.host, full.base_url.port or 80)
+    asked = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+    with socket.create_connection(address, timeout=PATIENCE) as one, one.makefile("rb") as answers:
+        for _ in range(3):
+            one.sendall(asked)
+            assert b" 429 " in answers.readline()
+            head = b"".join(iter(answers.readline, b"\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].split(maxsplit=1)[0])
+            assert b"queue-full" in answers.read(length)
+
+
+def test_a_page_elsewhere_can_read_why_it_is_refused(make_app: MakeApp, network: Obedient) -> None:
+    app = make_app(cors_origins=["https://page.example"])
+    state = obey(app, network, max_queue=1)
+    with listening(app) as client:
+        network.forget()
+        network.gate.clear()
+        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        assert network.entered.wait(PATIENCE)
+        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        headers = {**PNG, "Origin": "https://page.example"}
+        refused = client.post("/classify", content=picture(), headers=headers)
+        network.gate.set()
+    assert refused.status_code == 429
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
 
 
 def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from service.backends.torch_eager import TorchEager
-from service.engine import Engine, Representation, Search
+from service.engine import Engine
+from service.entry import Representation, Search
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
