@@ -70,6 +70,7 @@ function results(experiments, chosen) {
       ...(compared.length > 0
         ? [meaning("Beside the published", `${reached.length} of ${compared.length} reach the published test accuracy here. ${DIFFERS}`)]
         : []),
+      ...(experiments.some(({ published_name: name }) => !name) ? [meaning("Without a published name", "our own recipe for the same network.")] : []),
       ...(experiments.some(({ collapsed }) => collapsed) ? [meaning("Collapsed", COLLAPSED)] : []),
       ...(once ? [meaning("One run each so far", "a percentage point between two of them may be chance.")] : []),
     ),
