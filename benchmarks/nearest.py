@@ -20,6 +20,7 @@ from benchmarks.worker import say, serve
 from training import index
 from training.bundle import Positions, Vectors
 from training.frozen import Frozen
+from training.recall import tune
 
 NEAREST: Final = 10
 
@@ -83,6 +84,7 @@ class Ours:
 
     def __init__(self, vectors: Vectors) -> None:
         self._index = index.build(vectors)
+        tune(self._index)
 
     def search(self, queries: Vectors, effort: int) -> Positions:
         """As the service does."""

@@ -167,6 +167,9 @@ def main(
     output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
 ) -> None:
     """Measure, and write the section."""
+    wanted = names or list(INDEXES)
+    peers = [one for one in ELSEWHERE if one in wanted]
+    about = versions(peers) if peers else []
     source = embedded(data, load(bundle or default_bundle()), cache)
     if synthetic:
         provenance = where(f"python -m benchmarks.search --data {data.name} --million")
@@ -178,9 +181,9 @@ def main(
         row
         for count in sizes or SIZES
         if count <= there
-        for row in rows(count, compare(source, count, names or list(INDEXES), rounds))
+        for row in rows(count, compare(source, count, wanted, rounds))
     ]
-    provenance = where(f"python -m benchmarks.search --data {data.name}", versions(ELSEWHERE))
+    provenance = where(f"python -m benchmarks.search --data {data.name}", about)
     method = METHOD.format(
         queries=QUERIES, enough=ENOUGH, rounds=rounds, singles=SINGLES, batched=BATCHED, batch=BATCH
     )

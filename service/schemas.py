@@ -49,10 +49,13 @@ class LayerCard(Wire):
     """How one layer is indexed and how well that finds; milliseconds are of a single query."""
 
     dimension: int = Field(examples=[8192])
-    factory: str = Field(examples=["SVD256,Flat,Refine(SQfp16)"])
+    factory: str = Field(examples=["SVD256,SQ8,Refine(SQfp16)"])
     recall_at_10: float = Field(examples=[0.998])
     milliseconds: Figure = Field(examples=[0.44])
     exact_milliseconds: Figure = Field(examples=[16.0])
+    candidates: int | None = Field(
+        description="Images compared in full for ten answers; null: all.", examples=[120]
+    )
 
 
 class GalleryCard(Wire):

@@ -16,6 +16,7 @@ from training.dataset import DatasetError
 from training.device import DeviceError, pick_device
 from training.experiments import EIGHT, UnknownExperimentError, find
 from training.progress import say
+from training.recall import ENOUGH
 from training.record import RecordError
 from training.release import ReleaseError, Shape, from_bundle
 from training.report import ReportError
@@ -48,6 +49,10 @@ Output = Annotated[Path | None, typer.Option(help="Where the bundle goes. Defaul
 PerClass = Annotated[int | None, typer.Option(help="Keep so many images of each class.", min=1)]
 Pixels = Annotated[bool, typer.Option(help="Ship the gallery's pictures.")]
 Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16.")]
+Recall = Annotated[
+    float,
+    typer.Option(help="Share of the exact ten nearest that a search must find.", min=0, max=1),
+]
 Epochs = Annotated[
     int | None, typer.Option(help="Train for so many. Default: what the experiment says.", min=1)
 ]
@@ -120,6 +125,7 @@ def release(
     per_class: PerClass = None,
     pixels: Pixels = True,
     half: Half = False,
+    recall: Recall = ENOUGH,
     epochs: Epochs = None,
 ) -> None:
     """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it.
@@ -128,7 +134,7 @@ def release(
     """
     experiment = find(name) if name else None
     workspace = Workspace(root, pick_device(device), seed, split_seed)
-    shape = Shape(per_class, pixels, half)
+    shape = Shape(per_class, pixels, half, recall)
     target = output or workspace.bundle_of(data)
     images, splits = workspace.read(data)
     own_test = workspace.read_own_test(data)
@@ -149,11 +155,12 @@ def index(
     per_class: PerClass = None,
     pixels: Pixels = True,
     half: Half = False,
+    recall: Recall = ENOUGH,
 ) -> None:
     """Give a trained network another gallery: embed and index held-out images, publish."""
     workspace = Workspace(root, pick_device(device), split_seed=split_seed)
     trained = from_bundle(bundle.load(source or workspace.current))
-    shape = Shape(per_class, pixels, half)
+    shape = Shape(per_class, pixels, half, recall)
     target = output or workspace.bundle_of(data)
     made = workspace.publish(trained, *workspace.read(data), target, shape)
     if output is None:

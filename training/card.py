@@ -1,8 +1,8 @@
 """The model card of a bundle: what it is, what it was trained on, how good it is, its limits."""
 
-from training.index import Quality
 from training.manifest import Manifest
 from training.network import Layer
+from training.recall import Quality
 from training.record import Record
 
 LISTED = 20

@@ -4,7 +4,6 @@ Cosine is the inner product of normalised vectors, so everything here is FAISS's
 Knows vectors and their positions; nothing of images, ids or labels.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,33 +14,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.frozen import Frozen
-
 Vectors = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Positions = npt.NDArray[np.int64]
-Factory = Literal["Flat", "SQfp16", "SVD256,Flat,Refine(SQfp16)"]
+Factory = Literal[
+    "Flat", "SQfp16", "SVD256,SQ8,Refine(SQfp16)", "SVD256,Flat,Refine(SQfp16)"
+]  # the last of them in older bundles
 
 REDUCED = 256
 """Dimensions of the first, coarse search of a refined index."""
-CANDIDATES = 20
-"""How many times the answers asked for the coarse search proposes (FAISS's `k_factor`)."""
+STEPS = 127
+"""What 1 is in the coarse search's whole numbers: all that a part of a unit vector can be."""
+CANDIDATES = 30.0
+"""How many times the answers asked for the coarse search proposes, where nobody measured how many
+it must: enough for 60,000 images of CIFAR-10."""
 SMALL = 2_000
 """Up to so many vectors, looking at each of them is fast enough."""
-FEW = 64
+FEW = 16
 """Up to so many queries, one thread searches: a service has others for other requests."""
 
 
 class IndexFileError(RuntimeError):
     """The file does not hold an index of this kind; the message names it."""
-
-
-class Quality(Frozen):
-    """What an approximate search finds of the exact ten nearest, and how long one query takes."""
-
-    recall_at_10: float
-    milliseconds: float
-    exact_milliseconds: float
 
 
 class CosineIndex:
@@ -98,12 +92,26 @@ class CosineIndex:
         return np.clip(scores, -1.0, 1.0), positions
 
     @property
+    def composed(self) -> bool:
+        """Whether a coarse search proposes candidates, of which the best are the answer."""
+        return isinstance(self._index, faiss.IndexRefine)
+
+    @property
+    def candidates(self) -> float:
+        """How many are proposed for each answer asked for; of a composed index alone."""
+        return float(self._index.k_factor)  # type: ignore[attr-defined]  # of an IndexRefine
+
+    @candidates.setter
+    def candidates(self, times: float) -> None:
+        self._index.k_factor = times  # type: ignore[attr-defined]  # of an IndexRefine
+
+    @property
     def directions(self) -> Vectors | None:
         """The dimensions [256, dimension] of the coarse search; None where there is none."""
-        if not isinstance(self._index, faiss.IndexRefine):
+        if not self.composed:
             return None
         reduce: Any = faiss.downcast_VectorTransform(_coarse(self._index).chain.at(0))
-        return faiss.vector_to_array(reduce.A).reshape(reduce.d_out, reduce.d_in)
+        return normalise(faiss.vector_to_array(reduce.A).reshape(reduce.d_out, reduce.d_in))
 
     def halves(self, positions: Sequence[int] | Positions) -> Halves:
         """The unit vectors at these positions as fp16, [N, dimension], rounded only once."""
@@ -119,11 +127,11 @@ class CosineIndex:
         """The vectors at these positions in other dimensions, [N, 256]."""
         wanted = np.asarray(positions, dtype=np.int64)
         mine = self.directions
-        if mine is not None and np.array_equal(mine, directions):
-            flat: Any = faiss.downcast_index(_coarse(self._index).index)
-            rows = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(-1, flat.d)
-            kept: Vectors = rows[wanted]
-            return kept
+        if mine is not None and np.allclose(mine, directions, rtol=0, atol=1e-6):
+            coarse = faiss.downcast_index(_coarse(self._index).index)
+            rows: Vectors = coarse.reconstruct_batch(wanted)
+            whole = isinstance(coarse, faiss.IndexScalarQuantizer)
+            return (rows + np.float32(0.5)) / np.float32(STEPS) if whole else rows
         chunks = [
             self.reconstruct(wanted[start : start + SMALL]) @ directions.T
             for start in range(0, len(wanted), SMALL)
@@ -145,9 +153,9 @@ def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
     """Index vectors [N, dimension] in their order.
 
     Short vectors, or few, are searched flat; `half` stores those as fp16. Else the search is
-    composed: an inner product in the 256 dimensions that hold most of the vectors proposes
-    candidates, and the fp16 vectors themselves put them in order. The dimensions come from an
-    uncentred randomised SVD (Halko et al., 2011): centring, or L2, would be another measure than
+    composed: an inner product in the 256 dimensions that hold most of the vectors, in 8 bits each,
+    proposes candidates, and the fp16 vectors themselves put them in order. The dimensions come from
+    an uncentred randomised SVD (Halko et al., 2011): centring, or L2, would be another measure than
     the cosine.
     """
     vectors = normalise(vectors)
@@ -183,12 +191,9 @@ def join(
         return fine
     coarse = np.concatenate([index.reduced(positions, directions) for index, positions in parts])
     pre = _reduction(directions)
-    faiss.downcast_index(pre.index).add(np.ascontiguousarray(coarse))
+    faiss.downcast_index(pre.index).add(np.ascontiguousarray(coarse * np.float32(STEPS)))
     pre.ntotal = len(coarse)
-    index = faiss.IndexRefine(pre, fine._exact)
-    index.ntotal = len(coarse)
-    index.k_factor = CANDIDATES
-    return CosineIndex(index, "SVD256,Flat,Refine(SQfp16)")
+    return _compose(pre, fine._exact)
 
 
 def find_directions(vectors: Vectors) -> Vectors:
@@ -219,18 +224,6 @@ def read(file: Path, factory: Factory) -> CosineIndex:
     return CosineIndex(index, factory)
 
 
-def measure(index: CosineIndex, queries: Vectors) -> Quality:
-    """Recall at 10 against the exact search, and median milliseconds of single queries."""
-    _, found = index.search(queries, 10)
-    _, nearest = index.search(queries, 10, exact=True)
-    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, nearest, strict=True))
-    return Quality(
-        recall_at_10=hits / nearest.size,
-        milliseconds=_median_milliseconds(index, queries, exact=False),
-        exact_milliseconds=_median_milliseconds(index, queries, exact=True),
-    )
-
-
 def normalise(vectors: Vectors) -> Vectors:
     """Vectors [N, dimension] at length 1; a vector of length 0 stays, and is like nothing."""
     vectors = np.array(vectors, dtype=np.float32, order="C", ndmin=2)
@@ -242,19 +235,32 @@ def _build_refined(vectors: Vectors) -> CosineIndex:
     coarse = _reduction(find_directions(vectors))
     fine = _half_precision(vectors.shape[1])
     fine.train(vectors)
+    coarse.add(vectors)
+    fine.add(vectors)
+    return _compose(coarse, fine)
+
+
+def _compose(coarse: faiss.Index, fine: faiss.Index) -> CosineIndex:
     index = faiss.IndexRefine(coarse, fine)
-    index.add(vectors)
+    index.ntotal = fine.ntotal
     index.k_factor = CANDIDATES
-    return CosineIndex(index, "SVD256,Flat,Refine(SQfp16)")
+    return CosineIndex(index, "SVD256,SQ8,Refine(SQfp16)")
 
 
 def _reduction(directions: Vectors) -> faiss.IndexPreTransform:
-    """An inner product in other dimensions."""
+    """An inner product in other dimensions, in 8 bits each.
+
+    Parts of unit vectors are stored as whole numbers of `STEPS`, rounded down: that takes the same
+    from all scores of a query. Queries are not rounded.
+    """
     count, dimension = directions.shape
     reduce = faiss.LinearTransform(dimension, count, False)
-    faiss.copy_array_to_vector(np.ascontiguousarray(directions).ravel(), reduce.A)
+    faiss.copy_array_to_vector(np.ascontiguousarray(directions * STEPS).ravel(), reduce.A)
     reduce.is_trained = True
-    return faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(count))
+    kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
+    coarse = faiss.IndexScalarQuantizer(count, kind, faiss.METRIC_INNER_PRODUCT)
+    coarse.is_trained = True
+    return faiss.IndexPreTransform(reduce, coarse)
 
 
 def _coarse(index: faiss.Index) -> Any:  # Any: FAISS's types know its base classes alone
@@ -281,12 +287,3 @@ def _threads_for(queries: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def _median_milliseconds(index: CosineIndex, queries: Vectors, *, exact: bool) -> float:
-    seconds = []
-    for query in queries[:50]:
-        started = time.perf_counter()
-        index.search(query[None], 10, exact=exact)
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds)) * 1000

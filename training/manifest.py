@@ -11,8 +11,9 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from training.frozen import Frozen
-from training.index import Factory, Quality
+from training.index import Factory
 from training.network import Layer
+from training.recall import Quality
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

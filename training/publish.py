@@ -20,7 +20,7 @@ import torch
 from training import checkpoint, novelty, onnx_file, record
 from training.bundle import Gallery
 from training.checkpoint import WEIGHTS
-from training.index import CosineIndex, Quality
+from training.index import CosineIndex
 from training.manifest import (
     CARD,
     EXPERIMENTS,
@@ -46,6 +46,7 @@ from training.manifest import (
 )
 from training.network import BlockNet, Layer
 from training.novelty import THRESHOLD, Fitted
+from training.recall import Quality
 from training.record import Record
 
 AT_FDCWD, EXCHANGE = -100, 2

@@ -28,6 +28,7 @@ from training.network import BlockNet, Layer
 from training.novelty import REFERENCES, fit
 from training.overlay import overlaid_curves
 from training.publish import Contents
+from training.recall import ENOUGH, tune
 from training.record import Record, wilson95
 from training.retrieval import label_share, pick_queries, rank
 from training.splits import Splits, indices_sha256
@@ -42,8 +43,6 @@ SHOWN, SHOWN_CLASSES = 6, 20
 """Pictures in a row of a figure of neighbours, and how many classes get one."""
 EXAMINED = 10_000
 """How many test images are ranked at most."""
-PROBES = 200
-"""How many validation images an index is measured with."""
 
 
 class ReleaseError(RuntimeError):
@@ -72,12 +71,13 @@ class Shape:
     """What goes into the gallery and how exactly things are stored.
 
     `per_class` keeps so many images of each class, None all; `pixels` ships them; `half` stores the
-    weights and flat indexes as fp16.
+    weights and flat indexes as fp16; `recall` of the exact ten nearest are to be found.
     """
 
     per_class: int | None = None
     pixels: bool = True
     half: bool = False
+    recall: float = ENOUGH
 
 
 def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> Experiment | None:
@@ -214,19 +214,17 @@ def assemble(
     network = copy.deepcopy(trained.network)
     if shape.half:
         _round_to_half(network)
-    test, held_out = splits.indices("test"), splits.indices("validation")
-    probes = held_out[pick_queries(dataset.labels[held_out].numpy(), PROBES)]
+    test = splits.indices("test")
     labels = dataset.labels[test].numpy()
     known = splits.indices("train")
     known = known[pick_queries(dataset.labels[known].numpy(), REFERENCES)]
     vectors = embed(network, dataset.images[test], (*LAYERS, "penultimate"), device, on_batch)
-    probing = embed(network, dataset.images[probes], LAYERS, device, on_batch)
     kept = _first_of_each_class(labels, shape.per_class)
     indexes: dict[Layer, CosineIndex] = {
         layer: index.build(vectors[layer][kept], half=shape.half and layer != "logits")
         for layer in LAYERS
     }
-    qualities = {layer: index.measure(indexes[layer], probing[layer]) for layer in LAYERS}
+    qualities = {layer: tune(indexes[layer], shape.recall) for layer in LAYERS}
     positions = test[kept]
     pixels = dataset.images[positions].permute(0, 2, 3, 1).contiguous().numpy()
     gallery = Gallery(

@@ -24,7 +24,6 @@ from training.progress import say
 from training.record import Record, Stage
 from training.release import (
     DEFAULT,
-    PROBES,
     ReleaseError,
     Shape,
     Trained,
@@ -250,11 +249,7 @@ class Workspace:
         self, trained: Trained, images: Dataset, splits: Splits, target: Path, shape: Shape
     ) -> Path:
         """Embed the held-out images of `images` with a trained network and write the bundle."""
-        total = (
-            batches(len(splits.test))
-            + batches(min(PROBES, len(splits.validation)))
-            + batches(min(REFERENCES, len(splits.train)))
-        )
+        total = batches(len(splits.test)) + batches(min(REFERENCES, len(splits.train)))
         with progress.track("embedding", total) as on_batch:
             contents = assemble(trained, images, splits, self.device, shape, on_batch)
         manifest = publish.write(contents, target)

@@ -19,6 +19,7 @@ from training import bundle, index, publish
 from training.embed import embed
 from training.novelty import Fitted
 from training.picture import to_pixels
+from training.recall import tune
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -56,7 +57,7 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels=pixels,
             ),
             indexes=indexes,
-            qualities={layer: index.measure(indexes[layer], vectors[layer]) for layer in indexes},
+            qualities={layer: tune(indexes[layer]) for layer in indexes},
             novelty=Fitted(starter.novelty, manifest.novelty.familiar_share),
             records=starter.records,
             figures=starter.figures,

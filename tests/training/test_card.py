@@ -7,13 +7,15 @@ import pytest
 from tests.training.made import made_record
 from training.calibration import Calibration
 from training.card import model_card
-from training.index import Quality
 from training.manifest import DatasetNote, GalleryNote, Manifest, Metrics
 from training.network import Layer
+from training.recall import Quality
 from training.record import Evaluation, Record
 
 QUALITIES: dict[Layer, Quality] = {
-    "conv2": Quality(recall_at_10=0.9981, milliseconds=0.44, exact_milliseconds=16.02),
+    "conv2": Quality(
+        recall_at_10=0.9981, milliseconds=0.44, exact_milliseconds=16.02, candidates=120
+    ),
     "logits": Quality(recall_at_10=1.0, milliseconds=0.05, exact_milliseconds=0.06),
 }
 METRICS = Metrics(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from training import index
-from training.index import CosineIndex, Factory, IndexFileError, Vectors, build, measure, normalise
+from training.index import CosineIndex, Factory, IndexFileError, Vectors, build, join, normalise
 
 DIMENSION = 600
-REFINED: Factory = "SVD256,Flat,Refine(SQfp16)"
+REFINED: Factory = "SVD256,SQ8,Refine(SQfp16)"
 
 
 def decaying(count: int, seed: int, dimension: int = DIMENSION) -> Vectors:
@@ -183,17 +183,49 @@ def test_a_file_that_is_no_index_is_refused(content: bytes, tmp_path: Path) -> N
         index.read(file, "Flat")
 
 
-def test_recall_is_measured_against_the_exact_search(refined: CosineIndex) -> None:
-    _, found = refined.search(QUERIES, 10)
-    _, nearest = refined.search(QUERIES, 10, exact=True)
-    hits = [set(a) & set(b) for a, b in zip(found.tolist(), nearest.tolist(), strict=True)]
-    quality = measure(refined, QUERIES)
-    assert quality.recall_at_10 == pytest.approx(np.mean([len(hit) / 10 for hit in hits]))
-    assert min(quality.milliseconds, quality.exact_milliseconds) > 0
+def test_what_is_joined_is_searched_as_it_was(refined: CosineIndex) -> None:
+    parts = [(refined, np.arange(700, 2100)), (refined, np.arange(700))]
+    joined = join(parts, refined.directions)
+    assert joined.factory == REFINED
+    assert np.array_equal(joined.halves([1400, 0]), refined.halves([0, 700]))
+    (scores, found), (expected, where) = (one.search(QUERIES, 10) for one in (joined, refined))
+    assert np.array_equal((found + 700) % 2100, where)
+    assert np.array_equal(scores, expected)
+    again = join([(joined, np.arange(2100))], joined.directions)
+    assert np.array_equal(again.search(QUERIES, 10)[1], found)
 
 
-def test_a_flat_index_recalls_everything() -> None:
-    assert measure(build(FEW), QUERIES).recall_at_10 == 1
+def test_a_vector_along_a_direction_is_not_cut_off() -> None:
+    # its part in that direction is 1, the greatest that 8 bits must hold
+    alike = decaying(2100, seed=1, dimension=600) * np.float32(1e-3)
+    alike[:, 0] += 1
+    built = build(alike)
+    assert len(np.intersect1d(built.search(alike[:1], 10)[1], np.arange(2100))) == 10
+    assert built.search(-alike[:1], 1)[0][0, 0] < -0.999
+    outside = np.eye(600, dtype=np.float32)[1:2]
+    assert abs(built.search(outside, 1)[0][0, 0]) < 0.1
+    opposite = build(np.concatenate([alike[:2099], -alike[:1]]))
+    assert opposite.search(-alike[:1], 1)[1][0, 0] == 2099
+
+
+def test_an_older_bundles_index_is_read_and_joined(tmp_path: Path) -> None:
+    unit = normalise(MANY)
+    directions = index.find_directions(unit)
+    reduce = faiss.LinearTransform(DIMENSION, 256, False)
+    faiss.copy_array_to_vector(directions.ravel(), reduce.A)
+    reduce.is_trained = True
+    flat = faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(256))
+    flat.add(unit)
+    old = faiss.IndexRefine(flat, index.pack(unit.astype(np.float16))._exact)
+    old.ntotal = len(unit)
+    old.k_factor = 20
+    faiss.write_index(old, str(tmp_path / "old.faiss"))
+    read = index.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
+    nearest = np.argsort(-cosines(QUERIES, MANY), axis=1)[:, :10]
+    for one in (read, join([(read, np.arange(len(read)))], read.directions)):
+        found = one.search(QUERIES, 10)[1]
+        hits = sum(len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True))
+        assert hits / nearest.size >= 0.998
 
 
 vectors_of_4 = arrays(
