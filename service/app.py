@@ -30,6 +30,7 @@ from service.routes import (
     admin,
     changes,
     classify,
+    docs,
     duplicates,
     embed,
     experiments,
@@ -96,6 +97,8 @@ def create_app(settings: Settings) -> FastAPI:
         title="kindred",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # ours fetches nothing from elsewhere
+        redoc_url=None,
         telemetry={"auto_configure": settings.telemetry},
         middleware=[
             Middleware(Admission, keys=keys, metrics=first.metrics),
@@ -133,6 +136,7 @@ def create_app(settings: Settings) -> FastAPI:
         health,
         metrics,
         page,
+        docs,
         admin,
         inference,
     ):

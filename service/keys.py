@@ -32,7 +32,7 @@ KEYLESS = frozenset(
         "/v2/health/ready",
     }
 )
-KEYLESS_FOLDER = "/web/"
+KEYLESS_FOLDERS = ("/web/", "/docs/")
 """Health, metrics and what a browser loads before it can send a key; none of it tells a secret."""
 
 
@@ -128,7 +128,7 @@ class Guard(Around):
 
 def is_keyless(path: str) -> bool:
     """Whether a path is for everybody who reaches it."""
-    return path in KEYLESS or path.startswith(KEYLESS_FOLDER)
+    return path in KEYLESS or path.startswith(KEYLESS_FOLDERS)
 
 
 def may_change(request: Request) -> None:

@@ -1,12 +1,15 @@
 """What all tests share: generated pictures, and small bundles of a network trained on them."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.pictures import write_folder
+from tests.pictures import real_data, write_folder
+from tests.processes import ROOT
 from training import record
 from training.dataset import Dataset, load
 from training.experiments import Experiment, find
@@ -83,3 +86,21 @@ def bundle_without_pixels_path(
     """A bundle in the shape of the starter: 10 pictures a class, fp16, no pixels."""
     target = workspace.bundle_of(Path("starter"))
     return workspace.publish(trained, pictures, splits, target, Shape(10, pixels=False, half=True))
+
+
+@pytest.fixture(scope="session")
+def real_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter's network before all 7,500 real images that it held out, as `make serve` does."""
+    data = real_data()
+    if data is None:
+        pytest.skip("needs the real images: set KINDRED_DATA")
+    root = tmp_path_factory.mktemp("real")
+    (root / "starter").symlink_to(ROOT / "starter")
+    made = subprocess.run(
+        [sys.executable, "-m", "training", "prepare", "--data", data, "--root", root],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return Path(made.stdout.strip())

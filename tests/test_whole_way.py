@@ -122,23 +122,11 @@ def test_make_serve_serves_the_starter_where_there_is_no_data(tmp_path: Path) ->
         assert missing.json()["detail"]
 
 
-def test_full_real_data_get_a_bundle_without_training(tmp_path: Path) -> None:
+def test_full_real_data_get_a_bundle_without_training(real_bundle_path: Path) -> None:
     """The starter's network held out the very images that become the gallery."""
-    data = real_data()
-    if data is None:
-        pytest.skip("needs the real images: set KINDRED_DATA")
-    (tmp_path / "starter").symlink_to(ROOT / "starter")
-    prepare = [sys.executable, "-m", "training", "prepare"]
-    made = subprocess.run(
-        [*prepare, "--data", data, "--root", tmp_path],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    full = bundle.load(Path(made.stdout.strip()))
+    full = bundle.load(real_bundle_path)
     assert len(full.gallery) == 7500
-    assert not (tmp_path / "checkpoints").exists()
+    assert not (real_bundle_path.parents[1] / "checkpoints").exists()
     assert full.index_notes["conv2"].quality.recall_at_10 >= 0.998
     share = full.manifest.metrics.label_share_at_10
     assert share["logits"] > share["conv2"] > 0.4

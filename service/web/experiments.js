@@ -12,6 +12,10 @@ import { counted, figure } from "./words.js";
 
 /** @typedef {api.Experiment} Experiment */
 
+const DIFFERS =
+  "The report averaged over batches, and measured its augmented runs on augmented images; ours counts each image once, as it is.";
+const COLLAPSED = "never did better than guessing, and is left out of the accuracies, but not of the seconds.";
+
 export class Experiments {
   #model;
 
@@ -29,7 +33,7 @@ export class Experiments {
       element(
         "p",
         { class: "lead" },
-        "The same small network, regularised in different ways. Published figures are of single runs on other hardware; ours are means over the runs, ± one standard deviation where there are several.",
+        "One small network, regularised in different ways. “Published” is the course report that this project grew out of: one run each, on other hardware. “Ours” is the mean over our runs, ± one standard deviation where there are several.",
       ),
       body,
     );
@@ -63,7 +67,11 @@ function results(experiments, chosen) {
       meaning("Training", "seconds for all epochs; it compares machines as much as networks."),
       meaning("Validation", "accuracy on images kept aside to choose settings by, after the last epoch."),
       meaning("Test", "accuracy on images that neither training nor any choice has seen."),
-      meaning("Beside the published", `${reached.length} of ${compared.length} reach the published test accuracy here.`),
+      ...(compared.length > 0
+        ? [meaning("Beside the published", `${reached.length} of ${compared.length} reach the published test accuracy here. ${DIFFERS}`)]
+        : []),
+      ...(experiments.some(({ published_name: name }) => !name) ? [meaning("Without a published name", "our own recipe for the same network.")] : []),
+      ...(experiments.some(({ collapsed }) => collapsed) ? [meaning("Collapsed", COLLAPSED)] : []),
       ...(once ? [meaning("One run each so far", "a percentage point between two of them may be chance.")] : []),
     ),
   ];

@@ -103,6 +103,13 @@ def home_without_pixels(bundle_without_pixels_path: Path) -> Iterator[str]:
         yield str(client.base_url)
 
 
+@pytest.fixture(scope="package")
+def real_home(real_bundle_path: Path) -> Iterator[str]:
+    """The URL of a server whose gallery has 7,500 real pictures."""
+    with serving(serve_bundle(real_bundle_path)) as client:
+        yield str(client.base_url)
+
+
 @pytest.fixture
 def watched() -> Watched:
     return Watched()
@@ -119,6 +126,11 @@ def visit_without_pixels(
     browser: "Browser", home_without_pixels: str, watched: Watched
 ) -> Iterator[Open]:
     yield from visits(browser, home_without_pixels, watched)
+
+
+@pytest.fixture
+def visit_real(browser: "Browser", real_home: str, watched: Watched) -> Iterator[Open]:
+    yield from visits(browser, real_home, watched)
 
 
 def visits(

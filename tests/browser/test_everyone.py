@@ -70,6 +70,18 @@ def test_the_explanation_fits_a_phone(visit: Open) -> None:
     shoot(page, "why-phone")
 
 
+def test_the_explanation_fits_letters_of_twice_the_size(visit: Open) -> None:
+    page = visit()
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    drop(page)
+    for layer in ("conv2", "logits"):
+        row(page, layer).locator("button.look").first.click()
+        picture = page.locator(".why .pixels").first.bounding_box()
+        assert picture is not None
+        assert picture["width"] > 96, "no smaller than in the gallery"
+        assert overflow(page) <= 0
+
+
 def test_nothing_moves_for_those_who_want_it_still(visit: Open) -> None:
     page = visit("/", reduced_motion="reduce")
     page.evaluate("document.getElementById('busy').hidden = false")

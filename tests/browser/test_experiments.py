@@ -23,6 +23,12 @@ def test_experiments_stand_beside_what_was_published(visit: Open) -> None:
     expect(line).to_contain_text("Lab2_P1_Regularizer_None_2LayerCNN")
 
 
+def test_the_page_says_whose_the_published_figures_are(visit: Open) -> None:
+    page = visit(EXPERIMENTS)
+    expect(page.locator(".lead").first).to_contain_text("“Published” is the course report")
+    expect(page.locator(".meanings").first).to_contain_text("reach the published test accuracy")
+
+
 def test_several_runs_are_a_mean_with_its_spread_and_one_run_is_itself(visit: Open) -> None:
     page = visit(EXPERIMENTS)
     twice = page.get_by_role("row", name=re.compile("^none-2")).get_by_role("cell")

@@ -17,6 +17,7 @@ from service.errors import NotFoundError
 from service.gallery import Wanted
 from service.gallery.local import LocalGallery
 from service.settings import Settings
+from service.state import State
 from tests.service.samples import png
 from training.bundle import Bundle
 
@@ -26,6 +27,15 @@ def starter(bundle_without_pixels_path: Path) -> Iterator[TestClient]:
     """A client of an app whose bundle has no pixels."""
     with TestClient(create_app(Settings(bundle=bundle_without_pixels_path))) as client:
         yield client
+
+
+@pytest.fixture(scope="module", params=["bundle_path", "real_bundle_path"])
+def small_or_real(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, Bundle]]:
+    """A client of an app, and its bundle: the drawn one; the real one where there are images."""
+    app = create_app(Settings(bundle=request.getfixturevalue(request.param)))
+    state: State = app.state.kindred
+    with TestClient(app) as client:
+        yield client, state.bundle
 
 
 def walk(client: TestClient, query: str) -> list[dict[str, str]]:
@@ -141,12 +151,12 @@ def test_the_kin_of_an_image_leave_it_out(client: TestClient, loaded: Bundle) ->
 
 @pytest.mark.parametrize(("layer", "reasons"), [("conv2", "heat"), ("logits", "terms")])
 def test_the_reasons_of_any_two_images_add_up_to_their_score(
-    client: TestClient,
-    loaded: Bundle,
+    small_or_real: tuple[TestClient, Bundle],
     capsys: pytest.CaptureFixture[str],
     layer: str,
     reasons: str,
 ) -> None:
+    client, loaded = small_or_real
     gaps = []
 
     @settings(deadline=None)
@@ -160,7 +170,10 @@ def test_the_reasons_of_any_two_images_add_up_to_their_score(
 
     add_up()
     with capsys.disabled():
-        print(f"\n{layer}: {reasons} add up within {max(gaps):.0e}, over {len(gaps)} pairs")
+        print(
+            f"\n{layer}: {reasons} add up within {max(gaps):.1e}, over {len(gaps)} pairs "
+            f"of {len(loaded.gallery):,} images"
+        )
 
 
 def test_the_kin_of_an_image_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:

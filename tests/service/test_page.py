@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service import problems
-from service.routes import page
+from service.routes import docs, page
 
 FILES = sorted(file.name for file in page.WEB.iterdir())
 BUDGET = 150_000
@@ -16,9 +16,10 @@ BUDGET = 150_000
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    app = FastAPI()
+    app = FastAPI(docs_url=None)  # ours is among the routes
     problems.install(app)
     app.include_router(page.router)
+    app.include_router(docs.router)
     with TestClient(app) as client:
         yield client
 
@@ -30,7 +31,10 @@ def test_the_page_is_at_the_root(client: TestClient) -> None:
     assert "<title>kindred</title>" in response.text
 
 
-@pytest.mark.parametrize("path", ["/", *(f"/web/{name}" for name in FILES)])
+@pytest.mark.parametrize(
+    "path",
+    ["/", *(f"/web/{name}" for name in FILES), "/docs", *(f"/docs/{name}" for name in docs.ASSETS)],
+)
 def test_every_file_comes_with_a_strict_policy(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = dict(
@@ -64,6 +68,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> No
 @pytest.mark.parametrize("name", ["none.js", "..%2Froutes%2Fpage.py", "%2E%2E%2Fapp.py"])
 def test_what_the_page_does_not_have_is_not_found(client: TestClient, name: str) -> None:
     assert client.get(f"/web/{name}").status_code == 404
+    assert client.get(f"/docs/{name}").status_code == 404
 
 
 @pytest.mark.parametrize("name", FILES)
