@@ -19,7 +19,7 @@ from service.entry import Representation
 from service.errors import KindredError
 from service.gallery import Renewed, Stale
 from service.state import State
-from training.bundle import Pixels
+from training.bundle import SIZE, Pixels
 
 BATCH: Final = 16
 """Images at once: who asks meanwhile waits for no more."""
@@ -35,6 +35,7 @@ class Renewal:
     def __init__(self, current: Callable[[], State]) -> None:
         self._current = current
         self._task: asyncio.Task[None] | None = None
+        self._passed_over: dict[str, set[tuple[str, int]]] = {}  # by network: another may do it
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -50,7 +51,9 @@ class Renewal:
         while True:
             state = self._current()
             try:
-                done = await _stale(state) > 0 and await renew_some(state)
+                done = await _stale(state) > 0 and await renew_some(
+                    state, self._passed_over.setdefault(state.gallery.network, set())
+                )
             except KindredError as error:
                 logger.info("Images are embedded anew later: %s", error.detail)
                 done = False
@@ -61,29 +64,38 @@ class Renewal:
                 await asyncio.sleep(PAUSE)
 
 
-async def renew_some(state: State) -> bool:
+async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = None) -> bool:
     """Embed some of the stale images anew; whether there were any.
+
+    Those that cannot be are added to `passed_over` (ids and revisions), whose images are left.
 
     Raises:
         KindredError: the network takes no images now, or the disk no vectors.
 
     """
     gallery = state.gallery
-    stale = await anyio.to_thread.run_sync(gallery.next_stale, BATCH)
+    passed_over = set() if passed_over is None else passed_over
+    found = await anyio.to_thread.run_sync(gallery.next_stale, BATCH + len(passed_over))
+    stale = [one for one in found if (one.id, one.revision) not in passed_over][:BATCH]
     if not stale:
         return False
-    images = [_pixels(one) for one in stale]
-    represented = await state.engine.represent(images, math.inf)
+    pictures = [(one, pixels) for one in stale if (pixels := _pixels(one)) is not None]
+    represented = await state.engine.represent([pixels for _, pixels in pictures], math.inf)
     renewed = [
         _renewed(state, one, image)
-        for one, image in zip(stale, represented, strict=True)
+        for (one, _), image in zip(pictures, represented, strict=True)
         if isinstance(image, Representation)
     ]
+    for one in {one.id: one for one in stale}.keys() - {one.id for one in renewed}:
+        logger.warning("The image %s cannot be embedded anew, and is passed over", one)
+    passed_over.update(
+        (one.id, one.revision) for one in stale if one.id not in {done.id for done in renewed}
+    )
     await anyio.to_thread.run_sync(gallery.renew, renewed)
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _stale(state) == 0:
         logger.warning("All images that were added are embedded by this network")
-    return bool(renewed)
+    return True
 
 
 async def _stale(state: State) -> int:
@@ -102,6 +114,10 @@ def _renewed(state: State, one: Stale, image: Representation) -> Renewed:
     )
 
 
-def _pixels(one: Stale) -> Pixels:
-    pixels: Pixels = np.asarray(Image.open(BytesIO(one.png)).convert("RGB"))
-    return pixels
+def _pixels(one: Stale) -> Pixels | None:
+    """The picture; None where what is kept of it is damaged."""
+    try:
+        pixels: Pixels = np.asarray(Image.open(BytesIO(one.png)).convert("RGB"))
+    except (OSError, SyntaxError, ValueError):  # as Pillow tells of it
+        return None
+    return pixels if pixels.shape == (SIZE, SIZE, 3) else None

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/gallery", tags=["gallery"])
 MOST = 1000
 
 
-@router.post("/duplicates", response_model=Duplicates, responses=documented(404, 422, 503))
+@router.post("/duplicates", response_model=Duplicates, responses=documented(404, 422, 429, 503))
 async def find(
     serving: Serving,
     wanted: Filters,
@@ -31,6 +31,7 @@ async def find(
     nothing.
     """
     (searched,) = serving.answers.searchable(layer)
+    serving.check_room()
     view = serving.gallery.snapshot()
 
     def work() -> str:

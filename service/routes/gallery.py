@@ -74,14 +74,11 @@ async def image(
 ) -> Response:
     """Give the picture itself, 32 x 32, as a PNG; 404 where the bundle has no pixels."""
     view = serving.gallery
-    item, content = await off_the_loop(
-        serving, 0, lambda: (view.get(image_id), view.image(image_id))
-    )
+    content = await off_the_loop(serving, 0, lambda: view.image(image_id))
     # What takes a key to see must not be left with a proxy that asks for none.
     cache = "private" if serving.settings.api_keys else "public"
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    fresh = "max-age=3600" if item.source == "bundle" else "no-cache"  # it may be replaced
-    headers = {"ETag": etag, "Cache-Control": f"{cache}, {fresh}"}
+    headers = {"ETag": etag, "Cache-Control": f"{cache}, no-cache"}  # PUT may replace any image
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     if known & {etag, "*"}:
         return Response(status_code=304, headers=headers)
@@ -91,7 +88,7 @@ async def image(
 @router.get(
     "/{image_id}/similar",
     response_model_exclude_none=True,
-    responses=documented(404, 422),
+    responses=documented(404, 422, 429, 503),
 )
 async def similar(
     request: Request,
@@ -109,6 +106,7 @@ async def similar(
 ) -> Similar:
     """Give the images that are most like this one, itself left out."""
     (searched,) = serving.answers.searchable(layer)
+    serving.check_room()
     asked = Asked(
         searched,
         limit,

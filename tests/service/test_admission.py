@@ -202,3 +202,9 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
         busy = client.post("/embed", content=picture(), headers=PNG)
         gate.set()
     assert (late.status_code, busy.status_code) == (504, 429)
+
+
+def test_searches_among_the_gallery_alone_have_the_same_door(full: httpx.Client) -> None:
+    image_id = full.get("/gallery?limit=1").json()["items"][0]["id"]
+    assert full.get(f"/gallery/{image_id}/similar").status_code == 429
+    assert full.post("/gallery/duplicates").status_code == 429

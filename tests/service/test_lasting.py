@@ -96,8 +96,8 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     renew_some = renewal.renew_some
     allowed: list[bool] = []
 
-    async def when_allowed(state: State) -> bool:
-        return bool(allowed) and await renew_some(state)
+    async def when_allowed(state: State, passed_over: set[tuple[str, int]]) -> bool:
+        return bool(allowed) and await renew_some(state, passed_over)
 
     monkeypatch.setattr(renewal, "renew_some", when_allowed)
     monkeypatch.setattr(renewal, "PAUSE", 0.01)
@@ -122,6 +122,29 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     client.close()
     with TestClient(create_app(Settings(bundle=current, max_batch=4))) as again:
         assert stale(again) == 0
+
+
+def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew(
+    client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "PAUSE", 0.01)
+    damaged = renewal.BATCH + 1
+    for seed in range(damaged + 3):
+        add(client, seed)
+    gallery = client.app.state.kindred.gallery  # type: ignore[attr-defined]
+    with gallery._ledger.turn, gallery._ledger.store.transaction():
+        gallery._ledger.store._run(
+            "UPDATE pictures SET png = x'00' WHERE number IN "
+            "(SELECT number FROM images ORDER BY id LIMIT ?)",
+            damaged,
+        )
+    point(current, current.with_name("other"))
+    client.post("/admin/reload")
+    deadline = time.monotonic() + PATIENCE
+    while stale(client) > damaged:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert stale(client) == damaged
 
 
 def test_what_is_searched_is_made_of_the_database_alone(bundle_path: Path, tmp_path: Path) -> None:
