@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from service import threads
 from service.backends import Backend, Found, blank, channels_first
 from service.entry import Entry, Representation, Search
 from service.errors import (
@@ -199,6 +200,7 @@ class Engine:
 
     def _supervise(self) -> None:
         """Work; whatever ends that, fail what waits at once and begin anew."""
+        threads.step_back()
         while not self._stopping.is_set():
             try:
                 self._prepare()

@@ -86,11 +86,11 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
         for (one, _), image in zip(pictures, represented, strict=True)
         if isinstance(image, Representation)
     ]
-    for one in {one.id: one for one in stale}.keys() - {one.id for one in renewed}:
-        logger.warning("The image %s cannot be embedded anew, and is passed over", one)
-    passed_over.update(
-        (one.id, one.revision) for one in stale if one.id not in {done.id for done in renewed}
-    )
+    done = {one.id for one in renewed}
+    for one in stale:
+        if one.id not in done:
+            logger.warning("The image %s cannot be embedded anew, and is passed over", one.id)
+            passed_over.add((one.id, one.revision))
     await anyio.to_thread.run_sync(gallery.renew, renewed)
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _stale(state) == 0:

@@ -6,13 +6,18 @@ overload would set any number of threads to work that nobody waits for. Knows no
 
 import asyncio
 import os
+import sys
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 
 T = TypeVar("T")
+
+_BEHIND: Final = 5
+"""Steps of `nice`: about a third of the time, where both want all of it."""
 
 
 def a_thread_per_core() -> CapacityLimiter:
@@ -23,6 +28,16 @@ def a_thread_per_core() -> CapacityLimiter:
 def some_writers() -> CapacityLimiter:
     """Those who wait for a disk take no core; what comes at once is kept at once."""
     return CapacityLimiter(16)
+
+
+def step_back() -> None:
+    """Have this thread, and those that it starts from now on, give way to the event loop.
+
+    An event loop takes little, but at once: where the network's threads have as good a right to
+    every core, all requests wait for their turn. Only Linux has a priority for each thread.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BEHIND)
 
 
 async def run(

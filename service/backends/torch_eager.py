@@ -1,9 +1,14 @@
 """The network in torch, as it is written, on a CPU or any other device. Knows arrays alone."""
 
+from typing import Final
+
 import torch
 
 from service.backends import LAYERS, Found, batch_sizes, warm_up
 from training.bundle import BlockNet, Layer, Novelty, Pixels, Precision, autocast
+
+ITS_OWN: Final = torch.get_num_threads()
+"""Threads that torch takes where nobody says how many: as many as there are cores, or fewer."""
 
 
 class TorchEager:
@@ -41,8 +46,8 @@ class TorchEager:
 
     def prepare(self, max_batch: int) -> dict[Layer, int]:
         """Move everything to the device, and run each power of two once: first times are slow."""
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)  # of the calling thread alone
+        # always: it is that of new threads too, and another backend may have had its own before
+        torch.set_num_threads(self._threads or ITS_OWN)
         self._network.to(self._device).to(memory_format=torch.channels_last)
         if self._novelty is not None:
             self._novelty.to(self._device)

@@ -19,6 +19,7 @@ from training.embed import embed
 from training.labelled import Labelled
 from training.manifest import DatasetNote, Metrics
 from training.network import Layer
+from training.recall import tune
 from training.record import MATRIX_CLASSES
 from training.trainer import evaluate
 
@@ -73,7 +74,7 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 pixels=pixels,
             ),
             indexes=indexes,
-            qualities={layer: index.measure(indexes[layer], vectors[layer]) for layer in layers},
+            qualities={layer: tune(indexes[layer]) for layer in layers},
             novelty=None,
             records=[made_record("none-2"), final],
             figures=bundle.load(ROOT / "starter").figures,

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 from service.backends import (
     LAYERS,
@@ -15,6 +18,7 @@ from service.backends import (
     channels_first,
 )
 from service.backends.choice import open_backend
+from service.backends.torch_eager import ITS_OWN
 from service.settings import Settings
 from tests.service.samples import cosine
 from tests.training.made import linked_copy
@@ -77,13 +81,14 @@ def test_every_backend_says_what_torch_says(
         np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.05)
 
 
+@pytest.mark.parametrize("together_with", [33, 63])  # the cores share steps, or images
 @pytest.mark.parametrize(("engine", "precision"), OTHERS)
 def test_an_answer_does_not_vary_with_its_companions(
-    loaded: Bundle, images: Pixels, engine: str, precision: str
+    loaded: Bundle, images: Pixels, engine: str, precision: str, together_with: int
 ) -> None:
     backend = open_backend(loaded, engine=engine, precision=precision)  # type: ignore[arg-type]
-    together = outputs(backend, images[:33], batch=33)
-    alone = outputs(backend, images[:33], batch=1)
+    together = outputs(backend, images[:together_with], batch=together_with)
+    alone = outputs(backend, images[:together_with], batch=1)
     assert same_class(alone, together) == 1
     assert min(cosines(alone, together)) >= 0.9999
 
@@ -98,6 +103,18 @@ def test_what_a_batch_gave_stays_when_the_next_is_run(
     before = first.layers["conv2"].copy()
     backend.run(channels_first(images[4:8]))
     assert (first.layers["conv2"] == before).all()
+
+
+def test_torch_has_its_threads_after_another_backend_took_one(loaded: Bundle) -> None:
+    """As when a service is given an older bundle: each engine prepares in a thread of its own."""
+
+    def prepare(engine: Literal["torch", "openvino"]) -> int:
+        open_backend(loaded, engine=engine).prepare(1)
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        assert first.submit(prepare, "openvino").result() == 1
+        assert second.submit(prepare, "torch").result() == ITS_OWN
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])

@@ -1,6 +1,9 @@
 """The engine: batches without a window, bounded, supervised; no image pays for another."""
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from concurrent.futures import Future
 
@@ -42,6 +45,16 @@ def wait_until_ready(engine: Engine) -> None:
     while engine.reason and time.monotonic() < deadline:
         time.sleep(0.01)
     assert engine.reason is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_the_worker_gives_way_to_the_event_loop(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        (worker,) = [one for one in threading.enumerate() if one.name == "engine"]
+        assert worker.native_id is not None
+        ours, its = (os.getpriority(os.PRIO_PROCESS, one) for one in (0, worker.native_id))
+        assert its > ours or ours == 19  # there is none lower
+        assert engine.reason is None
 
 
 def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle) -> None:
