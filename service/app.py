@@ -12,7 +12,7 @@ from fastapi.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from service import images, problems
+from service import images, memory, problems
 from service.admission import Admission
 from service.answers import Answers
 from service.backends.choice import open_backend
@@ -69,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         images.load_plugins()
         app.state.reloader = Reloader(Place(current, put), _load_again)
         await anyio.to_thread.run_sync(current().engine.start)
+        memory.give_back()
         renewal = Renewal(current)
         renewal.start()
         yield

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from service import memory
 from service.errors import BundleRefusedError, UnavailableError
 from service.state import State
 from service.wire import ModelName, Reloaded
@@ -112,6 +113,7 @@ async def _retire(old: State) -> None:
                 await old.unused.wait()
     await anyio.to_thread.run_sync(old.engine.stop)
     await anyio.to_thread.run_sync(old.gallery.close)
+    await anyio.to_thread.run_sync(memory.give_back)
 
 
 def _name(model: ModelName) -> str:
