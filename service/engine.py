@@ -10,7 +10,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -28,6 +27,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.gallery import Match
+from service.line import Line
 from training.bundle import Layer, Pixels, Vectors
 
 LOADING: Final = "the network is being loaded"
@@ -75,7 +75,7 @@ class Engine:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._changed = threading.Condition()  # guards all that is below
-        self._waiting: deque[Entry] = deque()
+        self._line = Line()
         self._abandoned = False
         self._running: tuple[Entry, ...] = ()
         self._running_since = 0.0
@@ -119,12 +119,13 @@ class Engine:
     @property
     def depth(self) -> int:
         """How many images wait."""
-        return len(self._waiting)
+        return len(self._line)
 
-    def check_room(self, count: int = 1, taken: int = 0) -> None:
+    def check_room(self, count: int = 1, taken: int = 0, *, behind: bool = False) -> None:
         """Refuse at once what would be refused after the work of decoding it.
 
-        `taken` places are not to be had, besides those of the images that wait here.
+        `taken` places are not to be had, besides those of the images that wait here. As many may
+        wait `behind` as in front.
 
         Raises:
             UnavailableError: the worker is down.
@@ -135,21 +136,27 @@ class Engine:
             raise UnavailableError(f"No images are taken now: {reason}.")
         with self._changed:
             room = self._max_queue - count - taken
-            if len(self._waiting) > room and self._abandoned:
-                self._waiting = deque(entry for entry in self._waiting if entry.wanted)
+            if self._line.count(behind=behind) > room and self._abandoned:
+                self._line.leave_out_unwanted()
                 self._abandoned = False
-            if len(self._waiting) > room:
-                waiting = len(self._waiting) + taken
+            if self._line.count(behind=behind) > room:
+                waiting = self._line.count(behind=behind) + taken
                 raise QueueFullError(
                     f"{waiting} images wait, and {self._max_queue} may: try again later."
                 )
 
     def submit(
-        self, images: Sequence[Pixels], deadline: float, searches: Iterable[Search] = ()
+        self,
+        images: Sequence[Pixels],
+        deadline: float,
+        searches: Iterable[Search] = (),
+        *,
+        behind: bool = False,
     ) -> "list[Future[Representation]]":
         """Queue all of these images uint8 [32, 32, 3], or none; each is to be searched for alike.
 
         Cancel a future to have its image dropped. `deadline` is a reading of `time.monotonic()`.
+        Those that go `behind` are run few at a time, and seldom while others wait.
 
         Raises:
             UnavailableError: the worker is down.
@@ -159,19 +166,24 @@ class Engine:
         wanted = frozenset(searches)
         entries = [Entry(pixels, deadline, wanted) for pixels in images]
         with self._changed:
-            self.check_room(len(entries))
-            self._waiting.extend(entries)
+            self.check_room(len(entries), behind=behind)
+            self._line.add(entries, behind=behind)
             self._changed.notify_all()
         for entry in entries:
             entry.future.add_done_callback(self._note_if_abandoned)
         return [entry.future for entry in entries]
 
     async def represent(
-        self, images: Sequence[Pixels], deadline: float, searches: Iterable[Search] = ()
+        self,
+        images: Sequence[Pixels],
+        deadline: float,
+        searches: Iterable[Search] = (),
+        *,
+        behind: bool = False,
     ) -> list[Representation | InferenceFailedError]:
         """Representations of images, in their order; an image may fail without its companions.
 
-        When the caller is cancelled, its images are dropped.
+        When the caller is cancelled, its images are dropped. `behind` is as for `submit`.
 
         Raises:
             UnavailableError: the worker is down, or died meanwhile.
@@ -179,7 +191,7 @@ class Engine:
             DeadlinePassedError: their turn did not come in time.
 
         """
-        futures = self.submit(images, deadline, searches)
+        futures = self.submit(images, deadline, searches, behind=behind)
         found: list[Representation | InferenceFailedError] = []
         try:
             for future in map(asyncio.wrap_future, futures):
@@ -233,8 +245,9 @@ class Engine:
         with self._changed:
             while not self._stopping.is_set():
                 batch: list[Entry] = []
-                while self._waiting and len(batch) < self._max_batch:
-                    entry = self._waiting.popleft()
+                waiting, most = self._line.turn(self._max_batch)
+                while waiting and len(batch) < most:
+                    entry = waiting.popleft()
                     if not entry.wanted:
                         entry.fail(DeadlinePassedError("The deadline passed in the queue."))
                     elif entry.future.set_running_or_notify_cancel():
@@ -243,7 +256,8 @@ class Engine:
                     self._running = tuple(batch)
                     self._running_since = time.monotonic()
                     return self._running
-                self._changed.wait()
+                if not self._line:
+                    self._changed.wait()
         return ()
 
     def _answer(self, batch: Sequence[Entry]) -> None:
@@ -295,9 +309,8 @@ class Engine:
     def _bury(self, reason: str) -> None:
         """Take no more images, and fail those there are."""
         with self._changed:
-            lost = (*self._running, *self._waiting)
+            lost = (*self._running, *self._line.clear())
             self._running = ()
-            self._waiting.clear()
             self._down = reason
             self._changed.notify_all()
         for entry in lost:

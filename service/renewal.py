@@ -80,7 +80,9 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
     if not stale:
         return False
     pictures = [(one, pixels) for one in stale if (pixels := _pixels(one)) is not None]
-    represented = await state.engine.represent([pixels for _, pixels in pictures], math.inf)
+    represented = await state.engine.represent(
+        [pixels for _, pixels in pictures], math.inf, behind=True
+    )
     renewed = [
         _renewed(state, one, image)
         for (one, _), image in zip(pictures, represented, strict=True)

@@ -116,7 +116,7 @@ async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
 
 
 async def _keep(request: Request, serving: State, posted: Noted, *, replace: bool) -> Response:
-    represented = await represent_each(request, serving, posted.pictures)
+    represented = await represent_each(request, serving, posted.pictures, behind=True)
 
     def work() -> tuple[str, list[Added]]:
         additions = [

@@ -95,9 +95,16 @@ async def off_the_loop(serving: State, images: int, work: Callable[[], T]) -> T:
 
 
 async def represent_each(
-    request: Request, serving: State, posted: Pictures, searches: Collection[Search] = ()
+    request: Request,
+    serving: State,
+    posted: Pictures,
+    searches: Collection[Search] = (),
+    *,
+    behind: bool = False,
 ) -> list[Representation | KindredError]:
     """What the network makes of each picture, or why it makes nothing of it.
+
+    Those that go `behind` let others pass.
 
     Raises:
         KindredError: the request as a whole failed, or the one picture of it.
@@ -105,7 +112,9 @@ async def represent_each(
     """
     pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
-    found = await _unless_gone(request, serving.engine.represent(pixels, deadline, searches))
+    found = await _unless_gone(
+        request, serving.engine.represent(pixels, deadline, searches, behind=behind)
+    )
     timings = timings_of(request.scope)
     if good := [image for image in found if isinstance(image, Representation)]:
         timings.add("queue", max(image.queued for image in good))

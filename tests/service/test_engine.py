@@ -90,6 +90,40 @@ def test_what_waits_is_taken_at_once_up_to_max_batch(network: Obedient) -> None:
         assert network.batches == [1, 4, 2]
 
 
+def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        first = occupy(engine, network)
+        behind = engine.submit([flat(200)] * 20, soon(), behind=True)
+        front = engine.submit([flat(1), flat(2)], soon())
+        assert engine.depth == 22
+        network.gate.set()
+        for future in (first, *front, *behind):
+            future.result(PATIENCE)
+        assert network.batches == [1, 2, 8, 8, 4]
+        assert network.seen[:3] == [0, 1, 2]
+
+
+def test_what_goes_behind_has_its_turn_though_others_never_end(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_batch=1)) as engine:
+        first = occupy(engine, network)
+        (behind,) = engine.submit([flat(200)], soon(), behind=True)
+        front = engine.submit([flat(shade) for shade in range(1, 9)], soon())
+        network.gate.set()
+        for future in (first, behind, *front):
+            future.result(PATIENCE)
+        assert network.seen == [0, 1, 2, 3, 4, 200, 5, 6, 7, 8]
+
+
+def test_a_line_that_is_full_behind_has_room_in_front(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
+        occupy(engine, network)
+        engine.submit([flat(200)] * 2, soon(), behind=True)
+        with pytest.raises(QueueFullError, match="2 images wait, and 2 may"):
+            engine.submit([flat(200)], soon(), behind=True)
+        engine.submit([flat(1)] * 2, soon())
+        network.gate.set()
+
+
 def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obedient) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_queue=4)) as engine:
         occupy(engine, network)
