@@ -133,9 +133,9 @@ EIGHT = (
     ),
 )
 
-# Settings chosen on the validation images alone. The records of best-3 so far are AdamW's: Muon has
-# none of 30 epochs yet. One run of it was given up after 14, ahead of AdamW's at each of them: 0.849
-# of the validation images there, where AdamW had 0.818.
+# Settings chosen on the validation images alone. The records of best-3 so far are AdamW's: Muon
+# has none of 30 epochs yet. One run of it was given up after 14, ahead of AdamW's at each of them:
+# 0.849 of the validation images there, where AdamW had 0.818.
 # Shifts of four pixels, mirrored at the edge, and a cut-out a quarter of the image's side; a batch
 # of 128 is faster on two cores than one of 64.
 BEST = Experiment(
