@@ -139,12 +139,13 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
     """
     working = asyncio.current_task()
     assert working is not None  # noqa: S101 - a coroutine is awaited in one
-    gone = False
+    gone = over = False
 
     def leave(_: "asyncio.Task[None]") -> None:
         nonlocal gone
-        gone = True
-        working.cancel()
+        if not over:  # the work may have ended between the hang-up and this call
+            gone = True
+            working.cancel()
 
     watching = asyncio.create_task(_hang_up(request))
     watching.add_done_callback(leave)
@@ -155,7 +156,7 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
             raise ClientGoneError("The client hung up before the answer.") from None
         raise
     finally:
-        watching.remove_done_callback(leave)
+        over = True
         watching.cancel()
 
 
