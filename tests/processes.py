@@ -51,7 +51,8 @@ def serving(
             os.killpg(process.pid, signal.SIGTERM)
         rest, _ = process.communicate(timeout=60)
         said.append(rest or "")
-    assert process.returncode == ends_with, "".join(said)
+    told = f"ended with {process.returncode}:\n" + "".join(said)
+    assert process.returncode == ends_with, told
 
 
 def serve_bundle(bundle: Path) -> list[str | Path]:

@@ -72,20 +72,24 @@ class OpenVino:
         if max_batch >= SHARED_OUT:
             compiled = self._compiled("THROUGHPUT")
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            number = min(number, SHARED_OUT)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
         return warm_up(self, batch_sizes(max_batch))
 
     def run(self, images: Pixels) -> Found:
         """Represent uint8 [N, 3, 32, 32]."""
         assert self._all_cores is not None  # noqa: S101 - the engine prepares before it runs
-        shared_out = self._each_core and len(images) >= SHARED_OUT
-        requests = self._each_core if shared_out else [self._all_cores]
-        parts = np.array_split(images.transpose(0, 2, 3, 1), min(len(requests), len(images)))
-        for request, part in zip(requests, parts, strict=False):
-            request.start_async({0: part}, share_inputs=True)
-        busy = requests[: len(parts)]
-        for request in busy:
-            request.wait()
+        pictures = images.transpose(0, 2, 3, 1)
+        if self._each_core and len(images) >= SHARED_OUT:
+            busy = self._each_core
+            parts = np.array_split(pictures, len(busy))
+            for request, part in zip(busy, parts, strict=True):
+                request.start_async({0: part}, share_inputs=True)
+            for request in busy:
+                request.wait()
+        else:
+            busy = [self._all_cores]
+            self._all_cores.infer({0: pictures}, share_inputs=True)
         layers = {
             layer: np.concatenate([request.get_tensor(layer).data for request in busy])
             for layer in LAYERS
