@@ -164,10 +164,6 @@ def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, signal.SIG_IGN)
     server.run(sockets=[door])
-    # All is closed. Native libraries' threads may crash while the interpreter is taken down.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def _has_terminal() -> bool:

@@ -4,6 +4,7 @@ Of an optional package, so this module is imported only where it is chosen. It r
 OpenVINO's runtime: the converter, which would tell its makers that it was used, is not called.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,17 @@ CPU: Final = "CPU"
 SHARED_OUT: Final = 48
 """Images from which a batch is shared out to the cores, rather than every step of it."""
 _HINTS: Final[dict[Precision, ov.Type]] = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
+
+
+@cache
+def _core() -> ov.Core:
+    """One for the whole process, never to go.
+
+    It gives the thread that first asks it a stack for signals. When it goes in another thread, as
+    with a bundle that is not served any more, that stack goes too, and the thread's next signal
+    ends the process.
+    """
+    return ov.Core()
 
 
 class OpenVino:
@@ -41,7 +53,7 @@ class OpenVino:
             threads: of the network; OpenVINO's own choice where None.
 
         """
-        self._core = ov.Core()
+        self._core = _core()
         self._model = self._read(onnx)
         self._novelty = novelty
         self._threads = threads

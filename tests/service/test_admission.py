@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
 from service import images
@@ -25,10 +27,9 @@ from training.bundle import Fit, Layer, Pixels
 PNG = {"Content-Type": "image/png"}
 
 
-@pytest.fixture
-def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
+@contextmanager
+def without_room(app: FastAPI, network: Obedient) -> Iterator[httpx.Client]:
     """A service in whose queue there is no room."""
-    app = make_app()
     state = obey(app, network, max_queue=1)
     with listening(app) as client:
         network.forget()
@@ -38,6 +39,12 @@ def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
         state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
         yield client
         network.gate.set()
+
+
+@pytest.fixture
+def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
+    with without_room(make_app(), network) as client:
+        yield client
 
 
 def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> None:
@@ -84,16 +91,9 @@ def test_a_connection_lives_on_after_a_refusal(full: httpx.Client) -> None:
 
 def test_a_page_elsewhere_can_read_why_it_is_refused(make_app: MakeApp, network: Obedient) -> None:
     app = make_app(cors_origins=["https://page.example"])
-    state = obey(app, network, max_queue=1)
-    with listening(app) as client:
-        network.forget()
-        network.gate.clear()
-        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
-        assert network.entered.wait(PATIENCE)
-        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+    with without_room(app, network) as client:
         headers = {**PNG, "Origin": "https://page.example"}
         refused = client.post("/classify", content=picture(), headers=headers)
-        network.gate.set()
     assert refused.status_code == 429
     assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -20,6 +22,7 @@ from service.backends import (
 from service.backends.choice import open_backend
 from service.backends.torch_eager import ITS_OWN
 from service.settings import Settings
+from tests.processes import ROOT
 from tests.service.samples import cosine
 from tests.training.made import linked_copy
 from training import bundle, dataset
@@ -103,6 +106,33 @@ def test_what_a_batch_gave_stays_when_the_next_is_run(
     before = first.layers["conv2"].copy()
     backend.run(channels_first(images[4:8]))
     assert (first.layers["conv2"] == before).all()
+
+
+GONE_AND_SIGNALLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from service.backends.openvino_cpu import OpenVino
+
+held = [OpenVino(Path(sys.argv[1]))]
+elsewhere = threading.Thread(target=held.clear)
+elsewhere.start()
+elsewhere.join()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_signals_are_heard_after_a_backend_has_gone_in_another_thread(loaded: Bundle) -> None:
+    """As after a reload: OpenVINO would take the stack that it had given the main thread."""
+    assert loaded.onnx is not None
+    ran = subprocess.run(
+        [sys.executable, "-c", GONE_AND_SIGNALLED, loaded.onnx],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "heard\n"), ran.stderr
 
 
 def test_torch_has_its_threads_after_another_backend_took_one(loaded: Bundle) -> None:
