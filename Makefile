@@ -26,6 +26,7 @@ bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes doc
 	&& $(BIN)/python -m benchmarks.backends --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)" \
 	&& $(BIN)/python -m benchmarks.serving --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.overload --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.gallery --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.startup --bundle starter --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.search --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)"
 

@@ -19,11 +19,11 @@ import typer
 
 from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from benchmarks.vectors import recall
-from service.backends import LAYERS, Backend, channels_first
+from service.backends import LAYERS, Backend, ServedPrecision, channels_first
 from service.backends.choice import EngineChoice, has_openvino, open_backend
 from service.settings import default_bundle
 from training import dataset
-from training.bundle import Layer, Pixels, PrecisionChoice, Vectors, load
+from training.bundle import Layer, Pixels, Vectors, load
 from training.progress import say
 from training.splits import split
 
@@ -31,11 +31,12 @@ COMPARED: Final = 2_500
 BATCHES: Final = (1, 8, 32)
 NEAREST: Final = 10
 EXACT: Final = ("torch", "fp32")
-KINDS: Final[tuple[tuple[EngineChoice, PrecisionChoice], ...]] = (
+KINDS: Final[tuple[tuple[EngineChoice, ServedPrecision], ...]] = (
     ("torch", "fp32"),
     ("torch", "bf16"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
+    ("openvino", "int8"),
 )
 METHOD: Final = """
 {threads} threads each; {seconds:g} s a turn, {rounds} turns. The novelty of each image is part of
@@ -64,6 +65,7 @@ def main(
         )
         for engine, precision in KINDS
         if engine == "torch" or (has_openvino() and opened.onnx)
+        if precision != "int8" or opened.ranges
     }
     for backend in backends.values():
         say(f"preparing {backend.name}")

@@ -18,7 +18,8 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from training.index import REDUCED, CosineIndex, Halves, Vectors, join, pack
+from training.index import CosineIndex, Halves, Vectors, pack
+from training.reduction import REDUCED, Reduction
 
 SIZES: Final = (1_000, 7_500, 60_000)
 DIMENSION: Final = 8192
@@ -60,9 +61,7 @@ def measure(count: int) -> dict[str, float]:
     queries = random.standard_normal((50, DIMENSION)).astype(np.float32)
     before = resident()
     halves = drawn(count)
-    index = join(
-        [(pack(halves), np.arange(count))], np.ascontiguousarray(directions, dtype=np.float32)
-    )
+    index = pack(halves, Reduction.along(directions.astype(np.float32)))
     del halves
     index.search(queries[:1], 10)
     return {

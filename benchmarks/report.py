@@ -31,6 +31,7 @@ ORDER: Final = (
     "Engines",
     "Search",
     "Search in a million",
+    "A gallery that grows",
     "Start and memory",
 )
 OURS: Final = ("torch", "openvino", "faiss-cpu", "fastapi", "uvicorn")

@@ -26,7 +26,11 @@ TAKES_PICTURES = frozenset(
         "/v2/models/kindred/versions/{version}/infer",
     }
 )
+"""What is posted to with pictures."""
+REPLACES = "/gallery/{image_id}"
+"""What a picture is put to."""
 _VERSION = re.compile(r"(?<=/versions/)[^/]+(?=/)")
+_ONE_IMAGE = re.compile(r"/gallery/[^/]+")
 
 
 class Admission(Around):
@@ -44,16 +48,15 @@ class Admission(Around):
         self.metrics = metrics
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST":
-            template = _VERSION.sub("{version}", scope["path"])
-            if template in TAKES_PICTURES and not _from_a_page(scope):
-                serving: State = scope["app"].state.kindred
-                try:
-                    serving.check_room()
-                except KindredError as error:
-                    if self._may_ask(scope):
-                        await self._refuse(scope, send, template, error)
-                        return
+        template = _taking_pictures(scope["method"], scope["path"])
+        if template and not _from_a_page(scope):
+            serving: State = scope["app"].state.kindred
+            try:
+                serving.check_room()
+            except KindredError as error:
+                if self._may_ask(scope):
+                    await self._refuse(scope, send, template, error)
+                    return
         await self.app(scope, receive, send)
 
     def _may_ask(self, scope: Scope) -> bool:
@@ -74,6 +77,14 @@ class Admission(Around):
             seconds = time.perf_counter() - started
             self.metrics.answered(template, error.status, seconds, error.name)
             log_access(scope, error.status, 1000 * seconds)
+
+
+def _taking_pictures(method: str, path: str) -> str | None:
+    """The route that is asked for, if it takes pictures."""
+    if method == "PUT":
+        return REPLACES if _ONE_IMAGE.fullmatch(path) else None
+    template = _VERSION.sub("{version}", path)
+    return template if method == "POST" and template in TAKES_PICTURES else None
 
 
 def _from_a_page(scope: Scope) -> bool:

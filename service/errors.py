@@ -126,6 +126,10 @@ class UnavailableError(KindredError):
     retry_after = 2
 
 
+class NotEmbeddedError(UnavailableError):
+    """The gallery has an image, and not yet its vectors by this network."""
+
+
 class DeadlinePassedError(KindredError):
     """There was no answer in time, so none will be worked out."""
 

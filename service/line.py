@@ -3,6 +3,7 @@
 Knows who comes next; nothing of threads, so that whoever shares a line between them guards it.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -11,6 +12,10 @@ from service.entry import Entry
 
 STEP: Final = 8
 """Images from behind that are run at once: whoever comes in front meanwhile waits for no more."""
+SHORT_STEP: Final = 2
+"""As many where somebody has come in front lately, and may come again at any moment."""
+LATELY: Final = 1.0
+"""Seconds."""
 PASSES: Final = 4
 """Batches from the front for one from behind, where both wait: nobody is to wait for ever."""
 
@@ -21,6 +26,7 @@ class Line:
     def __init__(self) -> None:
         self._queues: dict[bool, deque[Entry]] = {False: deque(), True: deque()}
         self._passed = 0
+        self._last_in_front = -LATELY
 
     def __len__(self) -> int:
         """How many wait."""
@@ -32,6 +38,8 @@ class Line:
 
     def add(self, entries: Iterable[Entry], *, behind: bool) -> None:
         """Have them wait after those that do."""
+        if not behind:
+            self._last_in_front = time.monotonic()
         self._queues[behind].extend(entries)
 
     def turn(self, most: int) -> tuple[deque[Entry], int]:
@@ -39,7 +47,8 @@ class Line:
         front, behind = self._queues[False], self._queues[True]
         if behind and (not front or self._passed == PASSES):
             self._passed = 0
-            return behind, min(STEP, most)
+            lately = time.monotonic() - self._last_in_front < LATELY
+            return behind, min(SHORT_STEP if lately else STEP, most)
         self._passed += bool(behind)
         return front, most
 

@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.backends import ServedPrecision
 from service.backends.choice import EngineChoice, has_openvino
 from service.gallery.place import Place, is_milvus
 from service.logs import LogFormat, LogLevel
-from training.bundle import PrecisionChoice
 
 BUILT = Path("bundles/current")
 STARTER = Path("starter")
@@ -120,10 +120,10 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto", description="auto, cpu or cuda[:n]; auto takes the first GPU there is."
     )
-    precision: PrecisionChoice = Field(
+    precision: ServedPrecision = Field(
         "auto",
-        description="auto is bf16 where the processor multiplies it, else fp32: see "
-        "benchmarks.backends for what that moves.",
+        description="auto, fp32, bf16 or, with OpenVINO, int8; auto is the fastest that the "
+        "processor has instructions for and that moves little: see docs/performance.md.",
     )
     threads: int | None = Field(
         None,

@@ -29,7 +29,6 @@ from training.index import (
     IndexFileError,
     Positions,
     Vectors,
-    find_directions,
     join,
     normalise,
     pack,
@@ -44,6 +43,7 @@ from training.manifest import (
     NOVELTY,
     ONNX,
     PIXELS,
+    RANGES,
     BundleError,
     DatasetNote,
     GalleryFile,
@@ -58,8 +58,11 @@ from training.manifest import (
 from training.network import BlockNet, Layer
 from training.novelty import Novelty, NoveltyFileError
 from training.picture import SIZE, Fit, Pixels, to_pixels
+from training.ranges import Ranges
 from training.record import Record, RecordError
+from training.reduction import Reduction
 from training.summary import Summary, summarize
+from training.union import Hit, search_as_one
 
 __all__ = [
     "SIZE",
@@ -72,6 +75,7 @@ __all__ = [
     "Fit",
     "Gallery",
     "Halves",
+    "Hit",
     "Layer",
     "Manifest",
     "Metrics",
@@ -80,18 +84,20 @@ __all__ = [
     "Positions",
     "Precision",
     "PrecisionChoice",
+    "Ranges",
     "Record",
+    "Reduction",
     "Regularizer",
     "Summary",
     "Vectors",
     "autocast",
-    "find_directions",
     "join",
     "load",
     "normalise",
     "pack",
     "pick_device",
     "pick_precision",
+    "search_as_one",
     "summarize",
     "to_pixels",
 ]
@@ -123,13 +129,15 @@ class Gallery:
 class Bundle:
     """All that a service needs, verified and in memory; the network in evaluation mode, fp32.
 
-    `onnx` is the file of the same network for other runtimes; older bundles have none.
+    `onnx` is the file of the same network for other runtimes, and `ranges` what it takes to run it
+    in whole numbers; older bundles have neither.
     """
 
     path: Path
     manifest: Manifest
     network: BlockNet
     onnx: Path | None
+    ranges: Ranges | None
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
     index_notes: dict[Layer, IndexNote]
@@ -176,6 +184,7 @@ def load(path: Path) -> Bundle:
             for name in manifest.files
             if name.startswith(f"{FIGURES}/")
         }
+        ranges = parse(Ranges, path / RANGES) if RANGES in manifest.files else None
         card = (path / CARD).read_text(encoding="utf-8")
     except (
         CheckpointError,
@@ -193,6 +202,7 @@ def load(path: Path) -> Bundle:
         manifest=manifest,
         network=network,
         onnx=path / ONNX if ONNX in manifest.files else None,
+        ranges=ranges,
         gallery=Gallery(
             ids=listed.ids,
             labels=np.array(listed.labels, dtype=np.int64),

@@ -4,15 +4,15 @@ Cosine is the inner product of normalised vectors, so everything here is FAISS's
 Knows vectors and their positions; nothing of images, ids or labels.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import faiss
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from training.reduction import REDUCED, Reduction, threads_for
 
 Vectors = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -21,17 +21,13 @@ Factory = Literal[
     "Flat", "SQfp16", "SVD256,SQ8,Refine(SQfp16)", "SVD256,Flat,Refine(SQfp16)"
 ]  # the last of them in older bundles
 
-REDUCED = 256
-"""Dimensions of the first, coarse search of a refined index."""
-STEPS = 127
-"""What 1 is in the coarse search's whole numbers: all that a part of a unit vector can be."""
+COMPOSED: Final = "SVD256,SQ8,Refine(SQfp16)"
+
 CANDIDATES = 30.0
 """How many times the answers asked for the coarse search proposes, where nobody measured how many
 it must: enough for 60,000 images of CIFAR-10."""
 SMALL = 2_000
 """Up to so many vectors, looking at each of them is fast enough."""
-FEW = 16
-"""Up to so many queries, one thread searches: a service has others for other requests."""
 
 
 class IndexFileError(RuntimeError):
@@ -41,10 +37,14 @@ class IndexFileError(RuntimeError):
 class CosineIndex:
     """Vectors on the unit sphere, searched by cosine. Safe to search from several threads."""
 
-    def __init__(self, index: faiss.Index, factory: Factory) -> None:
+    def __init__(
+        self, index: faiss.Index, factory: Factory, reduction: Reduction | None = None
+    ) -> None:
         self._index = index
         self._exact = index.refine_index if isinstance(index, faiss.IndexRefine) else index
         self.factory = factory
+        self.reduction = reduction
+        """In which dimensions the coarse search looks; None where there is none."""
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -79,15 +79,17 @@ class CosineIndex:
         index = self._exact if exact else self._index
         limit = min(limit, len(self))
         if among is not None:
-            among = np.unique(among).astype(np.int64)
-            limit = min(limit, len(among))
+            chosen = np.zeros(len(self), np.bool_)
+            chosen[among] = True
+            limit = min(limit, int(chosen.sum()))
             index = self._exact
-            selector = faiss.IDSelectorBatch(among)
+            bits = np.packbits(chosen, bitorder="little")
+            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]  # as its wrapper takes it
             parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # added at import
         if limit == 0:
             empty = (len(queries), 0)
             return np.zeros(empty, np.float32), np.zeros(empty, np.int64)
-        with _threads_for(len(queries)):
+        with threads_for(len(queries)):
             scores, positions = index.search(queries, limit, params=parameters)
         return np.clip(scores, -1.0, 1.0), positions
 
@@ -105,13 +107,19 @@ class CosineIndex:
     def candidates(self, times: float) -> None:
         self._index.k_factor = times  # type: ignore[attr-defined]  # of an IndexRefine
 
-    @property
-    def directions(self) -> Vectors | None:
-        """The dimensions [256, dimension] of the coarse search; None where there is none."""
-        if not self.composed:
-            return None
-        reduce: Any = faiss.downcast_VectorTransform(_coarse(self._index).chain.at(0))
-        return normalise(faiss.vector_to_array(reduce.A).reshape(reduce.d_out, reduce.d_in))
+    def propose(self, reduced: Vectors, count: int) -> tuple[Vectors, Positions]:
+        """What the coarse search alone finds, for queries that its reduction has reduced.
+
+        Returns:
+            Scores [N, K], which compare with those of other indexes of this reduction, and
+            positions [N, K].
+
+        """
+        with threads_for(len(reduced)):
+            found: tuple[Vectors, Positions] = _coarse(self._index).index.search(
+                reduced, min(count, len(self))
+            )
+        return found
 
     def halves(self, positions: Sequence[int] | Positions) -> Halves:
         """The unit vectors at these positions as fp16, [N, dimension], rounded only once."""
@@ -123,20 +131,17 @@ class CosineIndex:
         found: Halves = codes.view(np.float16).reshape(len(self), -1)[wanted]
         return found
 
-    def reduced(self, positions: Sequence[int] | Positions, directions: Vectors) -> Vectors:
-        """The vectors at these positions in other dimensions, [N, 256]."""
+    def reduced(self, positions: Sequence[int] | Positions, reduction: Reduction) -> Vectors:
+        """The vectors at these positions as a reduction has them, [N, 256]."""
         wanted = np.asarray(positions, dtype=np.int64)
-        mine = self.directions
-        if mine is not None and np.allclose(mine, directions, rtol=0, atol=1e-6):
+        if self.reduction is reduction:
             coarse = faiss.downcast_index(_coarse(self._index).index)
             rows: Vectors = coarse.reconstruct_batch(wanted)
-            whole = isinstance(coarse, faiss.IndexScalarQuantizer)
-            return (rows + np.float32(0.5)) / np.float32(STEPS) if whole else rows
-        chunks = [
-            self.reconstruct(wanted[start : start + SMALL]) @ directions.T
-            for start in range(0, len(wanted), SMALL)
-        ]
-        return np.concatenate(chunks) if chunks else np.zeros((0, len(directions)), np.float32)
+            return rows + np.float32(0.5)
+        starts = range(0, max(1, len(wanted)), SMALL)  # few at a time: whole vectors are long
+        return np.concatenate(
+            [reduction.reduce(self.reconstruct(wanted[at : at + SMALL])) for at in starts]
+        )
 
     def reconstruct(self, positions: Sequence[int] | Positions) -> Vectors:
         """The stored unit vectors at these positions, [N, dimension]."""
@@ -154,9 +159,7 @@ def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
 
     Short vectors, or few, are searched flat; `half` stores those as fp16. Else the search is
     composed: an inner product in the 256 dimensions that hold most of the vectors, in 8 bits each,
-    proposes candidates, and the fp16 vectors themselves put them in order. The dimensions come from
-    an uncentred randomised SVD (Halko et al., 2011): centring, or L2, would be another measure than
-    the cosine.
+    proposes candidates, and the fp16 vectors themselves put them in order.
     """
     vectors = normalise(vectors)
     count, dimension = vectors.shape
@@ -169,40 +172,32 @@ def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
     return CosineIndex(index, "SQfp16" if half else "Flat")
 
 
-def pack(halves: Halves) -> CosineIndex:
-    """Index unit vectors [N, dimension] as they are, however many, to be looked at one by one."""
+def pack(halves: Halves, reduction: Reduction | None = None) -> CosineIndex:
+    """Index unit vectors [N, dimension] as they are, however many, to be looked at one by one.
+
+    With a reduction, the search is composed as by `build`.
+    """
     index = _half_precision(halves.shape[1])
     index.is_trained = True
-    codes = np.ascontiguousarray(halves).view(np.uint8)
-    index.add_sa_codes(codes)
-    return CosineIndex(index, "SQfp16")
+    index.add_sa_codes(np.ascontiguousarray(halves).view(np.uint8))
+    if reduction is None:
+        return CosineIndex(index, "SQfp16")
+    return _compose(reduction, reduction.reduce(halves.astype(np.float32)), index)
 
 
 def join(
     parts: Sequence[tuple[CosineIndex, Sequence[int] | Positions]],
-    directions: Vectors | None = None,
+    reduction: Reduction | None = None,
 ) -> CosineIndex:
     """Index what is at some positions of other indexes, in that order; nothing is rounded again.
 
-    With `directions`, the search is composed as by `build`, with these for its dimensions.
+    A reduction is as for `pack`.
     """
     fine = pack(np.concatenate([index.halves(positions) for index, positions in parts]))
-    if directions is None:
+    if reduction is None:
         return fine
-    coarse = np.concatenate([index.reduced(positions, directions) for index, positions in parts])
-    pre = _reduction(directions)
-    faiss.downcast_index(pre.index).add(np.ascontiguousarray(coarse * np.float32(STEPS)))
-    pre.ntotal = len(coarse)
-    return _compose(pre, fine._exact)
-
-
-def find_directions(vectors: Vectors) -> Vectors:
-    """The 256 dimensions [256, dimension] that hold most of vectors [N, dimension], N >= 256."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=REDUCED)
-    found: Vectors = directions.T.contiguous().numpy()
-    return found
+    reduced = np.concatenate([index.reduced(positions, reduction) for index, positions in parts])
+    return _compose(reduction, reduced, fine._exact)
 
 
 def read(file: Path, factory: Factory) -> CosineIndex:
@@ -221,7 +216,13 @@ def read(file: Path, factory: Factory) -> CosineIndex:
         raise IndexFileError(f"{file} holds a {type(index).__name__}, not a {factory!r} index")
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise IndexFileError(f"{file} does not search by inner product, so not by cosine")
-    return CosineIndex(index, factory)
+    if not isinstance(index, faiss.IndexRefine):
+        return CosineIndex(index, factory)
+    transform: Any = faiss.downcast_VectorTransform(_coarse(index).chain.at(0))
+    reduction = Reduction(transform, owner=index)
+    if factory != COMPOSED:
+        return _in_8_bits(CosineIndex(index, factory), reduction)
+    return CosineIndex(index, factory, reduction)
 
 
 def normalise(vectors: Vectors) -> Vectors:
@@ -231,36 +232,27 @@ def normalise(vectors: Vectors) -> Vectors:
     return vectors
 
 
+def _in_8_bits(old: CosineIndex, reduction: Reduction) -> CosineIndex:
+    """An older bundle's index as they are now; its dimensions were not in `STEPS`."""
+    directions = normalise(reduction.directions)
+    found = join([(old, np.arange(len(old)))], Reduction.along(directions))
+    found.candidates = old.candidates
+    return found
+
+
 def _build_refined(vectors: Vectors) -> CosineIndex:
-    coarse = _reduction(find_directions(vectors))
+    reduction = Reduction.of(vectors)
     fine = _half_precision(vectors.shape[1])
     fine.train(vectors)
-    coarse.add(vectors)
     fine.add(vectors)
-    return _compose(coarse, fine)
+    return _compose(reduction, reduction.reduce(vectors), fine)
 
 
-def _compose(coarse: faiss.Index, fine: faiss.Index) -> CosineIndex:
-    index = faiss.IndexRefine(coarse, fine)
+def _compose(reduction: Reduction, reduced: Vectors, fine: faiss.Index) -> CosineIndex:
+    index = faiss.IndexRefine(reduction.coarse(reduced), fine)
     index.ntotal = fine.ntotal
     index.k_factor = CANDIDATES
-    return CosineIndex(index, "SVD256,SQ8,Refine(SQfp16)")
-
-
-def _reduction(directions: Vectors) -> faiss.IndexPreTransform:
-    """An inner product in other dimensions, in 8 bits each.
-
-    Parts of unit vectors are stored as whole numbers of `STEPS`, rounded down: that takes the same
-    from all scores of a query. Queries are not rounded.
-    """
-    count, dimension = directions.shape
-    reduce = faiss.LinearTransform(dimension, count, False)
-    faiss.copy_array_to_vector(np.ascontiguousarray(directions * STEPS).ravel(), reduce.A)
-    reduce.is_trained = True
-    kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-    coarse = faiss.IndexScalarQuantizer(count, kind, faiss.METRIC_INNER_PRODUCT)
-    coarse.is_trained = True
-    return faiss.IndexPreTransform(reduce, coarse)
+    return CosineIndex(index, COMPOSED, reduction)
 
 
 def _coarse(index: faiss.Index) -> Any:  # Any: FAISS's types know its base classes alone
@@ -271,19 +263,3 @@ def _half_precision(dimension: int) -> faiss.IndexScalarQuantizer:
     return faiss.IndexScalarQuantizer(
         dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
-
-
-@contextmanager
-def _threads_for(queries: int) -> Iterator[None]:
-    """One thread for a few queries, else all; it is OpenMP's setting for the calling thread alone.
-
-    A single query has so little for a second thread to do that waiting for it takes longer, and ten
-    times as long where the network is using that core: 1.3 ms against 18 ms for 1,000 vectors of
-    8192, two cores, both busy.
-    """
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1 if queries <= FEW else before)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

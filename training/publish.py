@@ -31,6 +31,7 @@ from training.manifest import (
     NOVELTY,
     ONNX,
     PIXELS,
+    RANGES,
     BundleError,
     DatasetNote,
     GalleryFile,
@@ -46,6 +47,7 @@ from training.manifest import (
 )
 from training.network import BlockNet, Layer
 from training.novelty import THRESHOLD, Fitted
+from training.ranges import Ranges
 from training.recall import Quality
 from training.record import Record
 
@@ -71,6 +73,7 @@ class Contents:
     figures: dict[str, bytes]
     card: Callable[[Manifest], str]
     dtype: torch.dtype = torch.float32
+    ranges: Ranges | None = None
 
 
 def write(contents: Contents, path: Path) -> Manifest:
@@ -141,6 +144,8 @@ def _write_files(contents: Contents, folder: Path) -> Manifest:
         np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
     if contents.novelty:
         novelty.save(contents.novelty.novelty, folder / NOVELTY)
+    if contents.ranges:
+        dump(contents.ranges, folder / RANGES)
     for one in contents.records:
         record.write(one, folder / EXPERIMENTS)
     (folder / FIGURES).mkdir()

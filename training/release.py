@@ -28,6 +28,7 @@ from training.network import BlockNet, Layer
 from training.novelty import REFERENCES, fit
 from training.overlay import overlaid_curves
 from training.publish import Contents
+from training.ranges import measure
 from training.recall import ENOUGH, tune
 from training.record import Record, wilson95
 from training.retrieval import label_share, pick_queries, rank
@@ -251,6 +252,7 @@ def assemble(
             embed(network, dataset.images[known], ("conv2", "penultimate"), device, on_batch),
             vectors,
         ),
+        ranges=measure(network, dataset.images[known], dataset.images[test]),
         records=trained.records,
         figures=_curves(trained) | (_neighbours(gallery, dataset, indexes) if shape.pixels else {}),
         card=lambda manifest: model_card(manifest, qualities, trained.final),

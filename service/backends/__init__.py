@@ -5,14 +5,16 @@ Knows arrays; nothing of queues, galleries or requests.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from training.bundle import SIZE, Layer, Pixels, Vectors
+from training.bundle import SIZE, Layer, Pixels, PrecisionChoice, Vectors
 
 LAYERS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
 """What a backend gives of each image."""
+ServedPrecision = PrecisionChoice | Literal["int8"]
+"""In which numbers a network may be asked to multiply."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The bundle's ONNX network, compiled by OpenVINO for this CPU: bf16 where it multiplies that.
+"""The bundle's ONNX network, compiled by OpenVINO for this CPU, in the fastest of its numbers.
 
 Of an optional package, so this module is imported only where it is chosen. It reads the file by
 OpenVINO's runtime: the converter, which would tell its makers that it was used, is not called.
@@ -13,13 +13,13 @@ import openvino as ov
 import torch
 from openvino.preprocess import PrePostProcessor
 
-from service.backends import LAYERS, Found, batch_sizes, warm_up
-from training.bundle import Layer, Novelty, Pixels, Precision, PrecisionChoice, Vectors
+from service.backends import LAYERS, Found, ServedPrecision, batch_sizes, warm_up
+from service.backends.whole_numbers import round_inputs
+from training.bundle import Layer, Novelty, Pixels, Ranges, Vectors
 
 CPU: Final = "CPU"
 SHARED_OUT: Final = 48
 """Images from which a batch is shared out to the cores, rather than every step of it."""
-_HINTS: Final[dict[Precision, ov.Type]] = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
 @cache
@@ -40,8 +40,9 @@ class OpenVino:
         self,
         onnx: Path,
         novelty: Novelty | None = None,
+        ranges: Ranges | None = None,
         *,
-        precision: PrecisionChoice = "auto",
+        precision: ServedPrecision = "auto",
         threads: int | None = None,
     ) -> None:
         """Read the network now, so that the file may go; it is compiled by `prepare`.
@@ -49,18 +50,24 @@ class OpenVino:
         Args:
             onnx: the bundle's file.
             novelty: of this network.
-            precision: of the multiplications; auto is bf16 where the processor has it.
+            ranges: of this network; int8 needs them.
+            precision: of the multiplications; auto is int8 where the processor has instructions for
+                it and it moves little, else bf16 where it has those.
             threads: of the network; OpenVINO's own choice where None.
 
         """
         self._core = _core()
-        self._model = self._read(onnx)
         self._novelty = novelty
         self._threads = threads
-        capable = "BF16" in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
-        self._precision: Precision = (
-            precision if precision != "auto" else "bf16" if capable else "fp32"
-        )
+        self._rest = ov.Type.bf16 if self._has("BF16") else ov.Type.f32
+        if precision == "auto":
+            whole = ranges is not None and ranges.faithful and _has_whole_numbers()
+            precision = "int8" if whole else "bf16" if self._has("BF16") else "fp32"
+        if precision != "int8":
+            ranges = None
+            self._rest = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
+        self._precision = precision
+        self._model = self._read(onnx, ranges)
         self._all_cores: ov.InferRequest | None = None
         self._each_core: list[ov.InferRequest] = []
 
@@ -118,16 +125,31 @@ class OpenVino:
 
     def _compiled(self, hint: str) -> ov.CompiledModel:
         options: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
+            "INFERENCE_PRECISION_HINT": self._rest,
             "PERFORMANCE_HINT": hint,
         }
         if self._threads:
             options["INFERENCE_NUM_THREADS"] = self._threads
         return self._core.compile_model(self._model, CPU, options)
 
-    def _read(self, onnx: Path) -> ov.Model:
+    def _has(self, capability: str) -> bool:
+        return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
+
+    def _read(self, onnx: Path, ranges: Ranges | None) -> ov.Model:
         """The network with its input as pictures lie in memory, so that nothing is copied."""
-        prepared = PrePostProcessor(self._core.read_model(onnx.read_bytes()))
+        model = self._core.read_model(onnx.read_bytes())
+        if ranges:
+            round_inputs(model, ranges.inputs)
+        prepared = PrePostProcessor(model)
         prepared.input().tensor().set_layout(ov.Layout("NHWC"))
         prepared.input().model().set_layout(ov.Layout("NCHW"))
         return prepared.build()
+
+
+def _has_whole_numbers() -> bool:
+    """Whether the processor multiplies and adds bytes at once: without, bf16 or fp32 is as fast.
+
+    OpenVINO counts int8 among what every processor is capable of.
+    """
+    has = torch.cpu.get_capabilities()
+    return any(has.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))

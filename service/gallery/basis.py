@@ -14,7 +14,7 @@ import numpy as np
 from service.gallery import rows
 from service.gallery.collection import Collection, Row
 from service.gallery.filters import where
-from training.bundle import Bundle, Layer, Vectors, find_directions
+from training.bundle import Bundle, Layer, Reduction, Vectors
 
 LAYER: Final[Layer] = "conv2"
 FIELD: Final = "conv2_256"
@@ -70,11 +70,8 @@ def _find(bundle: Bundle) -> Vectors | None:
     index = bundle.indexes.get(LAYER)
     if index is None or len(index) < ENOUGH:
         return None
-    return (
-        index.directions
-        if index.directions is not None
-        else find_directions(index.reconstruct(range(len(index))))
-    )
+    reduction = index.reduction or Reduction.of(index.reconstruct(range(len(index))))
+    return reduction.directions
 
 
 def _read(network: str, kept: Collection) -> Vectors | None:

@@ -1,7 +1,8 @@
 """Few segments are searched faster than many: small ones are merged by who writes, others beside.
 
 Each is smaller than the one before, so an image is copied as often as the gallery doubles. What is
-dead is left behind. Knows segments; nothing of where images are kept.
+dead is left behind. The bundle's images stay a segment of their own. Knows segments; nothing of
+where images are kept.
 """
 
 import logging
@@ -14,7 +15,7 @@ import numpy as np
 
 from service.gallery.segment import Segment, merge
 from service.gallery.snapshot import Snapshot
-from training.bundle import Layer, Positions, Vectors, find_directions
+from training.bundle import Layer, Positions, Reduction, Vectors
 
 SMALL: Final = 512
 """Up to so many images in a segment are looked at one by one, and merged in a few milliseconds."""
@@ -30,7 +31,7 @@ Exchange = Callable[[Snapshot], Snapshot]
 logger = logging.getLogger(__name__)
 
 
-def settle(segments: Sequence[Segment]) -> list[Segment]:
+def settle(segments: Sequence[Segment], reductions: Mapping[Layer, Reduction]) -> list[Segment]:
     """The same images, the small last segments merged, and empty ones left out."""
     settled: list[Segment] = []
     for segment in segments:
@@ -38,7 +39,7 @@ def settle(segments: Sequence[Segment]) -> list[Segment]:
             settled.append(segment)
         while len(settled) > 1 and _belong_together(*settled[-2:], among=range(SMALL)):
             last = settled.pop()
-            settled.append(merge([settled.pop(), last], {}))
+            settled.append(merge([settled.pop(), last], reductions))
     return settled
 
 
@@ -53,7 +54,6 @@ class Compactor:
 
         """
         self._put = put
-        self._directions: dict[Layer, Vectors] = {}
         self._changed = threading.Condition()
         self._snapshot: Snapshot | None = None
         self._stopping = False
@@ -93,7 +93,7 @@ class Compactor:
         parts = _next(snapshot)
         if not parts:
             return
-        merged = merge(parts, self._directions_of(snapshot))
+        merged = merge(parts, _reductions(snapshot))
 
         def exchange(now: Snapshot) -> Snapshot:
             """Put the merged segment in; what has died meanwhile is dead in it too."""
@@ -115,23 +115,26 @@ class Compactor:
 
         self._put(exchange)
 
-    def _directions_of(self, snapshot: Snapshot) -> Mapping[Layer, Vectors]:
-        """In which dimensions to search first: the bundle's, else those of the images here."""
-        for layer, index in snapshot.segments[0].indexes.items():
-            if index.dimension > LONG and layer not in self._directions:
-                self._directions[layer] = (
-                    index.directions
-                    if index.directions is not None
-                    else find_directions(_sample(snapshot, layer))
-                )
-        return self._directions
+
+def _reductions(snapshot: Snapshot) -> Mapping[Layer, Reduction]:
+    """By what long vectors are searched first: what there is, else what fits the images here."""
+    return {
+        layer: snapshot.reductions.get(layer) or Reduction.of(_sample(snapshot, layer))
+        for layer, index in snapshot.segments[0].indexes.items()
+        if index.dimension > LONG
+    }
 
 
 def _next(snapshot: Snapshot) -> list[Segment]:
     """What is to become one segment next; none when all is well."""
-    larger = [one for one in snapshot.segments[1:] if one.indexes and len(one.items) >= SMALL]
+    base, *added = (one for one in snapshot.segments if one.indexes)
+    larger = [one for one in added if len(one.items) >= SMALL]
+    # once there is a reduction, what is left without one would take most of a search's time
+    for segment in (base, *added) if snapshot.reductions else larger:
+        if _is_slow(segment):
+            return [segment]
     for segment in larger:
-        if _is_slow(segment) or 2 * len(segment.dead) > len(segment.items):
+        if 2 * len(segment.dead) > len(segment.items):
             return [segment]
     for two in pairwise(larger):
         if _belong_together(*two, among=range(SMALL, LARGE)):
@@ -141,7 +144,7 @@ def _next(snapshot: Snapshot) -> list[Segment]:
 
 def _is_slow(segment: Segment) -> bool:
     return any(
-        index.dimension > LONG and index.factory == "SQfp16" for index in segment.indexes.values()
+        index.dimension > LONG and index.reduction is None for index in segment.indexes.values()
     )
 
 

@@ -6,7 +6,7 @@ its place, so that nobody who searches waits. Knows bundles and vectors; nothing
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from service.gallery.ledger import Edited, Events, Gone, Ledger, Put
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.gallery.snapshot import Snapshot
 from service.gallery.store import Store
-from training.bundle import Bundle, Layer, Vectors, pack
+from training.bundle import Bundle, Layer, Reduction, Vectors, pack
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,11 @@ class LocalGallery(Gallery):
                 store.lock()
             except KindredError as error:
                 logger.warning("The gallery cannot be changed for now: %s", error.detail)
-        return cls(bundle, Ledger(store))
+        try:
+            return cls(bundle, Ledger(store))
+        except BaseException:
+            store.close()
+            raise
 
     @property
     def network(self) -> str:
@@ -201,17 +205,25 @@ class LocalGallery(Gallery):
         for put in puts:
             (self._stale.discard if put.network == self._network else self._stale.add)(put.item.id)
         base, *segments = before.segments
-        segments = settle([*segments, *others, *self._segments(puts)])
+        new = self._segments(puts, before.reductions)
+        segments = settle([*segments, *others, *new], before.reductions)
         self._snapshot = dataclasses.replace(before, segments=(base, *segments))
         self._compactor.look(self._snapshot)
 
-    def _segments(self, puts: Sequence[Put]) -> list[Segment]:
+    def _segments(
+        self, puts: Sequence[Put], reductions: Mapping[Layer, Reduction]
+    ) -> list[Segment]:
         """Images as segments: those that can be searched, and those that cannot yet."""
         fitting = [put for put in puts if self._fits(put)]
         others = [put for put in puts if not self._fits(put)]
         indexes = self._base.segment.indexes
         searched = (
-            {layer: pack(np.stack([put.vectors[layer] for put in fitting])) for layer in indexes}
+            {
+                layer: pack(
+                    np.stack([put.vectors[layer] for put in fitting]), reductions.get(layer)
+                )
+                for layer in indexes
+            }
             if fitting
             else {}
         )

@@ -16,7 +16,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from service.errors import ConflictError, KindredError, NotFoundError
+from service.errors import ConflictError, KindredError, NotEmbeddedError, NotFoundError
 from service.gallery import (
     EVERYTHING,
     Added,
@@ -168,7 +168,7 @@ class MilvusGallery(Gallery):
             if image_id not in found:
                 raise _no_image(image_id)
             if found[image_id]["shape"] != wanted:
-                raise NotFoundError(
+                raise NotEmbeddedError(
                     f"The vectors of {image_id!r} are another network's: ask again when it has "
                     "been embedded anew."
                 )

@@ -12,11 +12,8 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from service.gallery import EVERYTHING, Item, Wanted
-from training.bundle import CosineIndex, Layer, Positions, Vectors, join
-
-Hit = tuple[float, int]
-"""A cosine, and in which row it is."""
+from service.gallery import Item, Wanted
+from training.bundle import CosineIndex, Layer, Positions, Reduction, join
 
 OF_BUNDLE: Final = -1
 """Stands for the number of an image that the store does not have."""
@@ -77,30 +74,8 @@ class Segment:
             if row not in self.dead and wanted.takes(self.items[row]):
                 yield self.items[row]
 
-    def search(
-        self, layer: Layer, queries: Vectors, limit: int, wanted: Wanted, *, exact: bool
-    ) -> list[list[Hit]]:
-        """The nearest to each of the queries [N, dimension], best first."""
-        index = self.indexes.get(layer)
-        if index is None or len(self) == 0:
-            return [[] for _ in queries]
-        among = self._rows_of(wanted) if wanted != EVERYTHING else None
-        asked = limit + min(len(self.dead), limit)
-        while True:  # until as many have been found as are asked for, the dead not counted
-            found = index.search(queries, asked, exact=exact, among=among)
-            hits = [self._hits(*one)[:limit] for one in zip(*found, strict=True)]
-            if asked >= len(self.items) or all(len(one) == limit for one in hits) or not self.dead:
-                return hits
-            asked *= 4
-
-    def _hits(self, scores: Vectors, rows: Positions) -> list[Hit]:
-        return [
-            (score, row)
-            for score, row in zip(scores.tolist(), rows.tolist(), strict=True)
-            if row >= 0 and row not in self.dead  # FAISS pads with -1 where it finds fewer
-        ]
-
-    def _rows_of(self, wanted: Wanted) -> Positions:
+    def rows_of(self, wanted: Wanted) -> Positions:
+        """The rows that are wanted and not dead."""
         rows = self._wanted.get(wanted)
         if rows is None:
             takes = wanted.takes
@@ -113,10 +88,10 @@ class Segment:
 _CACHED: Final = frozenset({"rows", "_in_order"})
 
 
-def merge(segments: Sequence[Segment], directions: Mapping[Layer, Vectors]) -> Segment:
+def merge(segments: Sequence[Segment], reductions: Mapping[Layer, Reduction]) -> Segment:
     """The living images of several segments, all searchable or none, in one.
 
-    At layers that have `directions`, it is searched in these first.
+    At layers that have a reduction, it is searched by that first.
     """
     living = [segment.living() for segment in segments]
     layers = segments[0].indexes
@@ -131,5 +106,5 @@ def merge(segments: Sequence[Segment], directions: Mapping[Layer, Vectors]) -> S
         numbers=np.concatenate(
             [one.numbers[rows] for one, rows in zip(segments, living, strict=True)]
         ),
-        indexes={layer: join(parts[layer], directions.get(layer)) for layer in layers},
+        indexes={layer: join(parts[layer], reductions.get(layer)) for layer in layers},
     )

@@ -12,10 +12,10 @@ from typing import Self
 
 import numpy as np
 
-from service.errors import NotFoundError, UnavailableError
+from service.errors import NotEmbeddedError, NotFoundError
 from service.gallery import EVERYTHING, Item, Match, Page, Wanted
 from service.gallery.segment import OF_BUNDLE, Segment
-from training.bundle import Layer, Vectors, join
+from training.bundle import Layer, Reduction, Vectors, join, search_as_one
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,21 @@ class Snapshot:
         return sum(map(len, self.segments))
 
     @cached_property
+    def _rows(self) -> int:
+        """How many images there are, dead ones too."""
+        return sum(len(one.items) for one in self.segments)
+
+    @cached_property
+    def reductions(self) -> Mapping[Layer, Reduction]:
+        """What each layer's indexes are searched by first, where one of them is."""
+        return {
+            layer: index.reduction
+            for segment in reversed(self.segments)
+            for layer, index in segment.indexes.items()
+            if index.reduction is not None
+        }
+
+    @cached_property
     def added(self) -> int:
         """How many images have been added to the bundle's."""
         numbers = (one.numbers[one.living()] for one in self.segments)
@@ -57,25 +72,24 @@ class Snapshot:
         """The `limit` nearest to each of the queries [N, dimension], best first."""
         self._require(layer)
         self._check(wanted)
-        found = [
-            (segment, segment.search(layer, queries, limit, wanted, exact=exact))
-            for segment in self.segments
-        ]
-        return [
-            [
-                Match(segment.items[row], score)
-                for score, _, row, segment in heapq.nsmallest(
-                    limit,
-                    (
-                        (score, -number, row, segment)
-                        for number, (segment, hits) in enumerate(found)
-                        for score, row in hits[query]
-                    ),
-                    key=lambda hit: (-hit[0], -hit[1], hit[2]),
-                )
+        segments = [one for one in self.segments if layer in one.indexes and len(one)]
+        indexes = [segment.indexes[layer] for segment in segments]
+        among = None if wanted == EVERYTHING else [segment.rows_of(wanted) for segment in segments]
+        dead = 0 if among else sum(len(segment.dead) for segment in segments)
+        asked = limit + min(dead, limit)
+        while True:  # until as many have been found as are asked for, the dead not counted
+            hits = search_as_one(indexes, queries, asked, exact=exact, among=among)
+            found = [
+                [
+                    Match(segments[hit.number].items[hit.position], hit.score)
+                    for hit in some
+                    if hit.position not in segments[hit.number].dead
+                ][:limit]
+                for some in hits
             ]
-            for query in range(len(queries))
-        ]
+            if not dead or asked >= self._rows or all(len(one) == limit for one in found):
+                return found
+            asked *= 4
 
     def get(self, image_id: str) -> Item:
         """The image of that id."""
@@ -98,7 +112,7 @@ class Snapshot:
         for position, image_id in enumerate(ids):
             segment, row = self.locate(image_id)
             if layer not in segment.indexes:
-                raise UnavailableError(
+                raise NotEmbeddedError(
                     f"The image {image_id!r} has no vectors by this network yet: it is being "
                     "embedded anew."
                 )
@@ -137,7 +151,10 @@ class Snapshot:
     def relabelled(self, item: Item) -> Segment:
         """An image that is here as another item."""
         segment, row = self.locate(item.id)
-        indexes = {layer: join([(index, [row])]) for layer, index in segment.indexes.items()}
+        indexes = {
+            layer: join([(index, [row])], index.reduction)
+            for layer, index in segment.indexes.items()
+        }
         return Segment((item,), segment.numbers[row : row + 1], indexes)
 
     def exchange(self, exchanged: Mapping[Segment, Segment | None]) -> Self:

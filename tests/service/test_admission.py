@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service import images
-from service.admission import TAKES_PICTURES
+from service.admission import REPLACES, TAKES_PICTURES
 from service.entry import Representation
 from service.state import State
 from service.wire import Embedding, Problem
@@ -55,10 +55,12 @@ def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> Non
         assert b" 429 " in waiting.recv(1000).splitlines()[0]
 
 
-@pytest.mark.parametrize("path", sorted(TAKES_PICTURES))
-def test_a_refusal_is_counted_by_its_route(full: httpx.Client, path: str) -> None:
-    asked = path.replace("{version}", "1")
-    refused = full.post(asked, content=picture(), headers=PNG)
+@pytest.mark.parametrize(
+    ("method", "path"), [*(("POST", path) for path in sorted(TAKES_PICTURES)), ("PUT", REPLACES)]
+)
+def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path: str) -> None:
+    asked = path.replace("{version}", "1").replace("{image_id}", "mine")
+    refused = full.request(method, asked, content=picture(), headers=PNG)
     assert refused.status_code == 429
     assert refused.json()["instance"] == asked
     counted = full.get("/metrics").text
@@ -100,8 +102,16 @@ def test_a_page_elsewhere_can_read_why_it_is_refused(make_app: MakeApp, network:
 
 def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:
     paths = full.get("/openapi.json").json()["paths"].items()
-    busy = {path for path, of in paths if "post" in of and "429" in of["post"]["responses"]}
-    assert busy == TAKES_PICTURES | {"/gallery/duplicates"}  # which reads none: it says so itself
+    busy = {
+        (method, path)
+        for path, of in paths
+        for method in ("post", "put")
+        if method in of and "429" in of[method]["responses"]
+    }
+    assert busy - {("post", "/gallery/duplicates")} == {  # which reads none: it says so itself
+        *(("post", path) for path in TAKES_PICTURES),
+        ("put", REPLACES),
+    }
 
 
 def test_what_takes_no_pictures_is_answered_all_the_same(full: httpx.Client) -> None:

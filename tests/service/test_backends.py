@@ -27,9 +27,11 @@ from tests.service.samples import cosine
 from tests.training.made import linked_copy
 from training import bundle, dataset
 from training.bundle import Bundle, BundleError, Pixels
+from training.novelty import THRESHOLD
+from training.ranges import rounded
 from training.splits import split
 
-OTHERS = (("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"))
+OTHERS = (("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 BATCH = 50
 
 
@@ -165,13 +167,17 @@ def test_on_real_images_what_is_served_agrees_with_torch_at_fp32() -> None:
     starter = bundle.load(Path("starter"))
     images = dataset.load(Path(os.environ["KINDRED_DATA"]))
     held_out = images.images[split(images, 0).indices("test")[:2500]].permute(0, 2, 3, 1).numpy()
-    found = outputs(open_backend(starter), held_out)
+    served = open_backend(starter)
+    found = outputs(served, held_out)
     expected = outputs(open_backend(starter, engine="torch", precision="fp32"), held_out)
     assert same_class(found, expected) >= 0.995
     assert min(cosines(found, expected)) >= 0.999
     assert found.novelty is not None
     assert expected.novelty is not None
-    np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.03)
+    within = 0.15 if "int8" in served.name else 0.03  # it is a percentile: some lie close together
+    np.testing.assert_allclose(found.novelty, expected.novelty, atol=within)
+    familiar = (found.novelty <= THRESHOLD) == (expected.novelty <= THRESHOLD)
+    assert familiar.mean() >= 0.99
 
 
 def test_openvino_is_taken_where_the_bundle_has_onnx(loaded: Bundle) -> None:
@@ -192,6 +198,44 @@ def older(loaded: Bundle) -> Bundle:
     """A bundle of before there was ONNX in it."""
     fields = {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
     return Bundle(**{**fields, "onnx": None})
+
+
+def test_at_int8_openvino_says_what_was_tried_out_in_floating_point(
+    loaded: Bundle, images: Pixels
+) -> None:
+    """So that what the bundle says of how much rounding moves is of what is served."""
+    assert loaded.ranges
+    backend = open_backend(loaded, engine="openvino", precision="int8")
+    assert backend.name == "OpenVINO, int8, cpu"
+    rest = {**vars(loaded), "network": rounded(loaded.network, loaded.ranges.inputs)}
+    tried = outputs(open_backend(Bundle(**rest), engine="torch", precision="fp32"), images)
+    found, exact = outputs(backend, images), outputs(open_backend(loaded, engine="torch"), images)
+    assert min(cosines(found, tried)) >= 0.9995  # the rest is at bf16, where there is that
+    assert np.mean(cosines(found, tried)) > np.mean(cosines(found, exact))
+
+
+@pytest.mark.parametrize(("faithful", "precision"), [(True, "int8"), (False, "bf16")])
+def test_int8_is_taken_unasked_where_it_moves_little(
+    loaded: Bundle, monkeypatch: pytest.MonkeyPatch, faithful: bool, precision: str
+) -> None:
+    capable = {"avx512_vnni": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable)
+    assert loaded.ranges
+    measured = {"same_class": 0.995, "least_cosine": 0.999, "checks": 500 if faithful else 499}
+    ranges = loaded.ranges.model_copy(update=measured)
+    chosen = open_backend(Bundle(**{**vars(loaded), "ranges": ranges}), device="cpu").name
+    assert precision in chosen or not faithful
+    assert ("int8" in chosen) == faithful
+    capable.clear()
+    assert "int8" not in open_backend(loaded, device="cpu").name
+
+
+def test_int8_is_refused_where_it_cannot_be(loaded: Bundle) -> None:
+    without = Bundle(**{**vars(loaded), "ranges": None})
+    with pytest.raises(BundleError, match="build the bundle anew"):
+        open_backend(without, engine="openvino", precision="int8")
+    with pytest.raises(BundleError, match="KINDRED_PRECISION"):
+        open_backend(loaded, engine="torch", precision="int8")
 
 
 def test_openvino_is_for_the_cpu_alone() -> None:

@@ -27,6 +27,7 @@ FILES = [
     "gallery.npy",
     "novelty.safetensors",
     "model.onnx",
+    "ranges.json",
     "README.md",
     "experiments/batchnorm-3-study-*.json",
     "experiments/batchnorm-3-final-*.json",

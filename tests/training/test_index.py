@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from training import index
 from training.index import CosineIndex, Factory, IndexFileError, Vectors, build, join, normalise
+from training.reduction import Reduction
 
 DIMENSION = 600
 REFINED: Factory = "SVD256,SQ8,Refine(SQfp16)"
@@ -185,13 +186,13 @@ def test_a_file_that_is_no_index_is_refused(content: bytes, tmp_path: Path) -> N
 
 def test_what_is_joined_is_searched_as_it_was(refined: CosineIndex) -> None:
     parts = [(refined, np.arange(700, 2100)), (refined, np.arange(700))]
-    joined = join(parts, refined.directions)
+    joined = join(parts, refined.reduction)
     assert joined.factory == REFINED
     assert np.array_equal(joined.halves([1400, 0]), refined.halves([0, 700]))
     (scores, found), (expected, where) = (one.search(QUERIES, 10) for one in (joined, refined))
     assert np.array_equal((found + 700) % 2100, where)
     assert np.array_equal(scores, expected)
-    again = join([(joined, np.arange(2100))], joined.directions)
+    again = join([(joined, np.arange(2100))], joined.reduction)
     assert np.array_equal(again.search(QUERIES, 10)[1], found)
 
 
@@ -210,7 +211,7 @@ def test_a_vector_along_a_direction_is_not_cut_off() -> None:
 
 def test_an_older_bundles_index_is_read_and_joined(tmp_path: Path) -> None:
     unit = normalise(MANY)
-    directions = index.find_directions(unit)
+    directions = Reduction.of(unit).directions
     reduce = faiss.LinearTransform(DIMENSION, 256, False)
     faiss.copy_array_to_vector(directions.ravel(), reduce.A)
     reduce.is_trained = True
@@ -222,7 +223,7 @@ def test_an_older_bundles_index_is_read_and_joined(tmp_path: Path) -> None:
     faiss.write_index(old, str(tmp_path / "old.faiss"))
     read = index.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
     nearest = np.argsort(-cosines(QUERIES, MANY), axis=1)[:, :10]
-    for one in (read, join([(read, np.arange(len(read)))], read.directions)):
+    for one in (read, join([(read, np.arange(len(read)))], read.reduction)):
         found = one.search(QUERIES, 10)[1]
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True))
         assert hits / nearest.size >= 0.998
