@@ -2,8 +2,8 @@
 
 The worker takes what waits, up to `max_batch` images, as soon as it is free: it never waits for a
 fuller batch. What has expired or been abandoned is dropped unrun. What a batch asks of the gallery
-is looked for together, too. Knows arrays, a backend that runs the network and whom to ask for what
-is near; nothing of how they do it, nor of HTTP.
+is looked for beside the next one. Knows arrays, a backend that runs the network and whom to ask for
+what is near; nothing of how they do it, nor of HTTP.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from service import threads
-from service.backends import Backend, Found, blank, channels_first
+from service.backends import Backend, blank, channels_first
 from service.entry import Entry, Representation, Search
 from service.errors import (
     DeadlinePassedError,
@@ -26,19 +25,15 @@ from service.errors import (
     QueueFullError,
     UnavailableError,
 )
-from service.gallery import Match
 from service.line import Line
-from training.bundle import Layer, Pixels, Vectors
+from service.searching import Searcher, Searching
+from training.bundle import Layer, Pixels
 
 LOADING: Final = "the network is being loaded"
 RESTART_SECONDS: Final = 0.5
 """Pause after the worker's death: long enough not to spin, short enough to be back soon."""
 
 logger = logging.getLogger(__name__)
-
-
-Searcher = Callable[[Layer, Vectors, int], Sequence[Sequence[Match]]]
-"""The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
 
 
 class Engine:
@@ -67,7 +62,7 @@ class Engine:
         """
         self.dimensions: Mapping[Layer, int] = {}
         self._backend = backend
-        self._search = search
+        self._searching = None if search is None else Searching(search)
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._patience = patience
@@ -84,7 +79,7 @@ class Engine:
     @property
     def searches(self) -> bool:
         """Whether anything may be looked for beside the network."""
-        return self._search is not None
+        return self._searching is not None
 
     def start(self) -> None:
         """Start the worker; return when the network is warm.
@@ -106,6 +101,8 @@ class Engine:
         self._stopping.set()
         self._bury("the service is stopping")
         self._thread.join(timeout=self._patience)
+        if self._searching:
+            self._searching.stop()
 
     @property
     def reason(self) -> str | None:
@@ -265,38 +262,21 @@ class Engine:
         found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
         ended = time.monotonic()
         novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
-        represented = [
-            Representation(
+        asking = []
+        for row, entry in enumerate(batch):
+            representation = Representation(
                 layers={layer: vectors[row] for layer, vectors in found.layers.items()},
                 novelty=novelty[row],
                 queued=started - entry.submitted,
                 inference=ended - started,
             )
-            for row, entry in enumerate(batch)
-        ]
-        asking = [row for row, entry in enumerate(batch) if entry.searches]
-        for row, entry in enumerate(batch):
-            if not entry.searches:  # nobody waits for what others look for
-                entry.give(represented[row])
+            if entry.searches:
+                asking.append((entry, representation))
+            else:  # nobody waits for what others look for
+                entry.give(representation)
         if asking:
-            matches = self._look_for([batch[row].searches for row in asking], found, asking)
-            searching = time.monotonic() - ended
-            for row, one in zip(asking, matches, strict=True):
-                batch[row].give(replace(represented[row], searching=searching, matches=one))
-
-    def _look_for(
-        self, wanted: Sequence[frozenset[Search]], found: Found, rows: Sequence[int]
-    ) -> list[dict[Search, Sequence[Match]]]:
-        """What each of these rows of a batch wants, all that is alike in one search."""
-        assert self._search is not None  # noqa: S101 - who asks for it has a gallery
-        matches: list[dict[Search, Sequence[Match]]] = [{} for _ in rows]
-        for search in frozenset().union(*wanted):
-            places = [place for place, one in enumerate(wanted) if search in one]
-            vectors = found.layers[search.layer][[rows[place] for place in places]]
-            nearest = self._search(search.layer, vectors, search.limit)
-            for place, one in zip(places, nearest, strict=True):
-                matches[place][search] = one
-        return matches
+            assert self._searching  # noqa: S101 - who asks for it has a gallery
+            self._searching.answer(asking, beside=bool(self._line))
 
     def _answer_alone(self, entry: Entry) -> None:
         try:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from service.engine import Searcher
 from service.errors import StorageError
 from service.gallery import Gallery
 from service.gallery.local import LocalGallery
 from service.gallery.place import Place, is_milvus
+from service.searching import Searcher
 from training.bundle import Bundle
 
 
