@@ -4,6 +4,7 @@ Never by URL: that is how servers are made to fetch what they should not. Knows 
 the network.
 """
 
+import asyncio
 import base64
 import binascii
 import re
@@ -93,6 +94,8 @@ async def decode_all(
                 if not several:
                     raise
                 pictures.append(error)
+            if several:
+                await asyncio.sleep(0)  # many small ones would hold the event loop up, too
     return Pictures(tuple(pictures), several)
 
 

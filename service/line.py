@@ -12,7 +12,7 @@ from service.entry import Entry
 
 STEP: Final = 8
 """Images from behind that are run at once: whoever comes in front meanwhile waits for no more."""
-SHORT_STEP: Final = 2
+SHORT_STEP: Final = 1
 """As many where somebody has come in front lately, and may come again at any moment."""
 LATELY: Final = 1.0
 """Seconds."""

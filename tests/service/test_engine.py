@@ -101,7 +101,7 @@ def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(network
         network.gate.set()
         for future in (first, *front, *behind):
             future.result(PATIENCE)
-        assert network.batches == [1, 2, *[2] * 10]
+        assert network.batches == [1, 2, *[1] * 20]
         assert network.seen[:3] == [0, 1, 2]
 
 
