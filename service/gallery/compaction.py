@@ -127,7 +127,8 @@ def _reductions(snapshot: Snapshot) -> Mapping[Layer, Reduction]:
 
 def _next(snapshot: Snapshot) -> list[Segment]:
     """What is to become one segment next; none when all is well."""
-    base, *added = (one for one in snapshot.segments if one.indexes)
+    base, *others = snapshot.segments
+    added = [one for one in others if one.indexes]
     larger = [one for one in added if len(one.items) >= SMALL]
     # once there is a reduction, what is left without one would take most of a search's time
     for segment in (base, *added) if snapshot.reductions else larger:
