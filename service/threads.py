@@ -16,8 +16,8 @@ from anyio import CapacityLimiter
 
 T = TypeVar("T")
 
-_BEHIND: Final = 5
-"""Steps of `nice`: about a third of the time, where both want all of it."""
+_BEHIND: Final = 10
+"""Steps of `nice`: about a tenth of the time, where both want all of it."""
 
 
 def a_thread_per_core() -> CapacityLimiter:
