@@ -201,10 +201,7 @@ class Collection:
 
     def close(self) -> None:
         """Let go of it; of the file too, where it is one."""
-        with self._connecting:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._let_go()
         if self._place.file:
             from milvus_lite.server_manager import (  # noqa: PLC0415  # where it is installed
                 server_manager_instance,
@@ -297,12 +294,13 @@ class Collection:
                 self._client = client
             return self._client
 
-    def _unavailable(self, reason: str) -> UnavailableError:
-        """Have whoever asks next connect anew: a client that has lost its Milvus never finds it.
-
-        It is not closed, for it may only have been slow, and others may be about to be answered:
-        it goes when the last of them has been.
-        """
+    def _let_go(self) -> None:
+        """Have whoever asks next connect anew: a client that has lost its Milvus never finds it."""
         with self._connecting:
-            self._client = None
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        self._let_go()
         return UnavailableError(f"The Milvus at {self._place.uri} does not do it for now: {reason}")
