@@ -17,22 +17,31 @@ above."""
 
 
 def round_inputs(model: ov.Model, inputs: Mapping[str, tuple[float, float]]) -> None:
-    """Have the named convolutions round their inputs, to steps between these, and their weights."""
+    """Have the named convolutions round their inputs, to steps between these, and their weights.
+
+    Raises:
+        RuntimeError: the network has none of some name.
+
+    """
+    missing = set(inputs)
     for convolution in model.get_ordered_ops():
         if convolution.get_type_name() != "Convolution":
             continue
         constant = convolution.input_value(1).get_node()
         if constant.get_type_name() == "Convert":  # of weights that are stored as fp16
             constant = constant.input_value(0).get_node()
-        reach = inputs.get(_module(constant.get_friendly_name()))
-        if reach is None:
+        name = _module(constant.get_friendly_name())
+        if name not in inputs:
             continue
+        missing.remove(name)
         weights = constant.get_data().astype(np.float32)
-        largest = np.abs(weights).max((1, 2, 3), keepdims=True)
-        least, greatest = reach
+        largest = np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12)  # some may be all 0
+        least, greatest = inputs[name]
         _replace(convolution.input(0), np.float32(least), np.float32(greatest), STEPS)
         convolution.input(1).replace_source_output(ops.constant(weights).output(0))
         _replace(convolution.input(1), -largest, largest, STEPS - 1)
+    if missing:
+        raise RuntimeError(f"the network has no convolution {', '.join(sorted(missing))}")
 
 
 def _module(weights: str) -> str:

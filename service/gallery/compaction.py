@@ -18,7 +18,7 @@ from service.gallery.snapshot import Snapshot
 from training.bundle import Layer, Positions, Reduction, Vectors
 
 SMALL: Final = 512
-"""Up to so many images in a segment are looked at one by one, and merged in a few milliseconds."""
+"""Segments of fewer images are merged by who writes, in a few milliseconds."""
 LARGE: Final = 2**17
 """A segment of more images is left as it is: it would take seconds to copy."""
 LONG: Final = 512

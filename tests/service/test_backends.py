@@ -230,6 +230,15 @@ def test_int8_is_taken_unasked_where_it_moves_little(
     assert "int8" not in open_backend(loaded, device="cpu").name
 
 
+def test_ranges_of_another_network_are_refused(loaded: Bundle) -> None:
+    assert loaded.ranges
+    ranges = loaded.ranges.model_copy(update={"inputs": {"blocks.7.conv2": (0.0, 1.0)}})
+    with pytest.raises(BundleError, match=r"no convolution blocks\.7\.conv2"):
+        open_backend(
+            Bundle(**{**vars(loaded), "ranges": ranges}), engine="openvino", precision="int8"
+        )
+
+
 def test_int8_is_refused_where_it_cannot_be(loaded: Bundle) -> None:
     without = Bundle(**{**vars(loaded), "ranges": None})
     with pytest.raises(BundleError, match="build the bundle anew"):
