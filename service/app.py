@@ -226,7 +226,7 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
     )
     return Engine(
         backend,
-        searcher(gallery),
+        searcher(gallery, backend.device),
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
         patience=settings.deadline,

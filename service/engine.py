@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from service import threads
-from service.backends import Backend, blank, channels_first
+from service.backends import Backend, Row, blank, channels_first
 from service.entry import Entry, Representation, Search
 from service.errors import (
     DeadlinePassedError,
@@ -26,7 +26,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.line import Line
-from service.searching import Searcher, Searching
+from service.searching import Asking, Searcher, Searching
 from training.bundle import Layer, Pixels
 
 LOADING: Final = "the network is being loaded"
@@ -262,21 +262,21 @@ class Engine:
         found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
         ended = time.monotonic()
         novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
-        asking = []
+        asking: list[Asking] = []
         for row, entry in enumerate(batch):
             representation = Representation(
-                layers={layer: vectors[row] for layer, vectors in found.layers.items()},
+                layers=Row(found.layers, row),
                 novelty=novelty[row],
                 queued=started - entry.submitted,
                 inference=ended - started,
             )
             if entry.searches:
-                asking.append((entry, representation))
+                asking.append(Asking(entry, representation, row))
             else:  # nobody waits for what others look for
                 entry.give(representation)
         if asking:
             assert self._searching  # noqa: S101 - who asks for it has a gallery
-            self._searching.answer(asking, beside=bool(self._line))
+            self._searching.answer(found, asking, beside=bool(self._line))
 
     def _answer_alone(self, entry: Entry) -> None:
         try:

@@ -8,21 +8,27 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-
-import numpy as np
+from typing import NamedTuple
 
 from service import threads
+from service.backends import Found, Queries
 from service.entry import Entry, Representation, Search
 from service.errors import InferenceFailedError, UnavailableError
 from service.gallery import Match
-from training.bundle import Layer, Vectors
+from training.bundle import Layer
 
-Searcher = Callable[[Layer, Vectors, int], Sequence[Sequence[Match]]]
+Searcher = Callable[[Layer, Queries, int], Sequence[Sequence[Match]]]
 """The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
 
-Asking = Sequence[tuple[Entry, Representation]]
-
 logger = logging.getLogger(__name__)
+
+
+class Asking(NamedTuple):
+    """An image that looks for something, and its row in the batch."""
+
+    entry: Entry
+    representation: Representation
+    row: int
 
 
 class Searching:
@@ -33,16 +39,16 @@ class Searching:
         self._pool = ThreadPoolExecutor(1, "searching", initializer=threads.step_back)
         self._under_way: Future[None] | None = None
 
-    def answer(self, asking: Asking, *, beside: bool) -> None:
-        """Answer these entries with what they look for; if `beside`, while this goes on.
+    def answer(self, found: Found, asking: Sequence[Asking], *, beside: bool) -> None:
+        """Answer these images of a batch with what they look for; if `beside`, while this goes on.
 
         The batch before is answered first: were the network faster, searches would pile up.
         """
         self.settle()
         if beside:
-            self._under_way = self._pool.submit(self._answer, asking)
+            self._under_way = self._pool.submit(self._answer, found, asking)
         else:
-            self._answer(asking)
+            self._answer(found, asking)
 
     def settle(self) -> None:
         """Wait until all have been answered."""
@@ -54,33 +60,35 @@ class Searching:
         """End the thread when it has done what it is at."""
         self._pool.shutdown(wait=False)
 
-    def _answer(self, asking: Asking) -> None:
+    def _answer(self, found: Found, asking: Sequence[Asking]) -> None:
         try:
-            self._answer_together(asking)
+            self._answer_together(found, asking)
         except Exception:  # one must not fail another: each on its own
             for one in asking:
-                self._answer_alone(*one)
+                self._answer_alone(found, one)
         except BaseException as error:
-            for entry, _ in asking:
-                entry.fail(UnavailableError(f"The image was dropped: the search died ({error!r})."))
+            for one in asking:
+                one.entry.fail(
+                    UnavailableError(f"The image was dropped: the search died ({error!r}).")
+                )
             raise
 
-    def _answer_alone(self, entry: Entry, representation: Representation) -> None:
+    def _answer_alone(self, found: Found, one: Asking) -> None:
         try:
-            self._answer_together([(entry, representation)])
+            self._answer_together(found, [one])
         except Exception as error:
-            entry.context.run(logger.warning, "The search failed for one image", exc_info=error)
-            entry.fail(InferenceFailedError(f"The search failed for this image: {error}."))
+            one.entry.context.run(logger.warning, "The search failed for one image", exc_info=error)
+            one.entry.fail(InferenceFailedError(f"The search failed for this image: {error}."))
 
-    def _answer_together(self, asking: Asking) -> None:
+    def _answer_together(self, found: Found, asking: Sequence[Asking]) -> None:
         began = time.monotonic()
         matches: list[dict[Search, Sequence[Match]]] = [{} for _ in asking]
-        for search in frozenset().union(*(entry.searches for entry, _ in asking)):
-            places = [n for n, (entry, _) in enumerate(asking) if search in entry.searches]
-            vectors = np.stack([asking[place][1].layers[search.layer] for place in places])
-            nearest = self._search(search.layer, vectors, search.limit)
-            for place, one in zip(places, nearest, strict=True):
-                matches[place][search] = one
+        for search in frozenset().union(*(one.entry.searches for one in asking)):
+            places = [n for n, one in enumerate(asking) if search in one.entry.searches]
+            queries = found.queries(search.layer, [asking[place].row for place in places])
+            nearest = self._search(search.layer, queries, search.limit)
+            for place, near in zip(places, nearest, strict=True):
+                matches[place][search] = near
         searching = time.monotonic() - began
-        for (entry, representation), found in zip(asking, matches, strict=True):
-            entry.give(replace(representation, searching=searching, matches=found))
+        for one, some in zip(asking, matches, strict=True):
+            one.entry.give(replace(one.representation, searching=searching, matches=some))

@@ -3,11 +3,13 @@
 Knows arrays; nothing of queues, galleries or requests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from training.bundle import SIZE, Layer, Pixels, PrecisionChoice, Vectors
 
@@ -17,15 +19,75 @@ ServedPrecision = PrecisionChoice | Literal["int8"]
 """In which numbers a network may be asked to multiply."""
 
 
+Queries = Vectors | Tensor
+"""Vectors [N, dimension] that are looked for: in memory, or where the network runs."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A batch at each of `LAYERS`, float32 [N, dimension], in arrays of its own.
 
-    `novelty` is [N], and None where the bundle does not say what is familiar.
+    `novelty` is [N], and None where the bundle does not say what is familiar. `tensors` are the
+    same vectors where the network has left them, if that is not where `layers` are.
     """
 
     layers: Mapping[Layer, Vectors]
     novelty: Vectors | None
+    tensors: Mapping[Layer, Tensor] | None = None
+
+    def queries(self, layer: Layer, rows: Sequence[int]) -> Queries:
+        """Some images at a layer, wherever their vectors are by now."""
+        if self.tensors is None:
+            return self.layers[layer][rows]
+        return self.tensors[layer][list(rows)]
+
+
+class Row(Mapping[Layer, Vectors]):
+    """One image of a batch, [dimension] at each layer."""
+
+    def __init__(self, layers: Mapping[Layer, Vectors], row: int) -> None:
+        self._layers = layers
+        self._row = row
+
+    def __getitem__(self, layer: Layer) -> Vectors:
+        vector: Vectors = self._layers[layer][self._row]
+        return vector
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+class Fetched(Mapping[Layer, Vectors]):
+    """Tensors on a device as arrays in memory; each comes over when it is first asked for.
+
+    Those at `conv2` are long, and most requests have no use for them once they are searched by.
+    """
+
+    def __init__(self, tensors: Mapping[Layer, Tensor]) -> None:
+        self._tensors = tensors
+        self._arrays: dict[Layer, Vectors] = {}
+
+    def __getitem__(self, layer: Layer) -> Vectors:
+        if layer not in self._arrays:
+            self._arrays[layer] = in_memory(self._tensors[layer])
+        return self._arrays[layer]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def in_memory(vectors: Queries) -> Vectors:
+    """The same as an array, float32."""
+    if not isinstance(vectors, Tensor):
+        return vectors
+    array: Vectors = vectors.float().cpu().numpy()
+    return array
 
 
 class Backend(Protocol):
@@ -34,6 +96,10 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """What runs the network, where, and how precisely; for people."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
 
     def prepare(self, max_batch: int) -> dict[Layer, int]:
         """Get ready for batches of up to so many images, in the thread that will run them.

@@ -3,7 +3,8 @@
 Measured (`python -m benchmarks.backends`), the others agree with torch at fp32 on the class of at
 least 99.5 % of held-out images, and on `conv2` to a cosine of at least 0.999. What is fastest there
 is chosen: on a CPU OpenVINO, at int8 where the processor has instructions for it and the bundle
-says that this moves little; else torch, at bf16 where the processor multiplies it.
+says that this moves little; else torch, at bf16 where the processor multiplies it. On a GPU it is
+torch, as CUDA graphs.
 """
 
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Literal
 
 from service.backends import Backend, ServedPrecision
 from service.backends.torch_eager import TorchEager
+from service.backends.torch_graphs import TorchGraphs
 from training.bundle import (
     Bundle,
     BundleError,
@@ -67,7 +69,8 @@ def open_backend(
             "only OpenVINO runs networks at int8: install it, on a CPU, or leave KINDRED_PRECISION "
             "at auto"
         )
-    return TorchEager(
+    torch_backend = TorchGraphs if where.type == "cuda" else TorchEager
+    return torch_backend(
         bundle.network,
         bundle.novelty,
         device=where,

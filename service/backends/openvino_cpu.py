@@ -56,6 +56,7 @@ class OpenVino:
             threads: of the network; OpenVINO's own choice where None.
 
         """
+        self.device = torch.device("cpu")
         self._core = _core()
         self._novelty = novelty
         self._threads = threads

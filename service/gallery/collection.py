@@ -4,7 +4,6 @@ Everything is asked for with strong consistency: what has been written is seen b
 wherever it was written. Knows Milvus; nothing of images or bundles.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -16,6 +15,7 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
 from service.errors import StorageError, UnavailableError
+from service.gallery.clients import Clients
 from service.gallery.filters import Filter, where
 from service.gallery.place import Place
 from training.bundle import Vectors
@@ -66,8 +66,7 @@ class Collection:
         self._patience = patience
         if place.file:
             place.file.parent.mkdir(parents=True, exist_ok=True)
-        self._client: MilvusClient | None = None
-        self._connecting = threading.Lock()
+        self._clients = Clients(self._connected)
         with self._told() as client:
             self._lite = "lite" in client.get_server_version()
             if not client.has_collection(place.name):
@@ -201,7 +200,7 @@ class Collection:
 
     def close(self) -> None:
         """Let go of it; of the file too, where it is one."""
-        self._let_go()
+        self._clients.close()
         if self._place.file:
             from milvus_lite.server_manager import (  # noqa: PLC0415  # where it is installed
                 server_manager_instance,
@@ -269,7 +268,8 @@ class Collection:
     def _told(self) -> Iterator[MilvusClient]:
         """A client; what Milvus says to it is said in our own words."""
         try:
-            yield self._connected()
+            with self._clients.lent() as client:
+                yield client
         except MilvusException as error:
             if error.code in _NO_ROOM and not isinstance(error, MilvusUnavailableException):
                 raise StorageError(
@@ -281,26 +281,15 @@ class Collection:
             raise self._unavailable(str(error)) from error
 
     def _connected(self) -> MilvusClient:
-        with self._connecting:
-            if self._client is None:
-                client = MilvusClient(
-                    self._place.uri,
-                    token=self._place.token,
-                    timeout=self._patience,
-                    dedicated=True,  # what pymilvus shares would be let go of together
-                )
-                if client.has_collection(self._place.name):
-                    client.load_collection(self._place.name)  # milvus-lite forgets it in between
-                self._client = client
-            return self._client
-
-    def _let_go(self) -> None:
-        """Have whoever asks next connect anew: a client that has lost its Milvus never finds it."""
-        with self._connecting:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        client = MilvusClient(
+            self._place.uri,
+            token=self._place.token,
+            timeout=self._patience,
+            dedicated=True,  # what pymilvus shares would be let go of together
+        )
+        if client.has_collection(self._place.name):
+            client.load_collection(self._place.name)  # milvus-lite forgets it in between
+        return client
 
     def _unavailable(self, reason: str) -> UnavailableError:
-        self._let_go()
         return UnavailableError(f"The Milvus at {self._place.uri} does not do it for now: {reason}")

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import torch
+
+from service.backends import in_memory
 from service.errors import StorageError
 from service.gallery import Gallery
 from service.gallery.local import LocalGallery
+from service.gallery.on_device import OnDevice
 from service.gallery.place import Place, is_milvus
 from service.searching import Searcher
 from training.bundle import Bundle
@@ -31,6 +35,15 @@ def open_gallery(address: str, bundle: Bundle) -> Gallery:
     return LocalGallery.open(bundle, Path(address))
 
 
-def searcher(gallery: Gallery) -> Searcher | None:
-    """What the engine's worker may ask in the middle of a batch; None where that is a wait."""
-    return gallery.search if isinstance(gallery, LocalGallery) else None
+def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
+    """What the engine's worker may ask in the middle of a batch; None where that is a wait.
+
+    On a GPU it looks there, where the network leaves its vectors.
+    """
+    if not isinstance(gallery, LocalGallery):
+        return None
+    if device.type == "cuda":
+        near = OnDevice(gallery.snapshot, device)
+        near.bring()
+        return near.search
+    return lambda layer, queries, limit: gallery.search(layer, in_memory(queries), limit)

@@ -70,9 +70,8 @@ class Snapshot:
         exact: bool = False,
     ) -> list[list[Match]]:
         """The `limit` nearest to each of the queries [N, dimension], best first."""
-        self._require(layer)
+        segments = self.searchable(layer)
         self._check(wanted)
-        segments = [one for one in self.segments if layer in one.indexes and len(one)]
         indexes = [segment.indexes[layer] for segment in segments]
         among = None if wanted == EVERYTHING else [segment.rows_of(wanted) for segment in segments]
         dead = 0 if among else sum(len(segment.dead) for segment in segments)
@@ -91,6 +90,16 @@ class Snapshot:
                 return found
             asked *= 4
 
+    def searchable(self, layer: Layer) -> list[Segment]:
+        """The segments that have living images with vectors at a layer.
+
+        Raises:
+            NotFoundError: the gallery has no index there.
+
+        """
+        self.dimension(layer)
+        return [one for one in self.segments if layer in one.indexes and len(one)]
+
     def get(self, image_id: str) -> Item:
         """The image of that id."""
         segment, row = self.locate(image_id)
@@ -106,7 +115,7 @@ class Snapshot:
 
     def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
         """The unit vectors of these images at a layer, [N, dimension]."""
-        dimension = self._require(layer)
+        dimension = self.dimension(layer)
         found = np.zeros((len(ids), dimension), np.float32)
         wanted: dict[Segment, list[tuple[int, int]]] = {}
         for position, image_id in enumerate(ids):
@@ -162,8 +171,13 @@ class Snapshot:
         put = (exchanged.get(segment, segment) for segment in self.segments)
         return replace(self, segments=tuple(one for one in put if one is not None))
 
-    def _require(self, layer: Layer) -> int:
-        """The length of vectors at a layer."""
+    def dimension(self, layer: Layer) -> int:
+        """The length of vectors at a layer.
+
+        Raises:
+            NotFoundError: the gallery has no index there.
+
+        """
         index = self.segments[0].indexes.get(layer)
         if index is None:
             known = ", ".join(self.segments[0].indexes)
@@ -173,7 +187,7 @@ class Snapshot:
     def _check(self, wanted: Wanted) -> None:
         """Refuse labels that nothing has, which are likely mistakes."""
         if wanted.predicted is not None:
-            self._require("logits")
+            self.dimension("logits")
         for label in (wanted.label, wanted.predicted):
             if label is not None and label not in self.classes and not self._is_label(label):
                 raise NotFoundError(f"No label {label!r}; there is {', '.join(self.classes)}.")

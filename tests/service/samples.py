@@ -13,6 +13,7 @@ from torch import Tensor
 
 from service.backends.torch_eager import TorchEager
 from service.engine import Engine
+from service.gallery.homes import searcher
 from service.state import State
 from tests.pictures import stripes
 from training.bundle import BlockNet, Layer, Pixels
@@ -85,7 +86,7 @@ def obey(app: FastAPI, network: Obedient, max_queue: int = 512) -> State:
     """Have an app that has not started yet ask another network."""
     state: State = app.state.kindred
     state.engine = Engine(
-        TorchEager(network, device=CPU), state.gallery.search, max_queue=max_queue
+        TorchEager(network, device=CPU), searcher(state.gallery, CPU), max_queue=max_queue
     )
     return state
 

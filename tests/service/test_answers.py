@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from service.answers import Answers
 from service.backends.torch_eager import TorchEager
 from service.engine import Engine
+from service.gallery.homes import searcher
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.service.samples import CPU, cosine, picture, png
@@ -189,7 +190,7 @@ def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
     state: State = app.state.kindred
     manifest = loaded.manifest.model_copy(update={"novelty": None})
     state.answers = Answers(manifest, state.gallery)
-    state.engine = Engine(TorchEager(loaded.network, device=CPU), state.gallery.search)
+    state.engine = Engine(TorchEager(loaded.network, device=CPU), searcher(state.gallery, CPU))
     with TestClient(app) as running:
         answer = running.post("/predict", content=picture(), headers=PNG).json()
     assert {"familiar", "novelty"}.isdisjoint(answer)

@@ -15,21 +15,27 @@ import torch
 from service.backends import (
     LAYERS,
     Backend,
+    Fetched,
     Found,
+    Row,
     batch_sizes,
     channels_first,
+    in_memory,
 )
 from service.backends.choice import open_backend
 from service.backends.torch_eager import ITS_OWN
+from service.backends.torch_graphs import TorchGraphs
 from service.settings import Settings
 from tests.processes import ROOT
 from tests.service.samples import cosine
 from tests.training.made import linked_copy
 from training import bundle, dataset
-from training.bundle import Bundle, BundleError, Pixels
+from training.bundle import Bundle, BundleError, Layer, Pixels, Vectors
 from training.novelty import THRESHOLD
 from training.ranges import rounded
 from training.splits import split
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 OTHERS = (("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 BATCH = 50
@@ -70,14 +76,22 @@ def images(loaded: Bundle) -> Pixels:
 @pytest.fixture(scope="module")
 def expected(loaded: Bundle, images: Pixels) -> Found:
     """What torch says at fp32."""
-    return outputs(open_backend(loaded, engine="torch", precision="fp32"), images)
+    backend = open_backend(loaded, engine="torch", device="cpu", precision="fp32")
+    return outputs(backend, images)
+
+
+@pytest.fixture
+def own(loaded: Bundle) -> Bundle:
+    """The same bundle, whose network may be moved elsewhere."""
+    return bundle.load(loaded.path)
 
 
 @pytest.mark.parametrize(("engine", "precision"), OTHERS)
 def test_every_backend_says_what_torch_says(
     loaded: Bundle, images: Pixels, expected: Found, engine: str, precision: str
 ) -> None:
-    found = outputs(open_backend(loaded, engine=engine, precision=precision), images)  # type: ignore[arg-type]  # of the lists
+    backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]  # of the lists
+    found = outputs(backend, images)
     assert same_class(found, expected) >= 0.98
     assert min(cosines(found, expected)) >= 0.999
     assert found.novelty is not None
@@ -91,7 +105,7 @@ def test_every_backend_says_what_torch_says(
 def test_an_answer_does_not_vary_with_its_companions(
     loaded: Bundle, images: Pixels, engine: str, precision: str, together_with: int
 ) -> None:
-    backend = open_backend(loaded, engine=engine, precision=precision)  # type: ignore[arg-type]
+    backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]
     together = outputs(backend, images[:together_with], batch=together_with)
     alone = outputs(backend, images[:together_with], batch=1)
     assert same_class(alone, together) == 1
@@ -102,7 +116,7 @@ def test_an_answer_does_not_vary_with_its_companions(
 def test_what_a_batch_gave_stays_when_the_next_is_run(
     loaded: Bundle, images: Pixels, engine: str, precision: str
 ) -> None:
-    backend = open_backend(loaded, engine=engine, precision=precision)  # type: ignore[arg-type]
+    backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]
     backend.prepare(4)
     first = backend.run(channels_first(images[:4]))
     before = first.layers["conv2"].copy()
@@ -245,6 +259,79 @@ def test_int8_is_refused_where_it_cannot_be(loaded: Bundle) -> None:
         open_backend(without, engine="openvino", precision="int8")
     with pytest.raises(BundleError, match="KINDRED_PRECISION"):
         open_backend(loaded, engine="torch", precision="int8")
+
+
+def test_vectors_on_a_device_come_over_when_they_are_asked_for() -> None:
+    tensors = {layer: torch.full((4, 3), 1.5, dtype=torch.bfloat16) for layer in LAYERS}
+    found = Found(Fetched(tensors), None, tensors)
+    row = Row(found.layers, 2)
+    assert row["logits"].tolist() == [1.5] * 3
+    for tensor in tensors.values():
+        tensor.zero_()  # seen by whoever has not looked before
+    assert row["logits"].any()
+    assert not row["conv2"].any()
+    assert row["conv2"].dtype == np.float32
+    assert tuple(row) == LAYERS
+    assert len(row) == len(LAYERS)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_looked_for_is_taken_where_it_is(there: bool) -> None:
+    vectors = torch.arange(12.0).view(4, 3)
+    layers: dict[Layer, Vectors] = {"conv2": vectors.numpy()}
+    found = Found(layers, None, {"conv2": vectors} if there else None)
+    queries = found.queries("conv2", [3, 1])
+    assert isinstance(queries, torch.Tensor) == there
+    assert in_memory(queries).tolist() == [[9, 10, 11], [3, 4, 5]]
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_graphs_on_a_gpu_say_what_the_processor_says(
+    own: Bundle, images: Pixels, expected: Found, precision: str
+) -> None:
+    """In batches of every kind: as large as a graph, smaller, larger than all."""
+    backend = open_backend(own, device="cuda", precision=precision)  # type: ignore[arg-type]
+    assert isinstance(backend, TorchGraphs)
+    for batch in (1, 7, 32):
+        found = outputs(backend, images, batch)
+        assert same_class(found, expected) >= (0.99 if precision == "fp32" else 0.98)
+        assert min(cosines(found, expected)) >= 0.999
+    more = backend.run(channels_first(images[:50]))
+    assert min(cosines(more, outputs(backend, images[:50], 50))) >= 0.999
+
+
+@needs_gpu
+def test_what_a_graph_gave_stays_when_the_next_is_run(own: Bundle, images: Pixels) -> None:
+    backend = open_backend(own, device="cuda")
+    backend.prepare(4)
+    first = backend.run(channels_first(images[:3]))
+    assert first.tensors is not None
+    before = first.tensors["conv2"].clone()
+    for size in (4, 2, 1, 3):
+        backend.run(channels_first(images[4 : 4 + size]))
+    assert torch.equal(first.tensors["conv2"], before)
+    assert cosine(first.layers["conv2"][0], in_memory(before)[0]) >= 0.9999
+
+
+@needs_gpu
+def test_a_bundle_is_captured_while_another_is_served(
+    loaded: Bundle, own: Bundle, images: Pixels
+) -> None:
+    """As at a reload: each in a thread of its own, on one device."""
+    serving = open_backend(own, device="cuda")
+    coming = open_backend(bundle.load(loaded.path), device="cuda")
+    serving.prepare(8)
+    with ThreadPoolExecutor(1) as beside:
+        prepared = beside.submit(coming.prepare, 64)
+        while not prepared.done():
+            serving.run(channels_first(images[:8]))
+        prepared.result()
+    one, other = (
+        backend.run(channels_first(images[:8])).layers["logits"].argmax(1)
+        for backend in (serving, coming)
+    )
+    assert (one == other).all()
 
 
 def test_openvino_is_for_the_cpu_alone() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from service import line
+from service.backends import Queries
 from service.backends.torch_eager import TorchEager
 from service.engine import Engine
 from service.entry import Representation, Search
@@ -25,7 +26,7 @@ from service.errors import (
 from service.gallery import Item, Match
 from tests.service.samples import CPU, PATIENCE, Obedient, cosine, flat, running
 from training import bundle
-from training.bundle import Bundle, Layer, Vectors
+from training.bundle import Bundle, Layer
 
 
 def soon() -> float:
@@ -161,7 +162,7 @@ def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
 def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: Obedient) -> None:
     asked: list[tuple[str, int, int]] = []
 
-    def search(layer: Layer, vectors: Vectors, limit: int) -> list[list[Match]]:
+    def search(layer: Layer, vectors: Queries, limit: int) -> list[list[Match]]:
         asked.append((layer, len(vectors), limit))
         item = Item("one", "cat", None)
         return [[Match(item, float(vector[0]))] for vector in vectors]

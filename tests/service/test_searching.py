@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from service.backends import Queries
 from service.backends.torch_eager import TorchEager
 from service.engine import Engine
 from service.entry import Representation, Search
@@ -15,7 +16,7 @@ from service.errors import InferenceFailedError, UnavailableError
 from service.gallery import Item, Match
 from tests.service.samples import CPU, PATIENCE, Obedient, flat, running
 from tests.service.test_engine import occupy, soon
-from training.bundle import Layer, Vectors
+from training.bundle import Layer
 
 TEN = Search("conv2", 10)
 
@@ -30,7 +31,7 @@ class Seeker:
         self.asked: list[int] = []
         self.failure: dict[int, BaseException] = {}
 
-    def __call__(self, layer: Layer, vectors: Vectors, limit: int) -> list[list[Match]]:
+    def __call__(self, layer: Layer, vectors: Queries, limit: int) -> list[list[Match]]:
         self.entered.set()
         assert self.gate.wait(PATIENCE)
         self.asked.append(len(vectors))

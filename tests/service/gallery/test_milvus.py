@@ -192,7 +192,7 @@ def test_a_milvus_that_goes_is_said_to_be_so_and_is_found_again(tmp_path: Path) 
     port = free_port()
     place = Place.parse(f"milvus://127.0.0.1:{port}/comes_and_goes")
     with milvus_server(tmp_path, port):
-        rows = Collection(place, {"conv2": 128}, patience=2)
+        rows = Collection(place, {"conv2": 128}, patience=5)
         everything = where("key != {none}", none="")
         assert rows.count(everything) == 0
     with pytest.raises(UnavailableError):
