@@ -1,62 +1,21 @@
-"""What is kept of a gallery on disk, in SQLite: the truth, of which all that is searched is made.
+"""What is kept of a gallery on disk: the truth, of which all that is searched is made.
 
-Knows rows and transactions; nothing of indexes. But for `picture`, only one thread at a time may
-use it.
+Knows rows; nothing of indexes. But for `picture`, only one thread at a time may use it.
 """
 
 import json
-import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from service.errors import StorageError, UnavailableError
 from service.gallery import Attributes, Item, Stale
+from service.gallery.database import Database, told
 from training.bundle import Halves, Layer
 
-FILE: Final = "gallery.sqlite"
-LOCK: Final = "lock.sqlite"
-VERSION: Final = 1
-CHECKPOINT: Final = 4_000
-"""Pages of the log (16 MB) after which it is written back: seldom, as who writes waits for it."""
-
-SCHEMA: Final = """
-BEGIN;
-CREATE TABLE images (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
-    id TEXT NOT NULL UNIQUE,
-    label TEXT NOT NULL,
-    label_predicted INTEGER NOT NULL,
-    predicted TEXT,
-    attributes TEXT NOT NULL,
-    created_at TEXT,
-    network TEXT NOT NULL                      -- that made the vectors
-);
-CREATE TABLE pictures (number INTEGER PRIMARY KEY, png BLOB);
-CREATE TABLE vectors (
-    number INTEGER NOT NULL,
-    layer TEXT NOT NULL,
-    vector BLOB NOT NULL,                      -- fp16, of length 1
-    PRIMARY KEY (number, layer)
-);
-CREATE TABLE removed (id TEXT PRIMARY KEY);    -- of a bundle
-CREATE TABLE edited (                          -- of a bundle
-    id TEXT PRIMARY KEY,
-    label TEXT NOT NULL,
-    label_predicted INTEGER NOT NULL,
-    attributes TEXT NOT NULL
-);
-PRAGMA user_version = 1;
-COMMIT;
-"""
-
-
+_PICTURE: Final = "SELECT png FROM pictures WHERE number = ?"
 _VECTORS: Final = "SELECT number, vector FROM vectors WHERE layer = ?"
 
 
@@ -82,105 +41,12 @@ class Edit:
         return replace(item, **vars(self))
 
 
-class Store:
-    """A folder with a database, opened for reading; `lock` it before it is changed."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open what is there; the folder is made when something is to be kept."""
-        self.folder = folder
-        self._lock: sqlite3.Connection | None = None
-        self._reading = threading.Lock()
-        self._connection, self._pictures = _empty(), _empty()
-        if self.kept:
-            self._open(make=False)
-
-    @property
-    def kept(self) -> bool:
-        """Whether anything has ever been kept here."""
-        return (self.folder / FILE).exists()
-
-    @property
-    def locked(self) -> bool:
-        """Whether this process may change it, and no other."""
-        return self._lock is not None
-
-    def lock(self) -> None:
-        """Have it for this process alone, as long as that lives; make it where there is none.
-
-        Raises:
-            UnavailableError: another process has it.
-            StorageError: it cannot be made.
-
-        """
-        if self.locked:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = _connect(self.folder / LOCK)
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"The gallery's folder {self.folder} cannot be written: {error}. Set "
-                "KINDRED_GALLERY to one that can."
-            ) from error
-        try:
-            lock.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            lock.close()
-            raise UnavailableError(
-                f"Another process keeps its gallery in {self.folder}: one of the two needs "
-                "another KINDRED_GALLERY."
-            ) from error
-        try:
-            self._open(make=True)
-        except BaseException:
-            lock.close()
-            raise
-        self._lock = lock
-
-    def close(self) -> None:
-        """Close it, and let others have it."""
-        with self._reading:
-            self._pictures.close()
-        self._connection.close()
-        if self._lock is not None:
-            self._lock.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of what is changed inside is kept, or nothing.
-
-        Raises:
-            StorageError: it cannot be kept.
-
-        """
-        with _told(self.folder):
-            self._run("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._run("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # else SQLite has done so
-                    self._run("ROLLBACK")
-                raise
-
-    @contextmanager
-    def part(self) -> Iterator[None]:
-        """The same of some part of a transaction."""
-        with _told(self.folder):
-            self._run("SAVEPOINT part")
-            try:
-                yield
-            except BaseException:
-                if self._connection.in_transaction:  # else SQLite has done so
-                    self._run("ROLLBACK TO part")
-                    self._run("RELEASE part")
-                raise
-            self._run("RELEASE part")
+class Store(Database):
+    """The rows of a gallery's database."""
 
     def rows(self) -> list[Row]:
         """All added images."""
-        with _told(self.folder):
+        with told(self.folder):
             return [_row(found) for found in self._run("SELECT * FROM images")]
 
     def find(self, image_id: str) -> Row | None:
@@ -190,21 +56,18 @@ class Store:
 
     def vectors(self, layer: Layer) -> Iterator[tuple[int, Halves]]:
         """The numbers of all images and their unit vectors [dimension] at a layer."""
-        with _told(self.folder):
+        with told(self.folder):
             for number, blob in self._run(_VECTORS, layer):
                 yield number, np.frombuffer(blob, np.float16)
 
     def picture(self, number: int) -> bytes | None:
         """The PNG of an image; may be asked for by any thread, and waits for no change."""
-        with self._reading:
-            found = self._pictures.execute(
-                "SELECT png FROM pictures WHERE number = ?", (number,)
-            ).fetchone()
+        found = self._read_beside(_PICTURE, number)
         return found[0] if found else None
 
     def picture_now(self, number: int) -> bytes | None:
         """The PNG of an image as the transaction has it in which one is."""
-        found = self._run("SELECT png FROM pictures WHERE number = ?", number).fetchone()
+        found = self._run(_PICTURE, number).fetchone()
         return found[0] if found else None
 
     def insert(
@@ -287,48 +150,6 @@ class Store:
         for layer, vector in vectors.items():
             self._run("INSERT INTO vectors VALUES (?, ?, ?)", number, layer, vector.tobytes())
 
-    def _open(self, *, make: bool) -> None:
-        file = self.folder / FILE
-        with _told(self.folder):
-            connection = _connect(file)
-            try:
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version not in (0, VERSION):
-                    raise StorageError(
-                        f"{file} is of version {version}, and this service keeps {VERSION}: use "
-                        "the service that wrote it, or another KINDRED_GALLERY."
-                    )
-                if version == 0 and not make:  # whoever began it did not come far
-                    connection.close()
-                    return
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-                if version == 0:
-                    connection.executescript(SCHEMA)
-                pictures = _connect(file)
-            except BaseException:
-                connection.close()
-                raise
-        with self._reading:
-            self._connection.close()
-            self._pictures.close()
-            self._connection, self._pictures = connection, pictures
-
-    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        return self._connection.execute(statement, values)
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
-
-
-def _empty() -> sqlite3.Connection:
-    """What is read where nothing has been kept yet."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.executescript(SCHEMA)
-    return connection
-
 
 def _row(found: Sequence[object]) -> Row:
     number, image_id, label, label_predicted, predicted, attributes, created_at, network = found
@@ -350,21 +171,3 @@ def _row(found: Sequence[object]) -> Row:
 def _edit(found: Sequence[str]) -> Edit:
     _, label, label_predicted, attributes = found
     return Edit(label, bool(label_predicted), json.loads(attributes))
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Say what SQLite says in our own words."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where it came about
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise StorageError(
-                f"{folder / FILE} is damaged: {error}. Move it away and bring a backup in with "
-                "'python -m service gallery import'."
-            ) from error
-        raise StorageError(
-            f"The gallery cannot be kept in {folder}: {error}. All that was kept is still there; "
-            "make room, then try again."
-        ) from error

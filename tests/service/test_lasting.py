@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from service import renewal
 from service.app import create_app
 from service.errors import StorageError
-from service.gallery.store import FILE
+from service.gallery.database import FILE
 from service.settings import Settings
 from service.state import State
 from tests.processes import serve_bundle, serving

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from service.errors import StorageError, UnavailableError
 from service.gallery import Added, Wanted, compaction
+from service.gallery.database import FILE
 from service.gallery.local import LocalGallery
-from service.gallery.store import FILE
 from tests.service.gallery.homes import addition, vectors
 from tests.service.samples import PATIENCE
 from training.bundle import Bundle
