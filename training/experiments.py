@@ -155,7 +155,9 @@ BEST = Experiment(
         batch_size=128,
         epochs=30,
         label_smoothing=0.1,
-        policy=Policy(padding=(4, 4, 4, 4), reflect=True, cutout=8),
+        policy=Policy(padding=(4, 4, 4, 4), reflect=True, cutout=8, cutmix=0.5),
+        optimizer="muon",
+        kernel_rate=2.5,
     ),
 )
 
