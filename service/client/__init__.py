@@ -18,17 +18,18 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import httpx
 
 from service.client import calls
-from service.client.calls import Call, Picture, Vector
+from service.client.calls import Call, Fit, Picture, Vector
 from service.client.cards import ExperimentRecords, ExperimentSummary, Model
 from service.client.gallery import AsyncGallery, Gallery
 from service.client.gallery_calls import New
 from service.client.patience import Patience, ProblemError, UnreachableError
-from service.wire import Classification, Predicted, Problem
+from service.wire import Classification, Predicted, Problem, Reloaded
 
 __all__ = [
     "AsyncKindred",
     "ExperimentRecords",
     "ExperimentSummary",
+    "Fit",
     "Kindred",
     "Model",
     "New",
@@ -88,6 +89,9 @@ class Kindred(Gallery, _Settings):
     connections, are tried again up to `retries` times, after as long as `Retry-After` says; a wait
     of more than `longest_wait` seconds is not worth it. `transport` is httpx's, for tests.
 
+    `fit` is how a picture that is not square becomes one: by its middle (`crop`), with bars
+    (`pad`), or out of shape (`stretch`).
+
     All calls raise:
         ProblemError: the service says why there is no answer.
         UnreachableError: nothing answers.
@@ -126,9 +130,10 @@ class Kindred(Gallery, _Settings):
         limit: int = 10,
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
+        fit: Fit = "crop",
     ) -> Predicted:
         """Class probabilities, and the similar images at each layer."""
-        return self._do(calls.predict(picture, limit, layers, explain))
+        return self._do(calls.predict(picture, limit, layers, explain, fit))
 
     def predict_many(
         self,
@@ -137,23 +142,30 @@ class Kindred(Gallery, _Settings):
         limit: int = 10,
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
+        fit: Fit = "crop",
     ) -> list[Predicted | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
-        return self._do(calls.predict_many(pictures, limit, layers, explain))
+        return self._do(calls.predict_many(pictures, limit, layers, explain, fit))
 
-    def classify(self, picture: Picture, *, top_k: int = 3) -> Classification:
+    def classify(self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop") -> Classification:
         """The most probable classes."""
-        return self._do(calls.classify(picture, top_k))
+        return self._do(calls.classify(picture, top_k, fit))
 
     def classify_many(
-        self, pictures: Sequence[Picture], *, top_k: int = 3
+        self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
     ) -> list[Classification | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
-        return self._do(calls.classify_many(pictures, top_k))
+        return self._do(calls.classify_many(pictures, top_k, fit))
 
-    def embed(self, picture: Picture, *, layer: str = "conv2") -> Vector:
+    def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Vector:
         """The picture as the network represents it at one layer, float32 [dimension]."""
-        return self._do(calls.embed(picture, layer))
+        return self._do(calls.embed(picture, layer, fit))
+
+    def embed_many(
+        self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
+    ) -> list[Vector | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return self._do(calls.embed_many(pictures, layer, fit))
 
     def model(self) -> Model:
         """The network, how good it is, and what it is not for."""
@@ -166,6 +178,10 @@ class Kindred(Gallery, _Settings):
     def experiment(self, name: str) -> ExperimentRecords:
         """One experiment with the record of each of its runs."""
         return self._do(calls.experiment(name))
+
+    def reload(self) -> Reloaded:
+        """Have the service serve the bundle that stands at its place now; needs an admin key."""
+        return self._do(calls.reload())
 
     def _do(self, call: Call[A]) -> A:
         patience = self._patience()
@@ -217,9 +233,10 @@ class AsyncKindred(AsyncGallery, _Settings):
         limit: int = 10,
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
+        fit: Fit = "crop",
     ) -> Predicted:
         """Class probabilities, and the similar images at each layer."""
-        return await self._do(calls.predict(picture, limit, layers, explain))
+        return await self._do(calls.predict(picture, limit, layers, explain, fit))
 
     async def predict_many(
         self,
@@ -228,23 +245,32 @@ class AsyncKindred(AsyncGallery, _Settings):
         limit: int = 10,
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
+        fit: Fit = "crop",
     ) -> list[Predicted | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
-        return await self._do(calls.predict_many(pictures, limit, layers, explain))
+        return await self._do(calls.predict_many(pictures, limit, layers, explain, fit))
 
-    async def classify(self, picture: Picture, *, top_k: int = 3) -> Classification:
+    async def classify(
+        self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop"
+    ) -> Classification:
         """The most probable classes."""
-        return await self._do(calls.classify(picture, top_k))
+        return await self._do(calls.classify(picture, top_k, fit))
 
     async def classify_many(
-        self, pictures: Sequence[Picture], *, top_k: int = 3
+        self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
     ) -> list[Classification | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
-        return await self._do(calls.classify_many(pictures, top_k))
+        return await self._do(calls.classify_many(pictures, top_k, fit))
 
-    async def embed(self, picture: Picture, *, layer: str = "conv2") -> Vector:
+    async def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Vector:
         """The picture as the network represents it at one layer, float32 [dimension]."""
-        return await self._do(calls.embed(picture, layer))
+        return await self._do(calls.embed(picture, layer, fit))
+
+    async def embed_many(
+        self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
+    ) -> list[Vector | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return await self._do(calls.embed_many(pictures, layer, fit))
 
     async def model(self) -> Model:
         """The network, how good it is, and what it is not for."""
@@ -257,6 +283,10 @@ class AsyncKindred(AsyncGallery, _Settings):
     async def experiment(self, name: str) -> ExperimentRecords:
         """One experiment with the record of each of its runs."""
         return await self._do(calls.experiment(name))
+
+    async def reload(self) -> Reloaded:
+        """Have the service serve the bundle that stands at its place now; needs an admin key."""
+        return await self._do(calls.reload())
 
     async def _do(self, call: Call[A]) -> A:
         patience = self._patience()

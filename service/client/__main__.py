@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from service.client import URL, Kindred, ProblemError, UnreachableError
+from service.client import URL, Fit, Kindred, ProblemError, UnreachableError
 from service.client.folder import add as add_pictures
 from service.client.folder import pictures
 from service.wire import Predicted, Problem
@@ -27,6 +27,7 @@ def show(
     url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
     key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="API key.")] = None,
     limit: Annotated[int, typer.Option(help="Neighbours at each layer.", min=1)] = 5,
+    fit: Annotated[Fit, typer.Option(help="How a picture becomes a square.")] = "crop",
     json: Annotated[bool, typer.Option("--json", help="Print the answers as they came.")] = False,
 ) -> None:
     """Print what each picture is, and what in the gallery is most like it."""
@@ -34,7 +35,7 @@ def show(
     try:
         with Kindred(url, key=key) as kindred:
             for picture in files:
-                answers.append(_ask(kindred, picture, limit))
+                answers.append(_ask(kindred, picture, limit, fit))
                 if not json:
                     _show_one(picture, answers[-1])
     except UnreachableError as error:
@@ -46,10 +47,10 @@ def show(
         raise typer.Exit(1)
 
 
-def _ask(kindred: Kindred, picture: Path, limit: int) -> Predicted | Problem:
+def _ask(kindred: Kindred, picture: Path, limit: int, fit: Fit) -> Predicted | Problem:
     """Each on its own: together they might be more than one request may hold."""
     try:
-        return kindred.predict(picture, limit=limit)
+        return kindred.predict(picture, limit=limit, fit=fit)
     except ProblemError as error:
         return error.problem
 
@@ -58,10 +59,11 @@ def add(
     folder: Annotated[Path, typer.Argument(help="Its pictures.", exists=True, file_okay=False)],
     url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
     key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="An admin key.")] = None,
+    fit: Annotated[Fit, typer.Option(help="How a picture becomes a square.")] = "crop",
 ) -> None:
     """Add the pictures of a folder to the gallery, labelled by the sub-folders that they are in.
 
-    Done again, it adds what is new.
+    Done again, it adds what is new. Pictures that are refused are named; the others go on.
     """
     console = Console(stderr=True)
     files = pictures(folder)
@@ -69,11 +71,13 @@ def add(
     try:
         with Kindred(url, key=key) as kindred, _progress(console) as progress:
             for one in progress.track(
-                add_pictures(kindred, folder, files), total=len(files), description="adding"
+                add_pictures(kindred, folder, files, fit), total=len(files), description="adding"
             ):
-                if isinstance(one.said, Problem):
+                if isinstance(one.said, str):
                     refused += 1
-                    console.print(f"{one.file}: {one.said.detail}", style="red", markup=False)
+                    console.print(
+                        f"{one.file}: {one.said}", style="red", markup=False, soft_wrap=True
+                    )
                 else:
                     created += one.said.outcome == "created"
     except (ProblemError, UnreachableError) as error:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -21,15 +21,19 @@ from pydantic import TypeAdapter
 from service.client.cards import ExperimentList, ExperimentRecords, Model
 from service.wire import (
     Classification,
+    Embedding,
     Failure,
     Predicted,
     Problem,
+    Reloaded,
     Results,
     Wire,
 )
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """A file's path, a file's bytes, a Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
+Fit = Literal["crop", "pad", "stretch"]
+"""How a picture that is not square becomes one."""
 Vector = npt.NDArray[np.float32]
 Query = Mapping[str, str | int | float | bool | Sequence[str]]
 
@@ -72,38 +76,53 @@ def _text(value: str | float) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def predict(picture: Picture, limit: int, layers: Sequence[str], explain: bool) -> Call[Predicted]:
+def predict(
+    picture: Picture, limit: int, layers: Sequence[str], explain: bool, fit: Fit
+) -> Call[Predicted]:
     """What one picture is, and what is like it."""
-    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain}
+    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
     return _post("/predict", picture, answer_as(Predicted), query)
 
 
 def predict_many(
-    pictures: Sequence[Picture], limit: int, layers: Sequence[str], explain: bool
+    pictures: Sequence[Picture], limit: int, layers: Sequence[str], explain: bool, fit: Fit
 ) -> Call[list[Predicted | Problem]]:
     """The same of several."""
-    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain}
-    return _post_many("/predict", pictures, Predicted, query)
+    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
+    return post_many("/predict", pictures, answers_as(Predicted), query)
 
 
-def classify(picture: Picture, top_k: int) -> Call[Classification]:
+def classify(picture: Picture, top_k: int, fit: Fit) -> Call[Classification]:
     """What one picture is."""
-    return _post("/classify", picture, answer_as(Classification), {"top_k": top_k})
+    return _post("/classify", picture, answer_as(Classification), {"top_k": top_k, "fit": fit})
 
 
-def classify_many(pictures: Sequence[Picture], top_k: int) -> Call[list[Classification | Problem]]:
+def classify_many(
+    pictures: Sequence[Picture], top_k: int, fit: Fit
+) -> Call[list[Classification | Problem]]:
     """The same of several."""
-    return _post_many("/classify", pictures, Classification, {"top_k": top_k})
+    query: Query = {"top_k": top_k, "fit": fit}
+    return post_many("/classify", pictures, answers_as(Classification), query)
 
 
-def embed(picture: Picture, layer: str) -> Call[Vector]:
+def embed(picture: Picture, layer: str, fit: Fit) -> Call[Vector]:
     """The vector of a picture."""
-    return _post("/embed", picture, _vectors, {"layer": layer}, {"Accept": NPY})
+    return _post("/embed", picture, _vector, {"layer": layer, "fit": fit}, {"Accept": NPY})
+
+
+def embed_many(pictures: Sequence[Picture], layer: str, fit: Fit) -> Call[list[Vector | Problem]]:
+    """The vectors of several; as JSON, for in a NumPy file there is no place for a problem."""
+    return post_many("/embed", pictures, _vectors, {"layer": layer, "fit": fit})
 
 
 def model() -> Call[Model]:
     """The model card."""
     return Call("GET", "/model", answer_as(Model))
+
+
+def reload() -> Call[Reloaded]:
+    """Another bundle in the place of the one that is served."""
+    return Call("POST", "/admin/reload", answer_as(Reloaded))
 
 
 def experiments() -> Call[ExperimentList]:
@@ -127,21 +146,22 @@ def _post(
     return Call("POST", path, read, query, headers, content=encode(picture))
 
 
-def _post_many(
+def post_many(
     path: str,
     pictures: Sequence[Picture],
-    kind: type[W],
+    read: Callable[[httpx.Response], A],
     query: Query,
-) -> Call[list[W | Problem]]:
+) -> Call[A]:
+    """Several pictures, however few, that are answered by a list."""
     if not pictures:
         raise ValueError("no pictures: give at least one")
     encoded = [encode(picture) for picture in pictures]
     if len(encoded) == 1:  # a form with one file would be answered as one picture
         body = json.dumps({"images": [base64.b64encode(encoded[0]).decode()]}).encode()
         headers = {"Content-Type": "application/json"}
-        return Call("POST", path, answers_as(kind), query, headers, content=body)
+        return Call("POST", path, read, query, headers, content=body)
     files = [("file", (str(number), file)) for number, file in enumerate(encoded)]
-    return Call("POST", path, answers_as(kind), query, files=files)
+    return Call("POST", path, read, query, files=files)
 
 
 def answer_as(kind: type[W]) -> Callable[[httpx.Response], W]:
@@ -159,9 +179,16 @@ def answers_as(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
     return read
 
 
-def _vectors(response: httpx.Response) -> Vector:
-    vectors: Vector = np.load(io.BytesIO(response.content), allow_pickle=False)
-    return vectors
+def _vector(response: httpx.Response) -> Vector:
+    vector: Vector = np.load(io.BytesIO(response.content), allow_pickle=False)
+    return vector
+
+
+def _vectors(response: httpx.Response) -> list[Vector | Problem]:
+    return [
+        one if isinstance(one, Problem) else np.array(one.vector, np.float32)
+        for one in answers_as(Embedding)(response)
+    ]
 
 
 def show(response: httpx.Response) -> Image.Image:

@@ -37,6 +37,13 @@ class Searched(Card):
     layers: dict[str, dict[str, Any]]
 
 
+class Limits(Card):
+    """What one request may hold."""
+
+    body_bytes: int
+    images: int
+
+
 class Model(Card):
     """The network, how good it is, and what it is not for."""
 
@@ -45,6 +52,7 @@ class Model(Card):
     classes: tuple[str, ...]
     metrics: Metrics
     gallery: Searched
+    limits: Limits
     caveats: str
 
 

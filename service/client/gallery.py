@@ -7,7 +7,7 @@ from typing import TypeVar, Unpack
 from PIL import Image
 
 from service.client import gallery_calls as calls
-from service.client.calls import Call, Picture
+from service.client.calls import Call, Fit, Picture
 from service.client.gallery_calls import Filters, Likeness, New, Value
 from service.wire import GalleryItem, Kept, Neighbour, Pair, Problem
 
@@ -28,10 +28,23 @@ class Gallery(ABC):
         *,
         positive: Sequence[str] = (),
         negative: Sequence[str] = (),
+        fit: Fit = "crop",
         **asked: Unpack[Likeness],
     ) -> tuple[Neighbour, ...]:
         """The images most like a picture, or like those positive and unlike those negative."""
-        return self._do(calls.similar(picture, positive, negative, asked)).similar
+        return self._do(calls.similar(picture, positive, negative, fit, asked)).similar
+
+    def similar_many(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        positive: Sequence[str] = (),
+        negative: Sequence[str] = (),
+        fit: Fit = "crop",
+        **asked: Unpack[Likeness],
+    ) -> list[tuple[Neighbour, ...] | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return self._do(calls.similar_many(pictures, positive, negative, fit, asked))
 
     def similar_to(self, image_id: str, **asked: Unpack[Likeness]) -> tuple[Neighbour, ...]:
         """The images that are most like one of the gallery's, itself left out."""
@@ -63,13 +76,16 @@ class Gallery(ABC):
         attributes: Mapping[str, Value] | None = None,
         id: str | None = None,
         key: str | None = None,
+        fit: Fit = "crop",
     ) -> Kept:
         """Keep a picture; with an `id` or a `key` (`Idempotency-Key`) of its own, only once."""
-        return self._do(calls.add(New(picture, label, attributes or {}, id), key))
+        return self._do(calls.add(New(picture, label, attributes or {}, id), key, fit))
 
-    def add_many(self, new: Sequence[New], *, key: str | None = None) -> list[Kept | Problem]:
+    def add_many(
+        self, new: Sequence[New], *, key: str | None = None, fit: Fit = "crop"
+    ) -> list[Kept | Problem]:
         """The same of several, each with its own answer or problem, in their order."""
-        return self._do(calls.add_many(new, key))
+        return self._do(calls.add_many(new, key, fit))
 
     def put(
         self,
@@ -78,9 +94,10 @@ class Gallery(ABC):
         *,
         label: str | None = None,
         attributes: Mapping[str, Value] | None = None,
+        fit: Fit = "crop",
     ) -> Kept:
         """Keep a picture under an id, in the place of the one that is there, if any."""
-        return self._do(calls.put(image_id, New(picture, label, attributes or {})))
+        return self._do(calls.put(image_id, New(picture, label, attributes or {}), fit))
 
     def edit(self, image_id: str, **changes: object) -> GalleryItem:
         """Change `label`, or some `attributes`; None takes a label or an attribute away."""
@@ -115,10 +132,23 @@ class AsyncGallery(ABC):
         *,
         positive: Sequence[str] = (),
         negative: Sequence[str] = (),
+        fit: Fit = "crop",
         **asked: Unpack[Likeness],
     ) -> tuple[Neighbour, ...]:
         """The images most like a picture, or like those positive and unlike those negative."""
-        return (await self._do(calls.similar(picture, positive, negative, asked))).similar
+        return (await self._do(calls.similar(picture, positive, negative, fit, asked))).similar
+
+    async def similar_many(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        positive: Sequence[str] = (),
+        negative: Sequence[str] = (),
+        fit: Fit = "crop",
+        **asked: Unpack[Likeness],
+    ) -> list[tuple[Neighbour, ...] | Problem]:
+        """The same for several pictures, each with its own answer or problem, in their order."""
+        return await self._do(calls.similar_many(pictures, positive, negative, fit, asked))
 
     async def similar_to(self, image_id: str, **asked: Unpack[Likeness]) -> tuple[Neighbour, ...]:
         """The images that are most like one of the gallery's, itself left out."""
@@ -153,13 +183,16 @@ class AsyncGallery(ABC):
         attributes: Mapping[str, Value] | None = None,
         id: str | None = None,
         key: str | None = None,
+        fit: Fit = "crop",
     ) -> Kept:
         """Keep a picture; with an `id` or a `key` (`Idempotency-Key`) of its own, only once."""
-        return await self._do(calls.add(New(picture, label, attributes or {}, id), key))
+        return await self._do(calls.add(New(picture, label, attributes or {}, id), key, fit))
 
-    async def add_many(self, new: Sequence[New], *, key: str | None = None) -> list[Kept | Problem]:
+    async def add_many(
+        self, new: Sequence[New], *, key: str | None = None, fit: Fit = "crop"
+    ) -> list[Kept | Problem]:
         """The same of several, each with its own answer or problem, in their order."""
-        return await self._do(calls.add_many(new, key))
+        return await self._do(calls.add_many(new, key, fit))
 
     async def put(
         self,
@@ -168,9 +201,10 @@ class AsyncGallery(ABC):
         *,
         label: str | None = None,
         attributes: Mapping[str, Value] | None = None,
+        fit: Fit = "crop",
     ) -> Kept:
         """Keep a picture under an id, in the place of the one that is there, if any."""
-        return await self._do(calls.put(image_id, New(picture, label, attributes or {})))
+        return await self._do(calls.put(image_id, New(picture, label, attributes or {}), fit))
 
     async def edit(self, image_id: str, **changes: object) -> GalleryItem:
         """Change `label`, or some `attributes`; None takes a label or an attribute away."""

@@ -13,8 +13,26 @@ from urllib.parse import quote
 import httpx
 from PIL import Image
 
-from service.client.calls import Call, Picture, Query, answer_as, answers_as, encode, show
-from service.wire import Duplicates, GalleryItem, GalleryPage, Kept, Problem, Similar
+from service.client.calls import (
+    Call,
+    Fit,
+    Picture,
+    Query,
+    answer_as,
+    answers_as,
+    encode,
+    post_many,
+    show,
+)
+from service.wire import (
+    Duplicates,
+    GalleryItem,
+    GalleryPage,
+    Kept,
+    Neighbour,
+    Problem,
+    Similar,
+)
 
 Value = str | int | float | bool
 JSON = {"Content-Type": "application/json"}
@@ -59,13 +77,30 @@ class New:
 
 
 def similar(
-    picture: Picture | None, positive: Sequence[str], negative: Sequence[str], asked: Likeness
+    picture: Picture | None,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    fit: Fit,
+    asked: Likeness,
 ) -> Call[Similar]:
     """What is like a picture, or like images of the gallery."""
-    query = {**_query(asked), "positive": tuple(positive), "negative": tuple(negative)}
+    query = _with_examples(positive, negative, fit, asked)
     content = None if picture is None else encode(picture)
     headers = {} if picture is None else {"Content-Type": "application/octet-stream"}
     return Call("POST", "/similar", answer_as(Similar), query, headers, content)
+
+
+def similar_many(
+    pictures: Sequence[Picture],
+    positive: Sequence[str],
+    negative: Sequence[str],
+    fit: Fit,
+    asked: Likeness,
+) -> Call[list[tuple[Neighbour, ...] | Problem]]:
+    """What is like each of several pictures."""
+    return post_many(
+        "/similar", pictures, _neighbours, _with_examples(positive, negative, fit, asked)
+    )
 
 
 def similar_to(image_id: str, asked: Likeness) -> Call[Similar]:
@@ -89,24 +124,24 @@ def image(image_id: str) -> Call[Image.Image]:
     return Call("GET", f"{_path(image_id)}/image", show)
 
 
-def add(new: New, key: str | None) -> Call[Kept]:
+def add(new: New, key: str | None, fit: Fit) -> Call[Kept]:
     """Keep one picture."""
     content = json.dumps(new.body()).encode()
-    return Call("POST", "/gallery", answer_as(Kept), {}, _keyed(key), content)
+    return Call("POST", "/gallery", answer_as(Kept), {"fit": fit}, _keyed(key), content)
 
 
-def add_many(new: Sequence[New], key: str | None) -> Call[list[Kept | Problem]]:
+def add_many(new: Sequence[New], key: str | None, fit: Fit) -> Call[list[Kept | Problem]]:
     """Keep several."""
     if not new:
         raise ValueError("no pictures: give at least one")
     content = json.dumps({"images": [one.body() for one in new]}).encode()
-    return Call("POST", "/gallery", answers_as(Kept), {}, _keyed(key), content)
+    return Call("POST", "/gallery", answers_as(Kept), {"fit": fit}, _keyed(key), content)
 
 
-def put(image_id: str, new: New) -> Call[Kept]:
+def put(image_id: str, new: New, fit: Fit) -> Call[Kept]:
     """Keep one picture in the place of another."""
     content = json.dumps({**new.body(), "id": image_id}).encode()
-    return Call("PUT", _path(image_id), answer_as(Kept), {}, JSON, content)
+    return Call("PUT", _path(image_id), answer_as(Kept), {"fit": fit}, JSON, content)
 
 
 def edit(image_id: str, changes: Mapping[str, Any]) -> Call[GalleryItem]:
@@ -127,6 +162,19 @@ def duplicates(
     asked: Query = {"layer": layer, "threshold": threshold, "cursor": cursor, "limit": limit}
     query = {**_query(wanted), **asked}
     return Call("POST", "/gallery/duplicates", answer_as(Duplicates), query)
+
+
+def _with_examples(
+    positive: Sequence[str], negative: Sequence[str], fit: Fit, asked: Likeness
+) -> Query:
+    examples = {"positive": tuple(positive), "negative": tuple(negative)}
+    return {**_query(asked), **examples, "fit": fit}
+
+
+def _neighbours(response: httpx.Response) -> list[tuple[Neighbour, ...] | Problem]:
+    return [
+        one if isinstance(one, Problem) else one.similar for one in answers_as(Similar)(response)
+    ]
 
 
 def _keyed(key: str | None) -> Mapping[str, str]:

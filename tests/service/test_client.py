@@ -13,13 +13,19 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
-from service.client import AsyncKindred, Kindred, Problem, ProblemError, UnreachableError
-from service.wire import Predicted
+from service.client import AsyncKindred, Fit, Kindred, Problem, ProblemError, UnreachableError
+from service.client.calls import Vector
+from service.wire import Predicted, Reloaded
 from tests.pictures import stripes
-from tests.processes import ROOT, serve_bundle, serving
+from tests.processes import ROOT, listening, serve_bundle, serving
+from tests.service.conftest import MakeApp
+from training.picture import to_pixels
 
 PIXELS = stripes(3, 7)
+WIDE = np.concatenate([stripes(kind, 7) for kind in (3, 5, 7)], axis=1)
+"""Three times as wide as high, so that each fit makes another square of it."""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,12 @@ def file() -> bytes:
     stream = io.BytesIO()
     Image.fromarray(PIXELS).save(stream, format="PNG")
     return stream.getvalue()
+
+
+def same_vector(one: Vector | Problem, other: Vector | Problem) -> bool:
+    assert isinstance(one, np.ndarray)
+    assert isinstance(other, np.ndarray)
+    return np.array_equal(one, other)
 
 
 def test_a_picture_may_be_a_path_bytes_an_image_or_pixels(kindred: Kindred, tmp_path: Path) -> None:
@@ -78,6 +90,41 @@ def test_parameters_reach_the_service(kindred: Kindred) -> None:
     assert [kin.label for kin in found] == [label, label]
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_picture_that_is_not_square_becomes_one_as_it_is_asked(
+    kindred: Kindred, url: str, fit: Fit
+) -> None:
+    square = to_pixels(Image.fromarray(WIDE), fit)
+    assert kindred.predict(WIDE, fit=fit) == kindred.predict(square)
+    assert kindred.predict_many([WIDE], fit=fit) == kindred.predict_many([square])
+    assert kindred.classify(WIDE, fit=fit) == kindred.classify(square)
+    assert kindred.classify_many([WIDE], fit=fit) == kindred.classify_many([square])
+    assert kindred.similar(WIDE, fit=fit) == kindred.similar(square)
+    assert kindred.similar_many([WIDE], fit=fit) == kindred.similar_many([square])
+    assert (kindred.embed(WIDE, fit=fit) == kindred.embed(square)).all()
+    assert same_vector(kindred.embed_many([WIDE], fit=fit)[0], kindred.embed_many([square])[0])
+
+    async def ask() -> None:
+        async with AsyncKindred(url) as other:
+            assert await other.predict(WIDE, fit=fit) == kindred.predict(square)
+            assert await other.predict_many([WIDE], fit=fit) == kindred.predict_many([square])
+            assert await other.classify(WIDE, fit=fit) == kindred.classify(square)
+            assert await other.classify_many([WIDE], fit=fit) == kindred.classify_many([square])
+            assert await other.similar(WIDE, fit=fit) == kindred.similar(square)
+            assert await other.similar_many([WIDE], fit=fit) == kindred.similar_many([square])
+            assert (await other.embed(WIDE, fit=fit) == kindred.embed(square)).all()
+            (vector,) = await other.embed_many([WIDE], fit=fit)
+            assert same_vector(vector, kindred.embed_many([square])[0])
+
+    asyncio.run(ask())
+
+
+def test_a_picture_is_cropped_where_nothing_else_is_asked(kindred: Kindred) -> None:
+    found = [kindred.classify(WIDE, fit=fit) for fit in ("crop", "pad", "stretch")]
+    assert kindred.classify(WIDE) == found[0]
+    assert found[0] not in found[1:]
+
+
 def test_several_pictures_have_an_answer_or_a_problem_each(kindred: Kindred) -> None:
     good, bad, again = kindred.predict_many([PIXELS, b"no picture", PIXELS])
     assert isinstance(good, Predicted)
@@ -86,10 +133,41 @@ def test_several_pictures_have_an_answer_or_a_problem_each(kindred: Kindred) -> 
     assert again == good
 
 
+def test_several_pictures_have_their_neighbours_or_a_problem_each(kindred: Kindred) -> None:
+    other = stripes(5, 8)
+    good, bad, last = kindred.similar_many([PIXELS, b"no picture", other], layer="logits", limit=3)
+    assert good == kindred.similar(PIXELS, layer="logits", limit=3)
+    assert isinstance(bad, Problem)
+    assert last == kindred.similar(other, layer="logits", limit=3)
+    assert good != last
+
+
+def test_neighbours_of_several_pictures_are_sought_beside_the_same_examples(
+    kindred: Kindred,
+) -> None:
+    like, unlike = (item.id for item in list(kindred.gallery())[:2])
+    (found,) = kindred.similar_many([PIXELS], positive=[like], negative=[unlike], exact=True)
+    assert found == kindred.similar(PIXELS, positive=[like], negative=[unlike], exact=True)
+
+
+def test_several_pictures_have_a_vector_or_a_problem_each(kindred: Kindred) -> None:
+    good, bad, last = kindred.embed_many([PIXELS, b"no picture", stripes(5, 8)])
+    assert isinstance(good, np.ndarray)
+    assert isinstance(last, np.ndarray)
+    assert isinstance(bad, Problem)
+    assert good.dtype == np.float32
+    assert good.shape == (8192,)
+    np.testing.assert_allclose(good, kindred.embed(PIXELS), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(last, kindred.embed(stripes(5, 8)), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("picture", [PIXELS, b"no picture"], ids=["good", "bad"])
 def test_a_list_of_one_is_a_list_too(kindred: Kindred, picture: bytes) -> None:
-    (answer,) = kindred.classify_many([picture])
-    assert isinstance(answer, Problem) == isinstance(picture, bytes)
+    (classified,) = kindred.classify_many([picture])
+    (found,) = kindred.similar_many([picture])
+    (vector,) = kindred.embed_many([picture])
+    for answer in (classified, found, vector):
+        assert isinstance(answer, Problem) == isinstance(picture, bytes)
 
 
 def test_an_empty_list_is_refused(kindred: Kindred) -> None:
@@ -122,6 +200,7 @@ def test_the_gallery_is_walked_page_by_page(kindred: Kindred) -> None:
 def test_the_model_and_the_experiments_are_typed(kindred: Kindred) -> None:
     model = kindred.model()
     assert (model.gallery.size, len(model.classes)) == (150, 10)
+    assert (model.limits.body_bytes, model.limits.images) == (16 * 2**20, 64)
     assert 0 < model.metrics.test_accuracy <= 1
     names = {one.name: one for one in kindred.experiments()}
     accuracy = names[model.name].validation_accuracy
@@ -133,7 +212,7 @@ def test_the_model_and_the_experiments_are_typed(kindred: Kindred) -> None:
 def test_what_has_no_name_in_an_answer_is_kept(kindred: Kindred) -> None:
     extra = kindred.model().model_extra
     assert extra
-    assert extra["limits"]["images"] == 64
+    assert extra["input"]["side"] == 32
 
 
 def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) -> None:
@@ -144,6 +223,11 @@ def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) ->
             assert await other.classify(PIXELS) == kindred.classify(PIXELS)
             assert await other.classify_many([PIXELS]) == kindred.classify_many([PIXELS])
             assert await other.similar(PIXELS) == kindred.similar(PIXELS)
+            assert await other.similar_many([PIXELS, b""]) == kindred.similar_many([PIXELS, b""])
+            vector, problem = await other.embed_many([PIXELS, b""])
+            expected, same = kindred.embed_many([PIXELS, b""])
+            assert same_vector(vector, expected)
+            assert problem == same
             assert (await other.embed(PIXELS) == kindred.embed(PIXELS)).all()
             items = [item async for item in other.gallery(page=60)]
             assert items == list(kindred.gallery())
@@ -157,6 +241,21 @@ def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) ->
             assert await other.experiment(name) == kindred.experiment(name)
 
     asyncio.run(ask())
+
+
+def test_an_admin_key_reloads_the_bundle_and_another_does_not(make_app: MakeApp) -> None:
+    async def reload(url: str) -> Reloaded:
+        async with AsyncKindred(url, key="admin") as admin:
+            return await admin.reload()
+
+    with listening(make_app(api_keys=("reader",), admin_keys=("admin",))) as http:
+        url = str(http.base_url)
+        with Kindred(url, key="admin") as admin, Kindred(url, key="reader") as reader:
+            said = admin.reload()
+            assert said.current.version == reader.model().version
+            with pytest.raises(ProblemError, match="403"):
+                reader.reload()
+        assert asyncio.run(reload(url)) == said
 
 
 def test_a_refusal_is_an_error_that_says_why(kindred: Kindred) -> None:
@@ -301,6 +400,16 @@ def test_the_command_prints_json_where_asked(url: str, tmp_path: Path) -> None:
     path.write_bytes(file())
     said = command(path, "--url", url, "--json")
     assert Predicted.model_validate_json(said.stdout.strip().removeprefix("[").removesuffix("]"))
+
+
+def test_the_command_fits_pictures_as_it_is_asked(
+    url: str, kindred: Kindred, tmp_path: Path
+) -> None:
+    path = tmp_path / "wide.png"
+    Image.fromarray(WIDE).save(path)
+    said = command(path, "--url", url, "--json", "--fit", "pad", "--limit", "2")
+    (answer,) = TypeAdapter(list[Predicted]).validate_json(said.stdout)
+    assert answer == kindred.predict(path, limit=2, fit="pad") != kindred.predict(path, limit=2)
 
 
 def test_the_command_says_which_picture_is_none(url: str, tmp_path: Path) -> None:
