@@ -90,10 +90,46 @@ def test_the_dashboard_asks_only_for_what_is_measured() -> None:
     }
 
 
-def test_prometheus_asks_where_the_service_listens() -> None:
+def test_the_dashboard_tells_requests_by_route_and_status() -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/kindred.json").read_text())
+    (panel,) = (one for one in dashboard["panels"] if one["title"] == "Requests")
+    (target,) = panel["targets"]
+    assert target["expr"].startswith("sum by (route, status) (rate(kindred_requests_total[")
+    assert target["legendFormat"] == "{{route}} {{status}}"
+
+
+def test_prometheus_asks_every_container_that_serves() -> None:
     asked = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
     (job,) = asked["scrape_configs"]
-    assert job["static_configs"] == [{"targets": ["kindred:8000"]}]
+    (found,) = job["dns_sd_configs"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert set(found["names"]) == {
+        name for name, service in compose["services"].items() if "build" in service
+    }
+    assert found["type"] == "A"
+    assert f"EXPOSE {found['port']}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_what_prometheus_has_measured_outlives_the_container() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    assert "prometheus:/prometheus" in compose["services"]["prometheus"]["volumes"]
+
+
+def test_whatever_serves_takes_the_keys_of_the_environment() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    serving = [service for service in compose["services"].values() if "build" in service]
+    assert len(serving) == 3
+    for service in serving:
+        for name in ("KINDRED_API_KEYS", "KINDRED_ADMIN_KEYS"):
+            assert service["environment"][name] == f"${{{name}:-}}"
+
+
+def test_keys_that_are_empty_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So compose gives them where nobody has set any."""
+    monkeypatch.setenv("KINDRED_API_KEYS", "")
+    monkeypatch.setenv("KINDRED_ADMIN_KEYS", "")
+    settings = Settings()
+    assert (settings.api_keys, settings.admin_keys) == ((), ())
 
 
 def test_the_container_copies_only_what_there_is() -> None:

@@ -94,6 +94,22 @@ def test_the_proxy_goes_to_the_replicas_where_they_listen(services: dict[str, Ma
     assert caddyfile.count("{") == caddyfile.count("}")
 
 
+def test_no_answer_puts_a_replica_out() -> None:
+    """503 is said of a single image too: one client could put out all replicas in turn."""
+    lines = (ROOT / "deploy/Caddyfile").read_text().splitlines()
+    told = dict(line.split(maxsplit=1) for line in map(str.strip, lines) if " " in line)
+    assert "unhealthy_status" not in told
+    assert "health_uri" not in told  # Caddy would not ask: the replicas are dynamic
+    assert int(told["max_fails"]) > 1
+
+
+def test_the_proxy_has_time_to_try_another_replica() -> None:
+    caddyfile = (ROOT / "deploy/Caddyfile").read_text()
+    (trying,) = re.findall(r"^\s+lb_try_duration (\d+)s$", caddyfile, re.MULTILINE)
+    (dialling,) = re.findall(r"^\s+dial_timeout (\d+)ms$", caddyfile, re.MULTILINE)
+    assert int(dialling) <= int(trying) * 1000 / 2
+
+
 def test_there_is_a_manifest_of_every_kind() -> None:
     kinds = {
         one["kind"]
