@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.errors import ConflictError, KindredError, NotFoundError
+from service.errors import ConflictError, KindredError, NoPixelsError, NotFoundError
 from service.gallery import Addition, Gallery, Item, View
+from service.gallery.present import vectors_of
 from training.bundle import Layer, Vectors
 
 BATCH: Final = 256
@@ -56,14 +57,13 @@ def write(gallery: Gallery, file: Path, on_images: Callable[[int], None] = lambd
     """Write all images as they are now; how many. The file is there when it is whole.
 
     Vectors are fp16, of length 1. Those that another network made are left out: whoever brings the
-    file in embeds these images anew.
+    file in embeds these images anew. So are images whose pictures have gone meanwhile.
 
     Raises:
         BackupError: it cannot be written.
 
     """
     view = gallery.snapshot()
-    stale = {one.id for one in gallery.next_stale(gallery.stale)} if gallery.stale else set()
     dimensions = _dimensions(view)
     schema = pa.schema(
         [
@@ -81,8 +81,9 @@ def write(gallery: Gallery, file: Path, on_images: Callable[[int], None] = lambd
         with temporary.open("wb") as sink:
             with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
                 for items in _pages(view):
-                    writer.write_table(_table(view, items, stale, gallery.network, schema))
-                    count += len(items)
+                    table = _table(view, items, gallery.network, schema)
+                    writer.write_table(table)
+                    count += table.num_rows
                     on_images(len(items))
             sink.flush()
             os.fsync(sink.fileno())
@@ -205,10 +206,13 @@ def _dimensions(view: View) -> dict[Layer, int]:
     return {layer: view.vectors(layer, []).shape[1] for layer in view.layers}
 
 
-def _table(
-    view: View, items: Sequence[Item], stale: set[str], network: str, schema: pa.Schema
-) -> pa.Table:
-    fresh = [item.id not in stale for item in items]
+def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -> pa.Table:
+    pictures = {item.id: png for item in items for png in _picture(view, item.id)}
+    items = [item for item in items if item.id in pictures]
+    foreign = view.foreign(list(pictures))  # before the vectors, which may be renewed in between
+    own = [image_id for image_id in pictures if image_id not in foreign]
+    found = {layer: vectors_of(view, layer, own) for layer in view.layers}
+    fresh = np.array([all(item.id in of for of in found.values()) for item in items], np.bool_)
     columns: dict[str, Any] = {  # Any: whatever Arrow takes
         "id": [item.id for item in items],
         "label": [item.label for item in items],
@@ -218,15 +222,15 @@ def _table(
         "source": [item.source for item in items],
         "created_at": [item.created_at for item in items],
         "network": [network if one else None for one in fresh],
-        "png": [_png(view, item.id) for item in items],
+        "png": list(pictures.values()),
     }
-    ids = [item.id for item, one in zip(items, fresh, strict=True) if one]
-    for layer in view.layers:
+    for layer, of in found.items():
         field = schema.field(f"{VECTOR}{layer}")
         vectors = np.zeros((len(items), field.type.list_size), np.float16)
-        vectors[fresh] = view.vectors(layer, ids).astype(np.float16)
+        for row in np.flatnonzero(fresh):
+            vectors[row] = of[items[row].id]
         columns[field.name] = pa.FixedSizeListArray.from_arrays(
-            pa.array(vectors.ravel()), field.type.list_size, mask=pa.array(~np.array(fresh))
+            pa.array(vectors.ravel()), field.type.list_size, mask=pa.array(~fresh)
         )
     arrays = [
         columns[field.name]
@@ -237,11 +241,14 @@ def _table(
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _png(view: View, image_id: str) -> bytes | None:
+def _picture(view: View, image_id: str) -> list[bytes | None]:
+    """The PNG of an image, or None where it has no pixels; nothing where it has gone."""
     try:
-        return view.image(image_id)
+        return [view.image(image_id)]
+    except NoPixelsError:
+        return [None]
     except NotFoundError:
-        return None
+        return []
 
 
 def _opened(file: Path) -> pq.ParquetFile:

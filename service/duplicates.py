@@ -5,16 +5,15 @@ Pure computation on what is in memory, to be run off the event loop. Knows nothi
 
 import heapq
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
 import numpy as np
 
-from service.errors import NotEmbeddedError, NotFoundError
 from service.gallery import Item, View, Wanted
+from service.gallery.present import vectors_of
 from service.kin import gallery_item
 from service.wire import Duplicates, Pair
-from training.bundle import Layer, Vectors
+from training.bundle import Layer
 
 NEAREST: Final = 100
 """So many of each image's nearest are compared with it."""
@@ -35,30 +34,14 @@ def find(
 def _pairs(
     view: View, layer: Layer, threshold: float, items: tuple[Item, ...], wanted: Wanted
 ) -> Iterator[Pair]:
-    items, queries = _with_vectors(view, layer, items)
-    if not items:
+    vectors = vectors_of(view, layer, [item.id for item in items])
+    if not vectors:
         return
-    found = view.search(layer, queries, NEAREST, wanted=wanted)
-    for item, matches in zip(items, found, strict=True):
+    found = view.search(layer, np.stack(list(vectors.values())), NEAREST, wanted=wanted)
+    there = [item for item in items if item.id in vectors]
+    for item, matches in zip(there, found, strict=True):
         for match in matches:
             if match.item.id > item.id and match.score >= threshold:
                 yield Pair(
                     first=gallery_item(item), second=gallery_item(match.item), score=match.score
                 )
-
-
-def _with_vectors(
-    view: View, layer: Layer, items: tuple[Item, ...]
-) -> tuple[tuple[Item, ...], Vectors]:
-    """Those that have vectors, and these; some may have gone, or not have been embedded yet."""
-    try:
-        return items, view.vectors(layer, [item.id for item in items])
-    except (NotFoundError, NotEmbeddedError):
-        kept = [(item, found) for item in items for found in _vectors_of(view, layer, item)]
-    return tuple(item for item, _ in kept), np.array([found for _, found in kept], np.float32)
-
-
-def _vectors_of(view: View, layer: Layer, item: Item) -> list[Vectors]:
-    with suppress(NotFoundError, NotEmbeddedError):
-        return list(view.vectors(layer, [item.id]))
-    return []

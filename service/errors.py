@@ -53,6 +53,10 @@ class NotFoundError(KindredError):
     name = "not-found"
 
 
+class NoPixelsError(NotFoundError):
+    """The gallery has an image, and never had its pixels."""
+
+
 class MisdirectedError(KindredError):
     """Asked under a name that is not this machine's, as a page elsewhere may have given it one."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from service import explain
 from service.entry import Representation, Search
 from service.gallery import EVERYTHING, Gallery, Item, Match, View, Wanted
+from service.gallery.present import vectors_of
 from service.wire import GalleryItem, ModelName, Neighbour, Similar
 from training.bundle import Layer, Vectors, normalise
 
@@ -153,22 +154,26 @@ def _chosen(view: View, query: Vectors, asked: Asked, itself: Vectors | None) ->
 def _left(
     view: View, matches: Sequence[Match], asked: Asked, itself: Vectors | None, enough: int
 ) -> Iterator[Match]:
-    """Up to so many matches that are neither the query itself nor much like a better one."""
+    """Up to so many matches that are neither the query itself nor much like a better one.
+
+    Those are left out too that have gone since they were found.
+    """
     shown: list[Vectors] = []
     for start in range(0, len(matches), TOGETHER):
         some = matches[start : start + TOGETHER]
         vectors = (
-            view.vectors(asked.layer, [match.item.id for match in some])
+            vectors_of(view, asked.layer, [match.item.id for match in some])
             if asked.diversity > 0
-            else np.zeros((len(some), 0), np.float32)
+            else {}
         )
-        for match, vector in zip(some, vectors, strict=True):
+        for match in some:
             if enough == 0:
                 return
             if asked.exclude_self and (match.item.id in asked.examples or _is(view, match, itself)):
                 continue
             if asked.diversity > 0:
-                if any(other @ vector > 1 - asked.diversity for other in shown):
+                vector = vectors.get(match.item.id)
+                if vector is None or any(other @ vector > 1 - asked.diversity for other in shown):
                     continue
                 shown.append(vector)
             enough -= 1
@@ -176,20 +181,25 @@ def _left(
 
 
 def _is(view: View, match: Match, itself: Vectors | None) -> bool:
-    """Whether a match is the picture that was asked about."""
+    """Whether a match is the picture that was asked about, or has gone since it was found."""
     if itself is None or match.score < THE_SAME - 0.01:
         return False
     layer: Layer = "conv2" if "conv2" in view.layers else view.layers[0]
     if layer != "conv2":
         return match.score > THE_SAME
-    cosine = view.vectors(layer, [match.item.id])[0] @ normalise(itself)[0]
-    return bool(cosine > THE_SAME)
+    vector = vectors_of(view, layer, [match.item.id]).get(match.item.id)
+    return vector is None or bool(vector @ normalise(itself)[0] > THE_SAME)
 
 
 def _explained(
     view: View, query: Vectors, layer: Layer, matches: Sequence[Match]
 ) -> tuple[Neighbour, ...]:
-    others = view.vectors(layer, [match.item.id for match in matches])
+    """Matches with what makes them so; those are left out that have gone since they were found."""
+    vectors = vectors_of(view, layer, [match.item.id for match in matches])
+    if not vectors:
+        return ()
+    matches = [match for match in matches if match.item.id in vectors]
+    others = np.stack([vectors[match.item.id] for match in matches])
     if layer == "conv2":
         maps = explain.heat(query, others).tolist()
         return tuple(_neighbour(m, heat=heat) for m, heat in zip(matches, maps, strict=True))

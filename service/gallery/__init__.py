@@ -160,7 +160,15 @@ class View(Protocol):
         """The unit vectors of these images at a layer, float32 [N, dimension]."""
 
     def image(self, image_id: str) -> bytes:
-        """The image as a PNG; `NotFoundError` says why where there is none."""
+        """The image as a PNG.
+
+        Raises:
+            NoPixelsError: the image is there, and has none.
+
+        """
+
+    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these images whose vectors another network made; who has gone is none."""
 
 
 class Gallery(View, Protocol):
@@ -182,7 +190,7 @@ class Gallery(View, Protocol):
 
     @property
     def stale(self) -> int:
-        """How many of them have vectors that another network made."""
+        """How many of them have vectors that another network made, and pixels to renew them by."""
 
     def snapshot(self) -> View:
         """The gallery as it is now, and stays for whoever holds this, as far as the home can."""

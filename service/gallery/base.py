@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.errors import NotFoundError
+from service.errors import NoPixelsError
 from service.gallery import Item
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.images import encode
@@ -37,11 +37,11 @@ class Base:
         """The image as a PNG.
 
         Raises:
-            NotFoundError: the bundle has no pixels.
+            NoPixelsError: the bundle has no pixels.
 
         """
         if self._gallery.pixels is None:
-            raise NotFoundError(
+            raise NoPixelsError(
                 "This gallery has vectors and labels but no pixels: its images are not ours to "
                 "pass on. A bundle built from your own copy of them has pixels."
             )

@@ -97,7 +97,9 @@ class Changes:
             self._store.remove(item.id)
         vectors = {layer: half(vector) for layer, vector in addition.vectors.items()}
         number = self._store.insert(item, addition.network, addition.png, vectors)
-        events[item.id] = Put(number, item, addition.network, vectors)
+        events[item.id] = Put(
+            number, item, addition.network, vectors, has_pixels=addition.png is not None
+        )
         return Added(item, "replaced" if before else "created")
 
     def _now(self, image_id: str, row: Row | None) -> Item | None:

@@ -132,6 +132,20 @@ class Database:
                 raise
 
     @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that is read inside is of one moment, whatever another process changes meanwhile."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with told(self.folder):
+            self._run("BEGIN")  # the moment is that of what is read first
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:  # else SQLite has done so
+                    self._run("ROLLBACK")
+
+    @contextmanager
     def part(self) -> Iterator[None]:
         """The same of some part of a transaction."""
         with told(self.folder):

@@ -29,6 +29,8 @@ class Put:
     item: Item
     network: str
     vectors: Mapping[Layer, Halves]
+    has_pixels: bool = True
+    """Whether another network can embed it anew."""
 
 
 @dataclass(frozen=True)

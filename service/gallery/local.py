@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.errors import KindredError, NotFoundError
+from service.errors import KindredError, NoPixelsError, NotFoundError
 from service.gallery import (
     EVERYTHING,
     Added,
@@ -46,7 +46,8 @@ class LocalGallery(Gallery):
         self._base = Base(bundle)
         self._changes = Changes(ledger.store, self._base)
         self._compactor = Compactor(self._exchange)
-        self._stale: set[str] = set()
+        self._foreign: set[str] = set()
+        self._stale: set[str] = set()  # of the foreign: those that have pixels
         self._snapshot = Snapshot((self._base.segment,), self._base.classes, self._picture)
         self._ledger.attach(self)
 
@@ -93,7 +94,7 @@ class LocalGallery(Gallery):
 
     @property
     def stale(self) -> int:
-        """How many of them have vectors that another network made."""
+        """How many of them have vectors that another network made, and pixels to renew them by."""
         return len(self._stale)
 
     def snapshot(self) -> Snapshot:
@@ -127,6 +128,10 @@ class LocalGallery(Gallery):
     def image(self, image_id: str) -> bytes:
         """The image as a PNG; `NotFoundError` says why where there is none."""
         return self._snapshot.image(image_id)
+
+    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these images whose vectors another network made."""
+        return self._snapshot.foreign(ids)
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
@@ -165,24 +170,27 @@ class LocalGallery(Gallery):
     def begin(self) -> None:
         """Make what is searched of all that is kept."""
         store = self._ledger.store
-        edits = store.edits()
+        with store.reading():
+            edits, removed = store.edits(), store.removed()
+            rows, lost = store.rows(), store.lost(self._network)
+            vectors = {layer: dict(store.vectors(layer)) for layer in self._base.segment.indexes}
         items = (
             edits[one.id].of(one) if one.id in edits else one for one in self._base.segment.items
         )
         base = dataclasses.replace(self._base.segment, items=tuple(items))
-        rows = store.rows()
-        vectors = {layer: dict(store.vectors(layer)) for layer in base.indexes}
         puts = [
             Put(
                 row.number,
                 row.item,
                 row.network,
                 {layer: of[row.number] for layer, of in vectors.items() if row.number in of},
+                has_pixels=row.number not in lost,
             )
             for row in rows
         ]
-        hidden = {*store.removed(), *(row.item.id for row in rows)}
+        hidden = {*removed, *(row.item.id for row in rows)}
         before = Snapshot((base,), self._base.classes, self._picture).without(hidden)
+        self._foreign.clear()
         self._stale.clear()
         self._show(before, puts, [])
 
@@ -191,9 +199,9 @@ class LocalGallery(Gallery):
         before = self._snapshot
         puts = [event for event in events.values() if isinstance(event, Put)]
         edited = [event.item for event in events.values() if isinstance(event, Edited)]
-        self._stale.difference_update(
-            one for one, event in events.items() if isinstance(event, Gone)
-        )
+        gone = [one for one, event in events.items() if isinstance(event, Gone)]
+        self._foreign.difference_update(gone)
+        self._stale.difference_update(gone)
         again = []
         for item in edited:
             with suppress(NotFoundError):  # it is another bundle's
@@ -203,11 +211,16 @@ class LocalGallery(Gallery):
     def _show(self, before: Snapshot, puts: Sequence[Put], others: Sequence[Segment]) -> None:
         """Another snapshot, with these images besides."""
         for put in puts:
-            (self._stale.discard if put.network == self._network else self._stale.add)(put.item.id)
+            foreign = put.network != self._network
+            (self._foreign.add if foreign else self._foreign.discard)(put.item.id)
+            stale = foreign and put.has_pixels
+            (self._stale.add if stale else self._stale.discard)(put.item.id)
         base, *segments = before.segments
         new = self._segments(puts, before.reductions)
         segments = settle([*segments, *others, *new], before.reductions)
-        self._snapshot = dataclasses.replace(before, segments=(base, *segments))
+        self._snapshot = dataclasses.replace(
+            before, segments=(base, *segments), foreign_ids=frozenset(self._foreign)
+        )
         self._compactor.look(self._snapshot)
 
     def _segments(
@@ -246,7 +259,7 @@ class LocalGallery(Gallery):
             return self._base.image(image_id)
         png = self._ledger.store.picture(number)
         if png is None:
-            raise NotFoundError(f"The gallery has no pixels of {image_id!r}.")
+            raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
         return png
 
     def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:

@@ -16,7 +16,13 @@ from operator import itemgetter
 
 import numpy as np
 
-from service.errors import ConflictError, KindredError, NotEmbeddedError, NotFoundError
+from service.errors import (
+    ConflictError,
+    KindredError,
+    NoPixelsError,
+    NotEmbeddedError,
+    NotFoundError,
+)
 from service.gallery import (
     EVERYTHING,
     Added,
@@ -113,7 +119,7 @@ class MilvusGallery(Gallery):
 
     @property
     def stale(self) -> int:
-        """How many of them have vectors that another network made; none for an older bundle."""
+        """How many others made, and have pixels to renew them by; none for an older bundle."""
         self._nearest.mixed = self._rows.count(*self._foreign()) > 0
         if not (self._nearest.mixed and self._brought.is_latest()):
             return 0
@@ -183,8 +189,13 @@ class MilvusGallery(Gallery):
             return self._base.image(image_id)
         png = rows.png_of(row)
         if png is None:
-            raise NotFoundError(f"The gallery has no pixels of {image_id!r}.")
+            raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
         return png
+
+    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these images whose vectors another network made."""
+        found = self._find(ids, ("id", "bundle", "network"))
+        return frozenset(one for one, row in found.items() if row["network"] != self._network)
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False

@@ -26,6 +26,8 @@ class Snapshot:
     classes: tuple[str, ...]
     picture: Callable[[Segment, int], bytes]
     """The PNG of a row; `NotFoundError` where there is none."""
+    foreign_ids: frozenset[str] = frozenset()
+    """The images whose vectors another network made."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -134,6 +136,10 @@ class Snapshot:
     def image(self, image_id: str) -> bytes:
         """The image as a PNG; `NotFoundError` says why where there is none."""
         return self.picture(*self.locate(image_id))
+
+    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these images whose vectors another network made."""
+        return self.foreign_ids.intersection(ids)
 
     def locate(self, image_id: str) -> tuple[Segment, int]:
         """Where an image is.

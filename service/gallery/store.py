@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from service.errors import NotFoundError
 from service.gallery import Attributes, Item, Stale
 from service.gallery.database import Database, told
 from training.bundle import Halves, Layer
@@ -61,9 +62,17 @@ class Store(Database):
                 yield number, np.frombuffer(blob, np.float16)
 
     def picture(self, number: int) -> bytes | None:
-        """The PNG of an image; may be asked for by any thread, and waits for no change."""
+        """The PNG of an image, if it has one; for any thread, and it waits for no change.
+
+        Raises:
+            NotFoundError: the image has gone.
+
+        """
         found = self._read_beside(_PICTURE, number)
-        return found[0] if found else None
+        if found is None:
+            raise NotFoundError("The image has been removed or replaced meanwhile.")
+        png: bytes | None = found[0]
+        return png
 
     def picture_now(self, number: int) -> bytes | None:
         """The PNG of an image as the transaction has it in which one is."""
@@ -145,6 +154,15 @@ class Store(Database):
             *(network, limit),
         )
         return [Stale(*one) for one in found]
+
+    def lost(self, network: str) -> set[int]:
+        """The numbers of images that another network embedded, and that have no pixels."""
+        found = self._run(
+            "SELECT number FROM images JOIN pictures USING (number) "
+            "WHERE network != ? AND png IS NULL",
+            network,
+        )
+        return {number for (number,) in found}
 
     def _set_vectors(self, number: int, vectors: Mapping[Layer, Halves]) -> None:
         for layer, vector in vectors.items():

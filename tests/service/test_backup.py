@@ -15,7 +15,7 @@ from service.backup import BackupError, Brought
 from service.gallery import Item
 from service.gallery.local import LocalGallery
 from tests.processes import ROOT, serve_bundle, serving
-from tests.service.gallery.homes import addition, vectors
+from tests.service.gallery.homes import HOMES, Open, addition, vectors
 from tests.service.samples import picture
 from training.bundle import Bundle
 
@@ -87,6 +87,38 @@ def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive
     backup.write(gallery, tmp_path / "file")
     backup.read(other, tmp_path / "file")
     assert [one.id for one in other.next_stale(10)] == ["added-0050"]
+
+
+@pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
+def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_them(
+    home: Open, loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
+) -> None:
+    """Some have no pixels, and another bundle has come since: the images are left to that."""
+    whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
+    gallery = home(loaded, tmp_path)
+    gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)])
+    newer = gallery.under(bundle_without_pixels)
+    backup.write(gallery, tmp_path / "file")
+    newer.close()
+    gallery.close()
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "file").to_pylist()}
+    for foreign in ("added-0000", "added-0001"):
+        assert rows[foreign]["network"] is rows[foreign]["vector_conv2"] is None
+    assert rows["added-0002"]["network"] == loaded.network_id
+    assert rows["added-0002"]["vector_conv2"] is not None
+
+
+def test_what_is_removed_before_its_picture_is_read_is_left_out(
+    gallery: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery.add([dataclasses.replace(addition(loaded, 50), png=None)])
+    beside = LocalGallery.open(loaded, tmp_path / "from")
+    gallery.remove("added-0001")
+    assert backup.write(beside, tmp_path / "file") == len(beside) - 1
+    beside.close()
+    rows = pq.read_table(tmp_path / "file", columns=["id", "png"]).to_pylist()
+    assert "added-0001" not in {row["id"] for row in rows}
+    assert [row["id"] for row in rows if row["png"] is None] == ["added-0050"]
 
 
 def test_the_file_can_be_read_by_others(gallery: LocalGallery, tmp_path: Path) -> None:

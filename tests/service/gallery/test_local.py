@@ -16,6 +16,7 @@ from service.errors import StorageError, UnavailableError
 from service.gallery import Added, Wanted, compaction
 from service.gallery.database import FILE
 from service.gallery.local import LocalGallery
+from service.gallery.store import Edit, Store
 from tests.service.gallery.homes import addition, vectors
 from tests.service.samples import PATIENCE
 from training.bundle import Bundle
@@ -153,6 +154,26 @@ def test_two_cannot_change_one_folder_and_the_other_goes_on_when_the_first_has_e
     found = second.page(10, wanted=Wanted(source="added")).items
     assert [item.id for item in found] == ["added-0001", "added-0002", "added-0003"]
     second.close()
+
+
+def test_what_is_read_beside_a_service_is_of_one_moment(
+    gallery: LocalGallery, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.add([addition(loaded, 1)])
+    before = everything(gallery)
+    edits = Store.edits
+
+    def read_while_it_changes(store: Store) -> dict[str, Edit]:
+        found = edits(store)
+        gallery.add([addition(loaded, 2)])
+        gallery.remove("added-0001")
+        gallery.remove(loaded.gallery.ids[0])
+        return found
+
+    monkeypatch.setattr(Store, "edits", read_while_it_changes)
+    beside = LocalGallery.open(loaded, tmp_path)
+    assert everything(beside) == before
+    beside.close()
 
 
 def test_many_images_are_compacted_beside_and_found_as_before(

@@ -269,6 +269,26 @@ def test_images_of_another_network_are_stale_until_they_are_renewed(
     assert gallery.get(stale[1].id).predicted == "jade"
 
 
+def test_what_cannot_be_renewed_is_not_stale_and_yet_foreign(
+    home: Open, loaded: Bundle, tmp_path: Path
+) -> None:
+    whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
+    gallery = home(loaded, tmp_path)
+    gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)])
+    both = frozenset({"added-0000", "added-0001"})
+    asked = [*both, "added-0002", loaded.gallery.ids[0], "unknown"]
+    assert (gallery.stale, gallery.foreign(asked)) == (1, both)
+    gallery.close()
+    again = home(loaded, tmp_path)
+    assert (again.stale, again.foreign(asked)) == (1, both)
+    (stale,) = again.next_stale(5)
+    again.renew([Renewed(stale.id, stale.revision, whole.vectors, "jade", again.network)])
+    assert (again.stale, again.foreign(asked)) == (0, frozenset({"added-0001"}))
+    again.remove("added-0001")
+    assert again.foreign(asked) == frozenset()
+    again.close()
+
+
 def test_under_another_bundle_the_same_images_are_added(
     gallery: Gallery, loaded: Bundle, bundle_without_pixels: Bundle
 ) -> None:
