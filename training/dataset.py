@@ -24,7 +24,13 @@ from training.layout import places
 from training.members import DAMAGED, NoSourceError, members
 from training.picture import Pixels, to_pixels
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".avif", ".heic", ".heif"),
+    }
+)
+"""What counts as a picture. Those that cannot be read here are named, not left out in silence."""
 
 
 class DatasetError(RuntimeError):
@@ -147,7 +153,8 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
     else:
         ids = _unique_ids([f"{partition}-{class_of[path]}-{path.name}" for path in paths])
-        name = re.sub(r"(\.tar)?\.\w+$", "", source.name) if source.is_file() else source.name
+        own = source.resolve().name
+        name = re.sub(r"(\.tar)?\.\w+$", "", own) if source.is_file() else own
     return Dataset(
         name=name,
         classes=classes,

@@ -64,14 +64,19 @@ def reader(source: Path) -> Callable[[str], bytes]:
     )
 
 
-def _of_folder(root: Path, folder: Path) -> Members:
-    """A directory at a time, so that millions of files are not listed before the first is read."""
+def _of_folder(root: Path, folder: Path, inside: tuple[Path, ...] = ()) -> Members:
+    """A directory at a time, so that millions of files are not listed before the first is read.
+
+    Links are followed, but back into a folder that they lie in.
+    """
+    inside = (*inside, folder.resolve())
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _of_folder(root, path)
+        if entry.is_dir():
+            if path.resolve() not in inside:
+                yield from _of_folder(root, path, inside)
         elif entry.is_file():
             yield from _visible(PurePosixPath(path.relative_to(root)), path.read_bytes)
 

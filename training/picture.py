@@ -29,12 +29,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     image = _upright(image)
     if image.mode in _SIXTEEN_BIT:
-        high_byte = np.clip(np.asarray(image) >> 8, 0, 255)
-        image = Image.fromarray(high_byte.astype(np.uint8))
+        clear = image.info.get("transparency")
+        levels = np.asarray(image)
+        image = Image.fromarray(np.clip(levels >> 8, 0, 255).astype(np.uint8))
+        if isinstance(clear, int):  # the level that is transparent, of all 65,536
+            image.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
     elif image.mode == "F":
-        levels = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if levels.max(initial=0.0) <= 1.0 else 1.0
-        image = Image.fromarray(np.clip(levels * scale, 0, 255).astype(np.uint8))
+        parts = np.nan_to_num(np.asarray(image))
+        scale = 255.0 if parts.max(initial=0.0) <= 1.0 else 1.0
+        image = Image.fromarray(np.clip(parts * scale, 0, 255).astype(np.uint8))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         background = Image.new("RGBA", layer.size, (*_WHITE, 255))

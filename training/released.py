@@ -5,6 +5,7 @@ Knows records; nothing of networks, images or files.
 
 from collections.abc import Sequence
 
+from training.augmentation import Policy
 from training.figures import confusion_matrix, retrieval_by_layer
 from training.markdown import PICTURES, paragraph, shown_spread, table
 from training.record import Evaluation, Record
@@ -43,7 +44,7 @@ def _described(final: Record, studies: Sequence[Record]) -> str:
         f"{variant.conv_blocks} blocks",
         "batch norm" if variant.batch_norm else "",
         f"dropout {variant.dropout}" if variant.dropout else "",
-        "augmentation" if variant.augmentation else "",
+        _augmentation(config.policy) if variant.augmentation else "",
         "normalised inputs" if variant.normalised else "",
         f"{'AdamW' if config.decay_decoupled else 'Adam'}, learning rate {config.learning_rate:g} "
         f"({config.schedule.replace('_', ' ')}), weight decay {config.weight_decay:g}",
@@ -72,14 +73,13 @@ def _described(final: Record, studies: Sequence[Record]) -> str:
         low, high = final.own_test.wilson95
         rows.append(
             [
-                f"the data set's own {final.own_test.count:,} test images, once",
+                f"the data set's own {final.own_test.count:,} test images",
                 f"{final.own_test.accuracy:.4f} (95 %: {low:.4f} to {high:.4f})",
             ]
         )
     described = paragraph(
-        f"""{", ".join(part for part in parts if part)}. It was chosen by validation accuracy among
-        the 3-block networks with batch norm, and trained afresh on training and validation images
-        together; its test images were never trained on."""
+        f"""{", ".join(part for part in parts if part)}. It was {_chosen(final)}trained afresh on
+        training and validation images together; its test images were never trained on."""
     )
     text = f"""## The released network: `{final.experiment}`
 
@@ -105,6 +105,25 @@ images with the network that had not been trained on them.
 
 {measured}"""
     return text
+
+
+def _augmentation(policy: Policy) -> str:
+    left, right, top, bottom = policy.padding
+    parts = [
+        f"flips and shifts (left {left}, right {right}, top {top}, bottom {bottom} pixels, "
+        f"{'mirrored' if policy.reflect else 'black'} beyond the edge)",
+        f"cut-outs of {policy.cutout} pixels" if policy.cutout else "",
+        f"CutMix for {policy.cutmix:.0%} of the images" if policy.cutmix else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _chosen(final: Record) -> str:
+    """How, where it is of those among which `release` chooses."""
+    variant = final.variant
+    if variant.conv_blocks != 3 or not variant.batch_norm:
+        return "asked for by name, and "
+    return "chosen by validation accuracy among the 3-block networks with batch norm, and "
 
 
 def _confusion(final: Record, test: Evaluation) -> str:
@@ -180,6 +199,16 @@ def _retrieval(final: Record) -> str:
         ],
     )
     which = f", of the {LISTED} where it is least at the last layer" if few else ""
+    shares = (
+        f"{layers[name].overall.precision_at_10:.0%} at `{name}`"
+        for name in ("conv2", "logits")
+        if name in layers
+    )
+    claim = paragraph(
+        f"""The course report held, by ten figures, that the second block finds shapes across
+        classes, and the output finds classes. In numbers, the query's class have, of its ten
+        nearest: {", ".join(shares)}."""
+    )
     return f"""## How good the neighbours are at each layer
 
 Each of {one.queries:,} test images is the query once, and all the other {one.gallery - 1:,} are
@@ -188,6 +217,8 @@ class; mean average precision counts the whole ranking. A blind ranking gets abo
 class among the images.
 
 {overall}
+
+{claim}
 
 ![Precision at 10 by layer and class]({PICTURES}/retrieval.svg)
 

@@ -15,7 +15,10 @@ from training.summary import Spread, repeats, seconds, summarize
 REGULARIZERS: tuple[Regularizer, ...] = ("batchnorm", "dropout", "augmentation", "none")
 """The columns of the report's tables, in its order."""
 _PUBLISHED = """"Published" is the course report that this project grew out of: one run each,
-augmented runs validated and tested on augmented images, accuracies averaged over batches."""
+augmented runs validated and tested on augmented images, accuracies averaged over batches. Its
+validation table swaps none and dropout of three blocks; here each has what its log shows. Its final
+network, batch norm of three blocks, came to 0.8081 in its text and 0.8138 in its notebook after
+133 s, on test images of which about 70 % had been trained on."""
 
 
 class ReportError(RuntimeError):

@@ -38,6 +38,8 @@ COLLAPSE_MARGIN = 0.01
 """A training loss no further below that of a blind guess is no learning at all."""
 COLLAPSE_PATIENCE = 3
 """So many such epochs from the first on, and a run may be given up."""
+COLLAPSE_STEPS = 500
+"""But not before so many steps: `none-3` took up to 300 where it learned (docs/collapse.md)."""
 RISING = 0.25
 """The share of all steps in which a one-cycle schedule raises the learning rate."""
 START, END = 1 / 25, 1 / 250_000
@@ -72,8 +74,8 @@ def fit(
 
     Seconds exclude set-up (moving, optimizer) and warm-up (a few steps that are undone, and the
     capture of the CUDA graph), and are read after the device has finished. The caller's random
-    state is left as it was. With `stop_if_collapsed` it ends early where three epochs have taught
-    nothing.
+    state is left as it was. With `stop_if_collapsed` it ends early where three epochs, and 500
+    steps, have taught nothing.
 
     Raises:
         DivergedError: the loss became infinite or not a number.
@@ -131,7 +133,8 @@ def fit(
             curves.append(epoch)
             on_epoch(epoch)
             stuck = all(collapsed([one], guess) for one in curves)
-            if stop_if_collapsed and stuck and number >= COLLAPSE_PATIENCE:
+            patient = number < COLLAPSE_PATIENCE or taken < COLLAPSE_STEPS
+            if stop_if_collapsed and stuck and not patient:
                 break
 
     train = sum(epoch.seconds for epoch in curves)

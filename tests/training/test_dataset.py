@@ -78,6 +78,34 @@ def test_class_folders_alone_are_all_training_data(folder: Path) -> None:
     assert torch.equal(flat.images, nested.images)
 
 
+def test_class_folders_may_be_links(folder: Path, tmp_path: Path) -> None:
+    """As in a part of a data set that is made of links; one that leads back is followed once."""
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    for name in KINDS[:2]:
+        (chosen / name).symlink_to(folder / "train" / name)
+    (chosen / KINDS[0] / "again").symlink_to(chosen)
+    found = load(chosen)
+    assert set(found.classes) == set(KINDS[:2])
+    assert (found.name, len(found)) == ("chosen", 8)
+
+
+def test_a_folder_has_its_name_however_it_is_pointed_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert load(Path()).name == "photos"
+
+
+def test_a_class_of_pictures_that_cannot_be_read_here_is_named(folder: Path) -> None:
+    """Rather than left out, so that there is a class fewer."""
+    file = folder / "train/phone/one.heic"
+    file.parent.mkdir()
+    file.write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(DatasetError, match=r"phone/one\.heic"):
+        load(folder)
+
+
 @pytest.mark.parametrize("inside", ["photos", "a/b/photos"])
 @pytest.mark.parametrize(("suffix", "pack"), [("tar.gz", tar_of), ("zip", zip_of)])
 def test_an_archive_gives_what_its_folder_gives(

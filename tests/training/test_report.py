@@ -4,7 +4,7 @@ import pytest
 
 from tests.training.made import epoch, made_record
 from training.calibration import Calibration
-from training.experiments import EIGHT
+from training.experiments import EIGHT, find
 from training.record import DatasetRef, Evaluation, LayerRetrieval, Ranking, Record, SplitRef
 from training.report import ReportError, results
 
@@ -159,7 +159,7 @@ def test_the_released_network_has_its_figures() -> None:
     said = text(study("batchnorm-3", validation=0.8), final())
     for figure in (
         "**0.8123** (95 %: 0.7800 to 0.8400)",
-        "own 10,000 test images, once | 0.8012",
+        "own 10,000 test images | 0.8012",
         "temperature of 1.2345",
         "| 0.0611 | 0.0122 |",
         "| 0.7133 | 0.6544 |",
@@ -169,6 +169,27 @@ def test_the_released_network_has_its_figures() -> None:
         "| cat | 0.654 / 0.321 |",
     ):
         assert figure in said
+
+
+def test_the_recipe_is_told_in_full() -> None:
+    best = find("best-3")
+    said = text(
+        study("best-3"), final(experiment="best-3", variant=best.variant, config=best.config,
+                               group_id=study("best-3").group_id)
+    )  # fmt: skip
+    for part in ("CutMix for 50% of the images", "cut-outs of 8 pixels", "mirrored", "Muon at 2.5"):
+        assert part in " ".join(said.split())
+    assert "chosen by validation accuracy among the 3-block networks" in " ".join(said.split())
+
+
+def test_a_network_that_was_asked_for_by_name_is_not_said_to_be_chosen() -> None:
+    two = find("dropout-2")
+    said = text(
+        study("dropout-2"), final(experiment="dropout-2", variant=two.variant,
+                                  group_id=study("dropout-2").group_id)
+    )  # fmt: skip
+    assert "asked for by name" in said
+    assert "chosen by validation accuracy" not in " ".join(said.split())
 
 
 def test_every_picture_that_is_shown_is_there_and_the_other_way_round() -> None:

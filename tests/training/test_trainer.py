@@ -295,7 +295,9 @@ def test_the_loss_of_a_blind_guess_is_what_the_best_constant_output_gets() -> No
     assert guess(labels, 3, 0.1) == pytest.approx(closure(), abs=1e-5)
 
 
-def test_a_run_that_learns_nothing_is_given_up_where_asked() -> None:
+def test_a_run_that_learns_nothing_is_given_up_where_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     still = CONFIG.model_copy(update={"epochs": 6, "learning_rate": 0.0})
 
     def epochs(config: Config, *, stop: bool) -> int:
@@ -308,6 +310,8 @@ def test_a_run_that_learns_nothing_is_given_up_where_asked() -> None:
         )
         return len(made.curves)
 
+    assert epochs(still, stop=True) == 6  # so few steps say nothing
+    monkeypatch.setattr(trainer, "COLLAPSE_STEPS", 1)
     assert epochs(still, stop=True) == trainer.COLLAPSE_PATIENCE
     assert epochs(still, stop=False) == 6
     learning = CONFIG.model_copy(update={"epochs": 4, "batch_size": 2})
