@@ -77,6 +77,11 @@ class Engine:
         self._down: str | None = LOADING
 
     @property
+    def runs_on(self) -> str:
+        """What runs the network, where, and how precisely; for people."""
+        return self._backend.name
+
+    @property
     def searches(self) -> bool:
         """Whether anything may be looked for beside the network."""
         return self._searching is not None
@@ -225,6 +230,7 @@ class Engine:
             self.dimensions = dimensions
             self._down = None
             self._changed.notify_all()
+        logger.info("%s runs the network", self._backend.name)
 
     def _work(self) -> None:
         while batch := self._take():
@@ -233,7 +239,10 @@ class Engine:
                 self._answer(batch)
             except Exception:  # one image must not fail another: each on its own
                 for entry in batch:
-                    self._answer_alone(entry)
+                    if entry.expired:
+                        entry.fail(DeadlinePassedError("The deadline passed in a failing batch."))
+                    else:
+                        self._answer_alone(entry)
             with self._changed:
                 self._running = ()
 

@@ -53,7 +53,12 @@ class Entry:
     @property
     def wanted(self) -> bool:
         """Whether somebody still waits for it, and not in vain."""
-        return not self.future.cancelled() and time.monotonic() < self.deadline
+        return not self.future.cancelled() and not self.expired
+
+    @property
+    def expired(self) -> bool:
+        """Whether its deadline has passed."""
+        return time.monotonic() >= self.deadline
 
     def give(self, representation: Representation) -> None:
         """Answer who waits."""

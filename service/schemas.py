@@ -116,6 +116,7 @@ class ModelCard(Wire):
     dataset: DatasetNote
     gallery: GalleryCard
     novelty: NoveltyCard | None = Field(description="null where the bundle cannot tell.")
+    engine: str = Field(description="What runs the network, how precisely, and where.")
     input: InputCard
     limits: Limits
     caveats: str = Field(description="What to keep in mind, from the bundle's README.")

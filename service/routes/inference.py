@@ -134,7 +134,7 @@ async def metadata(serving: Serving) -> InferenceModel:
     return InferenceModel(
         name=NAME,
         versions=(serving.answers.model.version,),
-        platform="pytorch",
+        platform=serving.engine.runs_on.partition(",")[0].lower(),
         inputs=(INPUT,),
         outputs=serving.answers.outputs(serving.engine.dimensions),
     )

@@ -37,6 +37,7 @@ def model(serving: Serving) -> ModelCard:
             },
         ),
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
+        engine=serving.engine.runs_on,
         input=InputCard(
             side=SIZE, formats=images.MEDIA_TYPES, embeddings=dict(serving.engine.dimensions)
         ),

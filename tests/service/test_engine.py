@@ -227,6 +227,35 @@ def test_an_image_that_fails_does_not_fail_its_companions(network: Obedient) -> 
         assert engine.reason is None
 
 
+def test_what_expires_while_its_batch_fails_is_not_run_again(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        first = occupy(engine, network)
+        deadline = time.monotonic() + 0.2
+        (late,) = engine.submit([flat(1)], deadline)
+        others = engine.submit([flat(255), flat(2)], soon())
+
+        def fail(images: Tensor) -> BaseException | None:
+            while len(images) == 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return fail_on_white(images)
+
+        network.failure = fail
+        network.gate.set()
+        first.result(PATIENCE)
+        with pytest.raises(DeadlinePassedError):
+            late.result(PATIENCE)
+        with pytest.raises(InferenceFailedError):
+            others[0].result(PATIENCE)
+        others[1].result(PATIENCE)
+    assert network.seen.count(1) == 1
+
+
+def test_nothing_is_taken_before_the_network_is_ready(network: Obedient) -> None:
+    engine = Engine(TorchEager(network, device=CPU))
+    with pytest.raises(UnavailableError, match="being loaded"):
+        engine.submit([flat(1)], soon())
+
+
 def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: Obedient) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]

@@ -44,15 +44,53 @@ def sideways() -> bytes:
     return file_of(Image.fromarray(picture.astype(np.uint8)), "PNG", exif=exif)
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 10^9 pixels."""
+def handmade(
+    width: int, height: int, depth: int, colours: int, raw: bytes, clear: bytes = b""
+) -> bytes:
+    """A PNG of bytes that Pillow would not write; `colours` and `clear` (tRNS) as PNG has them."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         sealed = name + data
         return struct.pack(">I", len(data)) + sealed + struct.pack(">I", zlib.crc32(sealed))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 20_000, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0))
+    start = b"\x89PNG\r\n\x1a\n" + header + (chunk(b"tRNS", clear) if clear else b"")
+    return start + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes that says it has 10^9 pixels."""
+    return handmade(50_000, 20_000, 8, 2, b"\0" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("colours", "pixel", "clear", "expected"),
+    [
+        (2, [200, 120, 40], b"", ORANGE),
+        (6, [200, 120, 40, 255], b"", ORANGE),
+        (6, [200, 120, 40, 0], b"", (255, 255, 255)),
+        (0, [120], b"", (120, 120, 120)),
+        (0, [120], struct.pack(">H", 120 << 8), (255, 255, 255)),
+        (0, [120], struct.pack(">H", 121 << 8), (120, 120, 120)),
+    ],
+    ids=["rgb", "rgba", "transparent", "grey", "transparent grey", "another grey"],
+)
+def test_sixteen_bits_a_channel_become_eight(
+    colours: int, pixel: list[int], clear: bytes, expected: tuple[int, int, int]
+) -> None:
+    row = b"\0" + struct.pack(f">{len(pixel)}H", *(level << 8 for level in pixel)) * 32
+    pixels = pixels_of(handmade(32, 32, 16, colours, row * 32, clear))
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_of_a_file_that_is_something_else_too_the_picture_alone_is_taken(kind: str) -> None:
+    """A polyglot: what follows the picture is never read, kept or given out."""
+    picture = file_of(orange(), kind)
+    behind = b"PK\x03\x04 <script>alert(1)</script>"
+    assert (pixels_of(picture + behind) == pixels_of(picture)).all()
+    with pytest.raises(NotAnImageError):
+        pixels_of(behind + picture)
 
 
 def test_a_picture_of_the_right_size_is_untouched() -> None:

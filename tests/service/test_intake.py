@@ -3,6 +3,7 @@
 import base64
 import gzip
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from service.errors import MalformedBodyError
+from service.intake import from_base64
 from tests.service.conftest import MakeApp
 from tests.service.samples import file_of, picture
 
@@ -114,6 +117,18 @@ def test_json_of_more_values_than_any_request_needs_is_not_even_parsed(
     response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 413
     assert "values" in response.json()["detail"]
+
+
+def test_what_looks_like_the_start_of_a_picture_without_end_is_soon_refused() -> None:
+    """Looking for where a data: URI begins must not take longer the more often it might."""
+
+    def seconds(text: str) -> float:
+        began = time.perf_counter()
+        assert isinstance(from_base64(text), MalformedBodyError)
+        return time.perf_counter() - began
+
+    plain = min(seconds("e-ta:" * 40_000) for _ in range(5))
+    assert min(seconds("data:" * 40_000) for _ in range(5)) < 20 * plain + 0.01
 
 
 def test_as_many_pictures_as_are_allowed_fit_into_json(client: TestClient) -> None:

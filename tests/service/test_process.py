@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.processes import ROOT, serve_bundle, serving
-from tests.service.samples import PATIENCE
+from tests.service.samples import PATIENCE, picture
 from tests.training.made import linked_copy
 from training.publish import point
 
@@ -93,6 +93,41 @@ def started(
             yield process, process.stdout.readline().split()[-1]
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(("drain", "answered"), [(60, True), (0, False)])
+def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
+    bundle_path: Path, drain: int, answered: bool
+) -> None:
+    """Then it is cut off; either way the process has ended in good order."""
+    command = [str(part) for part in serve_bundle(bundle_path)]
+    with started(["env", f"KINDRED_DRAIN={drain}", *command]) as (process, url):
+        body = picture()
+        head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        address = (httpx.URL(url).host, httpx.URL(url).port or 80)
+        with socket.create_connection(address, timeout=PATIENCE) as asking:
+            asking.sendall(head.encode() + body[:10])
+            assert httpx.get(f"{url}/livez").status_code == 200  # it has been read
+            process.send_signal(signal.SIGTERM)
+            if answered:
+                until_closed(address)
+                asking.sendall(body[10:])
+                assert b" 200 " in asking.recv(1000).splitlines()[0]
+            else:
+                with suppress(ConnectionResetError):
+                    assert b" 200 " not in asking.recv(1000)
+        assert process.wait(PATIENCE) == 0
+
+
+def until_closed(address: tuple[str, int]) -> None:
+    """Wait until nobody listens there any more."""
+    deadline = time.monotonic() + PATIENCE
+    with suppress(OSError):
+        while True:
+            assert time.monotonic() < deadline
+            socket.create_connection(address, timeout=PATIENCE).close()
+            time.sleep(0.02)
 
 
 @needs_sighup
