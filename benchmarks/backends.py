@@ -2,10 +2,12 @@
 
     python -m benchmarks.backends --data cifar10-jpeg.tar.gz
     python -m benchmarks.backends --data cifar10-jpeg.tar.gz --rounds 1 --seconds 0.2
+    python -m benchmarks.backends --data cifar10-jpeg.tar.gz --device cuda
 
 Writes the section "Engines" of `docs/performance.md`. All run the same network with as many threads
 each, and take turns. They are compared with torch at fp32 on held-out images: on the class, on the
-cosine at `conv2`, and on the neighbours that the bundle's own index of fp32 vectors finds.
+cosine at `conv2`, and on the neighbours that the bundle's own index of fp32 vectors finds. On a
+GPU, what is timed ends when the logits have come over.
 """
 
 import os
@@ -53,6 +55,7 @@ def main(
     bundle: Annotated[Path | None, typer.Option(help="Whose network.")] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each at each batch.")] = 5,
     seconds: Annotated[float, typer.Option(help="Of each turn.")] = 0.4,
+    device: Annotated[str, typer.Option(help="cpu or cuda[:n].")] = "cpu",
     output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
 ) -> None:
     """Measure, compare, and write the section."""
@@ -61,10 +64,10 @@ def main(
     threads = os.cpu_count() or 1
     backends = {
         (engine, precision): open_backend(  # a bundle each: they set their networks up
-            load(folder), engine=engine, device="cpu", precision=precision, threads=threads
+            load(folder), engine=engine, device=device, precision=precision, threads=threads
         )
         for engine, precision in KINDS
-        if engine == "torch" or (has_openvino() and opened.onnx)
+        if engine == "torch" or (device == "cpu" and has_openvino() and opened.onnx)
         if precision != "int8" or opened.ranges
     }
     for backend in backends.values():

@@ -1,7 +1,7 @@
 """The bare limit: the service's network and search alone, in a process of their own.
 
-Same weights, precision, threads and index as the service has by default; no HTTP, no decoding, no
-queue.
+Same weights, precision, threads and index as the service has by default, and on a GPU its search
+there; no HTTP, no decoding, no queue.
 """
 
 import sys
@@ -16,6 +16,9 @@ from benchmarks.queries import NEAREST, Task, queries
 from benchmarks.worker import Worker, serve
 from service.backends import channels_first
 from service.backends.choice import open_backend
+from service.gallery.base import Base
+from service.gallery.on_device import OnDevice
+from service.gallery.snapshot import Snapshot
 from service.settings import Settings
 from training.bundle import Pixels, load
 from training.frozen import Frozen
@@ -54,10 +57,17 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
     )
     backend.prepare(settings.max_batch)
     index = opened.indexes["conv2"]
+    near: OnDevice | None = None
+    if backend.device.type == "cuda":
+        base = Base(opened)
+        snapshot = Snapshot((base.segment,), base.classes, lambda *_: b"")
+        near = OnDevice(lambda: snapshot, backend.device)
 
     def run(task: Task, images: Pixels) -> None:
         found = backend.run(channels_first(images))
-        if task == "conv2":
+        if task == "conv2" and near:
+            near.search("conv2", found.queries("conv2", range(len(images))), NEAREST)
+        elif task == "conv2":
             index.search(found.layers["conv2"], NEAREST)
 
     def measure(alone: Alone) -> Rate:

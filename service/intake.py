@@ -90,6 +90,7 @@ async def decode_all(
                 )
             except KindredError as error:
                 if not several:
+                    serving.metrics.images.labels("refused").inc()
                     raise
                 pictures.append(error)
             if several:

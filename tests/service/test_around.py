@@ -72,7 +72,7 @@ def test_images_stages_batches_and_refusals_are_counted(make_app: MakeApp) -> No
         client.get("/gallery?limit=0")
         expected = {
             'kindred_images_total{outcome="answered"}': 2,
-            'kindred_images_total{outcome="refused"}': 1,
+            'kindred_images_total{outcome="refused"}': 2,
             'kindred_rejections_total{reason="not-an-image"}': 1,
             'kindred_rejections_total{reason="parameter"}': 1,
             "kindred_batch_images_sum": 2,
