@@ -23,6 +23,9 @@ round that moves ten times as many classes."""
 STEPS: Final = 255
 """Between the least and the greatest input. Weights have 127 to either side of 0, per channel."""
 CALIBRATION: Final = 500
+HEADROOM: Final = 1.25
+"""Some images go further than those that were measured, and what is cut off moves more than coarser
+steps do: of 1,500 images the least cosine was 0.9964 without, 0.9995 with it."""
 CHECKS: Final = 2_500
 ENOUGH: Final = 500
 """Checks without which nothing is said of how much rounding moves."""
@@ -123,7 +126,10 @@ def _inputs(network: BlockNet, images: Tensor) -> dict[str, tuple[float, float]]
 
             module.register_forward_pre_hook(see)
     _run(network, images)
-    return {name: _around_zero(*reach) for name, reach in sorted(found.items())}
+    return {
+        name: _around_zero(HEADROOM * least, HEADROOM * greatest)
+        for name, (least, greatest) in sorted(found.items())
+    }
 
 
 def _around_zero(least: float, greatest: float) -> tuple[float, float]:
