@@ -134,7 +134,7 @@ def _next(snapshot: Snapshot) -> list[Segment]:
     for segment in (base, *added) if snapshot.reductions else larger:
         if _is_slow(segment):
             return [segment]
-    for segment in larger:
+    for segment in (base, *larger) if len(base) >= SMALL else larger:
         if 2 * len(segment.dead) > len(segment.items):
             return [segment]
     for two in pairwise(larger):

@@ -5,7 +5,7 @@ Knows transactions, locks and what SQLite complains of; nothing of what is in th
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,21 @@ COMMIT;
 """
 
 
+def _connect(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+def _connect_as_it_stands(file: Path) -> sqlite3.Connection:
+    """Without so much as a file beside it, for which a full disk has no room: to be read alone."""
+    address = f"{file.absolute().as_uri()}?immutable=1"
+    return sqlite3.connect(
+        address, timeout=0, isolation_level=None, check_same_thread=False, uri=True
+    )
+
+
+_Connect = Callable[[Path], sqlite3.Connection]
+
+
 class Database:
     """A folder with a database, opened for reading; `lock` it before it is changed."""
 
@@ -58,8 +73,15 @@ class Database:
         self._lock: sqlite3.Connection | None = None
         self._reading = threading.Lock()
         self._connection, self._beside = _empty(), _empty()
-        if self.kept:
+        if not self.kept:
+            return
+        try:
             self._open(make=False)
+        except StorageError:
+            log = self.folder / f"{FILE}-wal"
+            if log.exists() and log.stat().st_size:
+                raise  # what is in there is read with a file of its own beside it
+            self._open(make=False, connect=_connect_as_it_stands)
 
     @property
     def kept(self) -> bool:
@@ -159,10 +181,10 @@ class Database:
                 raise
             self._run("RELEASE part")
 
-    def _open(self, *, make: bool) -> None:
+    def _open(self, *, make: bool, connect: _Connect = _connect) -> None:
         file = self.folder / FILE
         with told(self.folder):
-            connection = _connect(file)
+            connection = connect(file)
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version not in (0, VERSION):
@@ -173,12 +195,13 @@ class Database:
                 if version == 0 and not make:  # whoever began it did not come far
                     connection.close()
                     return
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+                if connect is _connect:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("PRAGMA synchronous = FULL")
+                    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
                 if version == 0:
                     connection.executescript(SCHEMA)
-                beside = _connect(file)
+                beside = connect(file)
             except BaseException:
                 connection.close()
                 raise
@@ -213,10 +236,6 @@ def told(folder: Path) -> Iterator[None]:
             f"The gallery cannot be kept in {folder}: {error}. All that was kept is still there; "
             "make room, then try again."
         ) from error
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
 
 
 def _empty() -> sqlite3.Connection:

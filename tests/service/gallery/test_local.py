@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from service.gallery import Added, Wanted, compaction
 from service.gallery.database import FILE
 from service.gallery.local import LocalGallery
 from service.gallery.store import Edit, Store
+from tests.processes import ROOT
 from tests.service.gallery.homes import addition, vectors
 from tests.service.samples import PATIENCE
 from training.bundle import Bundle
@@ -73,6 +76,43 @@ def test_what_is_kept_is_told_and_seen_though_one_gallery_fails_at_it(
     assert other.add([new])[0] == Added(new.item, "created")
     assert gallery.get(new.item.id) == other.get(new.item.id) == new.item
     other.close()
+
+
+OPENED = """
+import resource, signal, sys
+from pathlib import Path
+from service.errors import StorageError
+from service.gallery.local import LocalGallery
+from training.bundle import load
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+gallery = LocalGallery.open(load(Path(sys.argv[1])), Path(sys.argv[2]))
+print(gallery.added, len(gallery.image("added-0001")) > 0)
+try:
+    gallery.remove("added-0001")
+except StorageError:
+    print("no room")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+gallery.remove("added-0001")
+print(gallery.added)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of a process")
+def test_what_is_kept_can_be_read_where_the_disk_is_full_from_the_start(
+    gallery: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery.add([addition(loaded, seed) for seed in range(3)])
+    gallery.close()
+    ran = subprocess.run(
+        [sys.executable, "-c", OPENED, loaded.path, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.split("\n")[:3] == ["3 True", "no room", "2"], ran.stderr
 
 
 def test_nothing_is_written_before_there_is_something_to_keep(
@@ -208,6 +248,25 @@ def test_what_is_dead_is_left_behind_and_does_not_come_back(
     for seed in range(100):
         ((match,),) = gallery.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
         assert (match.item.id == f"added-{seed:04d}") == (seed >= 70)
+
+
+def test_what_is_dead_of_a_bundle_is_left_behind_too(
+    gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "SMALL", 16)
+    ids = loaded.gallery.ids
+    removed, kept = ids[: len(ids) * 3 // 5], ids[len(ids) * 3 // 5 :]
+    for image_id in removed:
+        gallery.remove(image_id)
+    wait_until_compact(gallery)
+    assert len(gallery.snapshot().segments[0].items) < len(ids) * 3 // 5
+    assert {item.id for item in gallery.page(10_000).items} == set(kept)
+    for image_id in kept[:5]:
+        ((match,),) = gallery.search("conv2", gallery.vectors("conv2", [image_id]), 1)
+        assert match.score > 0.999
+        assert gallery.image(image_id)
+    gallery.add([addition(loaded, 1, image_id=removed[0])])
+    assert gallery.get(removed[0]).source == "added"
 
 
 def test_readers_see_whole_changes_while_many_are_made(
