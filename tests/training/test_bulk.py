@@ -254,7 +254,7 @@ def test_nothing_to_embed_is_said(embedder: Embedder, tmp_path: Path) -> None:
         bulk.run(job, embedder)
     job.source.unlink()
     job.source.mkdir()
-    with pytest.raises(NoImagesError, match=r"looked for \.bmp"):
+    with pytest.raises(NoImagesError, match=r"looked for \.avif"):
         bulk.run(job, embedder)
 
 
