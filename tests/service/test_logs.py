@@ -68,7 +68,9 @@ def test_every_line_is_an_object_with_its_time_level_and_logger(
         assert line.keys() >= {"time", "level", "logger", "message"}
         time = datetime.fromisoformat(str(line["time"]))
         assert time.utcoffset() == timedelta(0)
-    assert {"service.access", "service.engine", "uvicorn.error"} == {line["logger"] for line in told}
+    assert {"service.access", "service.engine", "uvicorn.error"} == {
+        line["logger"] for line in told
+    }
 
 
 def test_a_request_has_one_line_that_says_what_became_of_it(
