@@ -27,13 +27,17 @@ def url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield str(http.base_url)
 
 
+def connected(url: str) -> Iterator[Kindred]:
+    """A connection, which leaves nothing added behind."""
+    with Kindred(url) as found:
+        yield found
+        for item in list(found.gallery(source="added")):
+            found.remove(item.id)
+
+
 @pytest.fixture
 def kindred(url: str) -> Iterator[Kindred]:
-    """A connection, which leaves nothing added behind."""
-    with Kindred(url) as connected:
-        yield connected
-        for item in list(connected.gallery(source="added")):
-            connected.remove(item.id)
+    yield from connected(url)
 
 
 def test_a_picture_is_kept_found_edited_replaced_and_removed(kindred: Kindred) -> None:
@@ -178,10 +182,7 @@ def strict_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def strict(strict_url: str) -> Iterator[Kindred]:
-    with Kindred(strict_url) as connected:
-        yield connected
-        for item in list(connected.gallery(source="added")):
-            connected.remove(item.id)
+    yield from connected(strict_url)
 
 
 def noise(file: Path, side: int) -> Path:
