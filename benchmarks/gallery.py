@@ -7,6 +7,7 @@ Writes the section "A gallery that grows" of `docs/performance.md`.
 """
 
 import base64
+import json
 import multiprocessing
 import os
 import shutil
@@ -36,11 +37,13 @@ BLURRED: Final = 8.0
 METHOD: Final = """
 The service runs as it comes, over {images:,} images of a bundle. One client searches without a
 pause, by an image of the gallery and by a new picture in turn: {idle:g} s alone, then while another
-client (nice 10) sends {count:,} drawn pictures to `POST /gallery`, {batch} in a request, as fast as
-they are taken, and then {idle:g} s alone again, in the grown gallery. All share the two cores. The
-service counts every image at the end. One run.
+client (nice 19: it would be another machine) sends {count:,} pictures, drawn beforehand, to `POST
+/gallery`, {batch} in a request, as fast as they are taken, and then {idle:g} s alone again, in the
+grown gallery. All share the two cores. The service counts every image at the end. One run.
 
-Goal: meanwhile a 99th percentile of at most 1.5 times that of the idle service.
+Goal: meanwhile a 99th percentile of at most 1.5 times that of the idle service. What any other work
+costs on this machine is shown beside it: searches while a process that has nothing to do with the
+service counts to itself, at the lowest priority (nice 19), for {idle:g} s.
 """
 
 Latencies = dict[str, list[float]]
@@ -62,12 +65,17 @@ def measure(
             url = str(http.base_url)
             search(url, ids[:100], until=time.monotonic() + 3)  # burn in
             alone = search(url, ids[:100], until=time.monotonic() + idle)
-            done = multiprocessing.get_context("spawn").Event()
-            adding = multiprocessing.get_context("spawn").Process(
-                target=add, args=(url, count, done)
-            )
-            began = time.monotonic()
+            spawn = multiprocessing.get_context("spawn")
+            counting = spawn.Process(target=count_up, daemon=True)
+            counting.start()
+            time.sleep(3)  # it has imports to do first
+            beside = search(url, ids[:100], until=time.monotonic() + idle)
+            counting.terminate()
+            ready, done = spawn.Event(), spawn.Event()
+            adding = spawn.Process(target=add, args=(url, count, ready, done))
             adding.start()
+            ready.wait()
+            began = time.monotonic()
             meanwhile: Latencies = {}
             while adding.is_alive() and not done.is_set():
                 for kind, found in search(url, ids[:100], until=time.monotonic() + 1).items():
@@ -81,7 +89,7 @@ def measure(
     assert card["added"] == count, card  # noqa: S101  or the figures are of something else
     method = METHOD.format(images=len(ids), idle=idle, count=count, batch=BATCH)
     rate = f"{count:,} images in {seconds:.0f} s: **{count / seconds:.0f} images/s**."
-    shown = shown_as_table(alone, meanwhile, grown)
+    shown = shown_as_table(alone, beside, meanwhile, grown)
     print(f"{rate}\n{shown}")
     body = "\n\n".join((provenance, wrapped(method), rate, shown))
     write_section("A gallery that grows", body, output)
@@ -104,18 +112,29 @@ def search(url: str, ids: Sequence[str], until: float) -> Latencies:
     return taken
 
 
-def add(url: str, count: int, done: Event) -> None:
+def add(url: str, count: int, ready: Event, done: Event) -> None:
     """Add so many images, several a request, as fast as they are taken; be nice to who searches."""
-    os.nice(10)
-    with httpx.Client(base_url=url, timeout=60) as client:
-        for start in range(0, count, BATCH):
-            images = [
-                base64.b64encode(drawn(number)).decode()
-                for number in range(start, min(start + BATCH, count))
-            ]
-            while client.post("/gallery", json={"images": images}).status_code in (429, 503):
+    pictures = [base64.b64encode(drawn(number)).decode() for number in range(count)]
+    bodies = [
+        json.dumps({"images": pictures[start : start + BATCH]}).encode()
+        for start in range(0, count, BATCH)
+    ]
+    os.nice(19)
+    kind = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=url, timeout=60, headers=kind) as client:
+        ready.set()
+        for body in bodies:
+            while client.post("/gallery", content=body).status_code in (429, 503):
                 time.sleep(0.05)
     done.set()
+
+
+def count_up() -> None:
+    """Do nothing of use, at the lowest priority, until one is stopped."""
+    os.nice(19)
+    number = 0
+    while True:
+        number += 1
 
 
 def drawn(seed: int) -> bytes:
@@ -129,19 +148,29 @@ def drawn(seed: int) -> bytes:
     return file.getvalue()
 
 
-def shown_as_table(alone: Latencies, meanwhile: Latencies, grown: Latencies) -> str:
+def shown_as_table(
+    alone: Latencies, beside: Latencies, meanwhile: Latencies, grown: Latencies
+) -> str:
     """Milliseconds of each kind of search, and how they compare."""
     lines = []
     for kind in alone:
-        idle, busy, after = (
-            1000 * np.percentile(one[kind], [50, 99]) for one in (alone, meanwhile, grown)
+        idle, counting, busy, after = (
+            1000 * np.percentile(one[kind], [50, 99]) for one in (alone, beside, meanwhile, grown)
         )
-        figures = (f"{one:.1f}" for one in (*idle, *busy, *after))
-        ratio = busy[1] / idle[1]
-        lines.append((f"`{kind}`", *figures, f"**{ratio:.2f}**", f"{len(meanwhile[kind]):,}"))
+        figures = (f"{one:.1f}" for one in (*idle, *counting, *busy, *after))
+        ratios = (counting[1] / idle[1], busy[1] / idle[1])
+        lines.append(
+            (
+                f"`{kind}`",
+                *figures,
+                *(f"**{one:.2f}**" for one in ratios),
+                f"{len(meanwhile[kind]):,}",
+            )
+        )
     header = (
-        "", "idle: p50, ms", "p99", "adding: p50", "p99", "grown, idle: p50", "p99",
-        "p99, adding to idle", "searches while adding",
+        "", "idle: p50, ms", "p99", "counting: p50", "p99", "adding: p50", "p99",
+        "grown, idle: p50", "p99", "p99, counting to idle", "adding to idle",
+        "searches while adding",
     )  # fmt: skip
     return table(header, lines)
 

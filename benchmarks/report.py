@@ -60,7 +60,7 @@ def where(command: str, peers: Sequence[str] = ()) -> str:
     versions = [f"{name} {version}" for name in OURS if (version := _version(name))]
     return wrapped(
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, at {found.git_commit or 'no commit'}. "
-        f"{found.cpu_model}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()} "
+        f"{found.processor}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()} "
         f"{platform.release()}; Python {found.python}; {', '.join((*versions, *peers))}. "
         f"Load average before: {os.getloadavg()[0]:.1f}."
     )

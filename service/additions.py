@@ -25,7 +25,7 @@ from service.intake import (
     Pictures,
     decode_all,
     from_base64,
-    read_pictures,
+    pictures_of,
     too_many,
 )
 from service.json_body import why_not
@@ -94,12 +94,13 @@ async def _read(
         ),
     ] = None,
 ) -> Noted:
+    request.state.guest.leave()
     said = Note(label=label, attributes=_checked(attributes_of(request)))
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         noted = await _read_json(request, serving, fit, said)
     else:
-        pictures = await read_pictures(request, serving, fit)
+        pictures = await pictures_of(request, serving, fit, behind=True)
         noted = Noted(pictures, (said,) * len(pictures.pictures))
     if its_id is not None:
         if len(noted.notes) > 1:
@@ -138,14 +139,14 @@ async def _read_json(request: Request, serving: State, fit: Fit, said: Note) -> 
     most = serving.settings.max_images
     sent = await request.body()
     body = (
-        await threads.run(lambda: json_body.read(_Body, sent, most * _VALUES), serving.decoders)
+        await threads.run(lambda: json_body.read(_Body, sent, most * _VALUES), serving.background)
     ).root
     several = isinstance(body, _Several)
     given = body.images if isinstance(body, _Several) else [body]
     if len(given) > most:
         raise too_many(most)
     files = [from_base64(one if isinstance(one, str) else one.image) for one in given]
-    pictures = await decode_all(request, serving, files, fit, several=several)
+    pictures = await decode_all(request, serving, files, fit, several=several, behind=True)
     return Noted(pictures, tuple(_completed(one, said) for one in given))
 
 

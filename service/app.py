@@ -1,6 +1,5 @@
 """Puts the rooms together: one app that serves one bundle. No globals; the state is the app's."""
 
-import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -206,9 +205,6 @@ def _load_again(old: State) -> State:
         engine=engine,
         gallery=gallery,
         answers=Answers(bundle.manifest, gallery),
-        users=0,
-        unused=asyncio.Event(),
-        answering=0,
     )
 
 

@@ -8,10 +8,10 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 from starlette.datastructures import UploadFile
@@ -61,10 +61,19 @@ async def read_pictures(
     ] = "crop",
 ) -> Pictures:
     """Read and decode the pictures; those who cannot be served hear so before the decoding."""
+    return await pictures_of(request, serving, fit)
+
+
+async def pictures_of(
+    request: Request, serving: State, fit: Fit, *, behind: bool = False
+) -> Pictures:
+    """As `read_pictures`; what is done `behind` gives way to those who are waited for."""
     serving.check_room()
-    limits = serving.settings
-    found = await _read_files(request, limits.max_images, serving.decoders)
-    return await decode_all(request, serving, found.files, fit, several=found.several)
+    pool = serving.background if behind else serving.decoders
+    found = await _read_files(request, serving.settings.max_images, pool)
+    return await decode_all(
+        request, serving, found.files, fit, several=found.several, behind=behind
+    )
 
 
 async def decode_all(
@@ -74,6 +83,7 @@ async def decode_all(
     fit: Fit,
     *,
     several: bool,
+    behind: bool = False,
 ) -> Pictures:
     """Decode the files of a request, which count meanwhile; one alone fails with its own error.
 
@@ -82,18 +92,21 @@ async def decode_all(
 
     """
     pictures: list[Pixels | KindredError] = []
+    max_pixels = serving.settings.max_pixels
     with serving.room_to_decode(len(files)), timings_of(request.scope).measure("decode"):
         for file in files:
             try:
                 pictures.append(
-                    await decode(file, serving.settings.max_pixels, fit, serving.decoders)
+                    await _decode_behind(file, max_pixels, fit, serving.background)
+                    if behind
+                    else await decode(file, max_pixels, fit, serving.decoders)
                 )
             except KindredError as error:
                 if not several:
                     serving.metrics.images.labels("refused").inc()
                     raise
                 pictures.append(error)
-            if several:
+            if several and not behind:
                 await asyncio.sleep(0)  # many small ones would hold the event loop up, too
     return Pictures(tuple(pictures), several)
 
@@ -102,7 +115,7 @@ Posted = Annotated[Pictures, Depends(read_pictures)]
 
 
 async def decode(
-    file: bytes | KindredError, max_pixels: int, fit: Fit, limiter: CapacityLimiter
+    file: bytes | KindredError, max_pixels: int, fit: Fit, pool: ThreadPoolExecutor
 ) -> Pixels:
     """Decode here what is small, and in a thread what would hold the event loop up."""
     if isinstance(file, KindredError):
@@ -112,13 +125,18 @@ async def decode(
         if image.width * image.height <= images.SMALL_PIXELS:
             return images.decode(image, fit)
 
-    def work() -> Pixels:
-        return images.decode(images.read_header(file, max_pixels), fit)
-
-    return await threads.run(work, limiter)
+    return await _decode_behind(file, max_pixels, fit, pool)
 
 
-async def _read_files(request: Request, max_images: int, limiter: CapacityLimiter) -> _Files:
+async def _decode_behind(
+    file: bytes | KindredError, max_pixels: int, fit: Fit, pool: ThreadPoolExecutor
+) -> Pixels:
+    if isinstance(file, KindredError):
+        raise file
+    return await threads.run(lambda: images.decode(images.read_header(file, max_pixels), fit), pool)
+
+
+async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecutor) -> _Files:
     kind = request.headers.get("Content-Type", _OCTETS).partition(";")[0].strip().lower()
     if kind == _FORM:
         return await _read_form(request, max_images)
@@ -126,7 +144,7 @@ async def _read_files(request: Request, max_images: int, limiter: CapacityLimite
         body = await request.body()
         if len(body) <= images.SMALL_BYTES:
             return _read_json(body, max_images)
-        return await threads.run(lambda: _read_json(body, max_images), limiter)
+        return await threads.run(lambda: _read_json(body, max_images), pool)
     if kind == _OCTETS or kind.startswith("image/"):
         return _Files([await request.body()], several=False)
     raise NotAnImageError(

@@ -3,7 +3,6 @@
 Knows who comes next; nothing of threads, so that whoever shares a line between them guards it.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -12,10 +11,6 @@ from service.entry import Entry
 
 STEP: Final = 8
 """Images from behind that are run at once: whoever comes in front meanwhile waits for no more."""
-SHORT_STEP: Final = 1
-"""As many where somebody has come in front lately, and may come again at any moment."""
-LATELY: Final = 1.0
-"""Seconds."""
 PASSES: Final = 4
 """Batches from the front for one from behind, where both wait: nobody is to wait for ever."""
 
@@ -26,7 +21,6 @@ class Line:
     def __init__(self) -> None:
         self._queues: dict[bool, deque[Entry]] = {False: deque(), True: deque()}
         self._passed = 0
-        self._last_in_front = -LATELY
 
     def __len__(self) -> int:
         """How many wait."""
@@ -38,8 +32,6 @@ class Line:
 
     def add(self, entries: Iterable[Entry], *, behind: bool) -> None:
         """Have them wait after those that do."""
-        if not behind:
-            self._last_in_front = time.monotonic()
         self._queues[behind].extend(entries)
 
     def turn(self, most: int) -> tuple[deque[Entry], int]:
@@ -47,8 +39,7 @@ class Line:
         front, behind = self._queues[False], self._queues[True]
         if behind and (not front or self._passed == PASSES):
             self._passed = 0
-            lately = time.monotonic() - self._last_in_front < LATELY
-            return behind, min(SHORT_STEP if lately else STEP, most)
+            return behind, min(STEP, most)
         self._passed += bool(behind)
         return front, most
 

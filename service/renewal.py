@@ -11,10 +11,10 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Final
 
-import anyio.to_thread
 import numpy as np
 from PIL import Image
 
+from service import threads
 from service.entry import Representation
 from service.errors import KindredError
 from service.gallery import Renewed, Stale
@@ -75,14 +75,13 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
     """
     gallery = state.gallery
     passed_over = set() if passed_over is None else passed_over
-    found = await anyio.to_thread.run_sync(gallery.next_stale, BATCH + len(passed_over))
+    most = BATCH + len(passed_over)
+    found = await threads.run(lambda: gallery.next_stale(most), state.writers)
     stale = [one for one in found if (one.id, one.revision) not in passed_over][:BATCH]
     if not stale:
         return False
     pictures = [(one, pixels) for one in stale if (pixels := _pixels(one)) is not None]
-    represented = await state.engine.represent(
-        [pixels for _, pixels in pictures], math.inf, behind=True
-    )
+    represented = await state.represent_behind([pixels for _, pixels in pictures], math.inf)
     renewed = [
         _renewed(state, one, image)
         for (one, _), image in zip(pictures, represented, strict=True)
@@ -93,7 +92,8 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
         if one.id not in done:
             logger.warning("The image %s cannot be embedded anew, and is passed over", one.id)
             passed_over.add((one.id, one.revision))
-    await anyio.to_thread.run_sync(gallery.renew, renewed)
+    async with state.pauses.turn():
+        await threads.run(lambda: gallery.renew(renewed), state.writers)
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _stale(state) == 0:
         logger.warning("All images that were added are embedded by this network")
@@ -102,7 +102,7 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
 
 async def _stale(state: State) -> int:
     """How many are stale; in a thread, for a gallery elsewhere may let one wait."""
-    return await anyio.to_thread.run_sync(lambda: state.gallery.stale)
+    return await threads.run(lambda: state.gallery.stale, state.writers)
 
 
 def _renewed(state: State, one: Stale, image: Representation) -> Renewed:

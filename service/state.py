@@ -1,23 +1,27 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from starlette.types import Receive, Scope, Send
 
 from service.answers import Answers
 from service.engine import Engine
+from service.entry import Representation
+from service.errors import InferenceFailedError
 from service.gallery import Gallery
+from service.line import STEP
 from service.metrics import Metrics
 from service.middleware import Around
+from service.pauses import Pauses
 from service.settings import Settings
-from service.threads import a_thread_per_core, some_writers
-from training.bundle import Bundle
+from service.threads import BEHIND, a_thread_per_core, some_writers
+from training.bundle import Bundle, Pixels
 
 
 @dataclass
@@ -33,7 +37,8 @@ class State:
 
     `users` is the number of requests that are being answered from this one; `unused` is set when
     the last of them ends. `decoding` counts the images that are not yet with the network,
-    `answering` those that the network is done with and the gallery is not.
+    `answering` those that the network is done with and the gallery is not, and `behind` those that
+    wait for a pause.
     """
 
     settings: Settings
@@ -42,14 +47,20 @@ class State:
     gallery: Gallery
     answers: Answers
     metrics: Metrics
-    decoders: CapacityLimiter = field(default_factory=a_thread_per_core)
-    searchers: CapacityLimiter = field(default_factory=a_thread_per_core)
-    writers: CapacityLimiter = field(default_factory=some_writers)
+    decoders: ThreadPoolExecutor = field(default_factory=lambda: a_thread_per_core("decoding"))
+    searchers: ThreadPoolExecutor = field(default_factory=lambda: a_thread_per_core("answering"))
+    background: ThreadPoolExecutor = field(
+        default_factory=lambda: a_thread_per_core("background", BEHIND)
+    )
+    writers: ThreadPoolExecutor = field(default_factory=some_writers)
     life: Life = field(default_factory=Life)
-    users: int = 0
-    unused: asyncio.Event = field(default_factory=asyncio.Event)
-    decoding: int = 0
-    answering: int = 0
+    pauses: Pauses = field(default_factory=Pauses)
+    # What `replace` is not to copy: another state has users of its own.
+    users: int = field(default=0, init=False)
+    unused: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    decoding: int = field(default=0, init=False)
+    answering: int = field(default=0, init=False)
+    behind: int = field(default=0, init=False)
 
     def check_room(self, count: int = 1) -> None:
         """Refuse at once what would be refused, or late, after the work of reading it.
@@ -72,6 +83,33 @@ class State:
         finally:
             self.decoding -= count
 
+    @contextmanager
+    def waiting_behind(self, count: int) -> Iterator[None]:
+        """Have so many images count while they wait for pauses, among those that do."""
+        self.behind += count
+        try:
+            yield
+        finally:
+            self.behind -= count
+
+    async def represent_behind(
+        self, images: Sequence[Pixels], deadline: float
+    ) -> list[Representation | InferenceFailedError]:
+        """What the network makes of images that nobody waits for; it is run in small steps.
+
+        Raises:
+            KindredError: as for `Engine.represent`.
+
+        """
+        self.engine.check_room(len(images), taken=self.behind, behind=True)
+        found: list[Representation | InferenceFailedError] = []
+        with self.waiting_behind(len(images)):
+            while len(found) < len(images):
+                async with self.pauses.turn() as guests:
+                    some = images[len(found) :][: 1 if guests else STEP]
+                    found += await self.engine.represent(some, deadline, behind=True)
+        return found
+
 
 class Tenure(Around):
     """Gives a request the state at its arrival; it stays its own, whatever comes after it.
@@ -81,12 +119,14 @@ class Tenure(Around):
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
         state: State = scope["app"].state.kindred
-        scope.setdefault("state", {})["serving"] = state
+        guest = state.pauses.welcome()
+        scope.setdefault("state", {}).update(serving=state, guest=guest)
         state.users += 1
         state.unused.clear()
         try:
             await self.app(scope, receive, send)
         finally:
+            guest.leave()
             state.users -= 1
             if state.users == 0:
                 state.unused.set()

@@ -9,58 +9,62 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from typing import Final, TypeVar
-
-import anyio.to_thread
-from anyio import CapacityLimiter
 
 T = TypeVar("T")
 
-_BEHIND: Final = 10
+NETWORK: Final = 10
 """Steps of `nice`: about a tenth of the time, where both want all of it."""
+BEHIND: Final = 15
+"""For what nobody who searches waits for: a third of what the network gets, when that runs."""
 
 
-def a_thread_per_core() -> CapacityLimiter:
-    """More at once would only take turns, and keep the event loop from its own."""
-    return CapacityLimiter(os.cpu_count() or 1)
+def a_thread_per_core(name: str, steps: int = 0) -> ThreadPoolExecutor:
+    """More at once would only take turns, and keep the event loop from its own.
+
+    They give way by so many steps, as `step_back` says.
+    """
+    return ThreadPoolExecutor(os.cpu_count() or 1, name, lambda: step_back(steps))
 
 
-def some_writers() -> CapacityLimiter:
-    """Those who wait for a disk take no core; what comes at once is kept at once."""
-    return CapacityLimiter(16)
+def some_writers() -> ThreadPoolExecutor:
+    """Those who wait for a disk take no core; what comes at once is kept at once.
+
+    They give way to all others, and so do the threads that they start.
+    """
+    return ThreadPoolExecutor(16, "writing", lambda: step_back(BEHIND))
 
 
-def step_back() -> None:
+def step_back(steps: int = NETWORK) -> None:
     """Have this thread, and those that it starts from now on, give way to the event loop.
 
     An event loop takes little, but at once: where the network's threads have as good a right to
-    every core, all requests wait for their turn. Only Linux has a priority for each thread.
+    every core, all requests wait for their turn. Only Linux has a priority for each thread, and a
+    thread that has given way does so for good.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BEHIND)
+        thread = threading.get_native_id()
+        before = os.getpriority(os.PRIO_PROCESS, thread)  # none may come forward again
+        os.setpriority(os.PRIO_PROCESS, thread, max(before, steps))
 
 
 async def run(
-    work: Callable[[], T], limiter: CapacityLimiter, on_end: Callable[[], None] = lambda: None
+    work: Callable[[], T], pool: ThreadPoolExecutor, on_end: Callable[[], None] = lambda: None
 ) -> T:
-    """Do `work` in a thread as soon as the limiter has a place, and give its result.
+    """Do `work` as soon as a thread of the pool is free, and give its result.
 
-    Whoever is cancelled while there is no place yet has nothing done. `on_end` is called on the
-    event loop when the work has ended, or is not to begin any more.
+    Whoever is cancelled while none is has nothing done. `on_end` is called on the event loop when
+    the work has ended, or is not to begin any more.
     """
-    place = object()
-    try:
-        await limiter.acquire_on_behalf_of(place)
-    except BaseException:
-        on_end()
-        raise
+    loop = asyncio.get_running_loop()
 
-    def leave(ended: "asyncio.Future[T]") -> None:
-        limiter.release_on_behalf_of(place)
-        on_end()
-        if not ended.cancelled():
-            ended.exception()  # whoever would have been told may have gone
+    def leave(_: "Future[T]") -> None:
+        with suppress(RuntimeError):  # the loop has been closed, and nobody counts any more
+            loop.call_soon_threadsafe(on_end)
 
-    working = asyncio.ensure_future(anyio.to_thread.run_sync(work))
+    working = pool.submit(copy_context().run, work)
     working.add_done_callback(leave)
-    return await asyncio.shield(working)
+    return await asyncio.wrap_future(working)

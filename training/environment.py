@@ -23,6 +23,7 @@ def describe(device: torch.device, concurrent_runs: int = 1) -> Environment:
         threads=torch.get_num_threads(),
         gpu_name=torch.cuda.get_device_name(device) if on_gpu else None,
         concurrent_runs=concurrent_runs,
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
     )
 
 

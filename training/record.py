@@ -53,7 +53,11 @@ class DatasetRef(Frozen):
 
 
 class Environment(Frozen):
-    """Where a run took place, and beside how many others."""
+    """Where a run took place, and beside how many others.
+
+    `cpu_capability` is the widest instructions that PyTorch found, such as AVX2 or AVX512: one
+    processor's name may stand for several. Records before 2026-11-26 lack it.
+    """
 
     git_commit: str | None
     python: str
@@ -63,11 +67,18 @@ class Environment(Frozen):
     threads: int
     gpu_name: str | None
     concurrent_runs: int
+    cpu_capability: str | None = None
+
+    @property
+    def processor(self) -> str:
+        """The CPU, in words."""
+        found = self.cpu_capability
+        return f"{self.cpu_model} ({found})" if found else self.cpu_model
 
     @property
     def machine(self) -> str:
         """What did the work, in words."""
-        return self.gpu_name or f"{self.cpu_model}, {self.threads} threads"
+        return self.gpu_name or f"{self.processor}, {self.threads} threads"
 
 
 class Timing(Frozen):

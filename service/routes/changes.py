@@ -4,7 +4,7 @@ An answer means that the change is kept for good, and seen by whatever is asked 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from service import json_body, problems, threads
 from service.additions import NOTED_BODY, Noted, PostedNoted, addition
 from service.entry import Representation
 from service.errors import ConflictError, KindredError, MalformedBodyError
-from service.gallery import Added, Item
+from service.gallery import Added, Addition, Item
 from service.keys import MayChange
 from service.kin import gallery_item
 from service.problems import documented
@@ -118,14 +118,16 @@ async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
 async def _keep(request: Request, serving: State, posted: Noted, *, replace: bool) -> Response:
     represented = await represent_each(request, serving, posted.pictures, behind=True)
 
-    def work() -> tuple[str, list[Added]]:
-        additions = [
+    def prepare() -> list[Addition]:
+        return [
             addition(serving, note, pixels, image)
             for note, pixels, image in zip(
                 posted.notes, posted.pictures.pictures, represented, strict=True
             )
             if isinstance(image, Representation) and not isinstance(pixels, KindredError)
         ]
+
+    def keep(additions: Sequence[Addition]) -> tuple[str, list[Added]]:
         outcomes = iter(serving.gallery.add(additions, replace=replace))
         said = [
             next(outcomes) if isinstance(image, Representation) else image for image in represented
@@ -136,7 +138,10 @@ async def _keep(request: Request, serving: State, posted: Noted, *, replace: boo
         body = f'{{"results":[{",".join(written)}]}}' if posted.pictures.several else written[0]
         return body, [one for one in said if isinstance(one, Added)]
 
-    body, added = await _change(serving, len(represented), work)
+    with serving.waiting_behind(len(represented)):
+        additions = await threads.run(prepare, serving.background)
+        async with serving.pauses.turn():
+            body, added = await _change(serving, len(represented), lambda: keep(additions))
     for one in added:
         serving.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in added if one.outcome == "created"]

@@ -104,7 +104,7 @@ async def represent_each(
 ) -> list[Representation | KindredError]:
     """What the network makes of each picture, or why it makes nothing of it.
 
-    Those that go `behind` let others pass.
+    Those that go `behind` let others pass, and look for nothing.
 
     Raises:
         KindredError: the request as a whole failed, or the one picture of it.
@@ -113,7 +113,10 @@ async def represent_each(
     pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
     found = await _unless_gone(
-        request, serving.engine.represent(pixels, deadline, searches, behind=behind)
+        request,
+        serving.represent_behind(pixels, deadline)
+        if behind
+        else serving.engine.represent(pixels, deadline, searches),
     )
     timings = timings_of(request.scope)
     if good := [image for image in found if isinstance(image, Representation)]:

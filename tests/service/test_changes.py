@@ -13,6 +13,7 @@ from PIL import Image
 
 from service import kin
 from service.gallery.snapshot import Snapshot
+from service.state import State
 from tests.pictures import stripes
 from tests.service.conftest import MakeApp
 from tests.service.samples import picture
@@ -52,6 +53,16 @@ def test_an_added_picture_is_what_is_most_like_itself_at_every_layer(client: Tes
     assert first(client, 1)["attributes"] == {"colour": "red"}
     shown = np.asarray(Image.open(BytesIO(client.get(kept["image"]).content)))
     assert (shown == stripes(3, 10_001)).all()
+
+
+def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(client: TestClient) -> None:
+    state: State = client.app.state.kindred  # type: ignore[attr-defined]
+    state.pauses.welcome()
+    images = [base64.b64encode(picture(seed)).decode() for seed in range(5)]
+    answer = client.post("/gallery", json={"images": images})
+    assert answer.status_code == 201
+    assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 5
+    assert (state.behind, state.answering, state.decoding) == (0, 0, 0)
 
 
 def test_a_new_picture_is_201_with_its_place(client: TestClient) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from service import line
 from service.backends import Queries
 from service.backends.torch_eager import TorchEager
 from service.engine import Engine
@@ -102,21 +101,8 @@ def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(network
         network.gate.set()
         for future in (first, *front, *behind):
             future.result(PATIENCE)
-        assert network.batches == [1, 2, *[1] * 20]
+        assert network.batches == [1, 2, 8, 8, 4]
         assert network.seen[:3] == [0, 1, 2]
-
-
-def test_what_goes_behind_is_run_in_larger_steps_when_nobody_has_come_lately(
-    network: Obedient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(line, "LATELY", 0.0)
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
-        first = occupy(engine, network)
-        behind = engine.submit([flat(200)] * 20, soon(), behind=True)
-        network.gate.set()
-        for future in (first, *behind):
-            future.result(PATIENCE)
-        assert network.batches == [1, 8, 8, 4]
 
 
 def test_what_goes_behind_has_its_turn_though_others_never_end(network: Obedient) -> None:
