@@ -94,7 +94,6 @@ async def _read(
         ),
     ] = None,
 ) -> Noted:
-    request.state.guest.leave()
     said = Note(label=label, attributes=_checked(attributes_of(request)))
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -139,7 +138,7 @@ async def _read_json(request: Request, serving: State, fit: Fit, said: Note) -> 
     most = serving.settings.max_images
     sent = await request.body()
     body = (
-        await threads.run(lambda: json_body.read(_Body, sent, most * _VALUES), serving.background)
+        await threads.run(lambda: json_body.read(_Body, sent, most * _VALUES), serving.decoders)
     ).root
     several = isinstance(body, _Several)
     given = body.images if isinstance(body, _Several) else [body]

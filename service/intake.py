@@ -69,8 +69,7 @@ async def pictures_of(
 ) -> Pictures:
     """As `read_pictures`; what is done `behind` gives way to those who are waited for."""
     serving.check_room()
-    pool = serving.background if behind else serving.decoders
-    found = await _read_files(request, serving.settings.max_images, pool)
+    found = await _read_files(request, serving.settings.max_images, serving.decoders)
     return await decode_all(
         request, serving, found.files, fit, several=found.several, behind=behind
     )
@@ -92,21 +91,22 @@ async def decode_all(
 
     """
     pictures: list[Pixels | KindredError] = []
-    max_pixels = serving.settings.max_pixels
-    with serving.room_to_decode(len(files)), timings_of(request.scope).measure("decode"):
+    room = serving.room_behind if behind else serving.room_to_decode
+    small_in = serving.background if behind else None
+    with room(len(files)), timings_of(request.scope).measure("decode"):
         for file in files:
             try:
                 pictures.append(
-                    await _decode_behind(file, max_pixels, fit, serving.background)
-                    if behind
-                    else await decode(file, max_pixels, fit, serving.decoders)
+                    await decode(
+                        file, serving.settings.max_pixels, fit, serving.decoders, small_in=small_in
+                    )
                 )
             except KindredError as error:
                 if not several:
                     serving.metrics.images.labels("refused").inc()
                     raise
                 pictures.append(error)
-            if several and not behind:
+            if several:
                 await asyncio.sleep(0)  # many small ones would hold the event loop up, too
     return Pictures(tuple(pictures), several)
 
@@ -115,25 +115,30 @@ Posted = Annotated[Pictures, Depends(read_pictures)]
 
 
 async def decode(
-    file: bytes | KindredError, max_pixels: int, fit: Fit, pool: ThreadPoolExecutor
+    file: bytes | KindredError,
+    max_pixels: int,
+    fit: Fit,
+    pool: ThreadPoolExecutor,
+    *,
+    small_in: ThreadPoolExecutor | None = None,
 ) -> Pixels:
-    """Decode here what is small, and in a thread what would hold the event loop up."""
+    """Decode in a thread what would hold the event loop up, and here what is small.
+
+    What is small goes to `small_in` instead, where that is given.
+    """
     if isinstance(file, KindredError):
         raise file
     if len(file) <= images.SMALL_BYTES:
         image = images.read_header(file, max_pixels)
         if image.width * image.height <= images.SMALL_PIXELS:
-            return images.decode(image, fit)
+            if small_in is None:
+                return images.decode(image, fit)
+            return await threads.run(lambda: images.decode(image, fit), small_in)
 
-    return await _decode_behind(file, max_pixels, fit, pool)
+    def work() -> Pixels:
+        return images.decode(images.read_header(file, max_pixels), fit)
 
-
-async def _decode_behind(
-    file: bytes | KindredError, max_pixels: int, fit: Fit, pool: ThreadPoolExecutor
-) -> Pixels:
-    if isinstance(file, KindredError):
-        raise file
-    return await threads.run(lambda: images.decode(images.read_header(file, max_pixels), fit), pool)
+    return await threads.run(work, pool)
 
 
 async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecutor) -> _Files:

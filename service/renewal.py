@@ -92,8 +92,8 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
         if one.id not in done:
             logger.warning("The image %s cannot be embedded anew, and is passed over", one.id)
             passed_over.add((one.id, one.revision))
-    async with state.pauses.turn():
-        await threads.run(lambda: gallery.renew(renewed), state.writers)
+    await state.pauses.wait()
+    await threads.run(lambda: gallery.renew(renewed), state.writers)
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _stale(state) == 0:
         logger.warning("All images that were added are embedded by this network")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from starlette.types import Receive, Scope, Send
@@ -13,15 +13,19 @@ from starlette.types import Receive, Scope, Send
 from service.answers import Answers
 from service.engine import Engine
 from service.entry import Representation
-from service.errors import InferenceFailedError
+from service.errors import InferenceFailedError, QueueFullError
 from service.gallery import Gallery
-from service.line import STEP
 from service.metrics import Metrics
 from service.middleware import Around
 from service.pauses import Pauses
 from service.settings import Settings
-from service.threads import BEHIND, a_thread_per_core, some_writers
+from service.threads import a_thread_per_core, one_thread_behind, some_writers
 from training.bundle import Bundle, Pixels
+
+_IN_A_PAUSE: Final = 1
+"""Images that are run at once for nobody: whoever comes meanwhile waits for no more."""
+_WITHOUT: Final = 4
+"""As many where there is no pause to be had."""
 
 
 @dataclass
@@ -37,8 +41,8 @@ class State:
 
     `users` is the number of requests that are being answered from this one; `unused` is set when
     the last of them ends. `decoding` counts the images that are not yet with the network,
-    `answering` those that the network is done with and the gallery is not, and `behind` those that
-    wait for a pause.
+    `answering` those that the network is done with and the gallery is not; `behind` those that are
+    to be added, from the first to the last of it.
     """
 
     settings: Settings
@@ -49,9 +53,7 @@ class State:
     metrics: Metrics
     decoders: ThreadPoolExecutor = field(default_factory=lambda: a_thread_per_core("decoding"))
     searchers: ThreadPoolExecutor = field(default_factory=lambda: a_thread_per_core("answering"))
-    background: ThreadPoolExecutor = field(
-        default_factory=lambda: a_thread_per_core("background", BEHIND)
-    )
+    background: ThreadPoolExecutor = field(default_factory=one_thread_behind)
     writers: ThreadPoolExecutor = field(default_factory=some_writers)
     life: Life = field(default_factory=Life)
     pauses: Pauses = field(default_factory=Pauses)
@@ -61,6 +63,7 @@ class State:
     decoding: int = field(default=0, init=False)
     answering: int = field(default=0, init=False)
     behind: int = field(default=0, init=False)
+    _one_after_another: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def check_room(self, count: int = 1) -> None:
         """Refuse at once what would be refused, or late, after the work of reading it.
@@ -84,8 +87,17 @@ class State:
             self.decoding -= count
 
     @contextmanager
-    def waiting_behind(self, count: int) -> Iterator[None]:
-        """Have so many images count while they wait for pauses, among those that do."""
+    def room_behind(self, count: int) -> Iterator[None]:
+        """Have so many images count that nobody waits for, or refuse them as `check_room` does.
+
+        As many of them may be here as of the others.
+        """
+        self.engine.check_room(0)
+        most = self.settings.max_queue
+        if self.behind + count > most:
+            raise QueueFullError(
+                f"{self.behind} images wait to be added, and {most} may: try again later."
+            )
         self.behind += count
         try:
             yield
@@ -95,19 +107,23 @@ class State:
     async def represent_behind(
         self, images: Sequence[Pixels], deadline: float
     ) -> list[Representation | InferenceFailedError]:
-        """What the network makes of images that nobody waits for; it is run in small steps.
+        """What the network makes of images that nobody waits for.
+
+        Where somebody is waited for, they are run in pauses, and one request after another: were
+        all to go on together, none would be done in time.
 
         Raises:
             KindredError: as for `Engine.represent`.
 
         """
-        self.engine.check_room(len(images), taken=self.behind, behind=True)
+        if not self.pauses.expected:
+            return await self.engine.represent(images, deadline, behind=True)
         found: list[Representation | InferenceFailedError] = []
-        with self.waiting_behind(len(images)):
+        async with self._one_after_another:
             while len(found) < len(images):
-                async with self.pauses.turn() as guests:
-                    some = images[len(found) :][: 1 if guests else STEP]
-                    found += await self.engine.represent(some, deadline, behind=True)
+                step = _IN_A_PAUSE if await self.pauses.wait() else _WITHOUT
+                some = images[len(found) : len(found) + step]
+                found += await self.engine.represent(some, deadline, behind=True)
         return found
 
 
@@ -119,14 +135,12 @@ class Tenure(Around):
 
     async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
         state: State = scope["app"].state.kindred
-        guest = state.pauses.welcome()
-        scope.setdefault("state", {}).update(serving=state, guest=guest)
+        scope.setdefault("state", {})["serving"] = state
         state.users += 1
         state.unused.clear()
         try:
             await self.app(scope, receive, send)
         finally:
-            guest.leave()
             state.users -= 1
             if state.users == 0:
                 state.unused.set()

@@ -16,39 +16,37 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-NETWORK: Final = 10
+_BEHIND: Final = 10
 """Steps of `nice`: about a tenth of the time, where both want all of it."""
-BEHIND: Final = 15
-"""For what nobody who searches waits for: a third of what the network gets, when that runs."""
 
 
-def a_thread_per_core(name: str, steps: int = 0) -> ThreadPoolExecutor:
-    """More at once would only take turns, and keep the event loop from its own.
-
-    They give way by so many steps, as `step_back` says.
-    """
-    return ThreadPoolExecutor(os.cpu_count() or 1, name, lambda: step_back(steps))
+def a_thread_per_core(name: str) -> ThreadPoolExecutor:
+    """More at once would only take turns, and keep the event loop from its own."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, name)
 
 
 def some_writers() -> ThreadPoolExecutor:
-    """Those who wait for a disk take no core; what comes at once is kept at once.
-
-    They give way to all others, and so do the threads that they start.
-    """
-    return ThreadPoolExecutor(16, "writing", lambda: step_back(BEHIND))
+    """Those who wait for a disk take no core; what comes at once is kept at once."""
+    return ThreadPoolExecutor(16, "writing", step_back)
 
 
-def step_back(steps: int = NETWORK) -> None:
+def one_thread_behind() -> ThreadPoolExecutor:
+    """For the small steps of what nobody waits for."""
+    return ThreadPoolExecutor(1, "background", step_back)
+
+
+def step_back() -> None:
     """Have this thread, and those that it starts from now on, give way to the event loop.
 
     An event loop takes little, but at once: where the network's threads have as good a right to
-    every core, all requests wait for their turn. Only Linux has a priority for each thread, and a
-    thread that has given way does so for good.
+    every core, all requests wait for their turn. Only Linux has a priority for each thread, and
+    none may come forward again.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        before = os.getpriority(os.PRIO_PROCESS, thread)  # none may come forward again
-        os.setpriority(os.PRIO_PROCESS, thread, max(before, steps))
+        before = os.getpriority(os.PRIO_PROCESS, thread)
+        with suppress(PermissionError):  # where that is forbidden, it stays where it is
+            os.setpriority(os.PRIO_PROCESS, thread, max(before, _BEHIND))
 
 
 async def run(
@@ -60,11 +58,21 @@ async def run(
     the work has ended, or is not to begin any more.
     """
     loop = asyncio.get_running_loop()
+    held = [work]
 
-    def leave(_: "Future[T]") -> None:
+    def do() -> T:
+        return held.pop()()
+
+    def leave(ended: "Future[T]") -> None:
+        if ended.cancelled():
+            held.clear()  # the pool keeps a place for it, and all that it holds
         with suppress(RuntimeError):  # the loop has been closed, and nobody counts any more
             loop.call_soon_threadsafe(on_end)
 
-    working = pool.submit(copy_context().run, work)
+    try:
+        working = pool.submit(copy_context().run, do)
+    except RuntimeError:  # no thread can be started
+        on_end()
+        raise
     working.add_done_callback(leave)
     return await asyncio.wrap_future(working)

@@ -116,32 +116,23 @@ async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
 
 
 async def _keep(request: Request, serving: State, posted: Noted, *, replace: bool) -> Response:
-    represented = await represent_each(request, serving, posted.pictures, behind=True)
+    count = len(posted.pictures.pictures)
+    with serving.room_behind(count):
+        represented = await represent_each(request, serving, posted.pictures, behind=True)
+        additions = await threads.run(
+            lambda: _additions(serving, posted, represented), serving.background
+        )
+        await serving.pauses.wait()
 
-    def prepare() -> list[Addition]:
-        return [
-            addition(serving, note, pixels, image)
-            for note, pixels, image in zip(
-                posted.notes, posted.pictures.pictures, represented, strict=True
-            )
-            if isinstance(image, Representation) and not isinstance(pixels, KindredError)
-        ]
+        def keep() -> tuple[str, list[Added]]:
+            outcomes = iter(serving.gallery.add(additions, replace=replace))
+            said = [
+                next(outcomes) if isinstance(image, Representation) else image
+                for image in represented
+            ]
+            return _said(said, request.url.path, several=posted.pictures.several)
 
-    def keep(additions: Sequence[Addition]) -> tuple[str, list[Added]]:
-        outcomes = iter(serving.gallery.add(additions, replace=replace))
-        said = [
-            next(outcomes) if isinstance(image, Representation) else image for image in represented
-        ]
-        if not posted.pictures.several and isinstance(said[0], KindredError):
-            raise said[0]
-        written = [_written(one, request.url.path).model_dump_json() for one in said]
-        body = f'{{"results":[{",".join(written)}]}}' if posted.pictures.several else written[0]
-        return body, [one for one in said if isinstance(one, Added)]
-
-    with serving.waiting_behind(len(represented)):
-        additions = await threads.run(prepare, serving.background)
-        async with serving.pauses.turn():
-            body, added = await _change(serving, len(represented), lambda: keep(additions))
+        body, added = await _change(serving, count, keep)
     for one in added:
         serving.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in added if one.outcome == "created"]
@@ -151,6 +142,30 @@ async def _keep(request: Request, serving: State, posted: Noted, *, replace: boo
         headers={"Location": f"/gallery/{quote(new[0], safe='')}"} if len(new) == 1 else {},
         media_type="application/json",
     )
+
+
+def _additions(
+    serving: State, posted: Noted, represented: Sequence[Representation | KindredError]
+) -> list[Addition]:
+    """Those that the network has represented, as they are to be kept."""
+    return [
+        addition(serving, note, pixels, image)
+        for note, pixels, image in zip(
+            posted.notes, posted.pictures.pictures, represented, strict=True
+        )
+        if isinstance(image, Representation) and not isinstance(pixels, KindredError)
+    ]
+
+
+def _said(
+    outcomes: Sequence[Added | KindredError], path: str, *, several: bool
+) -> tuple[str, list[Added]]:
+    """The answer as JSON, and what is in the gallery now; one alone fails with its own error."""
+    if not several and isinstance(outcomes[0], KindredError):
+        raise outcomes[0]
+    written = [_written(one, path).model_dump_json() for one in outcomes]
+    body = f'{{"results":[{",".join(written)}]}}' if several else written[0]
+    return body, [one for one in outcomes if isinstance(one, Added)]
 
 
 def _written(one: Added | KindredError, path: str) -> BaseModel:

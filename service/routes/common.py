@@ -61,26 +61,27 @@ async def answer_each(
     """
     beside = searches if serving.engine.searches else ()
     light = light and len(beside) == len(searches)
-    represented = await represent_each(request, serving, posted, beside)
-    images = [image for image in represented if isinstance(image, Representation)]
+    with serving.pauses.guest():
+        represented = await represent_each(request, serving, posted, beside)
+        images = [image for image in represented if isinstance(image, Representation)]
 
-    def work() -> str:
-        answers = iter(answer(images) if images else ())
-        said = [
-            Failure(error=problems.problem(image, request.url.path))
-            if isinstance(image, KindredError)
-            else next(answers)
-            for image in represented
-        ]
-        written = [one.model_dump_json(exclude_none=True) for one in said]
-        return f'{{"results":[{",".join(written)}]}}' if posted.several else written[0]
+        def work() -> str:
+            answers = iter(answer(images) if images else ())
+            said = [
+                Failure(error=problems.problem(image, request.url.path))
+                if isinstance(image, KindredError)
+                else next(answers)
+                for image in represented
+            ]
+            written = [one.model_dump_json(exclude_none=True) for one in said]
+            return f'{{"results":[{",".join(written)}]}}' if posted.several else written[0]
 
-    with timings_of(request.scope).measure("search"):
-        body = (
-            work()
-            if light and not posted.several
-            else await off_the_loop(serving, len(images), work)
-        )
+        with timings_of(request.scope).measure("search"):
+            body = (
+                work()
+                if light and not posted.several
+                else await off_the_loop(serving, len(images), work)
+            )
     return Response(body, media_type="application/json")
 
 
@@ -91,7 +92,8 @@ async def off_the_loop(serving: State, images: int, work: Callable[[], T]) -> T:
     def end() -> None:
         serving.answering -= images
 
-    return await threads.run(work, serving.searchers, end)
+    with serving.pauses.guest():
+        return await threads.run(work, serving.searchers, end)
 
 
 async def represent_each(
@@ -112,12 +114,13 @@ async def represent_each(
     """
     pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
-    found = await _unless_gone(
-        request,
-        serving.represent_behind(pixels, deadline)
-        if behind
-        else serving.engine.represent(pixels, deadline, searches),
-    )
+    if behind:
+        found = await _unless_gone(request, serving.represent_behind(pixels, deadline))
+    else:
+        with serving.pauses.guest():
+            found = await _unless_gone(
+                request, serving.engine.represent(pixels, deadline, searches)
+            )
     timings = timings_of(request.scope)
     if good := [image for image in found if isinstance(image, Representation)]:
         timings.add("queue", max(image.queued for image in good))

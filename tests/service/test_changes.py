@@ -55,14 +55,60 @@ def test_an_added_picture_is_what_is_most_like_itself_at_every_layer(client: Tes
     assert (shown == stripes(3, 10_001)).all()
 
 
-def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(client: TestClient) -> None:
-    state: State = client.app.state.kindred  # type: ignore[attr-defined]
-    state.pauses.welcome()
-    images = [base64.b64encode(picture(seed)).decode() for seed in range(5)]
-    answer = client.post("/gallery", json={"images": images})
-    assert answer.status_code == 201
-    assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 5
+def several(count: int) -> dict[str, list[str]]:
+    return {"images": [base64.b64encode(picture(seed)).decode() for seed in range(count)]}
+
+
+@pytest.fixture
+def batches(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images the network is given at once, from now on."""
+    found: list[int] = []
+    monkeypatch.setattr(served(client).engine, "_on_batch", found.append)
+    return found
+
+
+def served(client: TestClient) -> State:
+    state: State = client.app.state.kindred  # type: ignore[attr-defined]  # it is a FastAPI
+    return state
+
+
+def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
+    client: TestClient, batches: list[int]
+) -> None:
+    assert client.post("/gallery", json=several(8)).status_code == 201
+    assert batches == [4, 4]  # the fixture's largest batch
+
+
+def test_who_has_just_searched_may_come_again_so_they_are_added_one_at_a_time(
+    client: TestClient, batches: list[int]
+) -> None:
+    first(client, 1)
+    batches.clear()
+    assert client.post("/gallery", json=several(3)).status_code == 201
+    assert batches == [1, 1, 1]
+
+
+def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(
+    client: TestClient, batches: list[int]
+) -> None:
+    state = served(client)
+    with state.pauses.guest(), ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.post("/gallery", json=several(6)), range(4)))
+    for answer in answers:
+        assert answer.status_code == 201
+        assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 6
+    assert batches == [4, 2] * 4
     assert (state.behind, state.answering, state.decoding) == (0, 0, 0)
+
+
+def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
+    client: TestClient,
+) -> None:
+    state = served(client)
+    with state.room_behind(state.settings.max_queue - 2):
+        assert client.post("/gallery", json=several(3)).status_code == 429
+        assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
+        assert client.post("/gallery", json=several(2)).status_code == 201
 
 
 def test_a_new_picture_is_201_with_its_place(client: TestClient) -> None:

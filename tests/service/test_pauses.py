@@ -1,9 +1,6 @@
 """Who is waited for comes first; other work has its turn in the pauses, or else after a while."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any
 
 import pytest
 
@@ -11,91 +8,59 @@ from service import pauses
 from service.pauses import Pauses
 
 
-def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @wraps(test)
-    def run(*arguments: object, **named: object) -> None:
-        asyncio.run(test(*arguments, **named))
-
-    return run
-
-
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "PATIENCE", 60.0)
 
 
-async def work(place: Pauses, done: list[str], name: str) -> None:
-    async with place.turn():
-        done.append(name)
-
-
-@on_a_loop
-async def test_where_nobody_is_or_has_been_work_is_done_at_once_and_together() -> None:
+def test_nobody_is_expected_where_nobody_has_been() -> None:
     place = Pauses()
-    async with place.turn() as first, place.turn() as second:
-        assert (first, second) == (False, False)
+    assert not place.expected
+    assert asyncio.run(place.wait())
+
+
+def test_who_has_just_left_may_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Pauses()
+    with place.guest():
+        assert place.expected
+    assert place.expected
+    monkeypatch.setattr(pauses, "LATELY", 0.0)
+    assert not place.expected
 
 
 @pytest.mark.usefixtures("endless")
-@on_a_loop
-async def test_work_waits_until_all_guests_have_left() -> None:
-    place, done = Pauses(), list[str]()
-    guests = [place.welcome(), place.welcome()]
-    working = asyncio.create_task(work(place, done, "work"))
-    for guest in guests:
-        await asyncio.sleep(0.01)
-        assert done == []
-        guest.leave()
-    await working
-    assert done == ["work"]
+def test_work_waits_until_all_guests_have_left() -> None:
+    async def go() -> list[str]:
+        place, done = Pauses(), list[str]()
+        with place.guest():
+            with place.guest():
+                waiting = asyncio.create_task(place.wait())
+                await asyncio.sleep(0.01)
+                done += ["early"] * waiting.done()
+            await asyncio.sleep(0.01)
+            done += ["early"] * waiting.done()
+        assert await waiting
+        return done
+
+    assert asyncio.run(go()) == []
 
 
-@on_a_loop
-async def test_guests_who_never_leave_do_not_keep_work_from_its_turn_for_ever() -> None:
-    place, done = Pauses(), list[str]()
-    place.welcome()
-    await asyncio.gather(work(place, done, "one"), work(place, done, "another"))
-    assert sorted(done) == ["another", "one"]
+def test_guests_who_never_leave_do_not_keep_work_from_its_turn_for_ever() -> None:
+    async def go() -> bool:
+        place = Pauses()
+        with place.guest():
+            return await place.wait()
 
-
-@on_a_loop
-async def test_who_has_just_left_may_come_again_so_work_has_its_turn_one_at_a_time() -> None:
-    place, done = Pauses(), list[str]()
-    place.welcome().leave()
-    async with place.turn() as guests:
-        assert guests
-        other = asyncio.create_task(work(place, done, "other"))
-        await asyncio.sleep(0.05)
-        assert done == []
-    await other
-    assert done == ["other"]
+    assert not asyncio.run(go())
 
 
 @pytest.mark.usefixtures("endless")
-@on_a_loop
-async def test_a_guest_leaves_but_once() -> None:
-    place, done = Pauses(), list[str]()
-    stays, leaves = place.welcome(), place.welcome()
-    leaves.leave()
-    leaves.leave()
-    working = asyncio.create_task(work(place, done, "work"))
-    await asyncio.sleep(0.01)
-    assert done == []
-    stays.leave()
-    await working
+def test_work_that_is_cut_off_while_it_waits_is_over() -> None:
+    async def go() -> None:
+        place = Pauses()
+        with place.guest():
+            async with asyncio.timeout(0.01):
+                await place.wait()
 
-
-@pytest.mark.usefixtures("endless")
-@on_a_loop
-async def test_work_that_is_cancelled_gives_its_turn_to_the_next() -> None:
-    place, done = Pauses(), list[str]()
-    guest = place.welcome()
-    first = asyncio.create_task(work(place, done, "first"))
-    await asyncio.sleep(0.01)
-    second = asyncio.create_task(work(place, done, "second"))
-    await asyncio.sleep(0.01)
-    first.cancel()
-    await asyncio.wait([first])
-    guest.leave()
-    await second
-    assert done == ["second"]
+    with pytest.raises(TimeoutError):
+        asyncio.run(go())

@@ -116,10 +116,11 @@ def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
             stopped.set()
 
     async def go() -> None:
-        old: State = replace(app.state.kindred, engine=Engine(), users=1, unused=asyncio.Event())
+        old: State = replace(app.state.kindred, engine=Engine())
+        old.users = 1
         standing = [old]
         place = Place(lambda: standing[-1], standing.append)
-        reloader = Reloader(place, lambda old: replace(old, users=0))
+        reloader = Reloader(place, replace)
         await reloader.reload()
         assert standing[-1] is not old
         await asyncio.sleep(0.1)
@@ -136,7 +137,7 @@ def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
     app: FastAPI, client: TestClient
 ) -> None:
     old: State = app.state.kindred
-    with old.room_to_decode(3), old.waiting_behind(2):
+    with old.room_to_decode(3), old.room_behind(2):
         assert client.post("/admin/reload").status_code == 200
         new: State = app.state.kindred
         assert new is not old
