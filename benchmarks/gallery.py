@@ -66,12 +66,13 @@ def measure(
             search(url, ids[:100], until=time.monotonic() + 3)  # burn in
             alone = search(url, ids[:100], until=time.monotonic() + idle)
             spawn = multiprocessing.get_context("spawn")
-            counting = spawn.Process(target=count_up, daemon=True)
+            ready, done, counts = spawn.Event(), spawn.Event(), spawn.Event()
+            counting = spawn.Process(target=count_up, args=(counts,), daemon=True)
             counting.start()
-            time.sleep(3)  # it has imports to do first
+            counts.wait()
             beside = search(url, ids[:100], until=time.monotonic() + idle)
             counting.terminate()
-            ready, done = spawn.Event(), spawn.Event()
+            counting.join()
             adding = spawn.Process(target=add, args=(url, count, ready, done))
             adding.start()
             while not ready.wait(1):
@@ -130,9 +131,10 @@ def add(url: str, count: int, ready: Event, done: Event) -> None:
     done.set()
 
 
-def count_up() -> None:
+def count_up(counts: Event) -> None:
     """Do nothing of use, at the lowest priority, until one is stopped."""
     os.nice(19)
+    counts.set()
     number = 0
     while True:
         number += 1

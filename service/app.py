@@ -85,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     def put(state: State) -> None:
         manifest = state.bundle.manifest
         state.metrics.serves(manifest.name, manifest.version)
-        state.metrics.queue.set_function(lambda: state.engine.depth)
+        state.metrics.queue.set_function(lambda: state.waiting)
         state.metrics.gallery.set_function(lambda: _told(lambda: len(state.gallery)))
         state.metrics.stale.set_function(lambda: _told(lambda: state.gallery.stale))
         app.version = manifest.version

@@ -123,6 +123,10 @@ class Engine:
         """How many images wait."""
         return len(self._line)
 
+    def waiting(self, *, behind: bool) -> int:
+        """How many images wait behind, or in front."""
+        return self._line.count(behind=behind)
+
     def check_room(self, count: int = 1, taken: int = 0, *, behind: bool = False) -> None:
         """Refuse at once what would be refused after the work of decoding it.
 

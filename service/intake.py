@@ -67,8 +67,11 @@ async def read_pictures(
 async def pictures_of(
     request: Request, serving: State, fit: Fit, *, behind: bool = False
 ) -> Pictures:
-    """As `read_pictures`; what is done `behind` gives way to those who are waited for."""
-    serving.check_room()
+    """As `read_pictures`; those to be added go `behind`, and the small ones are decoded there."""
+    if behind:
+        serving.check_room_behind()
+    else:
+        serving.check_room()
     found = await _read_files(request, serving.settings.max_images, serving.decoders)
     return await decode_all(
         request, serving, found.files, fit, several=found.several, behind=behind

@@ -1,8 +1,8 @@
 """Work that nobody waits for is done in the pauses of those who are waited for.
 
 Two cores that search have no time to spare: any other work beside them, be it at the lowest
-priority, doubles the time that the slowest searches take. Knows who is there; nothing of what they
-do.
+priority, makes the slowest searches half as slow again, or worse. Knows who is there; nothing of
+what they do.
 """
 
 import asyncio
@@ -48,5 +48,6 @@ class Pauses:
         """Wait until no guest is there, and not for ever; whether it was worth it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                await self._nobody.wait()
+                while self._guests:  # another may have come before this goes on
+                    await self._nobody.wait()
         return self._guests == 0

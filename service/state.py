@@ -1,6 +1,7 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from service.engine import Engine
 from service.entry import Representation
 from service.errors import InferenceFailedError, QueueFullError
 from service.gallery import Gallery
+from service.line import STEP
 from service.metrics import Metrics
 from service.middleware import Around
 from service.pauses import Pauses
@@ -63,6 +65,7 @@ class State:
     decoding: int = field(default=0, init=False)
     answering: int = field(default=0, init=False)
     behind: int = field(default=0, init=False)
+    _seconds_behind: float = field(default=0.0, init=False)
     _one_after_another: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def check_room(self, count: int = 1) -> None:
@@ -82,15 +85,18 @@ class State:
         self.check_room(count)
         self.decoding += count
         try:
-            yield
+            with self.pauses.guest():
+                yield
         finally:
             self.decoding -= count
 
-    @contextmanager
-    def room_behind(self, count: int) -> Iterator[None]:
-        """Have so many images count that nobody waits for, or refuse them as `check_room` does.
+    def check_room_behind(self, count: int = 1) -> None:
+        """As `check_room`, for images that are to be added: as many may be here as of the others.
 
-        As many of them may be here as of the others.
+        Raises:
+            UnavailableError: no images are taken now.
+            QueueFullError: `count` more may not wait.
+
         """
         self.engine.check_room(0)
         most = self.settings.max_queue
@@ -98,11 +104,21 @@ class State:
             raise QueueFullError(
                 f"{self.behind} images wait to be added, and {most} may: try again later."
             )
+
+    @contextmanager
+    def room_behind(self, count: int) -> Iterator[None]:
+        """Have so many images count while they are added, or refuse them."""
+        self.check_room_behind(count)
         self.behind += count
         try:
             yield
         finally:
             self.behind -= count
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait for the network, or for a pause to be added in."""
+        return self.engine.waiting(behind=False) + self.behind
 
     async def represent_behind(
         self, images: Sequence[Pixels], deadline: float
@@ -110,20 +126,35 @@ class State:
         """What the network makes of images that nobody waits for.
 
         Where somebody is waited for, they are run in pauses, and one request after another: were
-        all to go on together, none would be done in time.
+        all to go on together, none would be done in time. Whoever comes too late for that is
+        refused at once, so that the next is in time.
 
         Raises:
             KindredError: as for `Engine.represent`.
 
         """
         if not self.pauses.expected:
-            return await self.engine.represent(images, deadline, behind=True)
-        found: list[Representation | InferenceFailedError] = []
+            return await self._represent_in_steps(images, deadline)
+        late = self._one_after_another.locked()
         async with self._one_after_another:
-            while len(found) < len(images):
+            began = time.monotonic()
+            if late and began + len(images) * self._seconds_behind > deadline:
+                raise QueueFullError("So many are being added that it would take too long now.")
+            found = await self._represent_in_steps(images, deadline)
+            if images:
+                self._seconds_behind = (time.monotonic() - began) / len(images)
+        return found
+
+    async def _represent_in_steps(
+        self, images: Sequence[Pixels], deadline: float
+    ) -> list[Representation | InferenceFailedError]:
+        found: list[Representation | InferenceFailedError] = []
+        while len(found) < len(images):
+            step = STEP
+            if self.pauses.expected:
                 step = _IN_A_PAUSE if await self.pauses.wait() else _WITHOUT
-                some = images[len(found) : len(found) + step]
-                found += await self.engine.represent(some, deadline, behind=True)
+            some = images[len(found) : len(found) + step]
+            found += await self.engine.represent(some, deadline, behind=True)
         return found
 
 

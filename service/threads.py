@@ -44,8 +44,8 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        before = os.getpriority(os.PRIO_PROCESS, thread)
-        with suppress(PermissionError):  # where that is forbidden, it stays where it is
+        with suppress(OSError):  # where that is forbidden, it stays where it is
+            before = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, max(before, _BEHIND))
 
 
@@ -71,7 +71,8 @@ async def run(
 
     try:
         working = pool.submit(copy_context().run, do)
-    except RuntimeError:  # no thread can be started
+    except RuntimeError:  # no thread can be started; one that there is would do it later
+        held.clear()
         on_end()
         raise
     working.add_done_callback(leave)

@@ -103,7 +103,7 @@ async def edit(request: Request, serving: Serving, _: MayChange, image_id: str) 
         label = wanted.label or item.predicted or item.label
         return dataclasses.replace(item, label=label, label_predicted=wanted.label is None)
 
-    item = await _change(serving, 1, lambda: serving.gallery.edit(image_id, change))
+    item = await _change(serving, lambda: serving.gallery.edit(image_id, change))
     serving.metrics.changes.labels("edited").inc()
     return gallery_item(item)
 
@@ -111,7 +111,7 @@ async def edit(request: Request, serving: Serving, _: MayChange, image_id: str) 
 @router.delete("/{image_id}", status_code=204, responses=documented(404, 422, 503, 507))
 async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
     """Take an image out of the gallery for good, be it added or the bundle's."""
-    await _change(serving, 1, lambda: serving.gallery.remove(image_id))
+    await _change(serving, lambda: serving.gallery.remove(image_id))
     serving.metrics.changes.labels("removed").inc()
 
 
@@ -132,7 +132,7 @@ async def _keep(request: Request, serving: State, posted: Noted, *, replace: boo
             ]
             return _said(said, request.url.path, several=posted.pictures.several)
 
-        body, added = await _change(serving, count, keep)
+        body, added = await _change(serving, keep)
     for one in added:
         serving.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in added if one.outcome == "created"]
@@ -174,11 +174,6 @@ def _written(one: Added | KindredError, path: str) -> BaseModel:
     return Kept(**dict(gallery_item(one.item)), outcome=one.outcome)
 
 
-async def _change(serving: State, images: int, work: Callable[[], T]) -> T:
+async def _change(serving: State, work: Callable[[], T]) -> T:
     """Have the disk waited for in a thread of its own: whoever searches needs none of these."""
-    serving.answering += images
-
-    def end() -> None:
-        serving.answering -= images
-
-    return await threads.run(work, serving.writers, end)
+    return await threads.run(work, serving.writers)

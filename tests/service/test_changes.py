@@ -1,6 +1,8 @@
 """The gallery changed over HTTP: what is added is found, what is removed is not."""
 
+import asyncio
 import base64
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -11,12 +13,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service import kin
+from service import kin, pauses
 from service.gallery.snapshot import Snapshot
 from service.state import State
 from tests.pictures import stripes
 from tests.service.conftest import MakeApp
-from tests.service.samples import picture
+from tests.service.samples import PATIENCE, picture
 from training.bundle import Bundle, Layer, Vectors
 
 PNG = {"Content-Type": "image/png"}
@@ -80,8 +82,9 @@ def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
 
 
 def test_who_has_just_searched_may_come_again_so_they_are_added_one_at_a_time(
-    client: TestClient, batches: list[int]
+    client: TestClient, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pauses, "LATELY", PATIENCE)
     first(client, 1)
     batches.clear()
     assert client.post("/gallery", json=several(3)).status_code == 201
@@ -99,6 +102,35 @@ def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(
         assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 6
     assert batches == [4, 2] * 4
     assert (state.behind, state.answering, state.decoding) == (0, 0, 0)
+
+
+def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = served(client)
+    ahead = asyncio.Event()
+
+    async def be_ahead() -> None:
+        async with state._one_after_another:
+            await ahead.wait()
+
+    assert client.portal
+    monkeypatch.setattr(pauses, "LATELY", PATIENCE)
+    first(client, 1)
+    state._seconds_behind = state.settings.deadline
+    holding = client.portal.start_task_soon(be_ahead)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, "/gallery", json=several(2))
+        while not state.behind:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        client.portal.call(ahead.set)
+        holding.result(PATIENCE)
+        refused = waiting.result(PATIENCE)
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"]
+    assert client.post("/gallery", json=several(2)).status_code == 201  # nobody is ahead
+    assert state._seconds_behind < state.settings.deadline
 
 
 def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(

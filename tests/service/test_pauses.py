@@ -45,6 +45,22 @@ def test_work_waits_until_all_guests_have_left() -> None:
     assert asyncio.run(go()) == []
 
 
+@pytest.mark.usefixtures("endless")
+def test_who_comes_as_another_leaves_is_waited_for_too() -> None:
+    async def go() -> bool:
+        place = Pauses()
+        with place.guest():
+            waiting = asyncio.create_task(place.wait())
+            await asyncio.sleep(0.01)
+        with place.guest():
+            await asyncio.sleep(0.01)
+            early = waiting.done()
+        assert await waiting
+        return early
+
+    assert not asyncio.run(go())
+
+
 def test_guests_who_never_leave_do_not_keep_work_from_its_turn_for_ever() -> None:
     async def go() -> bool:
         place = Pauses()
