@@ -121,9 +121,8 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
     holding = client.portal.start_task_soon(be_ahead)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, "/gallery", json=several(2))
-        while not state.behind:
+        while not vars(state._one_after_another)["_waiters"]:
             time.sleep(0.01)
-        time.sleep(0.2)
         client.portal.call(ahead.set)
         holding.result(PATIENCE)
         refused = waiting.result(PATIENCE)
