@@ -135,7 +135,7 @@ def addition(serving: State, note: Note, pixels: Pixels, image: Representation) 
 
 
 async def _read_json(request: Request, serving: State, fit: Fit, said: Note) -> Noted:
-    serving.check_room_behind()
+    serving.behind.check_room()
     most = serving.settings.max_images
     sent = await request.body()
     body = (

@@ -69,7 +69,7 @@ async def pictures_of(
 ) -> Pictures:
     """As `read_pictures`; those to be added go `behind`, and the small ones are decoded there."""
     if behind:
-        serving.check_room_behind()
+        serving.behind.check_room()
     else:
         serving.check_room()
     found = await _read_files(request, serving.settings.max_images, serving.decoders)
@@ -94,7 +94,7 @@ async def decode_all(
 
     """
     pictures: list[Pixels | KindredError] = []
-    room = serving.room_behind if behind else serving.room_to_decode
+    room = serving.behind.room if behind else serving.room_to_decode
     small_in = serving.background if behind else None
     with room(len(files)), timings_of(request.scope).measure("decode"):
         for file in files:

@@ -81,7 +81,7 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
     if not stale:
         return False
     pictures = [(one, pixels) for one in stale if (pixels := _pixels(one)) is not None]
-    represented = await state.represent_behind([pixels for _, pixels in pictures], math.inf)
+    represented = await state.behind.represent([pixels for _, pixels in pictures], math.inf)
     renewed = [
         _renewed(state, one, image)
         for (one, _), image in zip(pictures, represented, strict=True)

@@ -117,7 +117,7 @@ async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
 
 async def _keep(request: Request, serving: State, posted: Noted, *, replace: bool) -> Response:
     count = len(posted.pictures.pictures)
-    with serving.room_behind(count):
+    with serving.behind.room(count):
         represented = await represent_each(request, serving, posted.pictures, behind=True)
         additions = await threads.run(
             lambda: _additions(serving, posted, represented), serving.background

@@ -115,7 +115,7 @@ async def represent_each(
     pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
     if behind:
-        found = await _unless_gone(request, serving.represent_behind(pixels, deadline))
+        found = await _unless_gone(request, serving.behind.represent(pixels, deadline))
     else:
         with serving.pauses.guest():
             found = await _unless_gone(

@@ -101,7 +101,7 @@ def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(
         assert answer.status_code == 201
         assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 6
     assert batches == [4, 2] * 4
-    assert (state.behind, state.answering, state.decoding) == (0, 0, 0)
+    assert (state.behind.count, state.answering, state.decoding) == (0, 0, 0)
 
 
 def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
@@ -111,17 +111,17 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
     ahead = asyncio.Event()
 
     async def be_ahead() -> None:
-        async with state._one_after_another:
+        async with state.behind._one_after_another:
             await ahead.wait()
 
     assert client.portal
     monkeypatch.setattr(pauses, "LATELY", PATIENCE)
     first(client, 1)
-    state._seconds_behind = state.settings.deadline
+    state.behind._seconds = state.settings.deadline
     holding = client.portal.start_task_soon(be_ahead)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, "/gallery", json=several(2))
-        while not vars(state._one_after_another)["_waiters"]:
+        while not vars(state.behind._one_after_another)["_waiters"]:
             time.sleep(0.01)
         client.portal.call(ahead.set)
         holding.result(PATIENCE)
@@ -129,14 +129,14 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
     assert refused.status_code == 429
     assert refused.headers["Retry-After"]
     assert client.post("/gallery", json=several(2)).status_code == 201  # nobody is ahead
-    assert state._seconds_behind < state.settings.deadline
+    assert state.behind._seconds < state.settings.deadline
 
 
 def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
     client: TestClient,
 ) -> None:
     state = served(client)
-    with state.room_behind(state.settings.max_queue - 2):
+    with state.behind.room(state.settings.max_queue - 2):
         assert client.post("/gallery", json=several(3)).status_code == 429
         assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
         assert client.post("/gallery", json=several(2)).status_code == 201

@@ -137,11 +137,11 @@ def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
     app: FastAPI, client: TestClient
 ) -> None:
     old: State = app.state.kindred
-    with old.room_to_decode(3), old.room_behind(2):
+    with old.room_to_decode(3), old.behind.room(2):
         assert client.post("/admin/reload").status_code == 200
         new: State = app.state.kindred
         assert new is not old
-        assert (new.decoding, new.behind, new.answering, new.users) == (0, 0, 0, 0)
+        assert (new.decoding, new.behind.count, new.answering, new.users) == (0, 0, 0, 0)
 
 
 def test_no_request_fails_while_bundles_change(
