@@ -6,7 +6,7 @@ vectors, and with them the whole spectrum; and as few are mixed, some lie near e
 ones do. They are kept at length 1 in fp16, like the real ones.
 
 They take 16 GB, and stay in their file. What `training/index.py` composes is composed here around
-it: an inner product in 256 dimensions proposes candidates, and their vectors, read from the file,
+it: an inner product in fewer dimensions proposes candidates, and their vectors, read from the file,
 put them in order.
 """
 
@@ -30,7 +30,6 @@ from benchmarks.vectors import exact_nearest, recall
 from training.bundle import Positions, Vectors
 from training.index import normalise
 from training.progress import say, track
-from training.reduction import REDUCED
 
 Half = npt.NDArray[np.float16]
 
@@ -41,8 +40,8 @@ MIXED: Final = 2
 CHUNK: Final = 10_000
 """Vectors made, or read, at once."""
 SAMPLE: Final = 50_000
-"""Vectors of which the 256 dimensions are computed."""
-PROBES: Final = 32
+"""Vectors of which the fewer dimensions are computed."""
+PROBES: Final = 128
 """Lists of an inverted file that are looked at, of its 1,024."""
 EFFORTS: Final = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """How many candidates' vectors are read, tried in turn."""
@@ -50,8 +49,9 @@ ENOUGH: Final = 0.998
 SINGLES: Final = 50
 
 
-FACTORIES: Final = ("Flat", "IVF1024,Flat")
-"""FAISS's names of the indexes in 256 dimensions."""
+COARSE: Final = ((256, "Flat"), (512, "SQfp16"), (256, "IVF1024,Flat"))
+"""What proposes: so many dimensions, and FAISS's name of the index in them. The first two take as
+much memory."""
 HEADER: Final = ("index", "candidates", "recall at 10", "one query, ms", "build, s", "memory, MB")
 METHOD: Final = """
 {count:,} synthetic vectors with the mean and the covariance of {real:,} real ones, and so with
@@ -59,8 +59,9 @@ their spectrum: each is that mean plus a random combination of {mixed} real vect
 at length 1, in fp16. The tenth nearest to a query has a mean cosine of {tenth:.3f}; among {real:,}
 of them {tenth_of_few:.3f}, and among as many real ones {tenth_of_own:.3f}.
 
-They take {gigabytes:.1f} GB and stay in a file; in memory is an inner product in 256 dimensions, by
-looking at all or by an inverted file of 1,024 lists ({probes} looked at). It proposes candidates,
+They take {gigabytes:.1f} GB and stay in a file; in memory is an inner product in those 256
+dimensions that hold most (SVD), in fp32, or in 512 in fp16, by looking at all, or by an inverted
+file of 1,024 lists ({probes} looked at). It proposes candidates,
 whose vectors are read from the file: as many as give a recall of at least {enough}, or else the
 most that was tried. {queries} queries, made alike and not in the gallery. To look at every vector
 takes {scan:.0f} s, for all the queries at once. Graphs over whole vectors have no place here: at
@@ -99,17 +100,17 @@ def write(real: Half, count: int, file: Path) -> None:
 
 
 class OnDisk:
-    """256 dimensions in memory, the vectors themselves in their file."""
+    """A few dimensions in memory, the vectors themselves in their file."""
 
-    def __init__(self, stored: Half, factory: str) -> None:
-        """Build it; `factory` is FAISS's name of the index in 256 dimensions."""
+    def __init__(self, stored: Half, dimensions: int, factory: str) -> None:
+        """Build it; `factory` is FAISS's name of the index in so many dimensions."""
         self._stored = stored
         sample = torch.from_numpy(_unit(stored[:: -(-len(stored) // SAMPLE)]))
         torch.manual_seed(0)
-        _, _, self._directions = torch.svd_lowrank(sample, q=REDUCED)
+        _, _, self._directions = torch.svd_lowrank(sample, q=dimensions)
         del sample
         reduced = np.concatenate([self._reduce(stored[i]) for i in _chunks(len(stored))])
-        self._coarse = faiss.index_factory(REDUCED, factory, faiss.METRIC_INNER_PRODUCT)
+        self._coarse = faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
         self._coarse.train(reduced)
         self._coarse.add(reduced)
         if isinstance(self._coarse, faiss.IndexIVF):
@@ -142,13 +143,16 @@ class Row:
     milliseconds: list[float] = field(default_factory=list)
 
 
-def measure(stored: Half, factory: str, queries: Vectors, nearest: Positions, rounds: int) -> Row:
+def measure(
+    stored: Half, coarse: tuple[int, str], queries: Vectors, nearest: Positions, rounds: int
+) -> Row:
     """Build an index, choose the first effort that finds enough, and time single queries."""
     before, started = _held(), time.perf_counter()
-    built = OnDisk(stored, factory)
+    built = OnDisk(stored, *coarse)
     seconds = time.perf_counter() - started
     gc.collect()
-    row = Row(f"SVD256,{factory}, refined from disk", 0, 0.0, seconds, _held() - before)
+    name = "SVD{},{}, refined from disk".format(*coarse)
+    row = Row(name, 0, 0.0, seconds, _held() - before)
     for row.effort in EFFORTS:
         row.recall = recall(built.search(queries, row.effort), nearest)
         say(f"{row.name}, {row.effort} candidates: recall {row.recall:.4f}")
@@ -177,7 +181,7 @@ def report(real: Path, cache: Path, rounds: int, count: int = COUNT) -> str:
     scan = time.perf_counter() - started
     few, _ = exact_nearest(file, len(source), queries)
     own, _ = exact_nearest(real, len(source), _unit(source[:: len(source) // QUERIES]))
-    rows = [measure(stored, factory, queries, nearest, rounds) for factory in FACTORIES]
+    rows = [measure(stored, coarse, queries, nearest, rounds) for coarse in COARSE]
     text = METHOD.format(
         count=count,
         real=len(source),

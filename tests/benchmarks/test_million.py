@@ -43,7 +43,7 @@ def test_where_every_vector_is_a_candidate_the_search_is_exact(
 ) -> None:
     write(real.astype(np.float16), 300, tmp_path / "made.npy")
     queries = next(like(real.astype(np.float16), 20, seed=1))
-    index = OnDisk(np.load(tmp_path / "made.npy", mmap_mode="r"), "Flat")
+    index = OnDisk(np.load(tmp_path / "made.npy", mmap_mode="r"), 256, "Flat")
     _, nearest = exact_nearest(tmp_path / "made.npy", 300, queries)
     assert recall(index.search(queries, 300), nearest) == 1
     assert recall(index.search(queries, 10), nearest) > 0.3
@@ -55,5 +55,6 @@ def test_the_section_tells_of_every_index_and_keeps_the_vectors(
     np.save(tmp_path / "real.npy", real.astype(np.float16))
     told = report(tmp_path / "real.npy", tmp_path, rounds=1, count=3_000)
     assert "3,000 synthetic vectors" in told
+    assert "SVD512,SQfp16" in told
     assert "IVF1024" in told
     assert np.load(tmp_path / "real-synthetic-3000.npy", mmap_mode="r").shape == (3_000, 512)
