@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks import collapse
-from benchmarks.collapse import CHANGES, Look, Trace, batches, read, summary, trace, write
+from benchmarks.collapse import CHANGES, batches, trace
+from benchmarks.traces import Look, Trace, read, summary, write
 from tests.training.made import tiny
 from training.device import pick_device
 from training.environment import describe

@@ -1,0 +1,157 @@
+"""What is kept and shown of short runs: how often a network learned, and what became of it.
+
+Knows files, tables and pictures; nothing of how a network is trained.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from pydantic import TypeAdapter
+from rich.table import Table
+
+from training.frozen import Frozen
+from training.record import Environment
+
+LEARNED: Final = 1.9
+"""A mean loss below this over so many steps is learning without doubt."""
+STUCK: Final = math.log(10) - 0.01
+"""At the end of a run: no better than a blind guess."""
+
+
+class Look(Frozen):
+    """The network after so many steps.
+
+    By layer: `weight` is the norm of its weights, `gradient` that of the loss alone before the last
+    step, `decay` that of what L2 decay adds to it. `loss` is the mean since the last look.
+    """
+
+    step: int
+    loss: float | None
+    weight: dict[str, float]
+    gradient: dict[str, float]
+    decay: dict[str, float]
+    dead: dict[str, float]
+    logit_std: float
+
+
+class Trace(Frozen):
+    """One short run."""
+
+    network: str
+    change: str
+    init: int
+    order: int
+    precision: str
+    steps: int
+    environment: Environment
+    looks: tuple[Look, ...]
+
+    @property
+    def key(self) -> tuple[str, str, int, int, int]:
+        """What was run."""
+        return self.network, self.change, self.init, self.order, self.steps
+
+    @property
+    def outcome(self) -> str:
+        """`learned`, `stuck` at the loss of a blind guess, or `slow`, between the two."""
+        loss = self.looks[-1].loss or math.inf
+        return "learned" if loss < LEARNED else "stuck" if loss > STUCK else "slow"
+
+
+_TRACES: Final = TypeAdapter(tuple[Trace, ...])
+
+
+def read(file: Path) -> dict[tuple[str, str, int, int, int], Trace]:
+    """The traces that were kept, by what was run."""
+    if not file.exists():
+        return {}
+    return {one.key: one for one in _TRACES.validate_json(file.read_bytes())}
+
+
+def write(traces: list[Trace], file: Path) -> None:
+    """Keep them: one line a trace, six digits a number."""
+
+    def short(value: object) -> object:
+        if isinstance(value, float):
+            return float(f"{value:.6g}")
+        if isinstance(value, dict):
+            return {key: short(one) for key, one in value.items()}
+        return [short(one) for one in value] if isinstance(value, list) else value
+
+    lines = (json.dumps(short(one)) for one in _TRACES.dump_python(tuple(traces), mode="json"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    temporary.replace(file)
+
+
+def summary(traces: list[Trace]) -> Table:
+    """How often each network learned under each change."""
+    table = Table(
+        title=f"Runs that learned (loss below {LEARNED}), of all, and after how many steps"
+    )
+    for column in ("network", "change", "learned", "slow", "stuck", "median steps to learn"):
+        table.add_column(column)
+    for network, change in dict.fromkeys((one.network, one.change) for one in traces):
+        runs = [one for one in traces if (one.network, one.change) == (network, change)]
+        counts = [sum(one.outcome == name for one in runs) for name in ("learned", "slow", "stuck")]
+        steps = [one.looks[-1].step for one in runs if one.outcome == "learned"]
+        median = f"{statistics.median(steps):.0f}" if steps else "-"
+        table.add_row(network, change, *(f"{count} of {len(runs)}" for count in counts), median)
+    return table
+
+
+def _share(seen: Look) -> float:
+    """The gradient of the loss against that of L2 decay, in the first layer; nan without decay."""
+    gradient, decay = (next(iter(norms.values())) for norms in (seen.gradient, seen.decay))
+    return gradient / decay if decay else math.nan
+
+
+def picture(traces: list[Trace], network: str, order: Iterable[str], folder: Path) -> None:
+    """Loss, weights and the share of decay in what Adam sees, for the changes in order, as SVG."""
+    own = [one for one in traces if one.network == network]
+    changes = [name for name in order if any(one.change == name for one in own)]
+    figure = Figure(figsize=(2.5 * len(changes), 7.2), layout="constrained")
+    grid = figure.subplots(3, len(changes), sharex=True, sharey="row", squeeze=False)
+    for column, change in enumerate(changes):
+        loss, weight, share = (line[column] for line in grid)
+        for one in own:
+            if one.change != change:
+                continue
+            colour = {"learned": "#0072B2", "slow": "#E69F00", "stuck": "#D55E00"}[one.outcome]
+            steps = [seen.step for seen in one.looks]
+            loss.plot(steps[1:], [seen.loss for seen in one.looks[1:]], color=colour, linewidth=1)
+            weight.plot(
+                steps,
+                [math.hypot(*seen.weight.values()) for seen in one.looks],
+                color=colour,
+                linewidth=1,
+            )
+            share.plot(
+                steps[1:],
+                [_share(seen) for seen in one.looks[1:]],
+                color=colour,
+                linewidth=1,
+            )
+        loss.set_title(change, fontsize="medium")
+        share.set_yscale("log")
+        share.axhline(1, color="0.5", linewidth=0.8)
+        share.set_xlabel("step")
+        for axes in (loss, weight, share):
+            axes.grid(alpha=0.3)
+    for axes, label in zip(
+        (line[0] for line in grid),
+        ("loss", "norm of all weights", "first layer: gradient / decay"),
+        strict=True,
+    ):
+        axes.set_ylabel(label)
+    figure.suptitle(f"{network}: blue learned, orange slow, red stuck at ln 10")
+    with rc_context({"svg.hashsalt": "kindred", "svg.fonttype": "none"}):
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / f"{network}.svg", metadata={"Date": None})
