@@ -50,8 +50,8 @@ SINGLES: Final = 50
 
 
 COARSE: Final = ((256, "Flat"), (512, "SQfp16"), (256, "IVF1024,Flat"))
-"""What proposes: so many dimensions, and FAISS's name of the index in them. The first two take as
-much memory."""
+"""What proposes: so many dimensions, and FAISS's name of the index in them. The first two have as
+many bytes a vector."""
 HEADER: Final = ("index", "candidates", "recall at 10", "one query, ms", "build, s", "memory, MB")
 METHOD: Final = """
 {count:,} synthetic vectors with the mean and the covariance of {real:,} real ones, and so with
