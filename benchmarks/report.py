@@ -21,9 +21,10 @@ from training.environment import describe
 PERFORMANCE: Final = Path("docs/performance.md")
 HEAD: Final = """# Performance
 
-Written by `make bench`; each section by its own command, so they may be of different days. Nothing
-in it is typed. Figures are medians over rounds, with the lowest and the highest round in brackets;
-ratios are taken within each round.
+Each section is written by the command that it names, so they may be of different days; `make bench`
+runs them all, and `--output` writes another document, for another machine. Nothing in it is typed.
+Figures are medians over rounds, with the lowest and the highest round in brackets; ratios are taken
+within each round.
 """
 ORDER: Final = (
     "Serving",
