@@ -18,7 +18,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.traces import LEARNED, Look, Trace, picture, read, summary, write
 from training.dataset import load
@@ -31,7 +31,7 @@ from training.progress import say, track
 from training.run import build_network
 from training.splits import split
 from training.step import step_for
-from training.trainer import diagnose
+from training.trainer import diagnose, layer_weights
 
 app = typer.Typer(add_completion=False)
 
@@ -56,7 +56,7 @@ CHANGES: dict[str, Change] = {
     "AdamW, same decay": _config(decay_decoupled=True),
     "He initialisation": _config(init="he"),
     "normalised inputs": _variant(normalised=True),
-    "learning rate 3e-4": _config(learning_rate=3e-4),
+    "in bf16": _config(precision="bf16"),
 }
 """What is changed, one thing at a time."""
 
@@ -111,11 +111,7 @@ def batches(count: int, size: int, seed: int, steps: int) -> Iterator[Tensor]:
 
 def look(network: BlockNet, data: Labelled, decay: float, step: int, loss: float | None) -> Look:
     """Norms by layer, dead units and the spread of the logits."""
-    layers = {
-        name.replace("blocks.", "block "): module.weight
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    }
+    layers = layer_weights(network)
     found = diagnose(network, Labelled(data.images[:128], data.labels[:128]))
     network.train()
     gradients = {name: weight.grad for name, weight in layers.items()}
@@ -169,7 +165,8 @@ def main(
         ]
         started = time.monotonic()
         for number, (name, change, init, order) in enumerate(wanted, start=1):
-            if (name, change, init, order, steps) in kept:
+            precision = pick_precision(CHANGES[change](find(name)).config.precision, chosen)
+            if (name, change, init, order, steps, precision) in kept:
                 continue
             if time.monotonic() - started > 60 * minutes:
                 say(f"{len(wanted) - number + 1} runs are left: the same command goes on with them")

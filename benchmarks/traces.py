@@ -5,7 +5,6 @@ Knows files, tables and pictures; nothing of how a network is trained.
 
 import json
 import math
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,9 @@ LEARNED: Final = 1.9
 """A mean loss below this over so many steps is learning without doubt."""
 STUCK: Final = math.log(10) - 0.01
 """At the end of a run: no better than a blind guess."""
+
+
+Key = tuple[str, str, int, int, int, str]
 
 
 class Look(Frozen):
@@ -53,9 +55,9 @@ class Trace(Frozen):
     looks: tuple[Look, ...]
 
     @property
-    def key(self) -> tuple[str, str, int, int, int]:
+    def key(self) -> Key:
         """What was run."""
-        return self.network, self.change, self.init, self.order, self.steps
+        return self.network, self.change, self.init, self.order, self.steps, self.precision
 
     @property
     def outcome(self) -> str:
@@ -67,7 +69,7 @@ class Trace(Frozen):
 _TRACES: Final = TypeAdapter(tuple[Trace, ...])
 
 
-def read(file: Path) -> dict[tuple[str, str, int, int, int], Trace]:
+def read(file: Path) -> dict[Key, Trace]:
     """The traces that were kept, by what was run."""
     if not file.exists():
         return {}
@@ -96,14 +98,18 @@ def summary(traces: list[Trace]) -> Table:
     table = Table(
         title=f"Runs that learned (loss below {LEARNED}), of all, and after how many steps"
     )
-    for column in ("network", "change", "learned", "slow", "stuck", "median steps to learn"):
+    for column in ("network", "change", "precision", "learned", "slow", "stuck", "steps to learn"):
         table.add_column(column)
-    for network, change in dict.fromkeys((one.network, one.change) for one in traces):
-        runs = [one for one in traces if (one.network, one.change) == (network, change)]
+
+    def kind(one: Trace) -> tuple[str, str, str]:
+        return one.network, one.change, one.precision
+
+    for named in dict.fromkeys(map(kind, traces)):
+        runs = [one for one in traces if kind(one) == named]
         counts = [sum(one.outcome == name for one in runs) for name in ("learned", "slow", "stuck")]
-        steps = [one.looks[-1].step for one in runs if one.outcome == "learned"]
-        median = f"{statistics.median(steps):.0f}" if steps else "-"
-        table.add_row(network, change, *(f"{count} of {len(runs)}" for count in counts), median)
+        steps = [str(one.looks[-1].step) for one in runs if one.outcome == "learned"]
+        shares = (f"{count} of {len(runs)}" for count in counts)
+        table.add_row(*named, *shares, ", ".join(steps) or "-")
     return table
 
 

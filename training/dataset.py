@@ -20,7 +20,7 @@ from torchvision.datasets import CIFAR10
 
 from training import cifar10
 from training.cifar10 import Partition
-from training.layout import places
+from training.layout import LayoutError, places
 from training.members import DAMAGED, NoSourceError, members
 from training.picture import Pixels, to_pixels
 
@@ -124,7 +124,11 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
     pixels: dict[PurePosixPath, Pixels] = {}
     unreadable: list[str] = []
     names = [path for path, _ in members(source) if _is_image(path)]
-    class_of = {path: name for path, (part, name) in places(names).items() if part == partition}
+    try:
+        placed = places(names)
+    except LayoutError as error:
+        raise DatasetError(f"{source}: {error}") from error
+    class_of = {path: name for path, (part, name) in placed.items() if part == partition}
     for path, read in members(source):
         if path not in class_of:
             continue

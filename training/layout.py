@@ -15,12 +15,20 @@ PARTITIONS: Mapping[str, Partition] = {
 Place = tuple[Partition, str]
 
 
+class LayoutError(ValueError):
+    """Folders of which one cannot say what they are."""
+
+
 def places(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Place]:
     """The partition and the class of each file; files beside the class folders have none.
 
     Whatever all files lie in is left aside. Below it, either every folder is a partition and its
     folders are classes, or the folders are classes and all is training data. Folders in a class
     belong to it, however deep, as in torchvision's `ImageFolder`.
+
+    Raises:
+        LayoutError: a folder lies beside partitions, and would make classes of them.
+
     """
     inner = [path for path in paths if len(path.parts) > 1]
     if not inner:
@@ -28,6 +36,12 @@ def places(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Place]:
     start = _common(inner)
     heads = {path.parts[start].lower() for path in inner}
     parted = heads <= PARTITIONS.keys()
+    if not parted and {PARTITIONS.get(head) for head in heads} >= {"train", "test"}:
+        others = ", ".join(sorted(heads - PARTITIONS.keys())[:10])
+        raise LayoutError(
+            f"beside folders to train and to test with there is {others}: move that elsewhere, or "
+            "have every folder be a class"
+        )
     found: dict[PurePosixPath, Place] = {}
     for path in inner:
         first, *below = path.parts[start:]

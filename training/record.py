@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from training.calibration import Calibration
 from training.experiments import Config, Experiment, Published, Regularizer, Variant
@@ -137,11 +137,18 @@ class Evaluation(Frozen):
 
 
 class Diagnostics(Frozen):
-    """Signs of a network that does not learn."""
+    """Signs of a network that does not learn.
+
+    By layer: `weight_norm` is the norm of its weights, `gradient_norm` that of the loss's gradient
+    at the end. L2 decay adds the weight decay times `weight_norm` to what the optimizer sees.
+    Records of before they were kept have neither.
+    """
 
     logit_std: float
     dead_fraction: dict[str, float]
     constant_output: bool
+    weight_norm: dict[str, float] = Field(default_factory=dict)
+    gradient_norm: dict[str, float] = Field(default_factory=dict)
 
 
 class Ranking(Frozen):

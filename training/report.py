@@ -116,17 +116,29 @@ def _published(studies: Iterable[Record]) -> bool:
 
 
 def _left_out(records: Iterable[Record], studies: Sequence[Record]) -> str:
-    """What there is on other images, or on these split otherwise; not left out in silence."""
+    """What there is besides: on other images, by other settings, failed; not in silence."""
     other: dict[tuple[str, str, int], int] = {}
+    superseded: list[str] = []
+    failed: list[str] = []
+    counted = {one.run_id for one in studies}
     for one in records:
-        if one.stage == "study" and one.status != "failed" and not one.same_images(studies[-1]):
+        if one.stage != "study" or one.run_id in counted:
+            continue
+        if one.status == "failed":
+            failed.append(f"`{one.run_id}`")
+        elif one.same_images(studies[-1]):
+            superseded.append(f"`{one.run_id}`")
+        else:
             key = one.dataset.name, one.dataset.fingerprint[:8], one.seeds.split
             other[key] = other.get(key, 0) + 1
     named = (
         f"{count} on `{name}` (fingerprint `{fingerprint}`), split seed {seed}"
         for (name, fingerprint, seed), count in other.items()
     )
-    return f" Runs of other images are left out: {'; '.join(named)}." if other else ""
+    told = f" Runs of other images are left out: {'; '.join(named)}." if other else ""
+    if superseded:
+        told += f" So are runs whose settings or precision changed later: {', '.join(superseded)}."
+    return told + (f" These failed: {', '.join(failed)}." if failed else "")
 
 
 def _comparison(counted: Mapping[str, Sequence[Record]]) -> str:
@@ -157,7 +169,16 @@ def _times(counted: Mapping[str, Sequence[Record]]) -> str:
         for machine, taken in seconds(counted[name]).items():
             rows.setdefault(f"here, {machine}", {})[name] = shown_spread(taken, "{:.0f}")
     studies = [run for runs in counted.values() for run in runs]
-    return _eight(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
+    told = _eight(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
+    if not _published(studies):
+        return told
+    note = """Ours are of the training steps alone; those published are of whole epochs, validation
+        and all. To evaluate takes ours {:.0%} more."""
+    timed = [one.timing for one in studies if one.timing and one.timing.train]
+    if not timed:
+        return told
+    more = sum(one.evaluate for one in timed) / sum(one.train for one in timed)
+    return f"{told}\n\n{paragraph(note.format(more))}"
 
 
 def _eight(

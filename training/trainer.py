@@ -9,7 +9,7 @@ Knows tensors; nothing of files or of experiments' names.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,7 @@ from training.step import step_for
 
 EVALUATION_BATCH = 500
 DIAGNOSTIC_IMAGES = 1000
+GRADIENT_IMAGES = 128
 COLLAPSE_MARGIN = 0.01
 """A training loss no further below that of a blind guess is no learning at all."""
 COLLAPSE_PATIENCE = 3
@@ -228,11 +229,35 @@ def diagnose(network: BlockNet, sample: Labelled) -> Diagnostics:
     finally:
         for hook in hooks:
             hook.remove()
+    weights = layer_weights(network)
+    gradients = _gradients(network, sample, weights.values())
     return Diagnostics(
+        weight_norm={name: weight.norm().item() for name, weight in weights.items()},
+        gradient_norm=dict(zip(weights, (one.norm().item() for one in gradients), strict=True)),
         logit_std=logits.std(0).mean().item(),
         dead_fraction={name: (highest[name] <= 0).float().mean().item() for name in watched},
         constant_output=bool((logits.argmax(1) == logits[0].argmax()).all()),
     )
+
+
+def layer_weights(network: BlockNet) -> dict[str, Tensor]:
+    """The weights of all convolutions and linear layers, by the layer's name."""
+    return {
+        name.replace("blocks.", "block "): module.weight
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
+def _gradients(
+    network: BlockNet, sample: Labelled, weights: Iterable[Tensor]
+) -> tuple[Tensor, ...]:
+    """Of the loss over some images spread over all, as they are, without dropout."""
+    step = -(-len(sample) // GRADIENT_IMAGES)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        images, labels = sample.images[::step].clone(), sample.labels[::step].clone()
+        loss = functional.cross_entropy(network(images), labels)
+        return torch.autograd.grad(loss, tuple(weights))
 
 
 def blind_guess_loss(training: Labelled, classes: int, label_smoothing: float = 0.0) -> float:

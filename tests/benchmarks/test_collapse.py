@@ -139,6 +139,6 @@ def test_the_table_counts_runs_of_a_network_and_a_change() -> None:
     )
     cells = [list(column.cells) for column in table.columns]
     assert list(zip(*cells, strict=True)) == [
-        ("none-3", "in fp32", "1 of 3", "1 of 3", "1 of 3", "40"),
-        ("dropout-3", "in fp32", "1 of 1", "0 of 1", "0 of 1", "20"),
+        ("none-3", "in fp32", "fp32", "1 of 3", "1 of 3", "1 of 3", "40"),
+        ("dropout-3", "in fp32", "fp32", "1 of 1", "0 of 1", "0 of 1", "20"),
     ]

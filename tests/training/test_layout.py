@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from training.layout import places
+from training.layout import LayoutError, places
 
 
 def found(*names: str) -> dict[str, tuple[str, str]]:
@@ -52,6 +52,12 @@ def test_folders_in_a_class_belong_to_it(start: str) -> None:
 
 def test_a_class_may_be_called_like_a_partition() -> None:
     assert found("train/1.png", "bus/1.png")["train/1.png"] == ("train", "train")
+
+
+def test_what_lies_beside_images_to_train_and_to_test_with_makes_no_classes_of_them() -> None:
+    """Or the images to test with would be trained on."""
+    with pytest.raises(LayoutError, match="samples"):
+        found("train/cat/1.png", "test/cat/1.png", "samples/x/1.png")
 
 
 def test_images_beside_the_class_folders_belong_nowhere() -> None:

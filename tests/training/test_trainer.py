@@ -398,7 +398,8 @@ def test_diagnosis_looks_at_all_classes_though_they_come_one_after_the_other(
     built.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
     said = saying(sorted(list(range(10)) * 2))
     diagnose(built, Labelled(said, said[:, 0, 0, 0].long()))
-    assert torch.cat(seen)[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
+    assert seen[0][:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
+    assert seen[1][:, 0, 0, 0].unique().tolist() == list(range(10))  # those of the gradient
 
 
 @pytest.mark.parametrize(("classes", "whole"), [(100, True), (101, False)])
@@ -422,3 +423,24 @@ def kill(module: nn.Module) -> None:
     assert module.bias is not None
     nn.init.zeros_(module.weight)
     nn.init.constant_(module.bias, -1.0)
+
+
+def test_the_gradient_of_each_layer_is_told_beside_its_weights() -> None:
+    found = diagnose(network(2), pictures())
+    assert found.weight_norm.keys() == found.gradient_norm.keys()
+    assert {name.split(".")[-1] for name in found.weight_norm} >= {
+        "conv1",
+        "conv2",
+        "hidden1",
+        "output",
+    }
+    assert min(found.weight_norm.values()) > 0
+    assert min(found.gradient_norm.values()) > 0
+
+
+def test_no_gradient_passes_a_dead_layer() -> None:
+    built = network(2)
+    kill(built.get_submodule("hidden2"))
+    found = diagnose(built, pictures())
+    assert found.gradient_norm["hidden1"] == 0
+    assert built.hidden1.weight.grad is None
