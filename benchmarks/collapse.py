@@ -111,19 +111,18 @@ def batches(count: int, size: int, seed: int, steps: int) -> Iterator[Tensor]:
 
 def look(network: BlockNet, data: Labelled, decay: float, step: int, loss: float | None) -> Look:
     """Norms by layer, dead units and the spread of the logits."""
-    layers = layer_weights(network)
     found = diagnose(network, Labelled(data.images[:128], data.labels[:128]))
     network.train()
-    gradients = {name: weight.grad for name, weight in layers.items()}
+    gradients = {name: weight.grad for name, weight in layer_weights(network).items()}
     return Look(
         step=step,
         loss=loss,
-        weight={name: weight.norm().item() for name, weight in layers.items()},
+        weight=found.weight_norm,
         gradient={
             name: gradient.norm().item() if gradient is not None else 0.0
             for name, gradient in gradients.items()
         },
-        decay={name: decay * weight.norm().item() for name, weight in layers.items()},
+        decay={name: decay * norm for name, norm in found.weight_norm.items()},
         dead=found.dead_fraction,
         logit_std=found.logit_std,
     )

@@ -30,6 +30,7 @@ from benchmarks.vectors import exact_nearest, recall
 from training.bundle import Positions, Vectors
 from training.index import normalise
 from training.progress import say, track
+from training.reduction import REDUCED
 
 Half = npt.NDArray[np.float16]
 
@@ -49,7 +50,7 @@ ENOUGH: Final = 0.998
 SINGLES: Final = 50
 
 
-COARSE: Final = ((256, "Flat"), (512, "SQfp16"), (256, "IVF1024,Flat"))
+COARSE: Final = ((REDUCED, "Flat"), (2 * REDUCED, "SQfp16"), (REDUCED, "IVF1024,Flat"))
 """What proposes: so many dimensions, and FAISS's name of the index in them. The first two have as
 many bytes a vector."""
 HEADER: Final = ("index", "candidates", "recall at 10", "one query, ms", "build, s", "memory, MB")

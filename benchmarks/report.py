@@ -22,9 +22,9 @@ PERFORMANCE: Final = Path("docs/performance.md")
 HEAD: Final = """# Performance
 
 Each section is written by the command that it names, so they may be of different days; `make bench`
-runs them all, and `--output` writes another document, for another machine. Nothing in it is typed.
-Figures are medians over rounds, with the lowest and the highest round in brackets; ratios are taken
-within each round.
+runs all but the search in a million, and `--output` writes another document, for another machine.
+Nothing in it is typed. Figures are medians over rounds, with the lowest and the highest round in
+brackets; ratios are taken within each round.
 """
 ORDER: Final = (
     "Serving",

@@ -37,7 +37,8 @@ def places(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Place]:
     heads = {path.parts[start].lower() for path in inner}
     parted = heads <= PARTITIONS.keys()
     if not parted and {PARTITIONS.get(head) for head in heads} >= {"train", "test"}:
-        others = ", ".join(sorted(heads - PARTITIONS.keys())[:10])
+        beside = {path.parts[start] for path in inner}
+        others = ", ".join(sorted(name for name in beside if name.lower() not in PARTITIONS)[:10])
         raise LayoutError(
             f"beside folders to train and to test with there is {others}: move that elsewhere, or "
             "have every folder be a class"

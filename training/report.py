@@ -131,14 +131,22 @@ def _left_out(records: Iterable[Record], studies: Sequence[Record]) -> str:
         else:
             key = one.dataset.name, one.dataset.fingerprint[:8], one.seeds.split
             other[key] = other.get(key, 0) + 1
-    named = (
+    elsewhere = (
         f"{count} on `{name}` (fingerprint `{fingerprint}`), split seed {seed}"
         for (name, fingerprint, seed), count in other.items()
     )
-    told = f" Runs of other images are left out: {'; '.join(named)}." if other else ""
-    if superseded:
-        told += f" So are runs whose settings or precision changed later: {', '.join(superseded)}."
-    return told + (f" These failed: {', '.join(failed)}." if failed else "")
+    return "".join(
+        f" {what}: {found}."
+        for what, found in (
+            ("Runs of other images are left out", "; ".join(elsewhere)),
+            (
+                "Runs by earlier settings, or at another precision, are left out",
+                ", ".join(superseded),
+            ),
+            ("These failed", ", ".join(failed)),
+        )
+        if found
+    )
 
 
 def _comparison(counted: Mapping[str, Sequence[Record]]) -> str:

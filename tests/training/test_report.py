@@ -128,6 +128,23 @@ def test_runs_on_another_split_are_left_out_and_named() -> None:
     assert "left out: 1 on `tiny` (fingerprint `ffffffff`), split seed 0." in plain
 
 
+def test_runs_by_earlier_settings_and_failed_ones_are_named() -> None:
+    runs = [
+        study("none-2", validation=0.9, run_id="before", group_id="a"),
+        study("none-2", validation=0.7, run_id="after", group_id="b", hour=1),
+        study("none-3", status="failed", run_id="broken", hour=2),
+    ]
+    plain = " ".join(text(*runs).split())
+    assert "Runs by earlier settings, or at another precision, are left out: `before`." in plain
+    assert "These failed: `broken`." in plain
+    assert "left out" not in text(runs[1])
+
+
+def test_it_says_what_the_seconds_count() -> None:
+    said = " ".join(text(study("none-2")).split())
+    assert "Ours are of the training steps alone" in said
+
+
 def test_what_was_not_run_says_so() -> None:
     assert rows(text(study("none-2")), "Test accuracy")[5][-1] == "not run"
 
