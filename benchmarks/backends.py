@@ -24,10 +24,10 @@ from benchmarks.vectors import recall
 from service.backends import LAYERS, Backend, ServedPrecision, channels_first
 from service.backends.choice import EngineChoice, has_openvino, open_backend
 from service.settings import default_bundle
-from training import dataset
 from training.bundle import Layer, Pixels, Vectors, load
-from training.progress import say
-from training.splits import split
+from training.data import dataset
+from training.data.splits import split
+from training.workflows.progress import say
 
 COMPARED: Final = 2_500
 BATCHES: Final = (1, 8, 32)

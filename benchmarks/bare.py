@@ -20,8 +20,8 @@ from service.gallery.base import Base
 from service.gallery.on_device import OnDevice
 from service.gallery.snapshot import Snapshot
 from service.settings import Settings
+from training.base_model import Frozen
 from training.bundle import Pixels, load
-from training.frozen import Frozen
 
 
 class Alone(Frozen):

@@ -18,8 +18,8 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from training.index import CosineIndex, Halves, Vectors, pack
-from training.reduction import REDUCED, Reduction
+from training.index.cosine import CosineIndex, Halves, Vectors, pack
+from training.index.projection import REDUCED, Reduction
 
 SIZES: Final = (1_000, 7_500, 60_000)
 DIMENSION: Final = 8192

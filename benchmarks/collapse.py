@@ -21,17 +21,18 @@ from rich.console import Console
 from torch import Tensor
 
 from benchmarks.traces import LEARNED, Look, Trace, picture, read, summary, write
-from training.dataset import load
-from training.device import pick_device, pick_precision
-from training.environment import describe
-from training.experiments import Experiment, find
-from training.labelled import Labelled
-from training.network import BlockNet
-from training.progress import say, track
-from training.run import build_network
-from training.splits import split
-from training.step import step_for
-from training.trainer import diagnose, layer_weights
+from training.data.dataset import load
+from training.data.splits import split
+from training.data.tensors import Labelled
+from training.experiments.catalogue import find
+from training.experiments.config import Experiment
+from training.experiments.environment import describe
+from training.models.blocknet import BlockNet
+from training.models.device import pick_device, pick_precision
+from training.trainer.build import build_network
+from training.trainer.diagnostics import diagnose, layer_weights
+from training.trainer.train_step import step_for
+from training.workflows.progress import say, track
 
 app = typer.Typer(add_completion=False)
 

@@ -28,9 +28,9 @@ from benchmarks.report import spread, table, wrapped
 from benchmarks.servers import memory_bytes
 from benchmarks.vectors import exact_nearest, recall
 from training.bundle import Positions, Vectors
-from training.index import normalise
-from training.progress import say, track
-from training.reduction import REDUCED
+from training.index.cosine import normalise
+from training.index.projection import REDUCED
+from training.workflows.progress import say, track
 
 Half = npt.NDArray[np.float16]
 

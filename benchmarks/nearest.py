@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.servers import memory_bytes
 from benchmarks.worker import say, serve
-from training import index
+from training.base_model import Frozen
 from training.bundle import Positions, Vectors
-from training.frozen import Frozen
-from training.recall import tune
+from training.index import cosine
+from training.index.tuning import tune
 
 NEAREST: Final = 10
 
@@ -83,7 +83,7 @@ class Ours:
     efforts = (0,)
 
     def __init__(self, vectors: Vectors) -> None:
-        self._index = index.build(vectors)
+        self._index = cosine.build(vectors)
         tune(self._index)
 
     def search(self, queries: Vectors, effort: int) -> Positions:

@@ -26,7 +26,7 @@ from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_
 from benchmarks.servers import Server
 from service.settings import default_bundle
 from training.bundle import load
-from training.progress import say
+from training.workflows.progress import say
 
 TASKS: Final[tuple[Task, ...]] = ("class", "conv2")
 SATURATING: Final = (64, 128)

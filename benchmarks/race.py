@@ -20,7 +20,7 @@ from benchmarks.peers.kin import Index
 from benchmarks.queries import Query, Task, wrong
 from benchmarks.servers import Server
 from benchmarks.worker import Worker
-from training.progress import say
+from training.workflows.progress import say
 
 Loop = Literal["closed", "open", "own"]
 """`open` offers the same to all; `own` offers ours a share of what ours can do."""

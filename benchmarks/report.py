@@ -16,7 +16,7 @@ from typing import Final
 
 import torch
 
-from training.environment import describe
+from training.experiments.environment import describe
 
 PERFORMANCE: Final = Path("docs/performance.md")
 HEAD: Final = """# Performance

@@ -26,7 +26,7 @@ from benchmarks.vectors import QUERIES, Embedded, embedded, exact_nearest, recal
 from benchmarks.worker import Worker
 from service.settings import default_bundle
 from training.bundle import Positions, load
-from training.progress import say
+from training.workflows.progress import say
 
 SIZES: Final = (1_000, 7_500, 60_000)
 ENOUGH: Final = 0.998

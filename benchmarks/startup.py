@@ -19,7 +19,7 @@ from benchmarks.queries import Query, queries, wrong
 from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from service.settings import BUILT, STARTER
 from training.bundle import Bundle, load
-from training.progress import say
+from training.workflows.progress import say
 
 REQUESTS: Final = 1_000
 CONNECTIONS: Final = 32

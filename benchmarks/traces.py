@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 from rich.table import Table
 
-from training.frozen import Frozen
-from training.record import Environment
+from training.base_model import Frozen
+from training.experiments.record import Environment
 
 LEARNED: Final = 1.9
 """A mean loss below this over so many steps is learning without doubt."""

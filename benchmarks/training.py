@@ -26,19 +26,20 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from training import progress
-from training.augmentation import REPORT
-from training.dataset import Dataset, load
-from training.device import pick_device, pick_precision, synchronize
-from training.environment import describe
-from training.experiments import EIGHT, Experiment, find
-from training.labelled import Labelled
-from training.network import BlockNet
-from training.run import Plan, build_network, run
-from training.splits import Indices, Splits, split
-from training.step import Step, step_for
-from training.summary import Spread
-from training.trainer import evaluate
+from training.data.dataset import Dataset, load
+from training.data.splits import Indices, Splits, split
+from training.data.tensors import Labelled
+from training.experiments.aggregate import Spread
+from training.experiments.catalogue import EIGHT, find
+from training.experiments.config import REPORT, Experiment
+from training.experiments.environment import describe
+from training.models.blocknet import BlockNet
+from training.models.device import pick_device, pick_precision, synchronize
+from training.trainer.build import build_network
+from training.trainer.evaluation import evaluate
+from training.trainer.run import Plan, run
+from training.trainer.train_step import Step, step_for
+from training.workflows import progress
 
 app = typer.Typer(add_completion=False)
 
@@ -92,7 +93,7 @@ class Plain:
 
 
 class Ours:
-    """The step of `training.trainer.fit`."""
+    """The step of `training.trainer.fit.fit`."""
 
     def __init__(self, experiment: Experiment, network: BlockNet, data: Labelled) -> None:
         device = data.images.device

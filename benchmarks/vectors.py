@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import dataset
 from training.bundle import Bundle, Positions, Vectors
-from training.checkpoint import WEIGHTS
-from training.dataset import NoImagesError
-from training.embed import embed
-from training.index import normalise
-from training.progress import track
-from training.splits import split
+from training.data import dataset
+from training.data.dataset import NoImagesError
+from training.data.splits import split
+from training.embedding.embed import embed
+from training.index.cosine import normalise
+from training.models.checkpoint import WEIGHTS
+from training.workflows.progress import track
 
 QUERIES: Final = 1_000
 NEAREST: Final = 10

@@ -15,13 +15,7 @@ from service.errors import NotFoundError
 from service.gallery import Gallery
 from service.kin import Asked, Kin
 from service.tensors import Array, TensorNote
-from service.wire import (
-    Classification,
-    Embedding,
-    ModelName,
-    Predicted,
-    Prediction,
-)
+from service.wire import Classification, Embedding, ModelName, Predicted, Prediction
 from training.bundle import Layer, Manifest, Vectors
 
 EMBEDDINGS: Final = LAYERS

@@ -13,12 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs, problems
-from service.errors import (
-    DeadlinePassedError,
-    NotAnImageError,
-    QueueFullError,
-    TooLargeError,
-)
+from service.errors import DeadlinePassedError, NotAnImageError, QueueFullError, TooLargeError
 from service.metrics import Metrics
 from service.timing import timings_of
 

@@ -10,12 +10,13 @@ import torch
 
 from tests.pictures import real_data, write_folder
 from tests.processes import ROOT
-from training import record
-from training.dataset import Dataset, load
-from training.experiments import Experiment, find
-from training.release import Shape, Trained
-from training.splits import Splits, split
-from training.workspace import Workspace
+from training.data.dataset import Dataset, load
+from training.data.splits import Splits, split
+from training.experiments import record
+from training.experiments.catalogue import find
+from training.experiments.config import Experiment
+from training.workflows.release import Shape, Trained
+from training.workflows.workspace import Workspace
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.dataset import Dataset, load
-from training.picture import Pixels
+from training.data.dataset import Dataset, load
+from training.data.preprocessing import Pixels
 
 KINDS = ("amber", "blue", "cyan", "dusk", "ember", "fern", "gold", "haze", "ivory", "jade")
 

@@ -13,12 +13,7 @@ from typing import Literal
 from service.backends import Backend, ServedPrecision
 from service.backends.torch_eager import TorchEager
 from service.backends.torch_graphs import TorchGraphs
-from training.bundle import (
-    Bundle,
-    BundleError,
-    pick_device,
-    pick_precision,
-)
+from training.bundle import Bundle, BundleError, pick_device, pick_precision
 
 EngineChoice = Literal["auto", "torch", "openvino"]
 

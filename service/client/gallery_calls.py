@@ -24,15 +24,7 @@ from service.client.calls import (
     post_many,
     show,
 )
-from service.wire import (
-    Duplicates,
-    GalleryItem,
-    GalleryPage,
-    Kept,
-    Neighbour,
-    Problem,
-    Similar,
-)
+from service.wire import Duplicates, GalleryItem, GalleryPage, Kept, Neighbour, Problem, Similar
 
 Value = str | int | float | bool
 JSON = {"Content-Type": "application/json"}

@@ -10,10 +10,10 @@ from benchmarks import collapse
 from benchmarks.collapse import CHANGES, batches, trace
 from benchmarks.traces import Look, Trace, read, summary, write
 from tests.training.made import tiny
-from training.device import pick_device
-from training.environment import describe
-from training.experiments import find
-from training.labelled import Labelled
+from training.data.tensors import Labelled
+from training.experiments.catalogue import find
+from training.experiments.environment import describe
+from training.models.device import pick_device
 
 
 @pytest.fixture(scope="module")

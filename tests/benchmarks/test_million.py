@@ -8,7 +8,7 @@ import pytest
 from benchmarks.million import OnDisk, like, report, write
 from benchmarks.vectors import exact_nearest, recall
 from training.bundle import Vectors
-from training.index import normalise
+from training.index.cosine import normalise
 
 
 @pytest.fixture(scope="module")

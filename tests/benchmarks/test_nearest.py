@@ -10,7 +10,7 @@ from benchmarks.nearest import HNSW, Built, Flat, Index, Ours, Search, Timed
 from benchmarks.vectors import exact_nearest, recall
 from benchmarks.worker import Worker, WorkerError
 from training.bundle import Positions, Vectors
-from training.index import normalise
+from training.index.cosine import normalise
 
 
 @pytest.fixture(scope="module")

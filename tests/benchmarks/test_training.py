@@ -7,9 +7,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from benchmarks.training import OneByOne, Ours, Plain, compare_accuracy, compare_speed, make, rate
+from benchmarks.training import (
+    OneByOne,
+    Ours,
+    Plain,
+    compare_accuracy,
+    compare_speed,
+    make,
+    rate,
+)
 from tests.training.made import tiny
-from training.labelled import Labelled
+from training.data.tensors import Labelled
 
 CPU = torch.device("cpu")
 NAME = "none-2"

@@ -11,10 +11,10 @@ import pytest
 
 from tests.processes import serve_bundle, serving
 from tests.training.made import made_record
-from training.dataset import Dataset
-from training.release import Shape, Trained, examine
-from training.splits import Splits
-from training.workspace import Workspace
+from training.data.dataset import Dataset
+from training.data.splits import Splits
+from training.workflows.release import Shape, Trained, examine
+from training.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request

@@ -3,16 +3,7 @@
 import pytest
 
 from tests.browser.conftest import Open, Watched
-from tests.browser.gestures import (
-    PHONE,
-    Route,
-    drop,
-    expect,
-    grave,
-    overflow,
-    row,
-    shoot,
-)
+from tests.browser.gestures import PHONE, Route, drop, expect, grave, overflow, row, shoot
 
 VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
 

@@ -7,17 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import Open, Watched
-from tests.browser.gestures import (
-    KIND,
-    Route,
-    drop,
-    expect,
-    give,
-    grave,
-    picture,
-    row,
-    scores,
-)
+from tests.browser.gestures import KIND, Route, drop, expect, give, grave, picture, row, scores
 from tests.pictures import KINDS, stripes
 
 

@@ -13,15 +13,16 @@ from tests.browser.gestures import PHONE, expect, grave, overflow, shoot
 from tests.pictures import stripes
 from tests.processes import ROOT, serve_bundle, serving
 from tests.training.made import made_record, network
-from training import bundle, index, publish
-from training.bundle import Bundle
-from training.embed import embed
-from training.labelled import Labelled
-from training.manifest import DatasetNote, Metrics
-from training.network import Layer
-from training.recall import tune
-from training.record import MATRIX_CLASSES
-from training.trainer import evaluate
+from training import bundle
+from training.bundle import Bundle, writer
+from training.bundle.manifest import DatasetNote, Metrics
+from training.data.tensors import Labelled
+from training.embedding.embed import embed
+from training.experiments.record import MATRIX_CLASSES
+from training.index import cosine
+from training.index.tuning import tune
+from training.models.blocknet import Layer
+from training.trainer.evaluation import evaluate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,12 +44,12 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     untaught = network(classes=request.param)
     layers: tuple[Layer, ...] = ("conv2", "logits")
     vectors = embed(untaught, images, layers, torch.device("cpu"))
-    indexes = {layer: index.build(found) for layer, found in vectors.items()}
+    indexes = {layer: cosine.build(found) for layer, found in vectors.items()}
     test = evaluate(untaught, Labelled(images, torch.tensor(labels)))
     final = made_record("none-2", stage="final").model_copy(update={"test": test})
     target = tmp_path_factory.mktemp("many") / "bundle"
-    publish.write(
-        publish.Contents(
+    writer.write(
+        writer.Contents(
             name=final.experiment,
             run_id=final.run_id,
             classes=tuple(f"kind{kind:03d}" for kind in range(request.param)),

@@ -15,11 +15,13 @@ from tests.browser.conftest import Open, Watched, visits
 from tests.browser.gestures import SCREENSHOTS, drop, encoded, expect, row
 from tests.drawings import SCENES, drawing
 from tests.processes import ROOT, serve_bundle, serving
-from training import bundle, index, publish
-from training.embed import embed
-from training.novelty import Fitted
-from training.picture import to_pixels
-from training.recall import tune
+from training import bundle
+from training.bundle import writer
+from training.data.preprocessing import to_pixels
+from training.embedding.embed import embed
+from training.index import cosine
+from training.index.tuning import tune
+from training.models.novelty import Fitted
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -39,12 +41,12 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     vectors = embed(starter.network, images, tuple(starter.indexes), torch.device("cpu"))
-    indexes = {layer: index.build(found) for layer, found in vectors.items()}
+    indexes = {layer: cosine.build(found) for layer, found in vectors.items()}
     assert manifest.novelty is not None
     assert starter.novelty is not None
     target = tmp_path_factory.mktemp("drawn") / "bundle"
-    publish.write(
-        publish.Contents(
+    writer.write(
+        writer.Contents(
             name=manifest.name,
             run_id=manifest.run_id,
             classes=manifest.classes,

@@ -1,13 +1,7 @@
 """From picture to picture: neighbours, back and forward, shared addresses, the gallery."""
 
 from tests.browser.conftest import Open, Watched
-from tests.browser.gestures import (
-    KIND,
-    drop,
-    expect,
-    row,
-    scores,
-)
+from tests.browser.gestures import KIND, drop, expect, row, scores
 from tests.pictures import KINDS
 
 

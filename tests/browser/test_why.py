@@ -7,13 +7,7 @@ import pytest
 from matplotlib import colormaps
 
 from tests.browser.conftest import Open
-from tests.browser.gestures import (
-    drop,
-    expect,
-    number,
-    row,
-    scores,
-)
+from tests.browser.gestures import drop, expect, number, row, scores
 
 
 def test_the_map_lies_over_both_pictures_and_adds_up_to_the_score(visit: Open) -> None:

@@ -17,7 +17,7 @@ from service.gallery.homes import searcher
 from service.state import State
 from tests.pictures import stripes
 from training.bundle import BlockNet, Layer, Pixels
-from training.network import Architecture
+from training.models.blocknet import Architecture
 
 PATIENCE = 20.0
 """Seconds after which a test gives up waiting for what must come."""

@@ -12,7 +12,7 @@ from tests.processes import listening
 from tests.service.conftest import MakeApp
 from tests.service.samples import picture
 from tests.training.made import linked_copy
-from training.publish import point
+from training.bundle.writer import point
 
 PNG = {"Content-Type": "image/png"}
 IMAGE_PATHS = ("/predict", "/classify", "/similar", "/embed")

@@ -29,11 +29,12 @@ from service.settings import Settings
 from tests.processes import ROOT
 from tests.service.samples import cosine
 from tests.training.made import linked_copy
-from training import bundle, dataset
+from training import bundle
 from training.bundle import Bundle, BundleError, Layer, Pixels, Vectors
-from training.novelty import THRESHOLD
-from training.ranges import rounded
-from training.splits import split
+from training.data import dataset
+from training.data.splits import split
+from training.models.novelty import THRESHOLD
+from training.models.quantization import rounded
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

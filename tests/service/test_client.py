@@ -21,7 +21,7 @@ from service.wire import Predicted, Reloaded
 from tests.pictures import stripes
 from tests.processes import ROOT, listening, serve_bundle, serving
 from tests.service.conftest import MakeApp
-from training.picture import to_pixels
+from training.data.preprocessing import to_pixels
 
 PIXELS = stripes(3, 7)
 WIDE = np.concatenate([stripes(kind, 7) for kind in (3, 5, 7)], axis=1)
@@ -433,7 +433,7 @@ def test_the_command_takes_more_pictures_than_one_request_may_hold(
 
 def test_importing_the_client_needs_neither_torch_nor_faiss() -> None:
     code = (
-        "import sys, service.client, service.client.__main__; "
+        "import sys, service.client, service.client; "
         "print([name for name in ('torch', 'faiss', 'fastapi', 'training') if name in sys.modules])"
     )
     said = subprocess.run(

@@ -16,7 +16,7 @@ from service.client.folder import add as add_pictures
 from service.wire import Kept
 from tests.pictures import stripes
 from tests.processes import ROOT, serve_bundle, serving
-from training.picture import to_pixels
+from training.data.preprocessing import to_pixels
 
 
 @pytest.fixture(scope="module")

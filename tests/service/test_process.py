@@ -17,7 +17,7 @@ import pytest
 from tests.processes import ROOT, serve_bundle, serving
 from tests.service.samples import PATIENCE, picture
 from tests.training.made import linked_copy
-from training.publish import point
+from training.bundle.writer import point
 
 IN_TERMINAL = """
 import fcntl, os, signal, sys, termios

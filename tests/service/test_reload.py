@@ -21,7 +21,7 @@ from service.state import State
 from tests.processes import serve_bundle, serving
 from tests.service.samples import picture
 from tests.training.made import linked_copy
-from training.publish import point
+from training.bundle.writer import point
 
 PNG = {"Content-Type": "image/png"}
 RELOADS = 50

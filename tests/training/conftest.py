@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from training import step
-from training.cifar10 import CLASSES
-from training.picture import Pixels
+from training.data.cifar10 import CLASSES
+from training.data.preprocessing import Pixels
+from training.trainer import train_step
 
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
 PER_BATCH = 10
@@ -26,7 +26,7 @@ PER_BATCH = 10
 def one_warm_up_step() -> Iterator[None]:
     """Warm-up is for clocks; one step of it is enough to test that it leaves no trace."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "WARMUP_STEPS", 1)
+        patch.setattr(train_step, "WARMUP_STEPS", 1)
         yield
 
 

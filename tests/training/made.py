@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from tests.pictures import KINDS, stripes
-from training.dataset import Dataset
-from training.experiments import find, group_id
-from training.manifest import MANIFEST, dump, read_manifest, reference
-from training.network import Architecture, BlockNet
-from training.record import (
+from training.bundle.manifest import MANIFEST, dump, read_manifest, reference
+from training.data.dataset import Dataset
+from training.experiments.catalogue import find
+from training.experiments.config import group_id
+from training.experiments.record import (
     DatasetRef,
     Environment,
     Epoch,
@@ -27,6 +27,7 @@ from training.record import (
     Timing,
     wilson95,
 )
+from training.models.blocknet import Architecture, BlockNet
 
 MORNING = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.augmentation import GREY, REPORT, Policy, augment, mix
+from training.experiments.config import REPORT, Policy
+from training.trainer.augmentation import GREY, augment, mix
 
 
 def pictures(count: int) -> Tensor:

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from tests.pictures import write_folder
-from training import bulk, shards, spread
-from training.bulk import BulkError, Embedder, Job, Share, Tally
-from training.claims import claim
-from training.dataset import NoImagesError
-from training.network import Architecture, BlockNet
-from training.shards import ShardError
+from training.data.dataset import NoImagesError
+from training.embedding import bulk, ray_runner, shards
+from training.embedding.bulk import BulkError, Embedder, Job, Share, Tally
+from training.embedding.leases import claim
+from training.embedding.shards import ShardError
+from training.models.blocknet import Architecture, BlockNet
 
 CPU = torch.device("cpu")
 NETWORK = "a" * 16
@@ -133,7 +133,7 @@ def test_what_another_process_is_at_is_left_to_it(job: Job, embedder: Embedder) 
 def test_a_process_that_was_killed_leaves_its_shard_to_others(job: Job, embedder: Embedder) -> None:
     bulk.agree(job)
     dying = (
-        "import os, signal\nfrom pathlib import Path\nfrom training.claims import claim\n"
+        "import os, signal\nfrom pathlib import Path\nfrom training.embedding.leases import claim\n"
         f"with claim(Path({str(job.folder / shards.name(1))!r})):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -269,9 +269,9 @@ def test_ids_are_fit_for_a_url_and_differ_where_paths_do() -> None:
 def test_ray_is_only_missed_where_it_is_asked_for(
     job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(spread, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_runner, "find_spec", lambda name: None)
     with pytest.raises(BulkError, match="pip install 'ray\\[data\\]'"):
-        spread.run(job, spread.Place(tmp_path, "cpu"), 1)
+        ray_runner.run(job, ray_runner.Place(tmp_path, "cpu"), 1)
 
 
 def test_ray_makes_the_same_shards(
@@ -289,7 +289,9 @@ def test_ray_makes_the_same_shards(
     bulk.run(alone, Embedder(loaded.network, CPU))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
-        assert spread.run(together, spread.Place(bundle_path, "cpu"), 1) == Tally(4, 0, 0, 30, ())
+        assert ray_runner.run(together, ray_runner.Place(bundle_path, "cpu"), 1) == Tally(
+            4, 0, 0, 30, ()
+        )
     finally:
         ray.shutdown()
     assert rows(together) == rows(alone)

@@ -12,10 +12,10 @@ import torch
 from tests.training.made import accept, linked_copy, replace_file
 from training import bundle
 from training.bundle import BundleError
-from training.dataset import Dataset
-from training.manifest import MANIFEST, read_manifest
-from training.release import Trained
-from training.splits import Splits
+from training.bundle.manifest import MANIFEST, read_manifest
+from training.data.dataset import Dataset
+from training.data.splits import Splits
+from training.workflows.release import Trained
 
 FILES = [
     "model.safetensors",

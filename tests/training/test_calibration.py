@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.calibration import COLDEST, HOTTEST, calibration_error, describe, fit_temperature
+from training.models.calibration import (
+    COLDEST,
+    HOTTEST,
+    calibration_error,
+    describe,
+    fit_temperature,
+)
 
 
 def drawn(count: int, temperature: float) -> tuple[Tensor, Tensor]:

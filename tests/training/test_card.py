@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.training.made import made_record
-from training.calibration import Calibration
-from training.card import model_card
-from training.manifest import DatasetNote, GalleryNote, Manifest, Metrics
-from training.network import Layer
-from training.recall import Quality
-from training.record import Evaluation, Record
+from training.bundle.manifest import DatasetNote, GalleryNote, Manifest, Metrics
+from training.bundle.model_card import model_card
+from training.experiments.record import Evaluation, Record
+from training.index.tuning import Quality
+from training.models.blocknet import Layer
+from training.models.calibration import Calibration
 
 QUALITIES: dict[Layer, Quality] = {
     "conv2": Quality(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.training.made import network
-from training import checkpoint
-from training.checkpoint import CheckpointError
+from training.models import checkpoint
+from training.models.checkpoint import CheckpointError
 
 
 def test_a_network_is_saved_and_loaded(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from tests.training.conftest import Batches, Site
-from training import cifar10
-from training.dataset import Dataset, DatasetError, download, load
-from training.picture import Pixels
+from training.data import cifar10
+from training.data.dataset import Dataset, DatasetError, download, load
+from training.data.preprocessing import Pixels
 
 
 def as_pixels(dataset: Dataset) -> Pixels:

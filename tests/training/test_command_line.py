@@ -9,11 +9,13 @@ import pytest
 from tests.conftest import short
 from tests.pictures import write_folder
 from tests.training.made import linked_copy
-from training import __main__ as command_line
-from training import bundle, record
-from training import workspace as rooms
-from training.experiments import EXPERIMENTS, Experiment, find
-from training.publish import point
+from training import bundle
+from training import cli as command_line
+from training.bundle.writer import point
+from training.experiments import record
+from training.experiments.catalogue import EXPERIMENTS, find
+from training.experiments.config import Experiment
+from training.workflows import workspace as rooms
 
 
 def one_epoch(name: str) -> Experiment:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from tests.pictures import KINDS, stripes, write_folder
 from tests.training.made import tiny
-from training.cifar10 import CLASSES
-from training.dataset import Dataset, DatasetError, load
+from training.data.cifar10 import CLASSES
+from training.data.dataset import Dataset, DatasetError, load
 
 
 def png(kind: int, seed: int) -> bytes:

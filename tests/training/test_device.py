@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.device import DeviceError, autocast, pick_device, pick_precision
+from training.models.device import DeviceError, autocast, pick_device, pick_precision
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from training.experiments import EXPERIMENTS, Config, UnknownExperimentError, find, group_id
+from training.experiments.catalogue import EXPERIMENTS, UnknownExperimentError, find
+from training.experiments.config import Config, group_id
 
 # name: published name, seconds, validation accuracy, test accuracy, as seed/FACTS.md has them;
 # its validation table swaps none-3 and dropout-3, which stand here as its log shows them.

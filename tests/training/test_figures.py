@@ -10,14 +10,14 @@ from PIL import Image
 
 from tests.pictures import stripes
 from tests.training.made import made_record
-from training.figures import (
+from training.experiments.record import LayerRetrieval, Ranking, Record
+from training.experiments.reports.figures import (
     compared_curves,
     confusion_matrix,
     learning_curves,
     neighbours,
     retrieval_by_layer,
 )
-from training.record import LayerRetrieval, Ranking, Record
 
 SVG = "{http://www.w3.org/2000/svg}"
 

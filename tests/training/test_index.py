@@ -10,9 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training import index
-from training.index import CosineIndex, Factory, IndexFileError, Vectors, build, join, normalise
-from training.reduction import Reduction
+from training.index import cosine
+from training.index.cosine import (
+    CosineIndex,
+    Factory,
+    IndexFileError,
+    Vectors,
+    build,
+    join,
+    normalise,
+)
+from training.index.projection import Reduction
 
 DIMENSION = 600
 REFINED: Factory = "SVD256,SQ8,Refine(SQfp16)"
@@ -152,7 +160,7 @@ def test_an_index_is_written_and_read_again(
 ) -> None:
     built, _ = any_index
     built.write(tmp_path / "any.faiss")
-    again = index.read(tmp_path / "any.faiss", built.factory)
+    again = cosine.read(tmp_path / "any.faiss", built.factory)
     for exact in (False, True):
         expected, found = (one.search(QUERIES, 10, exact=exact) for one in (built, again))
         assert np.array_equal(found[1], expected[1])
@@ -166,14 +174,14 @@ def test_another_kind_than_asked_is_refused(written: bool, asked: Factory, tmp_p
     file = tmp_path / "any.faiss"
     build(FEW, half=written).write(file)
     with pytest.raises(IndexFileError, match=r"any\.faiss holds a Index\w+, not a"):
-        index.read(file, asked)
+        cosine.read(file, asked)
 
 
 def test_an_index_by_distance_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "distance.faiss"
     faiss.write_index(faiss.IndexFlatL2(8), str(file))
     with pytest.raises(IndexFileError, match=r"distance\.faiss does not search by inner product"):
-        index.read(file, "Flat")
+        cosine.read(file, "Flat")
 
 
 @pytest.mark.parametrize("content", [b"", b"something else", b"IxFI"])
@@ -181,7 +189,7 @@ def test_a_file_that_is_no_index_is_refused(content: bytes, tmp_path: Path) -> N
     file = tmp_path / "any.faiss"
     file.write_bytes(content)
     with pytest.raises(IndexFileError, match=r"any\.faiss is not a FAISS index"):
-        index.read(file, "Flat")
+        cosine.read(file, "Flat")
 
 
 def test_what_is_joined_is_searched_as_it_was(refined: CosineIndex) -> None:
@@ -217,11 +225,11 @@ def test_an_older_bundles_index_is_read_and_joined(tmp_path: Path) -> None:
     reduce.is_trained = True
     flat = faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(256))
     flat.add(unit)
-    old = faiss.IndexRefine(flat, index.pack(unit.astype(np.float16))._exact)
+    old = faiss.IndexRefine(flat, cosine.pack(unit.astype(np.float16))._exact)
     old.ntotal = len(unit)
     old.k_factor = 20
     faiss.write_index(old, str(tmp_path / "old.faiss"))
-    read = index.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
+    read = cosine.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
     nearest = np.argsort(-cosines(QUERIES, MANY), axis=1)[:, :10]
     for one in (read, join([(read, np.arange(len(read)))], read.reduction)):
         found = one.search(QUERIES, 10)[1]

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from training.layout import LayoutError, places
+from training.data.folder_layout import LayoutError, places
 
 
 def found(*names: str) -> dict[str, tuple[str, str]]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.training.made import network
-from training.network import Architecture, BlockNet, Layer
+from training.models.blocknet import Architecture, BlockNet, Layer
 
 DIMENSIONS: dict[Layer, int] = {
     "conv1": 64 * 16 * 16,

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from tests.pictures import real_data
 from tests.processes import ROOT
-from training import bundle, novelty
+from training import bundle
 from training.bundle import Bundle
-from training.dataset import load
-from training.embed import embed
-from training.network import Layer
-from training.novelty import THRESHOLD, Fitted, NoveltyFileError, fit
-from training.picture import to_pixels
-from training.splits import split
+from training.data.dataset import load
+from training.data.preprocessing import to_pixels
+from training.data.splits import split
+from training.embedding.embed import embed
+from training.models import novelty
+from training.models.blocknet import Layer
+from training.models.novelty import THRESHOLD, Fitted, NoveltyFileError, fit
 
 CPU = torch.device("cpu")
 VIEWED: tuple[Layer, ...] = ("conv2", "penultimate")

@@ -6,9 +6,9 @@ import onnx
 import pytest
 import torch
 
-from training import onnx_file
-from training.network import Architecture, BlockNet
-from training.onnx_file import OnnxError
+from training.models import onnx_export
+from training.models.blocknet import Architecture, BlockNet
+from training.models.onnx_export import OnnxError
 
 
 def network(seed: int = 0) -> BlockNet:
@@ -33,7 +33,7 @@ def network(seed: int = 0) -> BlockNet:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Written from that network."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    onnx_file.write(network(), path)
+    onnx_export.write(network(), path)
     return path
 
 
@@ -58,9 +58,9 @@ def test_nothing_of_it_lies_outside_the_file(file: Path) -> None:
 
 
 def test_the_file_of_another_network_is_found_out(file: Path) -> None:
-    onnx_file.check(network(), file)
+    onnx_export.check(network(), file)
     with pytest.raises(OnnxError, match="conv2"):
-        onnx_file.check(network(seed=1), file)
+        onnx_export.check(network(seed=1), file)
 
 
 def test_half_the_bytes_hold_the_same_network_where_its_weights_are_fp16(
@@ -73,5 +73,5 @@ def test_half_the_bytes_hold_the_same_network_where_its_weights_are_fp16(
             for name, one in rounded.state_dict().items()
         }
     )
-    onnx_file.write(rounded, tmp_path / "half.onnx", torch.float16)
+    onnx_export.write(rounded, tmp_path / "half.onnx", torch.float16)
     assert (tmp_path / "half.onnx").stat().st_size < 0.51 * file.stat().st_size

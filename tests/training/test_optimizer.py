@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tests.training.made import network
-from training.experiments import Config
-from training.optimizer import Muon, optimizers, orthogonal
+from training.experiments.config import Config
+from training.trainer.optimizers import Muon, optimizers, orthogonal
 
 MUON = Config(optimizer="muon", decay_decoupled=True)
 

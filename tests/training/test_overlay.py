@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tests.training.made import epoch, made_record
-from training.experiments import EIGHT
-from training.figures import QUANTITIES, Quantity
-from training.overlay import LOOKS, SVG, overlaid_curves
-from training.record import Record
+from training.experiments.catalogue import EIGHT
+from training.experiments.record import Record
+from training.experiments.reports.curves_svg import LOOKS, SVG, overlaid_curves
+from training.experiments.reports.figures import QUANTITIES, Quantity
 
 
 def drawn(*records: Record, quantity: Quantity = "accuracy") -> ET.Element:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import stripes
-from training.picture import SIZE, Fit, to_pixels, to_rgb
+from training.data.preprocessing import SIZE, Fit, to_pixels, to_rgb
 
 ALL_FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from training import bundle, publish
-from training.bundle import BundleError
-from training.dataset import Dataset
-from training.manifest import MANIFEST, dump, read_manifest
-from training.publish import Contents
-from training.release import Shape, Trained, assemble
-from training.splits import Splits
+from training import bundle
+from training.bundle import BundleError, writer
+from training.bundle.manifest import MANIFEST, dump, read_manifest
+from training.bundle.writer import Contents
+from training.data.dataset import Dataset
+from training.data.splits import Splits
+from training.workflows.release import Shape, Trained, assemble
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def hashes(path: Path) -> dict[str, str]:
 
 
 def test_what_is_written_can_be_loaded(contents: Contents, tmp_path: Path) -> None:
-    manifest = publish.write(contents, tmp_path / "new" / "bundle")
+    manifest = writer.write(contents, tmp_path / "new" / "bundle")
     found = bundle.load(tmp_path / "new" / "bundle")
     assert found.manifest == manifest
     assert found.gallery.ids == contents.gallery.ids
@@ -40,31 +40,31 @@ def test_what_is_written_can_be_loaded(contents: Contents, tmp_path: Path) -> No
 
 def test_nothing_is_left_beside_it(contents: Contents, tmp_path: Path) -> None:
     for _ in range(2):
-        publish.write(contents, tmp_path / "bundle")
+        writer.write(contents, tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_everyone_may_read_it(contents: Contents, tmp_path: Path) -> None:
-    publish.write(contents, tmp_path / "bundle")
+    writer.write(contents, tmp_path / "bundle")
     assert (tmp_path / "bundle").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_new_bundle_replaces_the_old(contents: Contents, tmp_path: Path) -> None:
-    publish.write(contents, tmp_path / "bundle")
+    writer.write(contents, tmp_path / "bundle")
     (tmp_path / "bundle" / "stray").write_text("of the old one")
-    publish.write(contents, tmp_path / "bundle")
+    writer.write(contents, tmp_path / "bundle")
     assert not (tmp_path / "bundle" / "stray").exists()
 
 
 def test_equal_contents_have_equal_versions(contents: Contents, tmp_path: Path) -> None:
-    versions = {publish.write(contents, tmp_path / name).version for name in ("one", "two")}
+    versions = {writer.write(contents, tmp_path / name).version for name in ("one", "two")}
     assert len(versions) == 1
 
 
 def test_other_contents_have_another_version(
     contents: Contents, bundle_path: Path, tmp_path: Path
 ) -> None:
-    assert publish.write(contents, tmp_path / "b").version != read_manifest(bundle_path).version
+    assert writer.write(contents, tmp_path / "b").version != read_manifest(bundle_path).version
 
 
 def test_the_manifest_is_written_last(
@@ -77,8 +77,8 @@ def test_the_manifest_is_written_last(
             there.append({path.name for path in file.parent.rglob("*") if path.is_file()})
         dump(model, file)
 
-    monkeypatch.setattr(publish, "dump", watch)
-    manifest = publish.write(contents, tmp_path / "bundle")
+    monkeypatch.setattr(writer, "dump", watch)
+    manifest = writer.write(contents, tmp_path / "bundle")
     assert there == [{Path(name).name for name in manifest.files}]
 
 
@@ -86,11 +86,11 @@ def test_the_manifest_is_written_last(
 def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
     step: str, contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish.write(contents, tmp_path / "bundle")
+    writer.write(contents, tmp_path / "bundle")
     before = hashes(tmp_path / "bundle")
-    monkeypatch.setattr(publish, step, fail)
+    monkeypatch.setattr(writer, step, fail)
     with pytest.raises(OSError, match="disk full"):
-        publish.write(contents, tmp_path / "bundle")
+        writer.write(contents, tmp_path / "bundle")
     assert hashes(tmp_path / "bundle") == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -98,7 +98,7 @@ def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
 def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
     contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish.write(contents, tmp_path / "bundle")
+    writer.write(contents, tmp_path / "bundle")
     before = hashes(tmp_path / "bundle")
     rename = Path.rename
 
@@ -107,10 +107,10 @@ def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
             fail()
         return rename(self, target)
 
-    monkeypatch.setattr(publish, "_exchange", lambda *_: False)  # as where the system cannot
+    monkeypatch.setattr(writer, "_exchange", lambda *_: False)  # as where the system cannot
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     with pytest.raises(OSError, match="disk full"):
-        publish.write(contents, tmp_path / "bundle")
+        writer.write(contents, tmp_path / "bundle")
     assert hashes(tmp_path / "bundle") == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -118,9 +118,9 @@ def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
 def test_a_bundle_is_replaced_where_folders_cannot_be_swapped(
     contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "_exchange", lambda *_: False)
-    publish.write(contents, tmp_path / "bundle")
-    publish.write(replace(contents, name="new"), tmp_path / "bundle")
+    monkeypatch.setattr(writer, "_exchange", lambda *_: False)
+    writer.write(contents, tmp_path / "bundle")
+    writer.write(replace(contents, name="new"), tmp_path / "bundle")
     assert bundle.load(tmp_path / "bundle").manifest.name == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -130,17 +130,17 @@ def test_at_no_moment_is_there_no_bundle(
     contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No `kill -9` can come between two renames, since there is not even one."""
-    publish.write(contents, tmp_path / "bundle")
+    writer.write(contents, tmp_path / "bundle")
     monkeypatch.setattr(Path, "rename", fail)
-    publish.write(replace(contents, name="new"), tmp_path / "bundle")
+    writer.write(replace(contents, name="new"), tmp_path / "bundle")
     assert bundle.load(tmp_path / "bundle").manifest.name == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_link_to_a_bundle_stays_a_link(contents: Contents, tmp_path: Path) -> None:
-    publish.write(contents, tmp_path / "one")
-    publish.point(tmp_path / "current", tmp_path / "one")
-    publish.write(replace(contents, name="new"), tmp_path / "current")
+    writer.write(contents, tmp_path / "one")
+    writer.point(tmp_path / "current", tmp_path / "one")
+    writer.write(replace(contents, name="new"), tmp_path / "current")
     assert (tmp_path / "current").is_symlink()
     assert bundle.load(tmp_path / "one").manifest.name == "new"
 
@@ -151,19 +151,19 @@ def test_a_folder_of_anything_else_is_not_replaced(contents: Contents, tmp_path:
     with pytest.raises(
         BundleError, match=f"{tmp_path}/mine is not a bundle, so it is not replaced"
     ):
-        publish.write(contents, tmp_path / "mine")
+        writer.write(contents, tmp_path / "mine")
     assert (tmp_path / "mine" / "letters.txt").read_text() == "dear"
 
 
 def test_an_empty_folder_may_become_a_bundle(contents: Contents, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    publish.write(contents, tmp_path / "empty")
+    writer.write(contents, tmp_path / "empty")
     assert bundle.load(tmp_path / "empty").manifest.name == "batchnorm-3"
 
 
 def test_current_points_to_a_bundle_beside_it_and_may_be_moved_with_it(tmp_path: Path) -> None:
     (tmp_path / "bundles" / "one").mkdir(parents=True)
-    publish.point(tmp_path / "bundles" / "current", tmp_path / "bundles" / "one")
+    writer.point(tmp_path / "bundles" / "current", tmp_path / "bundles" / "one")
     shutil.move(tmp_path / "bundles", tmp_path / "moved")
     assert (tmp_path / "moved" / "current").resolve() == tmp_path / "moved" / "one"
 
@@ -171,7 +171,7 @@ def test_current_points_to_a_bundle_beside_it_and_may_be_moved_with_it(tmp_path:
 def test_current_is_replaced(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        publish.point(tmp_path / "current", tmp_path / name)
+        writer.point(tmp_path / "current", tmp_path / name)
     assert (tmp_path / "current").resolve() == tmp_path / "two"
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "current"}
 
@@ -180,10 +180,10 @@ def test_current_points_to_the_old_one_until_the_new_link_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "one").mkdir()
-    publish.point(tmp_path / "current", tmp_path / "one")
+    writer.point(tmp_path / "current", tmp_path / "one")
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        publish.point(tmp_path / "current", tmp_path / "two")
+        writer.point(tmp_path / "current", tmp_path / "two")
     assert (tmp_path / "current").resolve() == tmp_path / "one"
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.made import network
-from training.ranges import ROUNDED, STEPS, Ranges, measure, rounded
+from training.models.quantization import ROUNDED, STEPS, Ranges, measure, rounded
 
 IMAGES = torch.randint(
     0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

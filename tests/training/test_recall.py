@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.training.test_index import FEW, MANY, cosines, decaying
-from training.index import CosineIndex, build
-from training.recall import EFFORTS, ENOUGH, tune
+from training.index.cosine import CosineIndex, build
+from training.index.tuning import EFFORTS, ENOUGH, tune
 
 
 @pytest.fixture

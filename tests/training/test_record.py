@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.training.made import made_record
-from training import record
-from training.experiments import find
-from training.record import RecordError, wilson95
+from training.experiments import record
+from training.experiments.catalogue import find
+from training.experiments.record import RecordError, wilson95
 
 DESIGN = {
     "": "schema_version run_id experiment published_name group_id status stage started_at variant "

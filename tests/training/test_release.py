@@ -10,14 +10,16 @@ import torch
 from torch.nn import functional
 
 from tests.training.made import made_record, network, tiny
-from training import bundle, release
-from training.dataset import Dataset
-from training.experiments import Variant, find
-from training.network import Architecture, BlockNet
-from training.publish import Contents
-from training.record import DatasetRef, Record, SplitRef, wilson95
-from training.release import ReleaseError, Shape, Trained, assemble, require_unseen
-from training.splits import Splits, indices_sha256, split
+from training import bundle
+from training.bundle.writer import Contents
+from training.data.dataset import Dataset
+from training.data.splits import Splits, indices_sha256, split
+from training.experiments.catalogue import find
+from training.experiments.config import Variant
+from training.experiments.record import DatasetRef, Record, SplitRef, wilson95
+from training.models.blocknet import Architecture, BlockNet
+from training.workflows import release
+from training.workflows.release import ReleaseError, Shape, Trained, assemble, require_unseen
 
 CPU = torch.device("cpu")
 HERE = "f" * 64

@@ -3,10 +3,17 @@
 import pytest
 
 from tests.training.made import epoch, made_record
-from training.calibration import Calibration
-from training.experiments import EIGHT, find
-from training.record import DatasetRef, Evaluation, LayerRetrieval, Ranking, Record, SplitRef
-from training.report import ReportError, results
+from training.experiments.catalogue import EIGHT, find
+from training.experiments.record import (
+    DatasetRef,
+    Evaluation,
+    LayerRetrieval,
+    Ranking,
+    Record,
+    SplitRef,
+)
+from training.experiments.reports.results import ReportError, results
+from training.models.calibration import Calibration
 
 SPLITS = {
     name: SplitRef(count=count, indices_sha256="a" * 64)

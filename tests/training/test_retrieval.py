@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from training import retrieval
-from training.index import Vectors, build
-from training.retrieval import label_share, pick_queries, rank
+from training.index.cosine import Vectors, build
+from training.workflows import retrieval_metrics
+from training.workflows.retrieval_metrics import label_share, pick_queries, rank
 
 
 def on_a_circle(*degrees: float) -> Vectors:
@@ -91,7 +91,7 @@ def test_it_is_the_same_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -
     vectors = torch.randn(40, 5, generator=generator)
     labels = torch.arange(40) % 4
     together = rank(vectors, labels, 4)
-    monkeypatch.setattr(retrieval, "CHUNK", 7)
+    monkeypatch.setattr(retrieval_metrics, "CHUNK", 7)
     assert rank(vectors, labels, 4) == together
 
 

@@ -12,15 +12,17 @@ from torch import Tensor
 
 from tests.conftest import short
 from tests.training.made import labelled, tiny
-from training import record
-from training.dataset import Dataset
-from training.experiments import Experiment, find
-from training.labelled import Labelled
-from training.network import BlockNet
-from training.record import Record, Stage
-from training.run import Plan, begin, build_network, finished, recorded, run, run_and_keep
-from training.splits import Splits, split
-from training.trainer import Fit, fit
+from training.data.dataset import Dataset
+from training.data.splits import Splits, split
+from training.data.tensors import Labelled
+from training.experiments import record
+from training.experiments.catalogue import find
+from training.experiments.config import Experiment
+from training.experiments.record import Record, Stage
+from training.models.blocknet import BlockNet
+from training.trainer.build import build_network
+from training.trainer.fit import Fit, fit
+from training.trainer.run import Plan, begin, finished, recorded, run, run_and_keep
 
 CPU = torch.device("cpu")
 
@@ -75,7 +77,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Split
             kept.given[stage] = torch.cat(watching)
             return fit(network, training, validation, *rest, **more)
 
-        with patch("training.run.fit", watch):
+        with patch("training.trainer.run.fit", watch):
             made = run_and_keep(
                 plan(images, parts, stage), kept.root / "experiments", kept.root / "checkpoints"
             )

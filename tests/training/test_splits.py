@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from tests.training.conftest import Batches
 from tests.training.made import labelled, tiny
-from training.dataset import Dataset, DatasetError, load
-from training.splits import Splits, indices_sha256, split, split_once
+from training.data.dataset import Dataset, DatasetError, load
+from training.data.splits import Splits, indices_sha256, split, split_once
 
 PARTS = ("train", "validation", "test")
 class_sizes = st.lists(st.integers(4, 60), min_size=2, max_size=6)

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tests.training.made import network, seeds, tiny
-from training.augmentation import REPORT, Policy, augment, mix
-from training.experiments import Config
-from training.labelled import Labelled
-from training.step import GraphedStep, Step, step_for
-from training.trainer import fit
+from training.data.tensors import Labelled
+from training.experiments.config import REPORT, Config, Policy
+from training.trainer.augmentation import augment, mix
+from training.trainer.fit import fit
+from training.trainer.train_step import GraphedStep, Step, step_for
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

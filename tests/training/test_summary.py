@@ -3,9 +3,9 @@
 import pytest
 
 from tests.training.made import epoch, made_record
-from training.record import DatasetRef, Environment, Record, SplitRef
-from training.report import results
-from training.summary import Summary, repeats, seconds, summarize
+from training.experiments.aggregate import Summary, repeats, seconds, summarize
+from training.experiments.record import DatasetRef, Environment, Record, SplitRef
+from training.experiments.reports.results import results
 
 
 def split_by(letter: str) -> DatasetRef:

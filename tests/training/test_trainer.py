@@ -9,22 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.training.made import epoch, network, seeds, tiny
-from training import step, trainer
-from training.experiments import Config
-from training.labelled import Labelled
-from training.network import BlockNet
-from training.record import Epoch
-from training.step import Step
-from training.trainer import (
-    DivergedError,
-    Fit,
-    blind_guess_loss,
-    collapsed,
-    diagnose,
-    evaluate,
-    fit,
-    learning_rate,
-)
+from training.data.tensors import Labelled
+from training.experiments.config import Config
+from training.experiments.record import Epoch
+from training.models.blocknet import BlockNet
+from training.trainer import evaluation, fit, train_step
+from training.trainer.diagnostics import blind_guess_loss, collapsed, diagnose
+from training.trainer.evaluation import evaluate
+from training.trainer.fit import DivergedError, Fit, fit, learning_rate
+from training.trainer.train_step import Step
 
 GUESS = math.log(10)
 CONFIG = Config(epochs=2, batch_size=12, precision="fp32")
@@ -90,9 +83,9 @@ def test_warm_up_leaves_the_weights_alone() -> None:
 
 
 def test_warm_up_draws_nothing_that_training_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "WARMUP_STEPS", 0)
+    monkeypatch.setattr(train_step, "WARMUP_STEPS", 0)
     _, without = trained()
-    monkeypatch.setattr(step, "WARMUP_STEPS", 2)
+    monkeypatch.setattr(train_step, "WARMUP_STEPS", 2)
     assert losses(trained()[1]) == losses(without)
 
 
@@ -130,7 +123,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> BlockNet:
 def test_accuracy_is_counted_over_images_not_averaged_over_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 4)
+    monkeypatch.setattr(fit, "EVALUATION_BATCH", 4)
     said = saying([0, 1, 2, 3, 4])
     found = evaluate(scripted(monkeypatch), Labelled(said, torch.tensor([0, 1, 2, 3, 9])))
     assert found.accuracy == 4 / 5  # the mean of the batches would be 1 / 2
@@ -139,7 +132,7 @@ def test_accuracy_is_counted_over_images_not_averaged_over_batches(
 
 
 def test_training_accuracy_is_counted_over_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step, "WARMUP_STEPS", 0)
+    monkeypatch.setattr(train_step, "WARMUP_STEPS", 0)
     built = network()
 
     def answer(images: Tensor) -> Tensor:
@@ -163,7 +156,7 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(monkeypatch: pytest.M
 def test_the_evaluation_is_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     built, held_out = network(batch_norm=True), pictures(25)
     together = evaluate(built, held_out)
-    monkeypatch.setattr(trainer, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(fit, "EVALUATION_BATCH", 7)
     apart = evaluate(built, held_out)
     assert apart.confusion_matrix == together.confusion_matrix
     assert apart.loss == pytest.approx(together.loss, rel=1e-5)
@@ -183,7 +176,7 @@ def test_only_training_images_are_augmented(monkeypatch: pytest.MonkeyPatch) -> 
         augmented.append(images)
         return images
 
-    monkeypatch.setattr(step, "augment", watch)
+    monkeypatch.setattr(train_step, "augment", watch)
     training = Labelled(torch.full((12, 3, 32, 32), 1, dtype=torch.uint8), torch.zeros(12).long())
     validation = Labelled(torch.full((9, 3, 32, 32), 2, dtype=torch.uint8), torch.zeros(9).long())
     fit(network(), training, validation, CONFIG, seeds(), augmentation=True)
@@ -199,7 +192,7 @@ def test_validation_figures_are_those_of_the_untouched_images() -> None:
 
 
 def test_without_augmentation_nothing_is_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(step, "augment")
+    monkeypatch.delattr(train_step, "augment")
     _, made = trained(config=CONFIG.model_copy(update={"epochs": 1}), augmentation=False)
     assert len(made.curves) == 1
 
@@ -311,8 +304,8 @@ def test_a_run_that_learns_nothing_is_given_up_where_asked(
         return len(made.curves)
 
     assert epochs(still, stop=True) == 6  # so few steps say nothing
-    monkeypatch.setattr(trainer, "COLLAPSE_STEPS", 1)
-    assert epochs(still, stop=True) == trainer.COLLAPSE_PATIENCE
+    monkeypatch.setattr(fit, "COLLAPSE_STEPS", 1)
+    assert epochs(still, stop=True) == fit.COLLAPSE_PATIENCE
     assert epochs(still, stop=False) == 6
     learning = CONFIG.model_copy(update={"epochs": 4, "batch_size": 2})
     assert epochs(learning, stop=True) == 4
@@ -332,7 +325,7 @@ def test_one_cycle_is_pytorchs() -> None:
         optimizer.step()
         if len(rates) < steps:
             scheduler.step()
-    ours = [learning_rate(config, step, steps) for step in range(steps)]
+    ours = [learning_rate(config, train_step, steps) for train_step in range(steps)]
     assert ours[:11] == pytest.approx(rates[:11], rel=1e-6)
     assert max(ours) == ours[10] == 0.3
     assert all(a >= b for a, b in itertools.pairwise(ours[10:]))
@@ -340,7 +333,9 @@ def test_one_cycle_is_pytorchs() -> None:
 
 
 def test_a_constant_schedule_is_constant() -> None:
-    assert {learning_rate(Config(learning_rate=0.2), step, 9) for step in range(9)} == {0.2}
+    assert {learning_rate(Config(learning_rate=0.2), train_step, 9) for train_step in range(9)} == {
+        0.2
+    }
 
 
 def test_the_schedule_reaches_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +343,7 @@ def test_the_schedule_reaches_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Step, "set_learning_rate", lambda _self, rate: rates.append(rate))
     config = CONFIG.model_copy(update={"schedule": "one_cycle"})
     fit(network(), pictures(), None, config, seeds(), augmentation=False)
-    assert rates == [learning_rate(config, step, 4) for step in range(4)]
+    assert rates == [learning_rate(config, train_step, 4) for train_step in range(4)]
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3"])
@@ -392,7 +387,7 @@ def test_a_healthy_network_shows_no_sign() -> None:
 def test_diagnosis_looks_at_all_classes_though_they_come_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trainer, "DIAGNOSTIC_IMAGES", 5)
+    monkeypatch.setattr(fit, "DIAGNOSTIC_IMAGES", 5)
     seen: list[Tensor] = []
     built = network(2)
     built.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
@@ -405,7 +400,7 @@ def test_diagnosis_looks_at_all_classes_though_they_come_one_after_the_other(
 @pytest.mark.parametrize(("classes", "whole"), [(100, True), (101, False)])
 def test_of_many_classes_the_cells_that_are_filled_are_kept(classes: int, whole: bool) -> None:
     logits = functional.one_hot(torch.tensor([0, 0, 7, 0]), classes).float()
-    found = trainer.score(logits, torch.tensor([0, 5, 7, 5]))
+    found = evaluation.score(logits, torch.tensor([0, 5, 7, 5]))
     assert (found.confusion_matrix is not None) == whole
     assert found.confusions == (() if whole else ((0, 0, 1), (5, 0, 2), (7, 7, 1)))
     assert found.taken == {0: {0: 1}, 5: {0: 2}, 7: {7: 1}}

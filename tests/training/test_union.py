@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.training.test_index import MANY, QUERIES, cosines
-from training.index import CosineIndex, Vectors, build, join, normalise, pack
-from training.reduction import Reduction
-from training.union import Hit, search_as_one
+from training.index.cosine import CosineIndex, Vectors, build, join, normalise, pack
+from training.index.multi_index import Hit, search_as_one
+from training.index.projection import Reduction
 
 CUTS = (0, 1200, 1900, 1910, 2100)
 

@@ -14,20 +14,23 @@ from torchvision.datasets import CIFAR10
 from tests.conftest import short
 from tests.pictures import write_folder
 from tests.training.made import linked_copy, made_record, tiny
-from training import bundle, checkpoint, record
-from training import workspace as rooms
+from training import bundle
 from training.bundle import Bundle, BundleError
-from training.dataset import Dataset, DatasetError
-from training.experiments import Experiment, find
-from training.labelled import Labelled
-from training.manifest import read_manifest
-from training.publish import point
-from training.record import Record
-from training.release import ReleaseError, Shape, examine
-from training.run import Plan, begin, study_temperature
-from training.splits import Splits, split
-from training.trainer import evaluate
-from training.workspace import Workspace
+from training.bundle.manifest import read_manifest
+from training.bundle.writer import point
+from training.data.dataset import Dataset, DatasetError
+from training.data.splits import Splits, split
+from training.data.tensors import Labelled
+from training.experiments import record
+from training.experiments.catalogue import find
+from training.experiments.config import Experiment
+from training.experiments.record import Record
+from training.models import checkpoint
+from training.trainer.evaluation import evaluate
+from training.trainer.run import Plan, begin, study_temperature
+from training.workflows import workspace as rooms
+from training.workflows.release import ReleaseError, Shape, examine
+from training.workflows.workspace import Workspace
 
 CPU = torch.device("cpu")
 

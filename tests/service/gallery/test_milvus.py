@@ -30,7 +30,7 @@ from tests.processes import free_port, milvus_server
 from tests.service.gallery.homes import addition, on_milvus_lite, vectors
 from training import bundle as door
 from training.bundle import Bundle, Vectors, to_pixels
-from training.members import members
+from training.data.archive import members
 
 STARTER = Path(__file__).parents[3] / "starter"
 

@@ -11,9 +11,9 @@ from service import backup
 from service.gallery import Wanted
 from tests.pictures import write_folder
 from tests.service.gallery.homes import HOMES, Open, addition, vectors
-from training import bulk
-from training.bulk import Embedder, Job
 from training.bundle import Bundle
+from training.embedding import bulk
+from training.embedding.bulk import Embedder, Job
 
 
 @pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)

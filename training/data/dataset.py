@@ -1,0 +1,197 @@
+"""Labelled images in memory: uint8 tensors, class names, unique ids, a fingerprint.
+
+Read from a folder `[train|test/]<class>/<image>`, from the original CIFAR-10 batches, from an
+archive of either, or downloaded. Knows nothing of splits, networks or training.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+
+from training.data import cifar10
+from training.data.archive import DAMAGED, NoSourceError, members
+from training.data.cifar10 import Partition
+from training.data.folder_layout import LayoutError, places
+from training.data.preprocessing import Pixels, to_pixels
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".avif", ".heic", ".heif"),
+    }
+)
+"""What counts as a picture. Those that cannot be read here are named, not left out in silence."""
+
+
+class DatasetError(RuntimeError):
+    """No usable data where it was looked for; the message says where and what is wrong."""
+
+
+class NoImagesError(DatasetError):
+    """What was looked at can be read, and has no images of that partition."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], `ids` N unique names."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def is_cifar10(self) -> bool:
+        """Whether these are CIFAR-10's images, in whatever encoding: their ids are canonical."""
+        return all(name.startswith("cifar10-") for name in self.ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over class names, ids, labels and pixels: equal data, equal fingerprint."""
+        digest = hashlib.sha256("\0".join((*self.classes, "", *self.ids)).encode())
+        digest.update(self.labels.numpy().astype("<i8").tobytes())
+        digest.update(self.images.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load(
+    source: Path,
+    partition: Partition = "train",
+    on_image: Callable[[], None] = lambda: None,
+) -> Dataset:
+    """Read one partition of the data at `source`: a folder, or an archive of one.
+
+    It holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or just
+    `<class>/...`, which is then all training data (`layout`). `on_image` is called after each
+    decoded image.
+
+    Raises:
+        DatasetError: nothing usable there: says what was looked for, and names what is unreadable.
+
+    """
+    source = source.expanduser()
+    if not source.exists():
+        raise DatasetError(f"no data at {source}: there is no such file or folder")
+    try:
+        if batches := cifar10.find(source):
+            return _from_batches(cifar10.read(batches, partition), partition)
+        return _from_images(source, partition, on_image)
+    except NoSourceError as error:
+        raise DatasetError(str(error)) from error
+    except (cifar10.BatchesError, *DAMAGED) as error:
+        raise DatasetError(f"{source} cannot be read: {error}") from error
+
+
+def download(root: Path, partition: Partition = "train") -> Dataset:
+    """CIFAR-10, downloaded into `root` once and verified.
+
+    Raises:
+        DatasetError: the site cannot be reached within ten seconds, or what came does not verify.
+
+    """
+    try:
+        return _from_batches(cifar10.download(root, partition), partition)
+    except cifar10.BatchesError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
+    pixels = np.asarray(batches.data, dtype=np.uint8)
+    return Dataset(
+        name="cifar10",
+        classes=tuple(batches.classes),
+        images=_channels_first(pixels),
+        labels=torch.tensor(batches.targets),
+        ids=tuple(cifar10.canonical_id(partition, index) for index in range(len(pixels))),
+    )
+
+
+def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
+    pixels: dict[PurePosixPath, Pixels] = {}
+    unreadable: list[str] = []
+    names = [path for path, _ in members(source) if _is_image(path)]
+    try:
+        placed = places(names)
+    except LayoutError as error:
+        raise DatasetError(f"{source}: {error}") from error
+    class_of = {path: name for path, (part, name) in placed.items() if part == partition}
+    for path, read in members(source):
+        if path not in class_of:
+            continue
+        try:
+            with Image.open(BytesIO(read())) as image:
+                pixels[path] = to_pixels(image)
+        except Exception as error:  # damaged pictures make Pillow raise almost anything
+            unreadable.append(f"{path} ({error})")
+        on_image()
+    if unreadable:
+        shown = "; ".join(unreadable[:5]) + ("; ..." if len(unreadable) > 5 else "")
+        raise DatasetError(f"{len(unreadable)} images in {source} cannot be read: {shown}")
+    if not pixels:
+        raise NoImagesError(
+            f"no {partition} images in {source}: looked for {partition}/<class>/<image>"
+            + (", for <class>/<image>" if partition == "train" else "")
+            + " and for the original CIFAR-10 batches"
+        )
+    classes = tuple(sorted({class_of[path] for path in pixels}))
+    numbers = {name: number for number, name in enumerate(classes)}
+    paths = sorted(pixels)
+    if _is_cifar10(paths, classes):
+        paths.sort(key=lambda path: int(path.stem))
+        ids = tuple(cifar10.canonical_id(partition, int(path.stem)) for path in paths)
+        suffix = paths[0].suffix.lower().removeprefix(".")
+        name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
+    else:
+        ids = _unique_ids([f"{partition}-{class_of[path]}-{path.name}" for path in paths])
+        own = source.resolve().name
+        name = re.sub(r"(\.tar)?\.\w+$", "", own) if source.is_file() else own
+    return Dataset(
+        name=name,
+        classes=classes,
+        images=_channels_first(np.stack([pixels[path] for path in paths])),
+        labels=torch.tensor([numbers[class_of[path]] for path in paths]),
+        ids=ids,
+    )
+
+
+def _channels_first(pixels: Pixels) -> Tensor:
+    """[N, 32, 32, 3] to [N, 3, 32, 32], in memory too."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+
+def _is_image(path: PurePosixPath) -> bool:
+    return len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
+    """CIFAR-10 written out as a folder: its ten classes, each file named by its position."""
+    if classes != cifar10.CLASSES or not all(path.stem.isdecimal() for path in paths):
+        return False
+    return len({int(path.stem) for path in paths}) == len(paths)
+
+
+def _unique_ids(names: list[str]) -> tuple[str, ...]:
+    """The names, fit for a URL; equal ones are numbered."""
+    ids: dict[str, None] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        candidate, number = plain, 1
+        while candidate in ids:
+            number += 1
+            candidate = f"{plain}-{number}"
+        ids[candidate] = None
+    return tuple(ids)

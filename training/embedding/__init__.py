@@ -1,0 +1,1 @@
+"""Embeds images, in memory or in shards."""

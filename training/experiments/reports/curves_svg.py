@@ -1,0 +1,171 @@
+"""The learning curves of all experiments over each other, as SVG that a page can take apart.
+
+A page sets the drawing into itself, so nothing in it is styled by `style`, which a strict
+Content-Security-Policy forbids. Knows matplotlib and records; nothing else of pages.
+"""
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from training.experiments.aggregate import Spread, repeats
+from training.experiments.record import Record
+from training.experiments.reports.figures import Quantity
+
+Part = Literal["train", "validation"]
+
+PARTS: tuple[Part, ...] = ("train", "validation")
+# Apart for colour-blind readers too (as Machado et al., 2009, simulate them), and each with a
+# contrast of 3 to 1 on white as on the page's dark paper. Shapes say the same without colours.
+LOOKS = (
+    ("#128cfd", "o"),
+    ("#d81f3d", "s"),
+    ("#0c7c09", "^"),
+    ("#b38417", "D"),
+    ("#7048f4", "v"),
+    ("#ff29aa", "P"),
+    ("#159593", "X"),
+    ("#836268", "p"),
+    ("#b706cb", "<"),
+    ("#a975ce", ">"),
+)
+INK = "#000000"
+"""What is no curve has the colour of the text around the drawing."""
+METADATA = ("Creator", "Date", "Format", "Type")
+TICKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity by epoch, over the runs of one experiment."""
+
+    experiment: str
+    part: Part
+    quantity: Quantity
+    epochs: dict[int, Spread]
+
+    def said(self, epoch: int) -> str:
+        """One point in words."""
+        at = self.epochs[epoch]
+        scale, digits, unit = (100, 1, " %") if self.quantity == "accuracy" else (1, 3, "")
+        value = f"{scale * at.mean:.{digits}f}{unit}"
+        if at.std is not None:
+            value += f" ± {scale * at.std:.{digits}f}, mean of {at.n} runs"
+        return f"{self.experiment}, epoch {epoch}: {self.part} {self.quantity} {value}"
+
+
+def overlaid_curves(records: Sequence[Record], quantity: Quantity) -> bytes:
+    """One quantity by epoch of every experiment, for training and validation, as SVG.
+
+    Each curve is a `g` with `data-experiment` and `data-part`; each point of it a `use` whose
+    `title` says its values. Of several runs it is the mean, and another `g` of the same experiment
+    and part holds the band of one standard deviation around it.
+    """
+    figure = Figure(figsize=(4.5, 3.4), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.subplots()
+    drawn: dict[str, Curve] = {}
+    for (name, runs), look in zip(repeats(records).items(), cycle(LOOKS), strict=False):
+        for curve in _curves(name, runs, quantity):
+            number = len(drawn)
+            drawn[f"curve-{number}"] = drawn[f"band-{number}"] = curve
+            _draw(axes, curve, *look, number)
+    _lay_out(axes, quantity, last=max((max(one.epochs) for one in drawn.values()), default=1))
+    stream = io.BytesIO()
+    with rc_context({"svg.hashsalt": f"kindred-{quantity}", "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(METADATA))
+    return _for_a_page(stream.getvalue(), drawn)
+
+
+def _curves(name: str, runs: Sequence[Record], quantity: Quantity) -> Iterator[Curve]:
+    """Of an experiment's runs; none where nothing was measured."""
+    for part in PARTS:
+        values: dict[int, list[float]] = {}
+        for epoch in (epoch for run in runs for epoch in run.curves):
+            value: float | None = getattr(epoch, f"{part}_{quantity}")
+            if value is not None:
+                values.setdefault(epoch.epoch, []).append(value)
+        if values:
+            spreads = {epoch: Spread.of(values[epoch]) for epoch in sorted(values)}
+            yield Curve(name, part, quantity, spreads)
+
+
+def _draw(axes: Axes, curve: Curve, colour: str, marker: str, number: int) -> None:
+    epochs = list(curve.epochs)
+    means = np.array([one.mean for one in curve.epochs.values()])
+    stds = np.array([one.std or 0 for one in curve.epochs.values()])
+    line, width, size = ("-", 1.6, 4.5) if curve.part == "validation" else ("--", 1.0, 3.0)
+    axes.plot(
+        epochs,
+        means,
+        color=colour,
+        linestyle=line,
+        linewidth=width,
+        marker=marker,
+        markersize=size,
+        gid=f"curve-{number}",
+    )
+    if stds.any():
+        axes.fill_between(
+            epochs, means - stds, means + stds, facecolor=colour, alpha=0.2, gid=f"band-{number}"
+        )
+
+
+def _lay_out(axes: Axes, quantity: Quantity, last: int) -> None:
+    """Epochs by their logarithm: most happens in the first, and few runs last the longest."""
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.15, color=INK)
+    axes.set_xscale("log")
+    ticks = [tick for tick in TICKS if tick <= last]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="epoch", ylabel={"loss": "cross entropy", "accuracy": "accuracy"}[quantity])
+    axes.set_ylim(bottom=0)  # a flat curve is to look flat
+    if quantity == "accuracy":
+        axes.set_ylim(top=1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+
+
+def _for_a_page(drawing: bytes, drawn: dict[str, Curve]) -> bytes:
+    """The same with attributes for styles, words for points, and ids only where they are used."""
+    ET.register_namespace("", SVG)
+    ET.register_namespace("xlink", XLINK)
+    root = ET.fromstring(drawing)  # noqa: S314 - our own
+    root.set("fill", "currentColor")
+    for parent in list(root.iter()):
+        for sheet in parent.findall(f"{{{SVG}}}style"):
+            parent.remove(sheet)
+    for group in root.iter(f"{{{SVG}}}g"):
+        curve = drawn.get(group.get("id", ""))
+        if curve:
+            group.set("data-experiment", curve.experiment)
+            group.set("data-part", curve.part)
+            points = group.iter(f"{{{SVG}}}use")
+            for epoch, point in zip(curve.epochs, points, strict=False):  # a band has no points
+                ET.SubElement(point, f"{{{SVG}}}title").text = curve.said(epoch)
+    for one in root.iter():
+        for name, value in re.findall(r"([\w-]+): ([^;]+)", one.attrib.pop("style", "")):
+            if name != "font-family":  # the page has its own
+                one.set(name, "currentColor" if value == INK else value)
+    named = {
+        name
+        for one in root.iter()
+        for value in one.attrib.values()
+        for name in re.findall(r"#([\w-]+)", value)
+    }
+    for one in root.iter():
+        if one.get("id") not in named:
+            one.attrib.pop("id", None)
+    return ET.tostring(root)

@@ -1,0 +1,1 @@
+"""Cosine search by FAISS: indexes, projection, tuning."""

@@ -1,0 +1,1 @@
+"""The network, and what is derived from it: checkpoints, calibration, ONNX, quantization."""

@@ -1,0 +1,125 @@
+"""`BlockNet`: the one network of this project, in all its variants.
+
+Preprocessing is inside it: uint8 pixels go in, so training and serving cannot disagree. Knows
+nothing of data sets, devices or files.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.base_model import Frozen
+from training.data.preprocessing import SIZE
+
+Layer = Literal["conv1", "conv2", "conv3", "penultimate", "logits"]
+
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+CHANNELS = ((3, 32, 64), (64, 128, 128), (128, 256, 256))
+"""Input, middle and output channels of each block."""
+
+
+class Block(nn.Module):
+    """conv 3x3, ReLU, conv 3x3, ReLU, max pool 2x2, and batch norm last, as the report has it.
+
+    Pooling before the second ReLU gives the same to the bit, gradients too, and leaves a quarter to
+    do.
+    """
+
+    def __init__(self, inner: int, middle: int, outer: int, *, batch_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, middle, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(middle, outer, kernel_size=3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.norm = nn.BatchNorm2d(outer) if batch_norm else nn.Identity()
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[N, inner, H, W] to [N, outer, H / 2, W / 2]."""
+        hidden = functional.relu(self.conv1(hidden), inplace=True)
+        hidden = functional.relu(self.pool(self.conv2(hidden)), inplace=True)
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+class Architecture(Frozen):
+    """All that defines a `BlockNet` but its weights.
+
+    `batch_norm` puts a norm at the end of each block; `dropout` is the probability after each
+    hidden linear layer, 0 for none; `mean` and `std` are those of the pixels of each channel, as
+    fractions, for recipes with normalised inputs; logits are divided by `temperature`, so that
+    their softmax is calibrated.
+    """
+
+    classes: int
+    conv_blocks: Literal[2, 3]
+    batch_norm: bool
+    dropout: float
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    temperature: float = 1.0
+
+
+class BlockNet(nn.Module):
+    """Two or three convolution blocks and three linear layers, on uint8 [N, 3, 32, 32]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.register_buffer("mean", _per_channel(architecture.mean), persistent=False)
+        self.register_buffer("std", _per_channel(architecture.std), persistent=False)
+        channels = CHANNELS[: architecture.conv_blocks]
+        self.blocks = nn.ModuleList(
+            Block(*numbers, batch_norm=architecture.batch_norm) for numbers in channels
+        )
+        side = SIZE // 2 ** len(channels)
+        self.hidden1 = nn.Linear(channels[-1][2] * side * side, 1024)
+        self.hidden2 = nn.Linear(1024, 512)
+        self.output = nn.Linear(512, architecture.classes)
+        self.dropout = nn.Dropout(architecture.dropout)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The names that `representations` answers to, from the input on."""
+        return tuple(name for name in LAYERS if name != "conv3" or len(self.blocks) == 3)
+
+    def calibrate(self, temperature: float) -> None:
+        """Divide logits by `temperature` from now on; no class changes, nor any cosine."""
+        self.architecture = self.architecture.model_copy(update={"temperature": temperature})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, classes] of uint8 images [N, 3, 32, 32]."""
+        return self.representations(images, ("logits",))["logits"]
+
+    def representations(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
+        """Representations of uint8 images [N, 3, 32, 32] at the named layers, each [N, dimension].
+
+        `conv1`, `conv2`, `conv3` are the ends of the blocks, flattened channel-major (`conv2`:
+        128 x 8 x 8 = 8192); `penultimate` is 512 long, after its ReLU; `logits` is the output.
+
+        Raises:
+            ValueError: this network has no layer of that name.
+
+        """
+        if unknown := set(layers) - set(self.layers):
+            raise ValueError(
+                f"no layer {sorted(unknown)}; this network has {', '.join(self.layers)}"
+            )
+        found: dict[Layer, Tensor] = {}
+        hidden = (images.float() / 255 - self.mean) / self.std
+        for name, block in zip(LAYERS, self.blocks, strict=False):
+            hidden = block(hidden)
+            found[name] = hidden
+        hidden = functional.relu(self.dropout(self.hidden1(hidden.flatten(1))))
+        hidden = functional.relu(self.dropout(self.hidden2(hidden)))
+        found["penultimate"] = hidden
+        found["logits"] = self.output(hidden) / self.architecture.temperature
+        return {name: found[name].flatten(1) for name in layers}
+
+
+def _per_channel(values: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(values).view(3, 1, 1)

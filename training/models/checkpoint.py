@@ -1,0 +1,46 @@
+"""A network on disk: `model.safetensors` and `network.json` in one folder. No pickle."""
+
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from training.models.blocknet import Architecture, BlockNet
+
+WEIGHTS = "model.safetensors"
+ARCHITECTURE = "network.json"
+
+
+class CheckpointError(RuntimeError):
+    """The files do not hold a network; the message names the file."""
+
+
+def save(network: BlockNet, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights, at `dtype`, and the architecture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: tensor.detach().cpu().to(dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in network.state_dict().items()
+    }
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for its owner alone
+    description = network.architecture.model_dump_json(indent=1)
+    (folder / ARCHITECTURE).write_text(description + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> BlockNet:
+    """Read a network, as fp32 on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or the two do not belong together.
+
+    """
+    try:
+        architecture = Architecture.model_validate_json((folder / ARCHITECTURE).read_bytes())
+        network = BlockNet(architecture)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} does not hold a network: {error}") from error
+    return network.eval()

@@ -1,0 +1,50 @@
+"""Evaluates a network on held-out images."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.data.tensors import Labelled
+from training.experiments.record import (
+    MATRIX_CLASSES,
+    Evaluation,
+    wilson95,
+)
+from training.models.blocknet import BlockNet
+from training.models.device import Precision, autocast
+
+EVALUATION_BATCH = 500
+
+
+@torch.inference_mode()
+def predict(network: BlockNet, held_out: Labelled, precision: Precision = "fp32") -> Tensor:
+    """Logits fp32 [N, classes] of images never augmented, on their device."""
+    network.eval()
+    logits = []
+    for images in held_out.images.split(EVALUATION_BATCH):
+        with autocast(images.device, precision):
+            logits.append(network(images).float())
+    return torch.cat(logits)
+
+
+def evaluate(network: BlockNet, held_out: Labelled, precision: Precision = "fp32") -> Evaluation:
+    """Loss and accuracy over images never augmented, each image counting once."""
+    return score(predict(network, held_out, precision), held_out.labels)
+
+
+def score(logits: Tensor, labels: Tensor) -> Evaluation:
+    """Loss and accuracy of these logits [N, classes], each image counting once."""
+    count, classes = logits.shape
+    loss = functional.cross_entropy(logits.double(), labels)
+    pairs = labels * classes + logits.argmax(1)
+    matrix = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).cpu()
+    correct = int(matrix.diagonal().sum())
+    whole, filled = classes <= MATRIX_CLASSES, matrix.nonzero().tolist()
+    return Evaluation(
+        count=count,
+        loss=loss.item(),
+        accuracy=correct / count,
+        wilson95=wilson95(correct, count),
+        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()) if whole else None,
+        confusions=() if whole else tuple((i, j, int(matrix[i, j])) for i, j in filled),
+    )

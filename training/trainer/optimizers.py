@@ -1,0 +1,102 @@
+"""The optimizers that a configuration asks for: Adam, AdamW, and Muon for convolution kernels.
+
+All can be captured in a CUDA graph, where the learning rate is a tensor that is changed in place.
+Knows parameters; nothing of images, losses or schedules.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from training.experiments.config import Config
+
+COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
+"""Of the quintic that drives all singular values near 1 (Jordan et al., 2024)."""
+ITERATIONS: Final = 5
+
+
+class Muon(Optimizer):
+    """Momentum, orthogonalised (Jordan et al., 2024), with decoupled weight decay.
+
+    A kernel [out, in, height, width] is a matrix of `out` rows. Its step has a root mean square of
+    0.2 learning rates, as AdamW's has, so that both can share one (Liu et al., 2025). PyTorch's own
+    Muon takes matrices alone and cannot be captured in a graph.
+    """
+
+    def __init__(
+        self,
+        kernels: Iterable[Tensor],
+        lr: float | Tensor,
+        *,
+        scale: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+    ) -> None:
+        settings = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "scale": scale}
+        super().__init__(kernels, settings)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # returns no loss: it has none
+        """Change every kernel that has a gradient."""
+        for group in self.param_groups:
+            for kernel in group["params"]:
+                if kernel.grad is None:
+                    continue
+                ahead = self._ahead(kernel, kernel.grad, group["momentum"])
+                direction = orthogonal(ahead.flatten(1))
+                rate = group["lr"] * group["scale"] * 0.2 * max(direction.shape) ** 0.5
+                kernel.mul_(1 - group["lr"] * group["weight_decay"])
+                kernel.sub_(rate * direction.view_as(kernel))
+
+    def _ahead(self, kernel: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """Nesterov's momentum: the running average of gradients, one step further."""
+        state = self.state[kernel]
+        if not state:
+            state["average"] = torch.zeros_like(gradient)
+        average: Tensor = state["average"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(average, momentum)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix [M, N] with its singular vectors, and singular values all near 1 (0.7 to 1.2).
+
+    By Newton and Schulz's iteration, in bf16: rough as it is, it is enough for a step.
+    """
+    first, third, fifth = COEFFICIENTS
+    tall = len(matrix) > matrix.shape[1]
+    found = (matrix.T if tall else matrix).bfloat16()
+    found = found / (found.norm() + 1e-7)
+    for _ in range(ITERATIONS):
+        square = found @ found.T
+        found = torch.addmm(
+            found, torch.addmm(square, square, square, beta=third, alpha=fifth), found, beta=first
+        )
+    return (found.T if tall else found).to(matrix.dtype)
+
+
+def optimizers(network: nn.Module, config: Config) -> tuple[Optimizer, ...]:
+    """What changes the parameters of `network`: each of them belongs to one optimizer."""
+    parameters = list(network.parameters())
+    rate: float | Tensor = config.learning_rate
+    if config.cuda_graph:
+        rate = torch.tensor(config.learning_rate, device=parameters[0].device)
+    kernels = [one for one in parameters if one.ndim == 4] if config.optimizer == "muon" else []
+    others = [one for one in parameters if not any(one is kernel for kernel in kernels)]
+    adam = torch.optim.AdamW if config.decay_decoupled else torch.optim.Adam
+    made: tuple[Optimizer, ...] = (
+        adam(
+            others,
+            lr=rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=config.cuda_graph,
+        ),
+    )
+    if kernels:
+        scale, decay = config.kernel_rate, config.weight_decay
+        made += (Muon(kernels, rate, scale=scale, weight_decay=decay),)
+    return made

@@ -1,0 +1,246 @@
+"""One run: an experiment, a data set, seeds; out come a trained network and its record.
+
+A study trains on the 70 % and watches the validation 15 %. A final run starts afresh and trains on
+both. Either is tested once, on the 15 % that it never saw.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from training.data.dataset import Dataset
+from training.data.splits import Indices, Splits, indices_sha256
+from training.data.tensors import Labelled
+from training.experiments import environment, record
+from training.experiments.config import Experiment, group_id
+from training.experiments.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
+from training.models import checkpoint
+from training.models.blocknet import BlockNet
+from training.models.calibration import describe, fit_temperature
+from training.models.device import pick_precision
+from training.trainer.build import build_network
+from training.trainer.diagnostics import blind_guess_loss, collapsed, diagnose
+from training.trainer.evaluation import predict, score
+from training.trainer.fit import fit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run; enough to name its record before it runs."""
+
+    experiment: Experiment
+    dataset: Dataset
+    splits: Splits
+    seed: int
+    stage: Stage
+    device: torch.device
+
+    @property
+    def resolved(self) -> Experiment:
+        """The experiment with `auto` made definite, as the record and the group have it."""
+        config = self.experiment.config
+        precision = pick_precision(config.precision, self.device)
+        if precision == "bf16":  # chosen elsewhere, it may be out of this machine's reach
+            precision = pick_precision("auto", self.device)
+        definite = {"precision": precision, "cuda_graph": self.device.type == "cuda"}
+        update = {"config": config.model_copy(update=definite)}
+        return self.experiment.model_copy(update=update)
+
+    @property
+    def group_id(self) -> str:
+        """Runs with the same group are repeats of each other."""
+        return group_id(self.resolved, self.dataset.fingerprint)
+
+    @property
+    def run_id(self) -> str:
+        """Unique name of the run, and of its record's file."""
+        split = f"-split{self.splits.seed}" if self.splits.seed else ""
+        return f"{self.experiment.name}-{self.stage}-seed{self.seed}{split}-{self.group_id[:8]}"
+
+    @property
+    def indices(self) -> dict[str, Indices]:
+        """Positions of the images in each part that this run uses."""
+        splits = self.splits
+        test = {"test": splits.indices("test")}
+        if self.stage == "final":
+            return {"train": splits.indices("train", "validation"), **test}
+        return {
+            "train": splits.indices("train"),
+            "validation": splits.indices("validation"),
+            **test,
+        }
+
+    def part(self, name: str) -> Labelled:
+        """The images and labels of one of those parts, on the device."""
+        indices, images = self.indices[name], self.dataset
+        return Labelled(
+            images.images[indices].to(self.device), images.labels[indices].to(self.device)
+        )
+
+    @property
+    def steps(self) -> int:
+        """Training steps in all, for progress bars."""
+        config = self.experiment.config
+        return config.epochs * -(-len(self.indices["train"]) // config.batch_size)
+
+
+def run(
+    plan: Plan,
+    *,
+    temperature: float | None = None,
+    stop_if_collapsed: bool = False,
+    on_step: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> tuple[BlockNet, Record]:
+    """Train, evaluate, calibrate, record.
+
+    A study fits its temperature on the validation images. A final run has none left to fit one on:
+    it takes `temperature`, its study's. The network comes back on the plan's device, in evaluation
+    mode, calibrated; the losses in the record are those before.
+    """
+    started = time.perf_counter()
+    blank = begin(plan)
+    experiment, dataset = plan.resolved, plan.dataset
+    parts = {name: plan.part(name) for name in plan.indices}
+    network = build_network(experiment, len(dataset.classes), plan.seed, parts["train"].images)
+    loading = time.perf_counter() - started
+    fitted = fit(
+        network,
+        parts["train"],
+        parts.get("validation"),
+        experiment.config,
+        blank.seeds,
+        augmentation=experiment.variant.augmentation,
+        stop_if_collapsed=stop_if_collapsed,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    smoothing = experiment.config.label_smoothing
+    guess = blind_guess_loss(parts["train"], len(dataset.classes), smoothing)
+    logits = predict(network, parts["test"])
+    outcome: dict[str, object] = {
+        "status": "collapsed" if collapsed(fitted.curves, guess) else "finished",
+        "timing": fitted.timing.model_copy(update={"setup": fitted.timing.setup + loading}),
+        "curves": fitted.curves,
+        "test": score(logits, parts["test"].labels),
+        "diagnostics": diagnose(network, parts.get("validation", parts["train"])),
+    }
+    if validation := parts.get("validation"):
+        temperature = fit_temperature(predict(network, validation), validation.labels)
+    if temperature is not None:
+        outcome["calibration"] = describe(logits, parts["test"].labels, temperature)
+        network.calibrate(temperature)
+    return network, blank.model_copy(update=outcome)
+
+
+def begin(plan: Plan) -> Record:
+    """The record of a run that has not come to anything yet: it counts as failed until it has."""
+    experiment, dataset = plan.resolved, plan.dataset
+    return Record(
+        run_id=plan.run_id,
+        experiment=experiment.name,
+        published_name=experiment.published_name,
+        regularizer=experiment.regularizer,
+        group_id=plan.group_id,
+        status="failed",
+        stage=plan.stage,
+        started_at=datetime.now(UTC),
+        variant=experiment.variant,
+        config=experiment.config,
+        seeds=Seeds(split=plan.splits.seed, init=plan.seed, order=plan.seed, augment=plan.seed),
+        dataset=DatasetRef(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            splits=_split_refs(plan),
+            classes=dataset.classes,
+        ),
+        environment=environment.describe(plan.device),
+        published=experiment.published if dataset.is_cifar10 else None,
+    )
+
+
+def run_and_keep(
+    plan: Plan,
+    experiments: Path,
+    checkpoints: Path,
+    *,
+    temperature: float | None = None,
+    stop_if_collapsed: bool = False,
+    on_step: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> tuple[BlockNet, Record]:
+    """Like `run`; the network and, when it is safe, the record are kept for `finished` to find."""
+    network, made = run(
+        plan,
+        temperature=temperature,
+        stop_if_collapsed=stop_if_collapsed,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    checkpoint.save(network, checkpoints / plan.run_id)
+    record.write(made, experiments)
+    return network, made
+
+
+def finished(plan: Plan, experiments: Path, checkpoints: Path) -> tuple[BlockNet, Record] | None:
+    """The network and record that an earlier run of this plan left, if it did."""
+    made = recorded(plan, experiments)
+    folder = checkpoints / plan.run_id
+    return (checkpoint.load(folder), made) if made and folder.is_dir() else None
+
+
+def study_temperature(plan: Plan, experiments: Path, checkpoints: Path) -> float | None:
+    """The temperature of a final run's study; None where it cannot be known.
+
+    A study may be older than calibration, or have been recorded elsewhere: it is fitted now, where
+    its network is kept.
+    """
+    study = replace(plan, stage="study")
+    made = recorded(study, experiments)
+    if made and made.calibration:
+        return made.calibration.temperature
+    kept = finished(study, experiments, checkpoints)
+    if kept is None:
+        return None
+    validation = study.part("validation")
+    return fit_temperature(predict(kept[0].to(plan.device), validation), validation.labels)
+
+
+def calibrate_and_keep(
+    plan: Plan, done: tuple[BlockNet, Record], temperature: float, experiments: Path, kept: Path
+) -> tuple[BlockNet, Record]:
+    """Give a run that was kept uncalibrated its temperature; the losses in its record stay."""
+    network, made = done
+    test = plan.part("test")
+    found = describe(predict(network.to(plan.device), test), test.labels, temperature)
+    network.calibrate(temperature)
+    made = made.model_copy(update={"calibration": found})
+    checkpoint.save(network, kept / plan.run_id)
+    record.write(made, experiments)
+    return network, made
+
+
+def recorded(plan: Plan, experiments: Path) -> Record | None:
+    """The record that an earlier run of this plan left, if it did not fail.
+
+    A run on other images is none of this plan's, though the name is the same: a split with another
+    seed would let the network see what is now held out.
+    """
+    file = experiments / f"{plan.run_id}.json"
+    if not file.exists():
+        return None
+    made = record.read(file)
+    if made.status == "failed" or made.dataset.splits != _split_refs(plan):
+        return None
+    return made
+
+
+def _split_refs(plan: Plan) -> dict[str, SplitRef]:
+    return {
+        name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
+        for name, indices in plan.indices.items()
+    }

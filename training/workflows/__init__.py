@@ -1,0 +1,1 @@
+"""The long steps: training, release, reports."""

@@ -1,0 +1,338 @@
+"""From a trained network to a bundle: choose, check, embed, index, measure.
+
+The gallery and every figure come from the test split, which neither trained nor chose anything.
+Knows nothing of the command line; what is trained anew is trained in `run`.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from training.bundle import Bundle, Gallery
+from training.bundle.manifest import DatasetNote, Metrics
+from training.bundle.model_card import model_card
+from training.bundle.writer import Contents
+from training.data.dataset import Dataset
+from training.data.splits import Splits, indices_sha256
+from training.data.tensors import Labelled
+from training.embedding.embed import embed
+from training.experiments.aggregate import repeats, summarize
+from training.experiments.config import Experiment
+from training.experiments.record import Record, wilson95
+from training.experiments.reports.curves_svg import overlaid_curves
+from training.experiments.reports.figures import QUANTITIES, learning_curves, neighbours
+from training.index import cosine
+from training.index.cosine import CosineIndex, Vectors
+from training.index.tuning import ENOUGH, tune
+from training.models.blocknet import BlockNet, Layer
+from training.models.calibration import calibration_error
+from training.models.novelty import REFERENCES, fit
+from training.models.quantization import measure
+from training.trainer.evaluation import evaluate
+from training.workflows.retrieval_metrics import label_share, pick_queries, rank
+
+LAYERS: tuple[Layer, ...] = ("conv2", "logits")
+"""The representations that are indexed."""
+DEFAULT = "batchnorm-3"
+"""What is trained where there is no study to choose by."""
+SHOWN, SHOWN_CLASSES = 6, 20
+"""Pictures in a row of a figure of neighbours, and how many classes get one."""
+EXAMINED = 10_000
+"""How many test images are ranked at most."""
+
+
+class ReleaseError(RuntimeError):
+    """This network and these data do not make a bundle; the message says why."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network, the record of the final run that made it, and the study that chose it."""
+
+    network: BlockNet
+    final: Record
+    records: Sequence[Record]
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """Mean over the study runs of the same settings on the same data."""
+        group = [one for one in self.records if one.group_id == self.final.group_id]
+        summaries = summarize(group)
+        found = summaries[0].validation_accuracy if summaries else None
+        return found.mean if found else None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What goes into the gallery and how exactly things are stored.
+
+    `per_class` keeps so many images of each class, None all; `pixels` ships them; `half` stores the
+    weights and flat indexes as fp16; `recall` of the exact ten nearest are to be found.
+    """
+
+    per_class: int | None = None
+    pixels: bool = True
+    half: bool = False
+    recall: float = ENOUGH
+
+
+def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> Experiment | None:
+    """The batch-norm 3-block settings with the best mean validation accuracy on this data.
+
+    They come as they were studied, so what is chosen is what is trained. Only studies that held out
+    the same test images count (`held_out` is the sha256 of their positions): those of another split
+    have chosen by images that are now to test. None where nothing has been studied, or learned.
+    """
+    candidates = [
+        one
+        for one in records
+        if one.dataset.fingerprint == fingerprint
+        and one.dataset.splits["test"].indices_sha256 == held_out
+        and one.variant.batch_norm
+        and one.variant.conv_blocks == 3
+    ]
+    scores = {
+        summary.name: summary.validation_accuracy.mean
+        for summary in summarize(candidates)
+        if summary.validation_accuracy
+    }
+    if not scores:
+        return None
+    return repeats(candidates)[max(scores, key=lambda name: scores[name])][-1].settings
+
+
+def examine(
+    network: BlockNet,
+    final: Record,
+    dataset: Dataset,
+    splits: Splits,
+    own_test: Dataset | None,
+    device: torch.device,
+) -> Record:
+    """The record with what is measured of a released network alone.
+
+    How good the neighbours are at each layer, among the test images; and the accuracy on the test
+    images that the data set itself sets apart, looked at this once.
+
+    Raises:
+        ReleaseError: the data set's own test images have other classes.
+
+    """
+    test = splits.indices("test")
+    kept = np.sort(test[pick_queries(dataset.labels[test].numpy(), EXAMINED)])
+    labels = dataset.labels[kept].to(device)
+    update: dict[str, object] = {}
+    if final.retrieval is None and len(labels.unique()) < len(labels):
+        vectors = embed(network, dataset.images[kept], network.layers, device)
+        update["retrieval"] = {
+            layer: rank(torch.from_numpy(vectors[layer]).to(device), labels, len(dataset.classes))
+            for layer in network.layers
+        }
+    if own_test and final.own_test is None:
+        update["own_test"] = evaluate(
+            network, Labelled(own_test.images.to(device), own_test.labels.to(device))
+        )
+    return final.model_copy(update=update)
+
+
+def require_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
+    """Refuse test images of a data set that are of other classes than its training images.
+
+    Raises:
+        ReleaseError: they are; names the classes.
+
+    """
+    if own_test and own_test.classes != dataset.classes:
+        raise ReleaseError(
+            f"the test images of {dataset.name} have other classes than its training images: "
+            f"{', '.join(sorted({*own_test.classes} ^ {*dataset.classes}))}"
+        )
+
+
+def from_bundle(bundle: Bundle) -> Trained:
+    """The network of a bundle, to be given another gallery.
+
+    Raises:
+        ReleaseError: the bundle lacks the record of the run that made its network.
+
+    """
+    run_id = bundle.manifest.run_id
+    final = next((one for one in bundle.records if one.run_id == run_id), None)
+    if final is None:
+        raise ReleaseError(f"{bundle.path} has no record of {run_id}, which made its network")
+    return Trained(bundle.network, final, bundle.records)
+
+
+def require_unseen(trained: Trained, dataset: Dataset, splits: Splits) -> None:
+    """Refuse a gallery that the network may have been trained on.
+
+    Raises:
+        ReleaseError: the classes, the images or the test split are not those of the network's own
+            run. CIFAR-10 in another encoding counts as the same images.
+
+    """
+    classes = trained.network.architecture.classes
+    own = trained.final.dataset
+    held_out = own.splits["test"].indices_sha256
+    if classes != len(dataset.classes):
+        raise ReleaseError(
+            f"the network of {trained.final.run_id} knows {classes} classes, {dataset.name} has "
+            f"{len(dataset.classes)}: train one on it with `python -m training release`"
+        )
+    both_cifar10 = own.name.startswith("cifar10") and dataset.is_cifar10
+    if own.fingerprint != dataset.fingerprint and not both_cifar10:
+        raise ReleaseError(
+            f"the network of {trained.final.run_id} was trained on {own.name}, and {dataset.name} "
+            "has other images: train one on it with `python -m training release`"
+        )
+    if indices_sha256(splits.indices("test")) != held_out:
+        raise ReleaseError(
+            f"the test split of {dataset.name} is not the one that {trained.final.run_id} held "
+            "out, so the network may have seen it: train one with `python -m training release`"
+        )
+
+
+def assemble(
+    trained: Trained,
+    dataset: Dataset,
+    splits: Splits,
+    device: torch.device,
+    shape: Shape,
+    on_batch: Callable[[], None] = lambda: None,
+) -> Contents:
+    """Embed the test split, index it, measure everything; accuracy is that of the shipped weights.
+
+    Raises:
+        ReleaseError: the network may have seen the test split of this data.
+
+    """
+    require_unseen(trained, dataset, splits)
+    network = copy.deepcopy(trained.network)
+    if shape.half:
+        _round_to_half(network)
+    test = splits.indices("test")
+    labels = dataset.labels[test].numpy()
+    known = splits.indices("train")
+    known = known[pick_queries(dataset.labels[known].numpy(), REFERENCES)]
+    vectors = embed(network, dataset.images[test], (*LAYERS, "penultimate"), device, on_batch)
+    kept = _first_of_each_class(labels, shape.per_class)
+    indexes: dict[Layer, CosineIndex] = {
+        layer: cosine.build(vectors[layer][kept], half=shape.half and layer != "logits")
+        for layer in LAYERS
+    }
+    qualities = {layer: tune(indexes[layer], shape.recall) for layer in LAYERS}
+    positions = test[kept]
+    pixels = dataset.images[positions].permute(0, 2, 3, 1).contiguous().numpy()
+    gallery = Gallery(
+        ids=tuple(dataset.ids[position] for position in positions),
+        labels=labels[kept],
+        pixels=pixels if shape.pixels else None,
+    )
+    return Contents(
+        name=trained.final.experiment,
+        run_id=trained.final.run_id,
+        classes=dataset.classes,
+        dataset=DatasetNote(
+            trained_on=trained.final.dataset.name,
+            trained_on_fingerprint=trained.final.dataset.fingerprint,
+            gallery_from=dataset.name,
+            gallery_fingerprint=dataset.fingerprint,
+        ),
+        metrics=_measure(trained, vectors["logits"], labels, indexes, kept),
+        network=network,
+        gallery=gallery,
+        indexes=indexes,
+        qualities=qualities,
+        novelty=fit(
+            embed(network, dataset.images[known], ("conv2", "penultimate"), device, on_batch),
+            vectors,
+        ),
+        ranges=measure(network, dataset.images[known], dataset.images[test]),
+        records=trained.records,
+        figures=_curves(trained) | (_neighbours(gallery, dataset, indexes) if shape.pixels else {}),
+        card=lambda manifest: model_card(manifest, qualities, trained.final),
+        dtype=torch.float16 if shape.half else torch.float32,
+    )
+
+
+def _measure(
+    trained: Trained,
+    logits: Vectors,
+    labels: npt.NDArray[np.int64],
+    indexes: dict[Layer, CosineIndex],
+    kept: npt.NDArray[np.int64],
+) -> Metrics:
+    correct = int((logits.argmax(1) == labels).sum())
+    queries = pick_queries(labels[kept])
+    return Metrics(
+        validation_accuracy=trained.validation_accuracy,
+        test_count=len(labels),
+        test_accuracy=correct / len(labels),
+        test_wilson95=wilson95(correct, len(labels)),
+        test_calibration_error=calibration_error(
+            torch.from_numpy(logits), torch.from_numpy(labels)
+        ),
+        test_loss=functional.cross_entropy(
+            torch.from_numpy(logits), torch.from_numpy(labels)
+        ).item(),
+        label_share_at_10={
+            layer: float(label_share(built, labels[kept], queries).mean())
+            for layer, built in indexes.items()
+        },
+        label_share_queries=len(queries),
+    )
+
+
+def _curves(trained: Trained) -> dict[str, bytes]:
+    """Of each experiment, and of all over each other."""
+    each = {
+        f"curves-{name}.svg": learning_curves(name, runs)
+        for name, runs in repeats(trained.records).items()
+    }
+    return each | {
+        f"overlaid-{quantity}.svg": overlaid_curves(trained.records, quantity)
+        for quantity in QUANTITIES
+    }
+
+
+def _neighbours(
+    gallery: Gallery, dataset: Dataset, indexes: dict[Layer, CosineIndex]
+) -> dict[str, bytes]:
+    """For the first image of each of the first classes, the nearest at each layer, itself first."""
+    assert gallery.pixels is not None  # noqa: S101 - asked for with pixels alone
+    figures = {}
+    for number, name in list(enumerate(dataset.classes))[:SHOWN_CLASSES]:
+        members = np.flatnonzero(gallery.labels == number)
+        rows = []
+        for layer, built in indexes.items():
+            _, found = built.search(built.reconstruct(members[:1]), SHOWN, exact=True)
+            others = [position for position in found[0] if position != members[0]][: SHOWN - 1]
+            shown = [(gallery.pixels[members[0]], f"query: {name}")]
+            shown += [(gallery.pixels[n], dataset.classes[gallery.labels[n]]) for n in others]
+            rows.append((layer, shown))
+        figures[f"neighbours-{number}.png"] = neighbours(rows)
+    return figures
+
+
+def _round_to_half(network: BlockNet) -> None:
+    """Give the weights the values that fp16 can store; what is not stored stays as it is."""
+    weights = network.state_dict()
+    network.load_state_dict(
+        {
+            name: tensor.half().float() if tensor.is_floating_point() else tensor
+            for name, tensor in weights.items()
+        }
+    )
+
+
+def _first_of_each_class(
+    labels: npt.NDArray[np.int64], per_class: int | None
+) -> npt.NDArray[np.int64]:
+    """Sorted positions of the first images of each class; of all where `per_class` is None."""
+    members = (np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels))
+    return np.sort(np.concatenate(list(members)))
