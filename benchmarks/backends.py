@@ -21,8 +21,8 @@ import typer
 
 from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from benchmarks.vectors import recall
-from service.backends import LAYERS, Backend, ServedPrecision, channels_first
-from service.backends.choice import EngineChoice, has_openvino, open_backend
+from service.engine.backends.base import LAYERS, Backend, ServedPrecision, channels_first
+from service.engine.backends.factory import EngineChoice, has_openvino, open_backend
 from service.settings import default_bundle
 from training.bundle import Layer, Pixels, Vectors, load
 from training.data import dataset

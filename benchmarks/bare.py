@@ -14,11 +14,11 @@ import typer
 
 from benchmarks.queries import NEAREST, Task, queries
 from benchmarks.worker import Worker, serve
-from service.backends import channels_first
-from service.backends.choice import open_backend
-from service.gallery.base import Base
-from service.gallery.on_device import OnDevice
-from service.gallery.snapshot import Snapshot
+from service.engine.backends.base import channels_first
+from service.engine.backends.factory import open_backend
+from service.gallery.bundle_images import Base
+from service.gallery.local.gpu_search import OnDevice
+from service.gallery.local.snapshot import Snapshot
 from service.settings import Settings
 from training.base_model import Frozen
 from training.bundle import Pixels, load

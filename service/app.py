@@ -3,7 +3,6 @@
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -11,40 +10,42 @@ from fastapi.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from service import images, memory, problems
-from service.admission import Admission
-from service.answers import Answers
-from service.backends.choice import open_backend
-from service.engine import Engine
+from service import images
 from service.errors import KindredError
-from service.gallery import Gallery
-from service.gallery.homes import open_gallery, searcher
-from service.keys import Guard, Keys
-from service.metrics import Metrics
-from service.middleware import BodyLimit, Deadline, Head, RequestId, Watch
-from service.openapi import GuardedApp
-from service.reload import Place, Reloader
-from service.renewal import Renewal
-from service.routes import (
+from service.http import problems
+from service.http.auth import Keys
+from service.http.middleware.access_log import Watch
+from service.http.middleware.admission import Admission
+from service.http.middleware.auth import Guard
+from service.http.middleware.body_limit import BodyLimit
+from service.http.middleware.deadline import Deadline
+from service.http.middleware.head import Head
+from service.http.middleware.request_id import RequestId
+from service.http.middleware.state import Tenure
+from service.http.openapi import GuardedApp
+from service.http.routes import (
     admin,
-    changes,
     classify,
     docs,
     duplicates,
     embed,
     experiments,
     gallery,
+    gallery_updates,
     health,
-    inference,
     metrics,
     model,
-    page,
+    oip,
     predict,
     similar,
+    web,
 )
-from service.settings import Settings, default_bundle
-from service.state import State, Tenure
-from training.bundle import Bundle, load
+from service.server import reload
+from service.server.reembed import Renewal
+from service.server.reload import Place, Reloader
+from service.server.startup import _load, _load_again
+from service.settings import Settings
+from service.state import State
 
 DESCRIPTION = """Give it an image; get its class, and its kin.
 
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         images.load_plugins()
         app.state.reloader = Reloader(Place(current, put), _load_again)
         await anyio.to_thread.run_sync(current().engine.start)
-        memory.give_back()
+        reload.give_back()
         renewal = Renewal(current)
         renewal.start()
         yield
@@ -129,16 +130,16 @@ def create_app(settings: Settings) -> FastAPI:
         similar,
         embed,
         duplicates,
-        changes,
+        gallery_updates,
         gallery,
         experiments,
         model,
         health,
         metrics,
-        page,
+        web,
         docs,
         admin,
-        inference,
+        oip,
     ):
         app.include_router(room.router)
     return app
@@ -172,59 +173,11 @@ def _cors(settings: Settings) -> list[Middleware]:
             allow_headers=(
                 *("Authorization", "Content-Type", "Idempotency-Key"),
                 *("X-API-Key", "X-Request-ID"),
-                inference.JSON_LENGTH,
+                oip.JSON_LENGTH,
             ),
             expose_headers=(
                 *("ETag", "Retry-After", "Server-Timing", "X-Request-ID"),
-                inference.JSON_LENGTH,
+                oip.JSON_LENGTH,
             ),
         )
     ]
-
-
-def _load(settings: Settings) -> State:
-    metrics = Metrics()
-    bundle = _open(settings)
-    gallery = open_gallery(settings.gallery, bundle)
-    engine = _engine(settings, metrics, bundle, gallery)
-    return State(settings, bundle, engine, gallery, Answers(bundle.manifest, gallery), metrics)
-
-
-def _load_again(old: State) -> State:
-    """What stands at the bundle's place now, for the same process."""
-    bundle = _open(old.settings)
-    gallery = old.gallery.under(bundle)
-    try:
-        engine = _engine(old.settings, old.metrics, bundle, gallery)
-    except BaseException:
-        gallery.close()  # or it would hear of changes for ever
-        raise
-    return replace(
-        old,
-        bundle=bundle,
-        engine=engine,
-        gallery=gallery,
-        answers=Answers(bundle.manifest, gallery),
-    )
-
-
-def _open(settings: Settings) -> Bundle:
-    return load(settings.bundle or default_bundle())  # what was built last may be new
-
-
-def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:
-    backend = open_backend(
-        bundle,
-        engine=settings.engine,
-        device=settings.device,
-        precision=settings.precision,
-        threads=settings.threads,
-    )
-    return Engine(
-        backend,
-        searcher(gallery, backend.device),
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        patience=settings.deadline,
-        on_batch=metrics.batch.observe,
-    )

@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.backends import ServedPrecision
-from service.backends.choice import EngineChoice, has_openvino
-from service.gallery.place import Place, is_milvus
-from service.logs import LogFormat, LogLevel
+from service.engine.backends.base import ServedPrecision
+from service.engine.backends.factory import EngineChoice, has_openvino
+from service.gallery.milvus.address import Place, is_milvus
+from service.telemetry.logs import LogFormat, LogLevel
 
 BUILT = Path("bundles/current")
 STARTER = Path("starter")

@@ -5,20 +5,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from fastapi import Depends, Request
-from starlette.types import Receive, Scope, Send
-
-from service.answers import Answers
-from service.behind import Behind
-from service.engine import Engine
-from service.gallery import Gallery
-from service.metrics import Metrics
-from service.middleware import Around
-from service.pauses import Pauses
+from service.concurrency import a_thread_per_core, one_thread_behind, some_writers
+from service.engine.activity import Pauses
+from service.engine.background import Behind
+from service.engine.engine import Engine
+from service.gallery.protocol import Gallery
+from service.retrieval.responses import Answers
 from service.settings import Settings
-from service.threads import a_thread_per_core, one_thread_behind, some_writers
+from service.telemetry.metrics import Metrics
 from training.bundle import Bundle
 
 
@@ -87,30 +82,3 @@ class State:
     def waiting(self) -> int:
         """How many images wait for the network, or for a pause to be added in."""
         return self.engine.waiting(behind=False) + self.behind.count
-
-
-class Tenure(Around):
-    """Gives a request the state at its arrival; it stays its own, whatever comes after it.
-
-    A dependency of FastAPI's that ends with the request would do the same at many times the cost.
-    """
-
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state: State = scope["app"].state.kindred
-        scope.setdefault("state", {})["serving"] = state
-        state.users += 1
-        state.unused.clear()
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            state.users -= 1
-            if state.users == 0:
-                state.unused.set()
-
-
-async def _state(request: Request) -> State:
-    state: State = request.state.serving
-    return state
-
-
-Serving = Annotated[State, Depends(_state)]

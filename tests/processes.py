@@ -16,7 +16,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from service.connection import connections
+from service.server.connection import connections
 
 ROOT = Path(__file__).parent.parent
 

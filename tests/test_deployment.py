@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.metrics import Metrics
 from service.settings import BUILT, STARTER, Settings
+from service.telemetry.metrics import Metrics
 from training import bundle
 
 ROOT = Path(__file__).parent.parent

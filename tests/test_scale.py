@@ -8,9 +8,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.gallery.place import Place
-from service.metrics import Metrics
+from service.gallery.milvus.address import Place
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 KUBERNETES = ROOT / "deploy/kubernetes"

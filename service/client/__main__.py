@@ -17,9 +17,10 @@ from rich.progress import (
 from rich.table import Table
 
 from service.client import URL, Fit, Kindred, ProblemError, UnreachableError
-from service.client.folder import add as add_pictures
-from service.client.folder import pictures
-from service.wire import Predicted, Problem
+from service.client.upload import add as add_pictures
+from service.client.upload import pictures
+from service.schemas.errors import Problem
+from service.schemas.images import Predicted
 
 
 def show(

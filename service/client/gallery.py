@@ -6,10 +6,12 @@ from typing import TypeVar, Unpack
 
 from PIL import Image
 
-from service.client import gallery_calls as calls
-from service.client.calls import Call, Fit, Picture
-from service.client.gallery_calls import Filters, Likeness, New, Value
-from service.wire import GalleryItem, Kept, Neighbour, Pair, Problem
+from service.client import gallery_endpoints as calls
+from service.client.endpoints import Call, Fit, Picture
+from service.client.gallery_endpoints import Filters, Likeness, New, Value
+from service.schemas.errors import Problem
+from service.schemas.gallery import GalleryItem, Kept, Pair
+from service.schemas.images import Neighbour
 
 A = TypeVar("A")
 

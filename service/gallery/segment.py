@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from service.gallery import Item, Wanted
+from service.gallery.types import Item, Wanted
 from training.bundle import CosineIndex, Layer, Positions, Reduction, join
 
 OF_BUNDLE: Final = -1

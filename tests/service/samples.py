@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from PIL import Image
 from torch import Tensor
 
-from service.backends.torch_eager import TorchEager
-from service.engine import Engine
-from service.gallery.homes import searcher
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.server.startup import searcher
 from service.state import State
 from tests.pictures import stripes
 from training.bundle import BlockNet, Layer, Pixels

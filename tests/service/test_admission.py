@@ -15,10 +15,11 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service import images
-from service.admission import REPLACES, TAKES_PICTURES
-from service.entry import Representation
+from service.engine.types import Representation
+from service.http.middleware.admission import REPLACES, TAKES_PICTURES
+from service.schemas.errors import Problem
+from service.schemas.images import Embedding
 from service.state import State
-from service.wire import Embedding, Problem
 from tests.processes import listening
 from tests.service.conftest import MakeApp
 from tests.service.samples import PATIENCE, Obedient, flat, obey, picture, png

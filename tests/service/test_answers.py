@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.answers import Answers
-from service.backends.torch_eager import TorchEager
-from service.engine import Engine
-from service.gallery.homes import searcher
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.retrieval.responses import Answers
+from service.server.startup import searcher
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.service.samples import CPU, cosine, picture, png

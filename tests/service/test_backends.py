@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from service.backends import (
+from service.engine.backends.base import (
     LAYERS,
     Backend,
     Fetched,
@@ -20,12 +20,12 @@ from service.backends import (
     Row,
     batch_sizes,
     channels_first,
-    in_memory,
 )
-from service.backends.choice import open_backend
-from service.backends.torch_eager import ITS_OWN
-from service.backends.torch_graphs import TorchGraphs
+from service.engine.backends.factory import open_backend
+from service.engine.backends.torch_eager import ITS_OWN
+from service.engine.backends.torch_graphs import TorchGraphs
 from service.settings import Settings
+from service.vectors import in_memory
 from tests.processes import ROOT
 from tests.service.samples import cosine
 from tests.training.made import linked_copy
@@ -128,7 +128,7 @@ def test_what_a_batch_gave_stays_when_the_next_is_run(
 GONE_AND_SIGNALLED = """
 import os, signal, sys, threading
 from pathlib import Path
-from service.backends.openvino_cpu import OpenVino
+from service.engine.backends.openvino_cpu import OpenVino
 
 held = [OpenVino(Path(sys.argv[1]))]
 elsewhere = threading.Thread(target=held.clear)

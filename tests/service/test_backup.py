@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from service import backup
-from service.backup import BackupError, Brought
-from service.gallery import Item
-from service.gallery.local import LocalGallery
+from service.gallery import backup
+from service.gallery.backup import BackupError, Brought
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.types import Item
 from tests.processes import ROOT, serve_bundle, serving
 from tests.service.gallery.homes import HOMES, Open, addition, vectors
 from tests.service.samples import picture

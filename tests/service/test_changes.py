@@ -13,8 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service import kin, pauses
-from service.gallery.snapshot import Snapshot
+from service.engine import activity
+from service.gallery.local.snapshot import Snapshot
+from service.retrieval import similarity
 from service.state import State
 from tests.pictures import stripes
 from tests.service.conftest import MakeApp
@@ -84,7 +85,7 @@ def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
 def test_who_has_just_searched_may_come_again_so_they_are_added_one_at_a_time(
     client: TestClient, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "LATELY", PATIENCE)
+    monkeypatch.setattr(activity, "LATELY", PATIENCE)
     first(client, 1)
     batches.clear()
     assert client.post("/gallery", json=several(3)).status_code == 201
@@ -115,7 +116,7 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
             await ahead.wait()
 
     assert client.portal
-    monkeypatch.setattr(pauses, "LATELY", PATIENCE)
+    monkeypatch.setattr(activity, "LATELY", PATIENCE)
     first(client, 1)
     state.behind._seconds = state.settings.deadline
     holding = client.portal.start_task_soon(be_ahead)
@@ -282,10 +283,10 @@ def test_what_is_asked_for_is_filtered_alike_everywhere(client: TestClient) -> N
         ids = {f"mine-{seed}" for seed in expected}
         listed = client.get(f"/gallery?{query}").json()["items"]
         posted = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
-        kin = client.get(f"/gallery/mine-0/similar?{query}").json()["similar"]
+        similarity = client.get(f"/gallery/mine-0/similar?{query}").json()["similar"]
         assert {one["id"] for one in listed} == ids
         assert {one["id"] for one in posted} == ids
-        assert {one["id"] for one in kin} == ids - {"mine-0"}
+        assert {one["id"] for one in similarity} == ids - {"mine-0"}
 
 
 def test_examples_of_the_gallery_can_be_asked_about(client: TestClient, loaded: Bundle) -> None:
@@ -410,7 +411,7 @@ def test_the_search_for_what_differs_comes_to_an_end(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With diversity 1 nearly nothing differs enough: a whole gallery is not looked through."""
-    monkeypatch.setattr(kin, "LOOKED_AT", 8)
+    monkeypatch.setattr(similarity, "LOOKED_AT", 8)
     seen: list[int] = []
     search = Snapshot.search
 

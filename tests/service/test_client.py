@@ -16,8 +16,9 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from service.client import AsyncKindred, Fit, Kindred, Problem, ProblemError, UnreachableError
-from service.client.calls import Vector
-from service.wire import Predicted, Reloaded
+from service.client.endpoints import Vector
+from service.schemas.base import Reloaded
+from service.schemas.images import Predicted
 from tests.pictures import stripes
 from tests.processes import ROOT, listening, serve_bundle, serving
 from tests.service.conftest import MakeApp

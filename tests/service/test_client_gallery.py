@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from service.client import AsyncKindred, Fit, Kindred, New, Problem, ProblemError
-from service.client.folder import add as add_pictures
-from service.wire import Kept
+from service.client.upload import add as add_pictures
+from service.schemas.gallery import Kept
 from tests.pictures import stripes
 from tests.processes import ROOT, serve_bundle, serving
 from training.data.preprocessing import to_pixels

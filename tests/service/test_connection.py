@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from service.connection import MOST_HEAD, connections
+from service.server.connection import MOST_HEAD, connections
 from tests.processes import listening
 from tests.service.samples import PATIENCE
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.backends import Queries
-from service.backends.torch_eager import TorchEager
-from service.engine import Engine
-from service.entry import Representation, Search
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.engine.types import Representation, Search
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
     QueueFullError,
     UnavailableError,
 )
-from service.gallery import Item, Match
+from service.gallery.types import Item, Match
+from service.vectors import Queries
 from tests.service.samples import CPU, PATIENCE, Obedient, cosine, flat, running
 from training import bundle
 from training.bundle import Bundle, Layer

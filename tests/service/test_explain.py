@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.explain import heat, terms
+from service.retrieval.explain import heat, terms
 from tests.service.samples import cosine
 from training.bundle import Vectors
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from service.app import create_app
 from service.errors import NotFoundError
-from service.gallery import Wanted
-from service.gallery.local import LocalGallery
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.types import Wanted
 from service.settings import Settings
 from service.state import State
 from tests.service.samples import png

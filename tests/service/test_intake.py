@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.errors import MalformedBodyError
-from service.intake import from_base64
+from service.http.codecs.images import from_base64
 from tests.service.conftest import MakeApp
 from tests.service.samples import file_of, picture
 
@@ -113,7 +113,7 @@ def test_json_of_more_values_than_any_request_needs_is_not_even_parsed(
     def never(*_: object) -> None:
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr("service.intake._JsonBody.model_validate_json", never)
+    monkeypatch.setattr("service.http.codecs.images._JsonBody.model_validate_json", never)
     response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 413
     assert "values" in response.json()["detail"]

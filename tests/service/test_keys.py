@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 
 from service.errors import UnauthorizedError
-from service.keys import Keys, Role, is_keyless
+from service.http.auth import Keys, Role, is_keyless
 from service.settings import Settings
 from tests.service.conftest import MakeApp
 

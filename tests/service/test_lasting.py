@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service import renewal
 from service.app import create_app
 from service.errors import StorageError
-from service.gallery.database import FILE
+from service.gallery.local.sqlite import FILE
+from service.server import reembed
 from service.settings import Settings
 from service.state import State
 from tests.processes import serve_bundle, serving
@@ -93,14 +93,14 @@ def stale(client: TestClient) -> int:
 def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renew_some = renewal.renew_some
+    renew_some = reembed.renew_some
     allowed: list[bool] = []
 
     async def when_allowed(state: State, passed_over: set[tuple[str, int]]) -> bool:
         return bool(allowed) and await renew_some(state, passed_over)
 
-    monkeypatch.setattr(renewal, "renew_some", when_allowed)
-    monkeypatch.setattr(renewal, "PAUSE", 0.01)
+    monkeypatch.setattr(reembed, "renew_some", when_allowed)
+    monkeypatch.setattr(reembed, "PAUSE", 0.01)
     for seed in range(20):
         add(client, seed)
     before = client.app.state.kindred.gallery.vectors("conv2", ["mine-003"])[0]  # type: ignore[attr-defined]
@@ -127,8 +127,8 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
 def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew(
     client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewal, "PAUSE", 0.01)
-    damaged = renewal.BATCH + 1
+    monkeypatch.setattr(reembed, "PAUSE", 0.01)
+    damaged = reembed.BATCH + 1
     for seed in range(damaged + 3):
         add(client, seed)
     gallery = client.app.state.kindred.gallery  # type: ignore[attr-defined]

@@ -12,8 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service import logs
-from service.logs import LogFormat
+from service.telemetry import logs
+from service.telemetry.logs import LogFormat
 from tests.processes import serve_bundle, serving
 from tests.service.conftest import MakeApp
 from tests.service.samples import file_of
@@ -68,7 +68,7 @@ def test_every_line_is_an_object_with_its_time_level_and_logger(
         assert line.keys() >= {"time", "level", "logger", "message"}
         time = datetime.fromisoformat(str(line["time"]))
         assert time.utcoffset() == timedelta(0)
-    assert {"service.access", "service.engine", "uvicorn.error"} == {
+    assert {"service.access", "service.engine.engine", "uvicorn.error"} == {
         line["logger"] for line in told
     }
 

@@ -7,10 +7,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service import problems
-from service.routes import docs, page
+from service.http import problems
+from service.http.routes import docs, web
 
-FILES = sorted(file.name for file in page.WEB.iterdir())
+FILES = sorted(file.name for file in web.WEB.iterdir())
 BUDGET = 150_000
 
 
@@ -18,7 +18,7 @@ BUDGET = 150_000
 def client() -> Iterator[TestClient]:
     app = FastAPI(docs_url=None)  # ours is among the routes
     problems.install(app)
-    app.include_router(page.router)
+    app.include_router(web.router)
     app.include_router(docs.router)
     with TestClient(app) as client:
         yield client
@@ -73,14 +73,14 @@ def test_what_the_page_does_not_have_is_not_found(client: TestClient, name: str)
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_another_host(name: str) -> None:
-    text = (page.WEB / name).read_text(encoding="utf-8")
+    text = (web.WEB / name).read_text(encoding="utf-8")
     namespace = "http://www.w3.org/2000/svg"
     assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text.replace(namespace, "")) == []
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
 def test_no_answer_can_become_markup_or_code(name: str) -> None:
-    text = (page.WEB / name).read_text(encoding="utf-8")
+    text = (web.WEB / name).read_text(encoding="utf-8")
     assert (
         re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text) == []
     )
@@ -88,12 +88,12 @@ def test_no_answer_can_become_markup_or_code(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
 def test_every_module_that_is_named_is_there(name: str) -> None:
-    text = (page.WEB / name).read_text(encoding="utf-8")
+    text = (web.WEB / name).read_text(encoding="utf-8")
     assert set(re.findall(r"(?:/web/|from \"\./)([\w.-]+)", text)) <= set(FILES)
 
 
 def test_the_whole_page_is_small(capsys: pytest.CaptureFixture[str]) -> None:
-    size = sum(file.stat().st_size for file in page.WEB.iterdir())
+    size = sum(file.stat().st_size for file in web.WEB.iterdir())
     with capsys.disabled():
         print(f"\nthe page itself: {size / 1000:.0f} KB of {len(FILES)} files")
     assert size < BUDGET

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from service import pauses
-from service.pauses import Pauses
+from service.engine import activity
+from service.engine.activity import Pauses
 
 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pauses, "PATIENCE", 60.0)
+    monkeypatch.setattr(activity, "PATIENCE", 60.0)
 
 
 def test_nobody_is_expected_where_nobody_has_been() -> None:
@@ -24,7 +24,7 @@ def test_who_has_just_left_may_come_again(monkeypatch: pytest.MonkeyPatch) -> No
     with place.guest():
         assert place.expected
     assert place.expected
-    monkeypatch.setattr(pauses, "LATELY", 0.0)
+    monkeypatch.setattr(activity, "LATELY", 0.0)
     assert not place.expected
 
 

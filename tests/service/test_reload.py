@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.reload import Place, Reloader
+from service.server.reload import Place, Reloader
 from service.settings import Settings
 from service.state import State
 from tests.processes import serve_bundle, serving

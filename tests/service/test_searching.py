@@ -8,12 +8,12 @@ from contextlib import suppress
 
 import pytest
 
-from service.backends import Queries
-from service.backends.torch_eager import TorchEager
-from service.engine import Engine
-from service.entry import Representation, Search
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.engine.types import Representation, Search
 from service.errors import InferenceFailedError, UnavailableError
-from service.gallery import Item, Match
+from service.gallery.types import Item, Match
+from service.vectors import Queries
 from tests.service.samples import CPU, PATIENCE, Obedient, flat, running
 from tests.service.test_engine import occupy, soon
 from training.bundle import Layer

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service import threads
+from service import concurrency
 
 linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities here")
 
@@ -21,13 +21,13 @@ def steps() -> int:
 
 def test_work_is_done_in_a_thread_of_the_pool() -> None:
     with ThreadPoolExecutor(1, "some") as pool:
-        name = asyncio.run(threads.run(lambda: threading.current_thread().name, pool))
+        name = asyncio.run(concurrency.run(lambda: threading.current_thread().name, pool))
     assert name.startswith("some")
 
 
 def test_what_work_raises_is_raised_where_it_is_awaited() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
-        asyncio.run(threads.run(lambda: 1 // 0, pool))
+        asyncio.run(concurrency.run(lambda: 1 // 0, pool))
 
 
 def test_who_is_cancelled_while_no_thread_is_free_has_nothing_done() -> None:
@@ -35,8 +35,8 @@ def test_who_is_cancelled_while_no_thread_is_free_has_nothing_done() -> None:
     free = threading.Event()
 
     async def cancel_the_second(pool: ThreadPoolExecutor) -> None:
-        first = asyncio.create_task(threads.run(free.wait, pool))
-        second = asyncio.create_task(threads.run(lambda: done.append("second"), pool))
+        first = asyncio.create_task(concurrency.run(free.wait, pool))
+        second = asyncio.create_task(concurrency.run(lambda: done.append("second"), pool))
         await asyncio.sleep(0.01)
         second.cancel()
         await asyncio.wait([second])
@@ -57,7 +57,7 @@ def test_work_under_way_has_not_ended_when_its_caller_goes() -> None:
 
     async def go(pool: ThreadPoolExecutor) -> None:
         ended = asyncio.Event()
-        caller = asyncio.create_task(threads.run(work, pool, ended.set))
+        caller = asyncio.create_task(concurrency.run(work, pool, ended.set))
         await asyncio.to_thread(begun.wait)
         caller.cancel()
         await asyncio.wait([caller])
@@ -76,16 +76,16 @@ def test_writers_give_way_to_the_event_loop_and_so_do_threads_that_they_start() 
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(steps).result()
 
-    writers = threads.some_writers()
-    assert asyncio.run(threads.run(steps, writers)) >= 10
-    assert asyncio.run(threads.run(start_another, writers)) >= 10
+    writers = concurrency.some_writers()
+    assert asyncio.run(concurrency.run(steps, writers)) >= 10
+    assert asyncio.run(concurrency.run(start_another, writers)) >= 10
 
 
 @linux_alone
 def test_a_thread_that_has_given_way_further_stays_where_it_is() -> None:
     def step_back() -> int:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(15, steps()))
-        threads.step_back()
+        concurrency.step_back()
         return steps()
 
     with ThreadPoolExecutor(1) as pool:
@@ -108,7 +108,7 @@ def test_what_is_refused_a_thread_is_not_done_by_another_either(
         try:
             with pytest.raises(RuntimeError, match="new thread"):
                 asyncio.run(
-                    threads.run(lambda: done.append(True), pool, lambda: ended.append(True))
+                    concurrency.run(lambda: done.append(True), pool, lambda: ended.append(True))
                 )
         finally:
             free.set()
@@ -123,10 +123,10 @@ def test_what_is_not_to_be_done_is_not_held_either() -> None:
 
     async def go(pool: ThreadPoolExecutor) -> None:
         free = threading.Event()
-        first = asyncio.create_task(threads.run(free.wait, pool))
+        first = asyncio.create_task(concurrency.run(free.wait, pool))
         large = Large()
         held = weakref.ref(large)
-        second = asyncio.create_task(threads.run(lambda large=large: None, pool))  # type: ignore[misc]  # it is the default that holds it
+        second = asyncio.create_task(concurrency.run(lambda large=large: None, pool))  # type: ignore[misc]  # it is the default that holds it
         del large
         await asyncio.sleep(0.01)
         second.cancel()

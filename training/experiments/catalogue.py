@@ -1,6 +1,13 @@
 """The eight experiments of the report and our own recipe, as plain data."""
 
-from training.experiments.config import Config, Experiment, Policy, Published, Regularizer, Variant
+from training.experiments.config import (
+    Config,
+    Experiment,
+    Policy,
+    Published,
+    Regularizer,
+    Variant,
+)
 
 
 def _report(

@@ -7,10 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.data.tensors import Labelled
-from training.experiments.record import (
-    Diagnostics,
-    Epoch,
-)
+from training.experiments.record import Diagnostics, Epoch
 from training.models.blocknet import LAYERS, BlockNet
 from training.trainer.evaluation import EVALUATION_BATCH
 

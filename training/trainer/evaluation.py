@@ -5,11 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.data.tensors import Labelled
-from training.experiments.record import (
-    MATRIX_CLASSES,
-    Evaluation,
-    wilson95,
-)
+from training.experiments.record import MATRIX_CLASSES, Evaluation, wilson95
 from training.models.blocknet import BlockNet
 from training.models.device import Precision, autocast
 

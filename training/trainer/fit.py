@@ -17,11 +17,7 @@ import torch
 from training.data.tensors import Labelled
 from training.experiments.config import Config
 from training.experiments.environment import peak_memory_bytes
-from training.experiments.record import (
-    Epoch,
-    Seeds,
-    Timing,
-)
+from training.experiments.record import Epoch, Seeds, Timing
 from training.models.blocknet import BlockNet
 from training.models.device import pick_precision, synchronize
 from training.trainer.diagnostics import blind_guess_loss, collapsed

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from service.gallery import Addition, Attributes, Gallery, Item
-from service.gallery.local import LocalGallery
-from service.gallery.milvus import MilvusGallery
-from service.gallery.place import Place
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.milvus.address import Place
+from service.gallery.milvus.gallery import MilvusGallery
+from service.gallery.protocol import Gallery
+from service.gallery.types import Addition, Attributes, Item
 from tests.pictures import stripes
 from tests.service.samples import png
 from training.bundle import Bundle, Layer, Vectors

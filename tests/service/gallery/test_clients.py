@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from pymilvus import MilvusException
 
-from service.gallery.clients import Clients
+from service.gallery.milvus.client_pool import Clients
 
 
 class Client:

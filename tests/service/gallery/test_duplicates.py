@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service import duplicates
-from service.gallery import Wanted
+from service.gallery.types import Wanted
+from service.retrieval import duplicates
 from tests.service.gallery.homes import HOMES, addition
 from training.bundle import Bundle
 

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import StorageError, UnavailableError
-from service.gallery import Added, Wanted, compaction
-from service.gallery.database import FILE
-from service.gallery.local import LocalGallery
-from service.gallery.store import Edit, Store
+from service.gallery.local import compaction
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.local.sqlite import FILE
+from service.gallery.local.store import Edit, Store
+from service.gallery.types import Added, Wanted
 from tests.processes import ROOT
 from tests.service.gallery.homes import addition, vectors
 from tests.service.samples import PATIENCE
@@ -83,7 +84,7 @@ OPENED = """
 import resource, signal, sys
 from pathlib import Path
 from service.errors import StorageError
-from service.gallery.local import LocalGallery
+from service.gallery.local.gallery import LocalGallery
 from training.bundle import load
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -17,14 +17,15 @@ from milvus_lite.search.filter.tokens import TokenKind, tokenize
 from PIL import Image
 
 from service.errors import StorageError, UnavailableError
-from service.gallery import Item, Renewed, Value, Wanted, filters
-from service.gallery.collection import Collection, Row
-from service.gallery.filters import where
-from service.gallery.homes import open_gallery
-from service.gallery.local import LocalGallery
-from service.gallery.milvus import MilvusGallery
-from service.gallery.place import Place
-from service.gallery.rows import MARKS
+from service.gallery.factory import open_gallery
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.milvus import expressions
+from service.gallery.milvus.address import Place
+from service.gallery.milvus.collection import Collection, Row
+from service.gallery.milvus.expressions import where
+from service.gallery.milvus.gallery import MilvusGallery
+from service.gallery.milvus.rows import MARKS
+from service.gallery.types import Item, Renewed, Value, Wanted
 from tests.pictures import real_data, stripes
 from tests.processes import free_port, milvus_server
 from tests.service.gallery.homes import addition, on_milvus_lite, vectors
@@ -246,7 +247,7 @@ def test_tags_tell_what_attributes_would(
     asked = str(value).lower() if isinstance(value, bool) else str(value)
     for key, text in ((name, asked), *((key, str(of)) for key, of in attributes.items())):
         wanted = Wanted(attributes=((key, text),))
-        among = set(filters.tags(attributes)) & set(filters.tags_that_read(key, text))
+        among = set(expressions.tags(attributes)) & set(expressions.tags_that_read(key, text))
         assert bool(among) == wanted.takes(Item("x", "y", None, attributes=attributes))
 
 
@@ -278,7 +279,7 @@ def _all(rows: Collection) -> list[Row]:
 
 
 def test_what_is_not_installed_is_named(loaded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("service.gallery.milvus", "pymilvus"):
+    for module in ("service.gallery.milvus.gallery", "pymilvus"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(StorageError, match="pip install pymilvus"):
         open_gallery("milvus://127.0.0.1:1/x", loaded)

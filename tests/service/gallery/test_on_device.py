@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from service.backends.torch_eager import TorchEager
-from service.engine import Engine
-from service.entry import Search
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.engine.types import Search
 from service.errors import NotFoundError
-from service.gallery import Match
-from service.gallery.local import LocalGallery
-from service.gallery.on_device import OnDevice
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.local.gpu_search import OnDevice
+from service.gallery.types import Match
 from tests.service.gallery.homes import addition
 from tests.service.samples import PATIENCE, flat, running
 from tests.service.test_engine import soon

@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from service import backup
-from service.entry import Representation
+from service.engine.types import Representation
 from service.errors import NotFoundError
-from service.gallery import Gallery
-from service.gallery.present import vectors_of
-from service.kin import Asked, Kin
-from service.wire import ModelName
+from service.gallery import backup
+from service.gallery.protocol import Gallery, vectors_of
+from service.retrieval.similarity import Asked, Kin
+from service.schemas.base import ModelName
 from tests.service.gallery.homes import addition, on_milvus_lite
 from training.bundle import Bundle
 

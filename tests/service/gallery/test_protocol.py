@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from service.errors import ConflictError, NotFoundError
-from service.gallery import Added, Gallery, Item, Renewed, Source, Wanted
+from service.gallery.protocol import Gallery
+from service.gallery.types import Added, Item, Renewed, Source, Wanted
 from tests.service.gallery.homes import HOMES, Open, addition, vectors
 from training.bundle import Bundle, Vectors
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from service import backup
-from service.gallery import Wanted
+from service.gallery import backup
+from service.gallery.types import Wanted
 from tests.pictures import write_folder
 from tests.service.gallery.homes import HOMES, Open, addition, vectors
 from training.bundle import Bundle

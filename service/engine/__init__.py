@@ -1,0 +1,1 @@
+"""Batching inference. Knows arrays and backends; nothing of HTTP."""

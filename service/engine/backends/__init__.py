@@ -1,0 +1,1 @@
+"""What runs the network: torch, torch with CUDA graphs, or OpenVINO."""

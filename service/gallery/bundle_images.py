@@ -1,0 +1,76 @@
+"""The images of a bundle, as a gallery reads them; compares items and pixels."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from service.errors import NoPixelsError
+from service.gallery.segment import OF_BUNDLE, Segment
+from service.gallery.types import Item
+from service.images import encode
+from training.bundle import Bundle, Pixels
+
+
+class Base:
+    """The gallery of a bundle as it came."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.classes = classes = bundle.manifest.classes
+        self._gallery = gallery = bundle.gallery
+        items = tuple(
+            Item(image_id, classes[label], predicted)
+            for image_id, label, predicted in zip(
+                gallery.ids, gallery.labels, _predicted(bundle), strict=True
+            )
+        )
+        self.segment = Segment(items, np.full(len(items), OF_BUNDLE), bundle.indexes)
+
+    def get(self, image_id: str) -> Item | None:
+        """The image of that id, if it came with the bundle."""
+        row = self.segment.rows.get(image_id)
+        return None if row is None else self.segment.items[row]
+
+    def image(self, image_id: str) -> bytes:
+        """The image as a PNG.
+
+        Raises:
+            NoPixelsError: the bundle has no pixels.
+
+        """
+        if self._gallery.pixels is None:
+            raise NoPixelsError(
+                "This gallery has vectors and labels but no pixels: its images are not ours to "
+                "pass on. A bundle built from your own copy of them has pixels."
+            )
+        return encode(np.asarray(self._gallery.pixels[self._gallery.positions[image_id]]))
+
+
+def _predicted(bundle: Bundle) -> Sequence[str | None]:
+    """What each image is taken for: cosines keep a vector's direction, and so its largest logit."""
+    logits = bundle.indexes.get("logits")
+    if logits is None:
+        return [None] * len(bundle.gallery)
+    largest = logits.reconstruct(range(len(logits))).argmax(1)
+    return [bundle.manifest.classes[index] for index in largest]
+
+
+def says_the_same(one: Item, other: Item) -> bool:
+    """Whether people would say the same of both."""
+    return (one.label, one.label_predicted, dict(one.attributes)) == (
+        other.label,
+        other.label_predicted,
+        dict(other.attributes),
+    )
+
+
+def same_pixels(one: bytes | None, other: bytes | None) -> bool:
+    """Whether two PNGs show the same, however they are packed."""
+    if one is None or other is None:
+        return one is other
+    return one == other or np.array_equal(_pixels(one), _pixels(other))
+
+
+def _pixels(png: bytes) -> Pixels:
+    return np.asarray(Image.open(BytesIO(png)))

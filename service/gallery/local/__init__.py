@@ -1,0 +1,1 @@
+"""A gallery in SQLite and memory, on this machine."""

@@ -1,0 +1,268 @@
+"""The gallery at home: a bundle's images in memory, and what is added to them in SQLite.
+
+What is searched is a snapshot that never changes: a change is kept, then another snapshot takes
+its place, so that nobody who searches waits. Knows bundles and vectors; nothing of requests.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from service.errors import KindredError, NoPixelsError, NotFoundError
+from service.gallery.bundle_images import Base
+from service.gallery.local.compaction import Compactor, settle
+from service.gallery.local.snapshot import Snapshot
+from service.gallery.local.store import Store
+from service.gallery.local.updates import Changes
+from service.gallery.local.writer import Edited, Events, Gone, Ledger, Put
+from service.gallery.protocol import Gallery
+from service.gallery.segment import OF_BUNDLE, Segment
+from service.gallery.types import (
+    EVERYTHING,
+    Added,
+    Addition,
+    Item,
+    Match,
+    Page,
+    Renewed,
+    Stale,
+    Wanted,
+)
+from training.bundle import Bundle, Layer, Reduction, Vectors, pack
+
+logger = logging.getLogger(__name__)
+
+
+class LocalGallery(Gallery):
+    """The gallery of a bundle and what a folder keeps besides, as one."""
+
+    def __init__(self, bundle: Bundle, ledger: Ledger) -> None:
+        self._network = bundle.network_id
+        self._ledger = ledger
+        self._base = Base(bundle)
+        self._changes = Changes(ledger.store, self._base)
+        self._compactor = Compactor(self._exchange)
+        self._foreign: set[str] = set()
+        self._stale: set[str] = set()  # of the foreign: those that have pixels
+        self._snapshot = Snapshot((self._base.segment,), self._base.classes, self._picture)
+        self._ledger.attach(self)
+
+    @classmethod
+    def open(cls, bundle: Bundle, folder: Path) -> "LocalGallery":
+        """Open what a folder keeps, for this process to change; it may have nothing yet.
+
+        Where another process has it, it is read as it stands, and cannot be changed until that
+        other process has ended.
+
+        Raises:
+            StorageError: what is there cannot be read.
+
+        """
+        store = Store(folder)
+        if store.kept:
+            try:
+                store.lock()
+            except KindredError as error:
+                logger.warning("The gallery cannot be changed for now: %s", error.detail)
+        try:
+            return cls(bundle, Ledger(store))
+        except BaseException:
+            store.close()
+            raise
+
+    @property
+    def network(self) -> str:
+        """Whose vectors these are."""
+        return self._network
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that can be searched."""
+        return self._snapshot.layers
+
+    def __len__(self) -> int:
+        return len(self._snapshot)
+
+    @property
+    def added(self) -> int:
+        """How many images have been added to those of the bundle."""
+        return self._snapshot.added
+
+    @property
+    def stale(self) -> int:
+        """How many of them have vectors that another network made, and pixels to renew them by."""
+        return len(self._stale)
+
+    def snapshot(self) -> Snapshot:
+        """The gallery as it is now, and stays."""
+        return self._snapshot
+
+    def search(
+        self,
+        layer: Layer,
+        queries: Vectors,
+        limit: int,
+        *,
+        wanted: Wanted = EVERYTHING,
+        exact: bool = False,
+    ) -> list[list[Match]]:
+        """The `limit` nearest to each of the queries [N, dimension], best first."""
+        return self._snapshot.search(layer, queries, limit, wanted=wanted, exact=exact)
+
+    def get(self, image_id: str) -> Item:
+        """The image of that id."""
+        return self._snapshot.get(image_id)
+
+    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+        """Up to `limit` of the wanted images whose ids come after `after`."""
+        return self._snapshot.page(limit, after=after, wanted=wanted)
+
+    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
+        """The unit vectors of these images at a layer, [N, dimension]."""
+        return self._snapshot.vectors(layer, ids)
+
+    def image(self, image_id: str) -> bytes:
+        """The image as a PNG; `NotFoundError` says why where there is none."""
+        return self._snapshot.image(image_id)
+
+    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these images whose vectors another network made."""
+        return self._snapshot.foreign(ids)
+
+    def add(
+        self, additions: Sequence[Addition], *, replace: bool = False
+    ) -> list[Added | KindredError]:
+        """Keep images, all of those that can be in one go; each has its own outcome, in order."""
+        return self._ledger.make(
+            lambda events: self._changes.add(additions, events, replace=replace)
+        )
+
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
+        """Replace an image's label, `label_predicted` or attributes."""
+        return self._ledger.make(lambda events: self._changes.edit(image_id, change, events))
+
+    def remove(self, image_id: str) -> None:
+        """Take an image away, be it added or the bundle's."""
+        self._ledger.make(lambda events: self._changes.remove(image_id, events))
+
+    def next_stale(self, limit: int) -> list[Stale]:
+        """Some of the stale images, to be embedded anew; none when all are done."""
+        with self._ledger.turn:
+            return self._ledger.store.stale(self._network, limit)
+
+    def renew(self, renewed: Sequence[Renewed]) -> None:
+        """Give images their new vectors; those that have changed or gone meanwhile are left."""
+        self._ledger.make(lambda events: self._changes.renew(renewed, events))
+
+    def under(self, bundle: Bundle) -> "LocalGallery":
+        """The same images with another bundle's: what is kept is shared, each sees all changes."""
+        return LocalGallery(bundle, self._ledger)
+
+    def close(self) -> None:
+        """Give up what is open. What others opened with `under` stays open."""
+        self._compactor.stop()
+        self._ledger.detach(self)
+
+    def begin(self) -> None:
+        """Make what is searched of all that is kept."""
+        store = self._ledger.store
+        with store.reading():
+            edits, removed = store.edits(), store.removed()
+            rows, lost = store.rows(), store.lost(self._network)
+            vectors = {layer: dict(store.vectors(layer)) for layer in self._base.segment.indexes}
+        items = (
+            edits[one.id].of(one) if one.id in edits else one for one in self._base.segment.items
+        )
+        base = dataclasses.replace(self._base.segment, items=tuple(items))
+        puts = [
+            Put(
+                row.number,
+                row.item,
+                row.network,
+                {layer: of[row.number] for layer, of in vectors.items() if row.number in of},
+                has_pixels=row.number not in lost,
+            )
+            for row in rows
+        ]
+        hidden = {*removed, *(row.item.id for row in rows)}
+        before = Snapshot((base,), self._base.classes, self._picture).without(hidden)
+        self._foreign.clear()
+        self._stale.clear()
+        self._show(before, puts, [])
+
+    def hear(self, events: Events) -> None:
+        """Have changes seen by whatever is asked next."""
+        before = self._snapshot
+        puts = [event for event in events.values() if isinstance(event, Put)]
+        edited = [event.item for event in events.values() if isinstance(event, Edited)]
+        gone = [one for one, event in events.items() if isinstance(event, Gone)]
+        self._foreign.difference_update(gone)
+        self._stale.difference_update(gone)
+        again = []
+        for item in edited:
+            with suppress(NotFoundError):  # it is another bundle's
+                again.append(before.relabelled(item))
+        self._show(before.without(events), puts, again)
+
+    def _show(self, before: Snapshot, puts: Sequence[Put], others: Sequence[Segment]) -> None:
+        """Another snapshot, with these images besides."""
+        for put in puts:
+            foreign = put.network != self._network
+            (self._foreign.add if foreign else self._foreign.discard)(put.item.id)
+            stale = foreign and put.has_pixels
+            (self._stale.add if stale else self._stale.discard)(put.item.id)
+        base, *segments = before.segments
+        new = self._segments(puts, before.reductions)
+        segments = settle([*segments, *others, *new], before.reductions)
+        self._snapshot = dataclasses.replace(
+            before, segments=(base, *segments), foreign_ids=frozenset(self._foreign)
+        )
+        self._compactor.look(self._snapshot)
+
+    def _segments(
+        self, puts: Sequence[Put], reductions: Mapping[Layer, Reduction]
+    ) -> list[Segment]:
+        """Images as segments: those that can be searched, and those that cannot yet."""
+        fitting = [put for put in puts if self._fits(put)]
+        others = [put for put in puts if not self._fits(put)]
+        indexes = self._base.segment.indexes
+        searched = (
+            {
+                layer: pack(
+                    np.stack([put.vectors[layer] for put in fitting]), reductions.get(layer)
+                )
+                for layer in indexes
+            }
+            if fitting
+            else {}
+        )
+        return [
+            Segment(tuple(p.item for p in some), np.array([p.number for p in some]), found)
+            for some, found in ((fitting, searched), (others, {}))
+            if some
+        ]
+
+    def _fits(self, put: Put) -> bool:
+        """Whether an image's vectors can be searched beside the bundle's."""
+        return all(
+            layer in put.vectors and len(put.vectors[layer]) == index.dimension
+            for layer, index in self._base.segment.indexes.items()
+        )
+
+    def _picture(self, segment: Segment, row: int) -> bytes:
+        image_id, number = segment.items[row].id, int(segment.numbers[row])
+        if number == OF_BUNDLE:
+            return self._base.image(image_id)
+        png = self._ledger.store.picture(number)
+        if png is None:
+            raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
+        return png
+
+    def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:
+        """Put what compaction has made into its place."""
+        with self._ledger.turn:
+            self._snapshot = exchange(self._snapshot)

@@ -1,0 +1,161 @@
+"""A small or middle gallery searched on a device, by a product with all of its vectors.
+
+A GPU reads a gigabyte of vectors in less time than a processor needs to be asked; and the vectors
+of a picture never leave the device that has made them. Knows segments and tensors; nothing of where
+images are kept.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from service.gallery.local.compaction import LONG
+from service.gallery.local.snapshot import Snapshot
+from service.gallery.segment import Segment
+from service.gallery.types import Match
+from service.vectors import Queries, in_memory
+from training.bundle import CosineIndex, Layer
+
+SHARE: Final = 0.25
+"""Of a device's memory, for the vectors of one gallery: a reload has two for a while."""
+SPARE: Final = 4
+"""Times the images asked for that are compared anew at fp32: a product of fp16 is rounded."""
+FEWEST: Final = 64
+"""Images that are compared so, however few are asked for."""
+SOME: Final = 4096
+"""Vectors that are brought over at a time."""
+COMPARED: Final = 2048
+"""Vectors that are compared at fp32 at a time, or as many as one query has."""
+
+logger = logging.getLogger(__name__)
+
+
+class OnDevice:
+    """Searches a gallery as it is at each call. Used by one thread at a time.
+
+    What a segment holds is brought over when it is first searched, and goes with it. While all of
+    it together is too much for the device, the gallery searches in memory as ever.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        device: torch.device,
+        most_bytes: float | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            snapshot: gives the gallery as it is.
+            device: where the network runs.
+            most_bytes: of all vectors; `SHARE` of a GPU's memory where None.
+
+        """
+        self._snapshot = snapshot
+        self._device = device
+        self._most_bytes = _share(device) if most_bytes is None else most_bytes
+        self._vectors: WeakKeyDictionary[CosineIndex, Tensor] = WeakKeyDictionary()
+        self._dead: WeakKeyDictionary[Segment, Tensor] = WeakKeyDictionary()
+
+    def bring(self) -> None:
+        """Bring over what there is, so that nobody waits for it later."""
+        snapshot = self._snapshot()
+        for layer in snapshot.layers:
+            self.search(layer, np.ones((1, snapshot.dimension(layer)), np.float32), 1)
+
+    def search(self, layer: Layer, queries: Queries, limit: int) -> Sequence[Sequence[Match]]:
+        """The `limit` nearest to each of the queries [N, dimension], best first.
+
+        Raises:
+            NotFoundError: the gallery has no index at that layer.
+
+        """
+        snapshot = self._snapshot()
+        segments = snapshot.searchable(layer)
+        size = sum(_bytes(index) for one in snapshot.segments for index in one.indexes.values())
+        if segments and size <= self._most_bytes:
+            try:
+                with torch.inference_mode():
+                    return self._search(segments, layer, torch.as_tensor(queries), limit)
+            except torch.OutOfMemoryError as error:
+                logger.warning("The gallery is searched in memory: %s", error)
+                self._most_bytes = size - 1
+        self._vectors.clear()
+        return snapshot.search(layer, in_memory(queries), limit)
+
+    def _search(
+        self, segments: Sequence[Segment], layer: Layer, queries: Tensor, limit: int
+    ) -> list[list[Match]]:
+        unit = functional.normalize(queries.to(self._device).float(), dim=1)
+        limit = min(limit, sum(map(len, segments)))
+        scores, places = [], []
+        for number, segment in enumerate(segments):
+            count = max(FEWEST, SPARE * limit)
+            found, rows = self._propose(segment, segment.indexes[layer], unit, count)
+            scores.append(found)
+            places.append(torch.stack((torch.full_like(rows, number), rows), dim=2))
+        best, chosen = torch.cat(scores, dim=1).topk(limit)
+        owners = torch.cat(places, dim=1).take_along_dim(chosen.unsqueeze(2), dim=1)
+        cosines = best.clamp(-1, 1).tolist()
+        return [
+            [
+                Match(segments[number].items[row], cosine)
+                for cosine, (number, row) in zip(some, where, strict=True)
+            ]
+            for some, where in zip(cosines, owners.tolist(), strict=True)
+        ]
+
+    def _propose(
+        self, segment: Segment, index: CosineIndex, unit: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """The best of a segment: cosines fp32 and rows [N, count], or fewer; the dead at -inf."""
+        vectors = self._vectors_of(index)
+        rough = unit.to(vectors.dtype) @ vectors.T
+        if segment.dead:
+            rough.index_fill_(1, self._dead_of(segment), -torch.inf)
+        near = rough.topk(min(count, len(vectors)))
+        few = max(1, COMPARED // near.indices.shape[1])  # queries: their vectors are copied
+        exact = torch.cat(
+            [
+                torch.einsum("nd,nkd->nk", some, vectors[rows].float())
+                for some, rows in zip(unit.split(few), near.indices.split(few), strict=True)
+            ]
+        )
+        return exact.masked_fill(near.values == -torch.inf, -torch.inf), near.indices
+
+    def _vectors_of(self, index: CosineIndex) -> Tensor:
+        """Unit vectors [N, dimension] on the device, the long ones fp16."""
+        if index not in self._vectors:
+            shape, kind = (len(index), index.dimension), _kind(index)
+            vectors = torch.empty(shape, dtype=kind, device=self._device)
+            stored = index.halves if kind == torch.half else index.reconstruct
+            for some in np.array_split(np.arange(len(index)), -(-len(index) // SOME)):
+                vectors[some[0] : some[-1] + 1] = torch.from_numpy(stored(some))
+            self._vectors[index] = vectors
+        return self._vectors[index]
+
+    def _dead_of(self, segment: Segment) -> Tensor:
+        if segment not in self._dead:
+            self._dead[segment] = torch.tensor(sorted(segment.dead), device=self._device)
+        return self._dead[segment]
+
+
+def _kind(index: CosineIndex) -> torch.dtype:
+    """In what numbers its vectors are on the device."""
+    return torch.half if index.dimension > LONG else torch.float
+
+
+def _bytes(index: CosineIndex) -> int:
+    return len(index) * index.dimension * _kind(index).itemsize
+
+
+def _share(device: torch.device) -> float:
+    if device.type != "cuda":
+        return torch.inf
+    return SHARE * torch.cuda.get_device_properties(device).total_memory

@@ -1,0 +1,206 @@
+"""A gallery as it is at one moment: segments that are searched as one. It never changes.
+
+Knows segments; nothing of how they come about, or of where images are kept.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import Self
+
+import numpy as np
+
+from service.errors import NotEmbeddedError, NotFoundError
+from service.gallery.segment import OF_BUNDLE, Segment
+from service.gallery.types import EVERYTHING, Item, Match, Page, Wanted
+from training.bundle import Layer, Reduction, Vectors, join, search_as_one
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The bundle's images, always the first segment, and those added since."""
+
+    segments: tuple[Segment, ...]
+    classes: tuple[str, ...]
+    picture: Callable[[Segment, int], bytes]
+    """The PNG of a row; `NotFoundError` where there is none."""
+    foreign_ids: frozenset[str] = frozenset()
+    """The images whose vectors another network made."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that can be searched."""
+        return tuple(self.segments[0].indexes)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @cached_property
+    def _length(self) -> int:
+        return sum(map(len, self.segments))
+
+    @cached_property
+    def _rows(self) -> int:
+        """How many images there are, dead ones too."""
+        return sum(len(one.items) for one in self.segments)
+
+    @cached_property
+    def reductions(self) -> Mapping[Layer, Reduction]:
+        """What each layer's indexes are searched by first, where one of them is."""
+        return {
+            layer: index.reduction
+            for segment in reversed(self.segments)
+            for layer, index in segment.indexes.items()
+            if index.reduction is not None
+        }
+
+    @cached_property
+    def added(self) -> int:
+        """How many images have been added to the bundle's."""
+        numbers = (one.numbers[one.living()] for one in self.segments)
+        return sum(int((some != OF_BUNDLE).sum()) for some in numbers)
+
+    def search(
+        self,
+        layer: Layer,
+        queries: Vectors,
+        limit: int,
+        *,
+        wanted: Wanted = EVERYTHING,
+        exact: bool = False,
+    ) -> list[list[Match]]:
+        """The `limit` nearest to each of the queries [N, dimension], best first."""
+        segments = self.searchable(layer)
+        self._check(wanted)
+        indexes = [segment.indexes[layer] for segment in segments]
+        among = None if wanted == EVERYTHING else [segment.rows_of(wanted) for segment in segments]
+        dead = 0 if among else sum(len(segment.dead) for segment in segments)
+        asked = limit + min(dead, limit)
+        while True:  # until as many have been found as are asked for, the dead not counted
+            hits = search_as_one(indexes, queries, asked, exact=exact, among=among)
+            found = [
+                [
+                    Match(segments[hit.number].items[hit.position], hit.score)
+                    for hit in some
+                    if hit.position not in segments[hit.number].dead
+                ][:limit]
+                for some in hits
+            ]
+            if not dead or asked >= self._rows or all(len(one) == limit for one in found):
+                return found
+            asked *= 4
+
+    def searchable(self, layer: Layer) -> list[Segment]:
+        """The segments that have living images with vectors at a layer.
+
+        Raises:
+            NotFoundError: the gallery has no index there.
+
+        """
+        self.dimension(layer)
+        return [one for one in self.segments if layer in one.indexes and len(one)]
+
+    def get(self, image_id: str) -> Item:
+        """The image of that id."""
+        segment, row = self.locate(image_id)
+        return segment.items[row]
+
+    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+        """Up to `limit` of the wanted images whose ids come after `after`."""
+        self._check(wanted)
+        runs = (segment.after(after, wanted) for segment in self.segments)
+        items = tuple(islice(heapq.merge(*runs, key=lambda item: item.id), limit + 1))
+        shown = items[:limit]
+        return Page(shown, shown[-1].id if len(items) > limit else None)
+
+    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
+        """The unit vectors of these images at a layer, [N, dimension]."""
+        dimension = self.dimension(layer)
+        found = np.zeros((len(ids), dimension), np.float32)
+        wanted: dict[Segment, list[tuple[int, int]]] = {}
+        for position, image_id in enumerate(ids):
+            segment, row = self.locate(image_id)
+            if layer not in segment.indexes:
+                raise NotEmbeddedError(
+                    f"The image {image_id!r} has no vectors by this network yet: it is being "
+                    "embedded anew."
+                )
+            wanted.setdefault(segment, []).append((position, row))
+        for segment, places in wanted.items():
+            positions, rows = zip(*places, strict=True)
+            found[list(positions)] = segment.indexes[layer].reconstruct(rows)
+        return found
+
+    def image(self, image_id: str) -> bytes:
+        """The image as a PNG; `NotFoundError` says why where there is none."""
+        return self.picture(*self.locate(image_id))
+
+    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these images whose vectors another network made."""
+        return self.foreign_ids.intersection(ids)
+
+    def locate(self, image_id: str) -> tuple[Segment, int]:
+        """Where an image is.
+
+        Raises:
+            NotFoundError: nowhere.
+
+        """
+        for segment in reversed(self.segments):
+            row = segment.row(image_id)
+            if row is not None:
+                return segment, row
+        raise NotFoundError(f"The gallery has no image {image_id!r}.")
+
+    def without(self, ids: Iterable[str]) -> Self:
+        """The same without these images, be they here or not."""
+        ids = list(ids)
+        segments = []
+        for segment in self.segments:
+            rows = [row for one in ids if (row := segment.row(one)) is not None]
+            segments.append(segment.without(rows) if rows else segment)
+        return replace(self, segments=tuple(segments))
+
+    def relabelled(self, item: Item) -> Segment:
+        """An image that is here as another item."""
+        segment, row = self.locate(item.id)
+        indexes = {
+            layer: join([(index, [row])], index.reduction)
+            for layer, index in segment.indexes.items()
+        }
+        return Segment((item,), segment.numbers[row : row + 1], indexes)
+
+    def exchange(self, exchanged: Mapping[Segment, Segment | None]) -> Self:
+        """The same with other segments in the places of some; None for those that go."""
+        put = (exchanged.get(segment, segment) for segment in self.segments)
+        return replace(self, segments=tuple(one for one in put if one is not None))
+
+    def dimension(self, layer: Layer) -> int:
+        """The length of vectors at a layer.
+
+        Raises:
+            NotFoundError: the gallery has no index there.
+
+        """
+        index = self.segments[0].indexes.get(layer)
+        if index is None:
+            known = ", ".join(self.segments[0].indexes)
+            raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
+        return index.dimension
+
+    def _check(self, wanted: Wanted) -> None:
+        """Refuse labels that nothing has, which are likely mistakes."""
+        if wanted.predicted is not None:
+            self.dimension("logits")
+        for label in (wanted.label, wanted.predicted):
+            if label is not None and label not in self.classes and not self._is_label(label):
+                raise NotFoundError(f"No label {label!r}; there is {', '.join(self.classes)}.")
+
+    def _is_label(self, label: str) -> bool:
+        return any(
+            item.label == label and row not in segment.dead
+            for segment in self.segments
+            for row, item in enumerate(segment.items)
+        )

@@ -1,0 +1,1 @@
+"""Everything that knows HTTP: routes, middleware, codecs, errors."""

@@ -1,0 +1,1 @@
+"""Reads request bodies: images, JSON, uploads, Open Inference Protocol tensors."""

@@ -1,0 +1,29 @@
+"""Rejects requests without a valid API key before their bodies are read."""
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import KindredError
+from service.http import problems
+from service.http.auth import Keys, is_keyless
+from service.http.middleware.base import Around
+
+
+class Guard(Around):
+    """Lets in who may ask, before anything of the request's body is read.
+
+    What is keyless tells no secret, so there the name that was asked for matters as little.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        super().__init__(app)
+        self.keys = keys
+
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_keyless(scope["path"]):
+            try:
+                scope.setdefault("state", {})["role"] = self.keys.admit(scope)
+            except KindredError as error:
+                await problems.respond(error, Request(scope))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -1,0 +1,22 @@
+"""The base class of the middleware: pure ASGI, HTTP requests only."""
+
+from abc import ABC, abstractmethod
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Around(ABC):
+    """The base: passes on whatever is not a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app inside."""
+        if scope["type"] == "http":
+            await self._around(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    @abstractmethod
+    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None: ...

@@ -1,0 +1,18 @@
+"""`GET /metrics`, for Prometheus."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.http.dependencies import Serving
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
+)
+def metrics(serving: Serving) -> Response:
+    """Give the counts and timings of this process."""
+    return Response(serving.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,58 @@
+"""`GET /model`: which network answers, how good it is, and what it is not for."""
+
+from fastapi import APIRouter
+
+from service import images
+from service.http.dependencies import MAX_LIMIT, Serving
+from service.schemas.model import (
+    GalleryCard,
+    InputCard,
+    LayerCard,
+    Limits,
+    ModelCard,
+    NoveltyCard,
+)
+from training.bundle import SIZE
+
+router = APIRouter(tags=["model"])
+
+
+@router.get("/model")
+def model(serving: Serving) -> ModelCard:
+    """Give the model card: classes, metrics, gallery, limits and caveats."""
+    bundle, settings = serving.bundle, serving.settings
+    manifest = bundle.manifest
+    return ModelCard(
+        name=manifest.name,
+        version=manifest.version,
+        run_id=manifest.run_id,
+        created_at=manifest.created_at,
+        classes=manifest.classes,
+        metrics=manifest.metrics,
+        dataset=manifest.dataset,
+        gallery=GalleryCard(
+            size=len(serving.gallery),
+            added=serving.gallery.added,
+            stale=serving.gallery.stale,
+            pixels=manifest.gallery.pixels,
+            layers={
+                layer: LayerCard(
+                    dimension=note.dimension, factory=note.factory, **dict(note.quality)
+                )
+                for layer, note in bundle.index_notes.items()
+            },
+        ),
+        novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
+        engine=serving.engine.runs_on,
+        input=InputCard(
+            side=SIZE, formats=images.MEDIA_TYPES, embeddings=dict(serving.engine.dimensions)
+        ),
+        limits=Limits(
+            body_bytes=settings.max_body_bytes,
+            pixels=settings.max_pixels,
+            images=settings.max_images,
+            neighbours=MAX_LIMIT,
+            deadline_seconds=settings.deadline,
+        ),
+        caveats=" ".join(bundle.card.partition("## Limits")[2].split()),
+    )

@@ -1,0 +1,1 @@
+"""Pure answers: similarity, duplicates, explanations, responses."""

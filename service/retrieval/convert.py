@@ -1,0 +1,43 @@
+"""Converts gallery items to response models."""
+
+from urllib.parse import quote
+
+from service.gallery.types import Item, Match
+from service.schemas.gallery import GalleryItem
+from service.schemas.images import Neighbour
+
+
+def image_path(image_id: str) -> str:
+    """Where the pixels of a gallery image are."""
+    return f"/gallery/{quote(image_id, safe='')}/image"
+
+
+def gallery_item(item: Item) -> GalleryItem:
+    """One image of the gallery, for the wire."""
+    return GalleryItem(
+        id=item.id,
+        label=item.label,
+        label_predicted=item.label_predicted,
+        predicted=item.predicted,
+        attributes=dict(item.attributes),
+        source=item.source,
+        created_at=item.created_at,
+        image=image_path(item.id),
+    )
+
+
+def _neighbour(
+    match: Match,
+    *,
+    heat: list[list[float]] | None = None,
+    terms: list[float] | None = None,
+) -> Neighbour:
+    return Neighbour(
+        id=match.item.id,
+        label=match.item.label,
+        score=match.score,
+        image=image_path(match.item.id),
+        attributes=dict(match.item.attributes) or None,
+        heat=None if heat is None else tuple(map(tuple, heat)),
+        terms=None if terms is None else tuple(terms),
+    )

@@ -1,0 +1,153 @@
+"""What the service says of images: joins the network's vectors and the gallery.
+
+Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from service.engine.backends.base import LAYERS
+from service.engine.types import Representation
+from service.errors import NotFoundError
+from service.gallery.protocol import Gallery
+from service.retrieval.similarity import Asked, Kin
+from service.schemas.base import ModelName
+from service.schemas.images import Classification, Embedding, Predicted, Prediction
+from service.schemas.oip import Array, TensorNote
+from training.bundle import Layer, Manifest, Vectors
+
+EMBEDDINGS: Final = LAYERS
+"""The layers whose vectors are given out."""
+
+
+class Answers:
+    """The answers of one network about one gallery."""
+
+    def __init__(self, manifest: Manifest, gallery: Gallery) -> None:
+        self.model = ModelName(name=manifest.name, version=manifest.version)
+        self._classes = manifest.classes
+        self._threshold = manifest.novelty.threshold if manifest.novelty else None
+        self._gallery = gallery
+        self.kin = Kin(self.model, gallery)
+
+    def searchable(self, names: str) -> tuple[Layer, ...]:
+        """The layers named in a list with commas, each once.
+
+        Raises:
+            NotFoundError: one of them is not indexed; says which are.
+
+        """
+        return tuple(
+            _known(name.strip(), self._gallery.layers) for name in dict.fromkeys(names.split(","))
+        )
+
+    def embeddable(self, name: str) -> Layer:
+        """The layer of that name.
+
+        Raises:
+            NotFoundError: its vectors are not given out; says whose are.
+
+        """
+        return _known(name, EMBEDDINGS)
+
+    def classify(self, images: Sequence[Representation], top_k: int) -> list[Classification]:
+        """The `top_k` most probable classes of each image."""
+        return [
+            Classification(
+                model=self.model,
+                predictions=self._predictions(image)[:top_k],
+                novelty=image.novelty,
+                familiar=self._familiar(image),
+            )
+            for image in images
+        ]
+
+    def predict(
+        self,
+        images: Sequence[Representation],
+        layers: Sequence[Layer],
+        limit: int,
+        *,
+        explained: bool,
+    ) -> list[Predicted]:
+        """The classes of each image, and the nearest of the gallery at each layer."""
+        view = self._gallery.snapshot()
+        found = {
+            layer: self.kin.nearest(view, images, Asked(layer, limit, explained=explained))
+            for layer in layers
+        }
+        return [
+            Predicted(
+                model=self.model,
+                predictions=self._predictions(image),
+                novelty=image.novelty,
+                familiar=self._familiar(image),
+                similar={layer: neighbours[row] for layer, neighbours in found.items()},
+            )
+            for row, image in enumerate(images)
+        ]
+
+    def embed(self, images: Sequence[Representation], layer: Layer) -> list[Embedding]:
+        """The vector of each image at one layer."""
+        vectors = [image.layers[layer] for image in images]
+        return [
+            Embedding(
+                model=self.model,
+                layer=layer,
+                dimension=len(vector),
+                vector=tuple(vector.tolist()),
+            )
+            for vector in vectors
+        ]
+
+    def outputs(self, dimensions: Mapping[Layer, int]) -> tuple[TensorNote, ...]:
+        """The tensors that `tensors` gives, for the Open Inference Protocol."""
+        layers = (
+            TensorNote(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
+            for layer in LAYERS
+        )
+        return (
+            TensorNote(name="labels", datatype="BYTES", shape=(-1,)),
+            TensorNote(name="probabilities", datatype="FP32", shape=(-1, len(self._classes))),
+            *layers,
+        )
+
+    def tensors(self, images: Sequence[Representation]) -> dict[str, Array]:
+        """The likeliest label and the probabilities of each image, and its vector at each layer."""
+        probabilities = np.stack([_probabilities(image) for image in images])
+        labels = [self._classes[index] for index in probabilities.argmax(1)]
+        vectors: dict[str, Array] = {layer: _vectors(images, layer) for layer in LAYERS}
+        return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
+
+    def _predictions(self, image: Representation) -> tuple[Prediction, ...]:
+        probabilities = _probabilities(image)
+        return tuple(
+            Prediction(label=self._classes[index], index=index, probability=probabilities[index])
+            for index in np.argsort(-probabilities, kind="stable").tolist()
+        )
+
+    def _familiar(self, image: Representation) -> bool | None:
+        if image.novelty is None or self._threshold is None:
+            return None
+        return image.novelty <= self._threshold
+
+
+def _probabilities(image: Representation) -> npt.NDArray[np.float64]:
+    logits = image.layers["logits"].astype(np.float64)
+    odds = np.exp(logits - logits.max())
+    probabilities: npt.NDArray[np.float64] = odds / odds.sum()
+    return probabilities
+
+
+def _vectors(images: Sequence[Representation], layer: Layer) -> Vectors:
+    return np.stack([image.layers[layer] for image in images])
+
+
+def _known(name: str, layers: Sequence[Layer]) -> Layer:
+    for layer in layers:
+        if layer == name:
+            return layer
+    raise NotFoundError(f"No layer {name!r} here; there is {', '.join(layers)}.")

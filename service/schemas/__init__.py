@@ -1,0 +1,1 @@
+"""Request and response schemas. All but `model` are free of torch."""

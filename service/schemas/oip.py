@@ -1,0 +1,80 @@
+"""Schemas of the Open Inference Protocol v2."""
+
+from typing import Annotated, Any, Literal
+
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+from service.schemas.base import Wire
+
+
+class Ready(Wire):
+    """Whether it is ready."""
+
+    ready: bool
+
+
+class InferenceServer(Wire):
+    """This server, to the Open Inference Protocol."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+class InferenceModel(Wire):
+    """The network, to the Open Inference Protocol."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorNote, ...]
+    outputs: tuple[TensorNote, ...]
+
+
+Datatype = Literal["UINT8", "FP32", "BYTES"]
+
+Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
+
+MOST = 16
+"""Inputs or outputs in one request: more than there are."""
+
+MOST_ID = 1024
+"""Characters of a request's own id."""
+
+
+class TensorNote(Wire):
+    """A tensor of the model: -1 is a length that each request chooses."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+Name = Annotated[str, Field(max_length=64)]
+
+
+class InferInput(BaseModel):
+    """One tensor that was sent, its elements in `data` or behind the JSON."""
+
+    name: Name
+    datatype: Name
+    shape: list[int] = Field(max_length=8)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: list[Any] | None = None
+
+
+class InferOutput(BaseModel):
+    """One tensor that is asked for."""
+
+    name: Name
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class InferRequest(BaseModel):
+    """The JSON of a request."""
+
+    id: str | None = Field(None, max_length=MOST_ID)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: list[InferInput] = Field(max_length=MOST)
+    outputs: list[InferOutput] | None = Field(None, max_length=MOST)

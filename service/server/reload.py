@@ -1,0 +1,131 @@
+"""Loads another bundle into the running process, and returns freed memory to the system."""
+
+import asyncio
+import ctypes
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+
+from service.errors import BundleRefusedError, UnavailableError
+from service.schemas.base import ModelName, Reloaded
+from service.server import reload
+from service.state import State
+from training.bundle import BundleError, DeviceError
+
+
+def give_back() -> None:
+    """Give the system what is free in the heap.
+
+    To load a bundle and compile its network leaves tens of MB there, which nothing takes up again.
+    Only glibc has to be told.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)
+
+
+GRACE = 1.0
+"""Seconds beyond the deadline of a request after which nobody can be using the old bundle."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the state that is served stands."""
+
+    get: Callable[[], State]
+    put: Callable[[State], None]
+
+
+class Reloader:
+    """Reloads one at a time; who asks meanwhile waits for a turn."""
+
+    def __init__(self, place: Place, make: Callable[[State], State]) -> None:
+        """Prepare.
+
+        Args:
+            place: where the state stands.
+            make: a new state, not yet started, from the old one's settings.
+
+        """
+        self._place = place
+        self._make = make
+        self._turn = asyncio.Lock()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def reload(self) -> Reloaded:
+        """Load what stands at the bundle's place now, and serve it.
+
+        Whoever asked may go, or be cut off at a deadline: the change goes on.
+
+        Raises:
+            BundleRefusedError: it does not verify, or does not run; the old one is served on.
+            UnavailableError: the service is stopping.
+
+        """
+        change = asyncio.create_task(self._change())
+        self._under_way.add(change)
+        change.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(change)
+
+    async def close(self) -> None:
+        """Wait for what is under way, and until the old ones are gone."""
+        while self._under_way:
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _change(self) -> Reloaded:
+        async with self._turn:
+            old = self._place.get()
+            new = await self._open(old)
+            if old.life.draining:
+                await anyio.to_thread.run_sync(new.engine.stop)
+                await anyio.to_thread.run_sync(new.gallery.close)
+                raise UnavailableError("The service is stopping.")
+            self._place.put(new)
+            new.metrics.reloads.inc()
+            retiring = asyncio.create_task(_retire(old))
+            self._under_way.add(retiring)
+            retiring.add_done_callback(self._under_way.discard)
+            said = Reloaded(previous=old.answers.model, current=new.answers.model)
+            logger.warning("Serving %s instead of %s", _name(said.current), _name(said.previous))
+            return said
+
+    async def _open(self, old: State) -> State:
+        """The new state, warm."""
+        if old.life.draining:
+            raise UnavailableError("The service is stopping.")
+        try:
+            new = await anyio.to_thread.run_sync(self._make, old)
+            try:
+                await anyio.to_thread.run_sync(new.engine.start)
+            except BaseException:
+                await anyio.to_thread.run_sync(new.gallery.close)
+                raise
+        except (BundleError, DeviceError, UnavailableError) as error:
+            logger.warning("The new bundle is refused: %s", error)
+            raise BundleRefusedError(
+                f"{error}. The bundle that was served is served on."
+            ) from error
+        return new
+
+
+async def _retire(old: State) -> None:
+    """Let it answer who began with it."""
+    if old.users:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(old.settings.deadline + GRACE):
+                await old.unused.wait()
+    await anyio.to_thread.run_sync(old.engine.stop)
+    await anyio.to_thread.run_sync(old.gallery.close)
+    await anyio.to_thread.run_sync(reload.give_back)
+
+
+def _name(model: ModelName) -> str:
+    return f"{model.name} {model.version}"

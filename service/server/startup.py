@@ -1,0 +1,81 @@
+"""Builds the state of the app from settings: bundle, gallery, engine."""
+
+from dataclasses import replace
+
+import torch
+
+from service.engine.backends.factory import open_backend
+from service.engine.engine import Engine
+from service.engine.search_stage import Searcher
+from service.gallery.factory import open_gallery
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.local.gpu_search import OnDevice
+from service.gallery.protocol import Gallery
+from service.retrieval.responses import Answers
+from service.settings import Settings, default_bundle
+from service.state import State
+from service.telemetry.metrics import Metrics
+from service.vectors import in_memory
+from training.bundle import Bundle, load
+
+
+def _load(settings: Settings) -> State:
+    metrics = Metrics()
+    bundle = _open(settings)
+    gallery = open_gallery(settings.gallery, bundle)
+    engine = _engine(settings, metrics, bundle, gallery)
+    return State(settings, bundle, engine, gallery, Answers(bundle.manifest, gallery), metrics)
+
+
+def _load_again(old: State) -> State:
+    """What stands at the bundle's place now, for the same process."""
+    bundle = _open(old.settings)
+    gallery = old.gallery.under(bundle)
+    try:
+        engine = _engine(old.settings, old.metrics, bundle, gallery)
+    except BaseException:
+        gallery.close()  # or it would hear of changes for ever
+        raise
+    return replace(
+        old,
+        bundle=bundle,
+        engine=engine,
+        gallery=gallery,
+        answers=Answers(bundle.manifest, gallery),
+    )
+
+
+def _open(settings: Settings) -> Bundle:
+    return load(settings.bundle or default_bundle())  # what was built last may be new
+
+
+def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:
+    backend = open_backend(
+        bundle,
+        engine=settings.engine,
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.threads,
+    )
+    return Engine(
+        backend,
+        searcher(gallery, backend.device),
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        patience=settings.deadline,
+        on_batch=metrics.batch.observe,
+    )
+
+
+def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
+    """What the engine's worker may ask in the middle of a batch; None where that is a wait.
+
+    On a GPU it looks there, where the network leaves its vectors.
+    """
+    if not isinstance(gallery, LocalGallery):
+        return None
+    if device.type == "cuda":
+        near = OnDevice(gallery.snapshot, device)
+        near.bring()
+        return near.search
+    return lambda layer, queries, limit: gallery.search(layer, in_memory(queries), limit)
