@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import collapse
-from benchmarks.collapse import CHANGES, batches, trace
-from benchmarks.traces import Look, Trace, read, summary, write
+from benchmarks.training import collapse
+from benchmarks.training.collapse import CHANGES, batches, trace
+from benchmarks.training.traces import Look, Trace, read, summary, write
 from tests.training.made import tiny
 from training.data.tensors import Labelled
 from training.experiments.catalogue import find

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import load
-from benchmarks.load import NO_ANSWER, Address, closed, open_, poisson, post
+from benchmarks.harness import load_generator
+from benchmarks.harness.load_generator import NO_ANSWER, Address, closed, open_, poisson, post
 
 Writer = asyncio.StreamWriter
 Answering = Callable[[bytes, Writer], Awaitable[None]]
@@ -109,7 +109,7 @@ def test_an_open_load_counts_all_that_fell_due_though_none_is_answered(
     async def say_nothing(_: bytes, __: Writer) -> None:
         pass
 
-    monkeypatch.setattr(load, "PATIENCE", 0.05)
+    monkeypatch.setattr(load_generator, "PATIENCE", 0.05)
     with listening(say_nothing) as address:
         found = open_(address, requests(address, b""), 2, rate=200, seconds=0.1)
     assert [answer.status for answer in found.answers] == [NO_ANSWER] * 20

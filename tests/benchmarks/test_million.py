@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.million import OnDisk, like, report, write
-from benchmarks.vectors import exact_nearest, recall
+from benchmarks.harness.recall import recall
+from benchmarks.search.million import OnDisk, like, report, write
+from benchmarks.search.vectors import exact_nearest
 from training.bundle import Vectors
 from training.index.cosine import normalise
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.nearest import HNSW, Built, Flat, Index, Ours, Search, Timed
-from benchmarks.vectors import exact_nearest, recall
-from benchmarks.worker import Worker, WorkerError
+from benchmarks.harness.recall import recall
+from benchmarks.harness.worker import Worker, WorkerError
+from benchmarks.search.index_worker import HNSW, Built, Flat, Index, Ours, Search, Timed
+from benchmarks.search.vectors import exact_nearest
 from training.bundle import Positions, Vectors
 from training.index.cosine import normalise
 
@@ -39,7 +40,7 @@ def nearest(vectors: Vectors, queries: Vectors) -> Positions:
 def test_the_exact_answer_is_that_of_looking_at_all(
     stored: Path, queries: Vectors, nearest: Positions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.vectors.ROWS", 64)
+    monkeypatch.setattr("benchmarks.search.vectors.ROWS", 64)
     cosines, positions = exact_nearest(stored, 500, queries)
     assert np.array_equal(positions, nearest)
     assert np.allclose(cosines, np.sort(queries @ np.load(stored).T)[:, :-11:-1], atol=1e-6)
@@ -70,7 +71,9 @@ def test_an_index_in_its_own_process_says_what_it_took_and_finds_the_same(
     search = Search(
         queries=tmp_path / "queries.npy", batch=5, effort=0, found=tmp_path / "found.npy"
     )
-    with Worker([sys.executable, "-m", "benchmarks.nearest", "flat", stored, "500"]) as worker:
+    with Worker(
+        [sys.executable, "-m", "benchmarks.search.index_worker", "flat", stored, "500"]
+    ) as worker:
         built = worker.hear(Built)
         timed = worker.ask(search, Timed)
     assert built.seconds > 0

@@ -4,10 +4,10 @@ import time
 from http import HTTPStatus
 from pathlib import Path
 
-from benchmarks.contenders import KINDRED
-from benchmarks.load import Answer, Load
-from benchmarks.overload import LIVE_RATE, SETTLING, Round, measure, rows, sampled
-from benchmarks.queries import queries
+from benchmarks.harness.load_generator import Answer, Load
+from benchmarks.harness.workload import queries
+from benchmarks.serving.contenders import KINDRED
+from benchmarks.serving.overload import LIVE_RATE, SETTLING, Round, measure, rows, sampled
 from training.bundle import load
 
 OK, BUSY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from benchmarks.load import Answer
-from benchmarks.peers import kin, plain
-from benchmarks.peers.kin import Index
-from benchmarks.queries import Query, Task, queries, wrong
+from benchmarks.harness.load_generator import Answer
+from benchmarks.harness.workload import Query, Task, queries, wrong
+from benchmarks.peers import fastapi_app, model
+from benchmarks.peers.model import Index
 from training.bundle import load
 
 ROOT = Path(__file__).parent.parent.parent
@@ -44,10 +44,10 @@ def test_a_peer_answers_right(
     task: Task,
     index: Index,
 ) -> None:
-    monkeypatch.setenv(kin.BUNDLE, str(bundle_path))
-    monkeypatch.setenv(kin.TASK, task)
-    monkeypatch.setenv(kin.INDEX, index)
-    with TestClient(plain.create_app()) as client:
+    monkeypatch.setenv(model.BUNDLE, str(bundle_path))
+    monkeypatch.setenv(model.TASK, task)
+    monkeypatch.setenv(model.INDEX, index)
+    with TestClient(fastapi_app.create_app()) as client:
         responses = [client.post("/predict", content=query.png) for query in asked]
     answers = [Answer(n, 0, 0, one.status_code, one.content) for n, one in enumerate(responses)]
     assert wrong(answers, asked, task) == []

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.load import Answer
-from benchmarks.queries import Query, queries, wrong
+from benchmarks.harness.load_generator import Answer
+from benchmarks.harness.workload import Query, queries, wrong
 from training.bundle import Bundle, load
 
 

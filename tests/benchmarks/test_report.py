@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.report import HEAD, spread, table, where, write_section
+from benchmarks.harness.report import HEAD, spread, table, where, write_section
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.servers import Server, ServerError, family_of, free_address, memory_bytes
+from benchmarks.harness.server_process import (
+    Server,
+    ServerError,
+    family_of,
+    free_address,
+    memory_bytes,
+)
 
 
 def serve_files(*before: str) -> Server:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bare import Alone, Rate, bare
-from benchmarks.contenders import KINDRED, RIVALS
-from benchmarks.load import closed
-from benchmarks.queries import Task, queries, wrong
-from benchmarks.race import Heat, Results, Share, Turn
-from benchmarks.serving import HEATS, document, ratios
-from benchmarks.startup import start
+from benchmarks.harness.load_generator import closed
+from benchmarks.harness.workload import Task, queries, wrong
+from benchmarks.serving.__main__ import HEATS, document, ratios
+from benchmarks.serving.contenders import KINDRED, RIVALS
+from benchmarks.serving.roofline import Alone, Rate, bare
+from benchmarks.serving.rounds import Heat, Results, Share, Turn
+from benchmarks.serving.startup import start
 from training.bundle import load
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from benchmarks.training import (
+from benchmarks.training.__main__ import (
     OneByOne,
     Ours,
     Plain,

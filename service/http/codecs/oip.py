@@ -20,7 +20,14 @@ import numpy.typing as npt
 
 from service.errors import MalformedBodyError
 from service.http.codecs import json_body
-from service.schemas.oip import Array, Datatype, InferInput, InferOutput, InferRequest, TensorNote
+from service.schemas.oip import (
+    Array,
+    Datatype,
+    InferInput,
+    InferOutput,
+    InferRequest,
+    TensorNote,
+)
 from training.bundle import Pixels
 
 LENGTH_BYTES = 4

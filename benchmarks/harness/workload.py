@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.load import Answer
+from benchmarks.harness.load_generator import Answer
 from training.bundle import SIZE, Bundle, Pixels
 
 Task = Literal["class", "conv2"]

@@ -18,12 +18,13 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from benchmarks import million
-from benchmarks.contenders import PEERS, versions
-from benchmarks.nearest import INDEXES, Built, Search, Timed
-from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
-from benchmarks.vectors import QUERIES, Embedded, embedded, exact_nearest, recall
-from benchmarks.worker import Worker
+from benchmarks.harness.environment import PEERS, versions
+from benchmarks.harness.recall import recall
+from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.worker import Worker
+from benchmarks.search import million
+from benchmarks.search.index_worker import INDEXES, Built, Search, Timed
+from benchmarks.search.vectors import QUERIES, Embedded, embedded, exact_nearest
 from service.settings import default_bundle
 from training.bundle import Positions, load
 from training.workflows.progress import say
@@ -83,7 +84,9 @@ class Trial:
         say(f"building {name} of {self._count:,}")
         python = PEERS / "python" if name in ELSEWHERE else Path(sys.executable)
         vectors = self._source.vectors.resolve()
-        worker = Worker([python, "-m", "benchmarks.nearest", name, vectors, str(self._count)])
+        worker = Worker(
+            [python, "-m", "benchmarks.search.index_worker", name, vectors, str(self._count)]
+        )
         candidate = Candidate(name, worker, worker.hear(Built))
         for effort in candidate.built.efforts:
             candidate.effort, candidate.recall = effort, self._recall(worker, effort)

@@ -1,8 +1,8 @@
 """Why three blocks without batch norm sometimes never learn: short runs, one thing changed in each.
 
-    python -m benchmarks.collapse --data cifar10-jpeg.tar.gz
-    python -m benchmarks.collapse --data cifar10-jpeg.tar.gz --name dropout-3 --name augmentation-3
-    python -m benchmarks.collapse
+    python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz
+    python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz --name dropout-3 --name augmentation-3
+    python -m benchmarks.training.collapse
 
 The first two run what has not been run yet, the seeds in turn, and keep every trace in
 `docs/collapse.json`; they can be stopped, and go on where they were. The third only prints the
@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.traces import LEARNED, Look, Trace, picture, read, summary, write
+from benchmarks.training.traces import LEARNED, Look, Trace, picture, read, summary, write
 from training.data.dataset import load
 from training.data.splits import split
 from training.data.tensors import Labelled

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel
 
-from benchmarks.servers import ROOT
+from benchmarks.harness.server_process import ROOT
 
 Question = TypeVar("Question", bound=BaseModel)
 Reply = TypeVar("Reply", bound=BaseModel)

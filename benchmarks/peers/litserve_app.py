@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import litserve
 
-from benchmarks.peers.kin import WORKERS, Answer, Kin
+from benchmarks.peers.model import WORKERS, Answer, Kin
 
 
 class KinAPI(litserve.LitAPI):

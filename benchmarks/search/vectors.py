@@ -24,9 +24,12 @@ from training.models.checkpoint import WEIGHTS
 from training.workflows.progress import track
 
 QUERIES: Final = 1_000
+
 NEAREST: Final = 10
+
 CHUNK: Final = 2_500
 """Images embedded at once."""
+
 ROWS: Final = 20_000
 """Vectors compared at once, so that fp32 copies stay small."""
 
@@ -75,12 +78,6 @@ def exact_nearest(stored: Path, count: int, queries: Vectors) -> tuple[Vectors, 
         best, kept = best.topk(min(NEAREST, best.shape[1]))
         where = where.gather(1, kept)
     return best.numpy(), where.numpy()
-
-
-def recall(found: Positions, nearest: Positions) -> float:
-    """The share of the exact nearest that were found."""
-    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, nearest, strict=True))
-    return hits / nearest.size
 
 
 def _all_images(data: Path) -> Tensor:

@@ -1,6 +1,6 @@
 """What one machine holds: memory and latency of the index by the size of the gallery.
 
-    python -m benchmarks.capacity
+    python -m benchmarks.search.capacity
 
 Prints a table for docs/scaling.md. The vectors are drawn, not embedded: neither memory nor the time
 of a search depends on what is in them, and recall, which does, is for `benchmarks.search` to say.
@@ -82,7 +82,7 @@ def main(
     typer.echo(HEADER)
     for count in sizes or SIZES:
         done = subprocess.run(  # noqa: S603  this very file
-            [sys.executable, "-m", "benchmarks.capacity", "--one", str(count)],
+            [sys.executable, "-m", "benchmarks.search.capacity", "--one", str(count)],
             check=True,
             capture_output=True,
             text=True,

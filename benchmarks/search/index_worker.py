@@ -15,8 +15,8 @@ from typing import Final, Protocol
 import faiss
 import numpy as np
 
-from benchmarks.servers import memory_bytes
-from benchmarks.worker import say, serve
+from benchmarks.harness.server_process import memory_bytes
+from benchmarks.harness.worker import say, serve
 from training.base_model import Frozen
 from training.bundle import Positions, Vectors
 from training.index import cosine

@@ -1,7 +1,7 @@
 """From the command to the first answer: seconds until `/readyz` says yes, and resident memory.
 
-    python -m benchmarks.startup
-    python -m benchmarks.startup --bundle starter --bundle bundles/current --rounds 3
+    python -m benchmarks.serving.startup
+    python -m benchmarks.serving.startup --bundle starter --bundle bundles/current --rounds 3
 
 Writes the section "Start and memory" of `docs/performance.md`.
 """
@@ -13,10 +13,10 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.contenders import KINDRED
-from benchmarks.load import open_
-from benchmarks.queries import Query, queries, wrong
-from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.load_generator import open_
+from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.workload import Query, queries, wrong
+from benchmarks.serving.contenders import KINDRED
 from service.settings import BUILT, STARTER
 from training.bundle import Bundle, load
 from training.workflows.progress import say
@@ -75,7 +75,7 @@ def main(
     output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
 ) -> None:
     """Measure, and write the section."""
-    provenance = where(f"python -m benchmarks.startup --rounds {rounds}")
+    provenance = where(f"python -m benchmarks.serving.startup --rounds {rounds}")
     rows = []
     for path in bundles or [folder for folder in (STARTER, BUILT) if folder.exists()]:
         opened = load(path)

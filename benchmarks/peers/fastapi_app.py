@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from benchmarks.peers.kin import Kin
+from benchmarks.peers.model import Kin
 
 
 def create_app() -> FastAPI:

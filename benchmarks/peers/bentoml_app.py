@@ -9,7 +9,7 @@ import base64
 
 import bentoml
 
-from benchmarks.peers.kin import WORKERS, Answer, Kin
+from benchmarks.peers.model import WORKERS, Answer, Kin
 
 
 @bentoml.service(workers=WORKERS, threads=1, logging={"access": {"enabled": False}})

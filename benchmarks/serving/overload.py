@@ -1,7 +1,7 @@
 """What is left of the service when twice as much is asked of it as it can answer.
 
     make bench DATA=cifar10-jpeg.tar.gz
-    python -m benchmarks.overload --bundle bundles/current --rounds 1 --seconds 5
+    python -m benchmarks.serving.overload --bundle bundles/current --rounds 1 --seconds 5
 
 Writes the section "Overload" of `docs/performance.md`.
 """
@@ -19,11 +19,11 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.contenders import KINDRED
-from benchmarks.load import Address, Answer, Load, closed, open_
-from benchmarks.queries import Query, Task, queries, wrong
-from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
-from benchmarks.servers import Server
+from benchmarks.harness.load_generator import Address, Answer, Load, closed, open_
+from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.server_process import Server
+from benchmarks.harness.workload import Query, Task, queries, wrong
+from benchmarks.serving.contenders import KINDRED
 from service.settings import default_bundle
 from training.bundle import load
 from training.workflows.progress import say
@@ -176,7 +176,7 @@ def main(
     folder = bundle or default_bundle()
     asked = queries(load(folder))
     found: dict[Task, list[Round]] = {task: [] for task in TASKS}
-    command = f"python -m benchmarks.overload --rounds {rounds} --seconds {seconds:g}"
+    command = f"python -m benchmarks.serving.overload --rounds {rounds} --seconds {seconds:g}"
     provenance = where(command)
     for number in range(rounds):
         for task in TASKS:

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Self
 
-from benchmarks.load import Address
+from benchmarks.harness.load_generator import Address
 
 ROOT: Final = Path(__file__).parent.parent
 STARTING: Final = 120.0

@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.nearest import NEAREST
-from benchmarks.report import spread, table, wrapped
-from benchmarks.servers import memory_bytes
-from benchmarks.vectors import exact_nearest, recall
+from benchmarks.harness.recall import recall
+from benchmarks.harness.report import spread, table, wrapped
+from benchmarks.harness.server_process import memory_bytes
+from benchmarks.search.index_worker import NEAREST
+from benchmarks.search.vectors import exact_nearest
 from training.bundle import Positions, Vectors
 from training.index.cosine import normalise
 from training.index.projection import REDUCED

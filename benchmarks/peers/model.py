@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.queries import NEAREST, Task
+from benchmarks.harness.workload import NEAREST, Task
 from training.bundle import CosineIndex, Layer, Pixels, Vectors, load, to_pixels
 
 Index = Literal["flat", "bundle"]

@@ -12,8 +12,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.queries import NEAREST, Task, queries
-from benchmarks.worker import Worker, serve
+from benchmarks.harness.worker import Worker, serve
+from benchmarks.harness.workload import NEAREST, Task, queries
 from service.engine.backends.base import channels_first
 from service.engine.backends.factory import open_backend
 from service.gallery.bundle_images import Base
@@ -40,7 +40,9 @@ class Rate(Frozen):
 
 def bare(bundle: Path) -> Worker:
     """The process, to be asked."""
-    return Worker([sys.executable, "-m", "benchmarks.bare", "--bundle", bundle.resolve()])
+    return Worker(
+        [sys.executable, "-m", "benchmarks.serving.roofline", "--bundle", bundle.resolve()]
+    )
 
 
 def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:

@@ -6,24 +6,18 @@ Requests take the form that each one's documentation shows, or a cheaper one whe
 import base64
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load import Address, post
-from benchmarks.peers import kin
-from benchmarks.peers.kin import Index
-from benchmarks.queries import Task
-from benchmarks.servers import ROOT, Server, free_address
-
-PEERS: Final = ROOT / ".venv-peers/bin"
-
-
-class PeersMissingError(RuntimeError):
-    """The peers are not installed; the message says how they are."""
+from benchmarks.harness.environment import PEERS
+from benchmarks.harness.load_generator import Address, post
+from benchmarks.harness.server_process import Server, free_address
+from benchmarks.harness.workload import Task
+from benchmarks.peers import model
+from benchmarks.peers.model import Index
 
 
 @dataclass(frozen=True)
@@ -47,27 +41,11 @@ class Contender:
 
         """
         address = free_address()
-        serves = {kin.BUNDLE: str(bundle.resolve()), kin.TASK: task, kin.INDEX: index}
+        serves = {model.BUNDLE: str(bundle.resolve()), model.TASK: task, model.INDEX: index}
         environment = serves | {"BENTOML_DO_NOT_TRACK": "True"}
         if self.threads:
             environment["OMP_NUM_THREADS"] = str(self.threads)
         return Server(self.command(address, bundle), address, self.ready, environment)
-
-
-def versions(packages: Sequence[str]) -> list[str]:
-    """Versions of packages in the peers' environment, as `name version`.
-
-    Raises:
-        PeersMissingError: it has not been made.
-
-    """
-    if not PEERS.exists():
-        raise PeersMissingError("the peers are missing: make .venv-peers/installed")
-    say = "import importlib.metadata as m, sys; [print(n, m.version(n)) for n in sys.argv[1:]]"
-    answer = subprocess.run(  # noqa: S603 - a fixed command
-        [PEERS / "python", "-c", say, *packages], capture_output=True, text=True, check=True
-    )
-    return answer.stdout.splitlines()
 
 
 def _service(address: Address, bundle: Path) -> list[str | Path]:
@@ -85,7 +63,11 @@ def _module(name: str) -> Callable[[Address, Path], list[str | Path]]:
 
 
 def _bentoml(address: Address, _: Path) -> list[str | Path]:
-    serve: list[str | Path] = [PEERS / "bentoml", "serve", "benchmarks.peers.bento:KinService"]
+    serve: list[str | Path] = [
+        PEERS / "bentoml",
+        "serve",
+        "benchmarks.peers.bentoml_app:KinService",
+    ]
     return [*serve, "--host", address.host, "--port", str(address.port)]
 
 
@@ -107,7 +89,9 @@ def _json(make: Callable[[str], Mapping[str, object]]) -> Callable[[Address, Tas
 
 
 KINDRED: Final = Contender("kindred", _service, "/readyz", _to_ours)
-SHARE: Final = max(1, (os.cpu_count() or 1) // kin.WORKERS)
+
+SHARE: Final = max(1, (os.cpu_count() or 1) // model.WORKERS)
+
 RIVALS: Final = (
     Contender("FastAPI, thread pool", _module("plain"), "/health", _raw, 1),
     Contender("LitServe", _module("lit"), "/health", _json(lambda text: {"image": text}), SHARE),

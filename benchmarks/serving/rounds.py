@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from benchmarks.bare import Alone, Rate, bare
-from benchmarks.contenders import KINDRED, RIVALS, Contender
-from benchmarks.load import Answer, Load, closed, open_
-from benchmarks.peers.kin import Index
-from benchmarks.queries import Query, Task, wrong
-from benchmarks.servers import Server
-from benchmarks.worker import Worker
+from benchmarks.harness.load_generator import Answer, Load, closed, open_
+from benchmarks.harness.server_process import Server
+from benchmarks.harness.worker import Worker
+from benchmarks.harness.workload import Query, Task, wrong
+from benchmarks.peers.model import Index
+from benchmarks.serving.contenders import KINDRED, RIVALS, Contender
+from benchmarks.serving.roofline import Alone, Rate, bare
 from training.workflows.progress import say
 
 Loop = Literal["closed", "open", "own"]

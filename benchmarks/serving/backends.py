@@ -1,8 +1,8 @@
 """What can run the network, beside each other: images/s, and whether they say the same.
 
-    python -m benchmarks.backends --data cifar10-jpeg.tar.gz
-    python -m benchmarks.backends --data cifar10-jpeg.tar.gz --rounds 1 --seconds 0.2
-    python -m benchmarks.backends --data cifar10-jpeg.tar.gz --device cuda
+    python -m benchmarks.serving.backends --data cifar10-jpeg.tar.gz
+    python -m benchmarks.serving.backends --data cifar10-jpeg.tar.gz --rounds 1 --seconds 0.2
+    python -m benchmarks.serving.backends --data cifar10-jpeg.tar.gz --device cuda
 
 Writes the section "Engines" of `docs/performance.md`. All run the same network with as many threads
 each, and take turns. They are compared with torch at fp32 on held-out images: on the class, on the
@@ -19,8 +19,8 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
-from benchmarks.vectors import recall
+from benchmarks.harness.recall import recall
+from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from service.engine.backends.base import LAYERS, Backend, ServedPrecision, channels_first
 from service.engine.backends.factory import EngineChoice, has_openvino, open_backend
 from service.settings import default_bundle
@@ -101,7 +101,7 @@ def main(
         "neighbours",
     )  # fmt: skip
     body = "\n\n".join(
-        (where(f"python -m benchmarks.backends --data {data.name}"), wrapped(method),
+        (where(f"python -m benchmarks.serving.backends --data {data.name}"), wrapped(method),
          table(header, rows))
     )  # fmt: skip
     write_section("Engines", body, output)

@@ -15,11 +15,12 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.contenders import KINDRED, RIVALS, versions
-from benchmarks.peers.kin import Index
-from benchmarks.queries import Task, queries
-from benchmarks.race import OFFERED, Heat, Loop, Results, Turn, run
-from benchmarks.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.environment import versions
+from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.workload import Task, queries
+from benchmarks.peers.model import Index
+from benchmarks.serving.contenders import KINDRED, RIVALS
+from benchmarks.serving.rounds import OFFERED, Heat, Loop, Results, Turn, run
 from service.settings import default_bundle
 from training.bundle import load
 

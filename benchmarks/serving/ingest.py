@@ -1,7 +1,7 @@
 """What adding to the gallery costs those who search meanwhile: images/s, and p99 against idle.
 
     make bench DATA=cifar10-jpeg.tar.gz
-    python -m benchmarks.gallery --bundle bundles/current
+    python -m benchmarks.serving.ingest --bundle bundles/current
 
 Writes the section "A gallery that grows" of `docs/performance.md`.
 """
@@ -24,7 +24,7 @@ import numpy as np
 import typer
 from PIL import Image
 
-from benchmarks.report import PERFORMANCE, table, where, wrapped, write_section
+from benchmarks.harness.report import PERFORMANCE, table, where, wrapped, write_section
 from service.settings import default_bundle
 from tests.processes import serve_bundle, serving
 from training.bundle import load
@@ -58,7 +58,7 @@ def measure(
     """Add images over HTTP while somebody searches; print the figures, and write the section."""
     served = bundle or default_bundle()
     ids = load(served).gallery.ids
-    provenance = where(f"python -m benchmarks.gallery --count {count} --idle {idle:g}")
+    provenance = where(f"python -m benchmarks.serving.ingest --count {count} --idle {idle:g}")
     folder = tempfile.mkdtemp(prefix="kindred-gallery-")
     try:
         with serving(serve_bundle(served), KINDRED_GALLERY=folder) as http:
