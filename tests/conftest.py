@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.pictures import real_data, write_folder
-from tests.processes import ROOT
+from tests.support.images import real_data, write_folder
+from tests.support.processes import ROOT
 from training.data.dataset import Dataset, load
 from training.data.splits import Splits, split
 from training.experiments import record

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 
 def test_every_test_that_the_pains_name_is_there() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.processes import ROOT, serve_bundle, serving
+from tests.support.processes import ROOT, serve_bundle, serving
 
 CLASSES = 300
 PER_CLASS = 4

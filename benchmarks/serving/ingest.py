@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.harness.report import PERFORMANCE, table, where, wrapped, write_section
 from service.settings import default_bundle
-from tests.processes import serve_bundle, serving
+from tests.support.processes import serve_bundle, serving
 from training.bundle import load
 
 BATCH: Final = 16

@@ -9,7 +9,7 @@ import torch
 from benchmarks.training import collapse
 from benchmarks.training.collapse import CHANGES, batches, trace
 from benchmarks.training.traces import Look, Trace, read, summary, write
-from tests.training.made import tiny
+from tests.support.factories import tiny
 from training.data.tensors import Labelled
 from training.experiments.catalogue import find
 from training.experiments.environment import describe

@@ -16,7 +16,7 @@ from benchmarks.training.__main__ import (
     make,
     rate,
 )
-from tests.training.made import tiny
+from tests.support.factories import tiny
 from training.data.tensors import Labelled
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.processes import serve_bundle, serving
-from tests.training.made import made_record
+from tests.support.factories import made_record
+from tests.support.processes import serve_bundle, serving
 from training.data.dataset import Dataset
 from training.data.splits import Splits
 from training.workflows.release import Shape, Trained, examine

@@ -3,7 +3,7 @@
 import re
 
 from tests.browser.conftest import Open
-from tests.browser.gestures import PHONE, expect, grave, shoot
+from tests.support.page_objects import PHONE, expect, grave, shoot
 
 
 def test_a_photo_is_taken_with_the_camera_of_this_machine(visit: Open) -> None:

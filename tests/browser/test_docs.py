@@ -2,7 +2,7 @@
 asked, and that the page's policy forbids nothing it needs."""
 
 from tests.browser.conftest import Open
-from tests.browser.gestures import expect, shoot
+from tests.support.page_objects import expect, shoot
 
 
 def test_the_calls_are_shown_and_tried_with_nothing_from_elsewhere(visit: Open) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser.conftest import Open, Watched
-from tests.browser.gestures import Page, expect, shoot
+from tests.support.page_objects import Page, expect, shoot
 
 EXPERIMENTS = "/#/experiments"
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.browser.conftest import Open, Watched, visits
-from tests.browser.gestures import PHONE, expect, grave, overflow, shoot
-from tests.pictures import stripes
-from tests.processes import ROOT, serve_bundle, serving
-from tests.training.made import made_record, network
+from tests.support.factories import made_record, network
+from tests.support.images import stripes
+from tests.support.page_objects import PHONE, expect, grave, overflow, shoot
+from tests.support.processes import ROOT, serve_bundle, serving
 from training import bundle
 from training.bundle import Bundle, writer
 from training.bundle.manifest import DatasetNote, Metrics

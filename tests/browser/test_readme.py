@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.browser.conftest import Open, Watched, visits
-from tests.browser.gestures import SCREENSHOTS, drop, encoded, expect, row
-from tests.drawings import SCENES, drawing
-from tests.processes import ROOT, serve_bundle, serving
+from tests.support.page_objects import SCREENSHOTS, drop, encoded, expect, row
+from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.synthetic import SCENES, drawing
 from training import bundle
 from training.bundle import writer
 from training.data.preprocessing import to_pixels

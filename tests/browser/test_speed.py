@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from tests.browser.conftest import Open
-from tests.browser.gestures import GIVE, Route, expect, give, picture
+from tests.support.page_objects import GIVE, Route, expect, give, picture
 
 PHOTO = (1024, 768)
 """The size of what people drop: what is larger than the network's eye is decoded and shrunk."""

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.samples import Obedient
+from tests.support.fakes import Obedient
 from training import bundle
 from training.bundle import Bundle
 

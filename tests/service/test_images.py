@@ -12,8 +12,8 @@ from PIL import Image
 
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
 from service.images import FORMATS, decode, encode, read_header
-from tests.pictures import stripes
-from tests.service.samples import file_of, flat, png
+from tests.support.fakes import file_of, flat, png
+from tests.support.images import stripes
 from training.bundle import Fit, Pixels
 
 ORANGE = (200, 120, 40)

@@ -21,9 +21,9 @@ from service.gallery.local.gallery import LocalGallery
 from service.gallery.local.sqlite import FILE
 from service.gallery.local.store import Edit, Store
 from service.gallery.types import Added, Wanted
-from tests.processes import ROOT
-from tests.service.gallery.homes import addition, vectors
-from tests.service.samples import PATIENCE
+from tests.support.fakes import PATIENCE
+from tests.support.galleries import addition, vectors
+from tests.support.processes import ROOT
 from training.bundle import Bundle
 
 

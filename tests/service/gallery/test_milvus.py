@@ -26,9 +26,9 @@ from service.gallery.milvus.expressions import where
 from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.milvus.rows import MARKS
 from service.gallery.types import Item, Renewed, Value, Wanted
-from tests.pictures import real_data, stripes
-from tests.processes import free_port, milvus_server
-from tests.service.gallery.homes import addition, on_milvus_lite, vectors
+from tests.support.galleries import addition, on_milvus_lite, vectors
+from tests.support.images import real_data, stripes
+from tests.support.processes import free_port, milvus_server
 from training import bundle as door
 from training.bundle import Bundle, Vectors, to_pixels
 from training.data.archive import members

@@ -13,7 +13,7 @@ from PIL import Image
 from service.errors import ConflictError, NotFoundError
 from service.gallery.protocol import Gallery
 from service.gallery.types import Added, Item, Renewed, Source, Wanted
-from tests.service.gallery.homes import HOMES, Open, addition, vectors
+from tests.support.galleries import HOMES, Open, addition, vectors
 from training.bundle import Bundle, Vectors
 
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.pictures import stripes
-from tests.processes import milvus_server, serve_bundle, serving
-from tests.service.samples import png
+from tests.support.fakes import png
+from tests.support.images import stripes
+from tests.support.processes import milvus_server, serve_bundle, serving
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 
 from service.gallery import backup
 from service.gallery.types import Wanted
-from tests.pictures import write_folder
-from tests.service.gallery.homes import HOMES, Open, addition, vectors
+from tests.support.galleries import HOMES, Open, addition, vectors
+from tests.support.images import write_folder
 from training.bundle import Bundle
 from training.embedding import bulk
 from training.embedding.bulk import Embedder, Job

@@ -1,0 +1,119 @@
+"""The page with a keyboard, on a phone, in the dark, held still, and before axe-core."""
+
+import pytest
+
+from tests.browser.conftest import Open, Watched
+from tests.support.page_objects import PHONE, Route, drop, expect, grave, overflow, row, shoot
+
+VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
+
+
+def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
+    page = visit()
+    page.locator(".offered a.look").first.wait_for()
+    focused = "document.activeElement"
+
+    def tab_to(selector: str, limit: int = 60) -> None:
+        for _ in range(limit):
+            page.keyboard.press("Tab")
+            if page.evaluate(f"{focused}.matches({selector!r})"):
+                return
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    tab_to(".skip", limit=1)
+    tab_to(".ways-in button")
+    tab_to(".offered a.look")
+    page.keyboard.press("Enter")
+    expect(page.locator(".row")).to_have_count(2)
+    tab_to("button.look")
+    page.keyboard.press("Enter")
+    assert page.evaluate(f"{focused}.matches('.why h3')")
+    tab_to("[role=gridcell]")
+    assert page.evaluate(f"getComputedStyle({focused}).outlineStyle") != "none"
+    for _ in range(8):
+        page.keyboard.press("ArrowUp")
+    expect(page.locator(".readout")).to_contain_text("at row 1,")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".readout")).to_contain_text("at row 2,")
+    page.keyboard.press("Escape")
+    expect(page.locator(".why")).to_have_count(0)
+    assert page.evaluate(f"{focused}.matches('button.look')")
+    tab_to("a.walk")
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_sticks_out_of_a_phone(visit: Open, view: str) -> None:
+    page = visit(VIEWS[view], **PHONE)
+    expect(page.locator(".card, .confusion").first).to_be_visible()
+    assert overflow(page) <= 0
+    shoot(page, f"{view}-phone")
+
+
+def test_the_explanation_fits_a_phone(visit: Open) -> None:
+    page = visit("/", **PHONE)
+    drop(page)
+    row(page, "conv2").locator("button.look").first.click()
+    assert overflow(page) <= 0
+    row(page, "logits").locator("button.look").first.click()
+    assert overflow(page) <= 0
+    shoot(page, "why-phone")
+
+
+def test_the_explanation_fits_letters_of_twice_the_size(visit: Open) -> None:
+    page = visit()
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    drop(page)
+    for layer in ("conv2", "logits"):
+        row(page, layer).locator("button.look").first.click()
+        picture = page.locator(".why .pixels").first.bounding_box()
+        assert picture is not None
+        assert picture["width"] > 96, "no smaller than in the gallery"
+        assert overflow(page) <= 0
+
+
+def test_nothing_moves_for_those_who_want_it_still(visit: Open) -> None:
+    page = visit("/", reduced_motion="reduce")
+    page.evaluate("document.getElementById('busy').hidden = false")
+    moving = page.evaluate("document.getAnimations().length")
+    assert moving == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
+    for name, address in VIEWS.items():
+        page = visit(address, color_scheme=scheme)
+        expect(page.locator(".card, .confusion").first).to_be_visible()
+        assert grave(page) == [], name
+        shoot(page, f"{name}-{scheme}")
+    page = visit("/", color_scheme=scheme)
+    page.locator(".offered a.look").first.click()
+    expect(page.locator(".row")).to_have_count(2)
+    assert grave(page) == [], "from the gallery"
+    page = visit("/", color_scheme=scheme)
+    drop(page)
+    for layer in ("conv2", "logits"):
+        row(page, layer).locator("button.look").first.click()
+        assert grave(page) == [], layer
+        shoot(page, f"{layer}-{scheme}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_doubt_and_in_trouble(
+    visit: Open, watched: Watched, scheme: str
+) -> None:
+    page = visit("/", color_scheme=scheme)
+
+    def doubt(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "familiar": False, "novelty": 1.0})
+
+    page.route("**/predict*", doubt)
+    drop(page)
+    assert grave(page) == []
+    shoot(page, f"doubt-{scheme}")
+    page.goto(page.url.split("#")[0] + "#/image/nobody")
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert grave(page) == []
+    shoot(page, f"trouble-{scheme}")
+    watched.said.clear()

@@ -1,0 +1,300 @@
+"""The engine: batches without a window, bounded, supervised; no image pays for another."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.engine.types import Representation, Search
+from service.errors import (
+    DeadlinePassedError,
+    InferenceFailedError,
+    QueueFullError,
+    UnavailableError,
+)
+from service.gallery.types import Item, Match
+from service.vectors import Queries
+from tests.support.fakes import CPU, PATIENCE, Obedient, cosine, flat, running
+from training import bundle
+from training.bundle import Bundle, Layer
+
+
+def soon() -> float:
+    return time.monotonic() + PATIENCE
+
+
+def occupy(engine: Engine, network: Obedient) -> "Future[Representation]":
+    """Shut the gate with one black image inside."""
+    network.gate.clear()
+    network.forget()
+    (future,) = engine.submit([flat(0)], soon())
+    assert network.entered.wait(PATIENCE)
+    return future
+
+
+def wait_until_ready(engine: Engine) -> None:
+    deadline = soon()
+    while engine.reason and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert engine.reason is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_the_worker_gives_way_to_the_event_loop(network: Obedient) -> None:
+    others = set(threading.enumerate())
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        (worker,) = {one for one in threading.enumerate() if one.name == "engine"} - others
+        assert worker.native_id is not None
+        ours, its = (os.getpriority(os.PRIO_PROCESS, one) for one in (0, worker.native_id))
+        assert its > ours or ours == 19  # there is none lower
+        assert engine.reason is None
+
+
+def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle) -> None:
+    pixels = loaded.gallery.pixels
+    assert pixels is not None
+    network = bundle.load(loaded.path).network
+    images = [np.array(image) for image in pixels[:32]]
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        together = asyncio.run(engine.represent(images, soon()))
+        for image, companion in zip(images, together, strict=True):
+            (alone,) = asyncio.run(engine.represent([image], soon()))
+            assert isinstance(alone, Representation)
+            assert isinstance(companion, Representation)
+            assert cosine(alone.layers["conv2"], companion.layers["conv2"]) >= 0.9999
+            assert alone.layers["logits"].argmax() == companion.layers["logits"].argmax()
+
+
+def test_representations_have_the_dimensions_of_their_layers(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        (found,) = asyncio.run(engine.represent([flat(7)], soon()))
+        assert isinstance(found, Representation)
+        assert {layer: len(vector) for layer, vector in found.layers.items()} == engine.dimensions
+        assert engine.dimensions == {"conv2": 8192, "penultimate": 512, "logits": 10}
+
+
+def test_what_waits_is_taken_at_once_up_to_max_batch(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_batch=4)) as engine:
+        first = occupy(engine, network)
+        futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
+        network.gate.set()
+        for future in (first, *futures):
+            future.result(PATIENCE)
+        assert network.batches == [1, 4, 2]
+
+
+def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        first = occupy(engine, network)
+        behind = engine.submit([flat(200)] * 20, soon(), behind=True)
+        front = engine.submit([flat(1), flat(2)], soon())
+        assert engine.depth == 22
+        network.gate.set()
+        for future in (first, *front, *behind):
+            future.result(PATIENCE)
+        assert network.batches == [1, 2, 8, 8, 4]
+        assert network.seen[:3] == [0, 1, 2]
+
+
+def test_what_goes_behind_has_its_turn_though_others_never_end(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_batch=1)) as engine:
+        first = occupy(engine, network)
+        (behind,) = engine.submit([flat(200)], soon(), behind=True)
+        front = engine.submit([flat(shade) for shade in range(1, 9)], soon())
+        network.gate.set()
+        for future in (first, behind, *front):
+            future.result(PATIENCE)
+        assert network.seen == [0, 1, 2, 3, 4, 200, 5, 6, 7, 8]
+
+
+def test_a_line_that_is_full_behind_has_room_in_front(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
+        occupy(engine, network)
+        engine.submit([flat(200)] * 2, soon(), behind=True)
+        with pytest.raises(QueueFullError, match="2 images wait, and 2 may"):
+            engine.submit([flat(200)], soon(), behind=True)
+        engine.submit([flat(1)] * 2, soon())
+        network.gate.set()
+
+
+def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_queue=4)) as engine:
+        occupy(engine, network)
+        engine.submit([flat(1)] * 3, soon())
+        with pytest.raises(QueueFullError, match="3 images wait, and 4 may"):
+            engine.submit([flat(2)] * 2, soon())
+        assert engine.depth == 3
+        network.gate.set()
+
+
+def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
+        occupy(engine, network)
+        for future in engine.submit([flat(1)] * 2, soon()):
+            future.cancel()
+        engine.submit([flat(2)] * 2, soon())
+        network.gate.set()
+
+
+def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: Obedient) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def search(layer: Layer, vectors: Queries, limit: int) -> list[list[Match]]:
+        asked.append((layer, len(vectors), limit))
+        item = Item("one", "cat", None)
+        return [[Match(item, float(vector[0]))] for vector in vectors]
+
+    ten = Search("conv2", 10)
+    with running(Engine(TorchEager(network, device=CPU), search)) as engine:
+        first = occupy(engine, network)
+        alike = engine.submit([flat(1), flat(2)], soon(), [ten])
+        (none,) = engine.submit([flat(3)], soon())
+        (more,) = engine.submit([flat(4)], soon(), [ten, Search("logits", 5)])
+        network.gate.set()
+        found = [one.result(PATIENCE) for one in (first, *alike, none, more)]
+    assert sorted(asked) == [("conv2", 3, 10), ("logits", 1, 5)]
+    assert [len(one.matches) for one in found] == [0, 1, 1, 0, 2]
+    for one in found[1:3]:
+        assert one.matches[ten][0].score == one.layers["conv2"][0]
+
+
+def test_an_abandoned_image_never_runs(network: Obedient) -> None:
+    async def hang_up(engine: Engine) -> None:
+        task = asyncio.create_task(engine.represent([flat(66)], soon()))
+        await asyncio.sleep(0)  # lets it queue the image
+        assert engine.depth == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        occupy(engine, network)
+        asyncio.run(hang_up(engine))
+        (last,) = engine.submit([flat(1)], soon())
+        network.gate.set()
+        last.result(PATIENCE)
+        assert network.seen == [0, 1]
+
+
+def test_an_expired_image_never_runs(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        occupy(engine, network)
+        (late,) = engine.submit([flat(66)], time.monotonic())
+        (last,) = engine.submit([flat(1)], soon())
+        network.gate.set()
+        last.result(PATIENCE)
+        with pytest.raises(DeadlinePassedError):
+            late.result(PATIENCE)
+        assert network.seen == [0, 1]
+
+
+def fail_on_white(images: Tensor) -> BaseException | None:
+    return ValueError("white is too much") if bool((images == 255).all((1, 2, 3)).any()) else None
+
+
+def test_an_image_that_fails_does_not_fail_its_companions(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        network.failure = fail_on_white
+        found = asyncio.run(engine.represent([flat(1), flat(255), flat(2)], soon()))
+        assert [type(one) for one in found] == [
+            Representation,
+            InferenceFailedError,
+            Representation,
+        ]
+        assert engine.reason is None
+
+
+def test_what_expires_while_its_batch_fails_is_not_run_again(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        first = occupy(engine, network)
+        deadline = time.monotonic() + 0.2
+        (late,) = engine.submit([flat(1)], deadline)
+        others = engine.submit([flat(255), flat(2)], soon())
+
+        def fail(images: Tensor) -> BaseException | None:
+            while len(images) == 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return fail_on_white(images)
+
+        network.failure = fail
+        network.gate.set()
+        first.result(PATIENCE)
+        with pytest.raises(DeadlinePassedError):
+            late.result(PATIENCE)
+        with pytest.raises(InferenceFailedError):
+            others[0].result(PATIENCE)
+        others[1].result(PATIENCE)
+    assert network.seen.count(1) == 1
+
+
+def test_nothing_is_taken_before_the_network_is_ready(network: Obedient) -> None:
+    engine = Engine(TorchEager(network, device=CPU))
+    with pytest.raises(UnavailableError, match="being loaded"):
+        engine.submit([flat(1)], soon())
+
+
+def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]
+        network.failure = lambda _: SystemExit("shot")
+        network.gate.set()
+        for future in futures:
+            with pytest.raises(UnavailableError, match="shot"):
+                future.result(PATIENCE)
+        assert engine.reason is not None
+        with pytest.raises(UnavailableError):
+            engine.submit([flat(1)], soon())
+        network.failure = lambda _: None
+        wait_until_ready(engine)
+        assert len(asyncio.run(engine.represent([flat(1)], soon()))) == 1
+
+
+def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        network.failure = lambda _: RuntimeError("the device is lost")
+        (future,) = engine.submit([flat(1)], soon())
+        with pytest.raises(UnavailableError, match="the device is lost"):
+            future.result(PATIENCE)
+
+
+def test_the_network_has_the_threads_that_it_is_given(network: Obedient) -> None:
+    before, seen = torch.get_num_threads(), []
+    network.failure = lambda _: seen.append(torch.get_num_threads())
+    try:
+        with running(Engine(TorchEager(network, device=CPU, threads=before + 1), max_batch=1)):
+            assert seen == [before + 1]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:
+    with running(Engine(TorchEager(network, device=CPU), patience=0.05)) as engine:
+        occupy(engine, network)
+        time.sleep(0.1)
+        with pytest.raises(UnavailableError, match="at one batch"):
+            engine.submit([flat(1)], soon())
+        network.gate.set()
+
+
+def test_an_engine_that_cannot_warm_up_does_not_start(network: Obedient) -> None:
+    network.failure = lambda _: RuntimeError("no such device")
+    with pytest.raises(UnavailableError, match="no such device"):
+        Engine(TorchEager(network, device=CPU)).start()
+
+
+def test_stopping_fails_what_waits(network: Obedient) -> None:
+    engine = Engine(TorchEager(network, device=CPU), patience=1.0)
+    with running(engine):
+        occupy(engine, network)
+        (waiting,) = engine.submit([flat(1)], soon())
+    with pytest.raises(UnavailableError, match="stopping"):
+        waiting.result(PATIENCE)

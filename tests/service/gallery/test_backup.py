@@ -1,0 +1,182 @@
+"""A gallery as a file, and back."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from service.gallery import backup
+from service.gallery.backup import BackupError, Brought
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.types import Item
+from tests.support.fakes import picture
+from tests.support.galleries import HOMES, Open, addition, vectors
+from tests.support.processes import ROOT, serve_bundle, serving
+from training.bundle import Bundle
+
+
+@pytest.fixture
+def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
+    """With images added, removed and edited."""
+    opened = LocalGallery.open(loaded, tmp_path / "from")
+    opened.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(20)])
+    opened.remove("added-0003")
+    opened.remove(loaded.gallery.ids[0])
+    for image_id in ("added-0004", loaded.gallery.ids[1]):
+        opened.edit(image_id, lambda item: dataclasses.replace(item, label="unicorn"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
+    """Another gallery of the same bundle."""
+    opened = LocalGallery.open(loaded, tmp_path / "to")
+    yield opened
+    opened.close()
+
+
+def items(gallery: LocalGallery) -> tuple[Item, ...]:
+    return gallery.page(10_000).items
+
+
+def test_what_is_brought_in_is_what_was_written(
+    gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery.parquet"
+    assert backup.write(gallery, file) == len(gallery) == backup.count(file)
+    said = backup.read(other, file, mirror=True)
+    assert said == Brought(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
+    assert items(other) == items(gallery)
+    for layer in gallery.layers:
+        ids = [item.id for item in items(gallery)]
+        assert (other.vectors(layer, ids) == gallery.vectors(layer, ids)).all()
+    assert other.image("added-0001") == gallery.image("added-0001")
+    ((match,),) = other.search("conv2", vectors(loaded, 7)["conv2"][None], 1)
+    assert match.item.id == "added-0007"
+
+
+def test_brought_in_again_it_changes_nothing(
+    gallery: LocalGallery, other: LocalGallery, tmp_path: Path
+) -> None:
+    backup.write(gallery, tmp_path / "file")
+    backup.read(other, tmp_path / "file", mirror=True)
+    again = backup.read(other, tmp_path / "file", mirror=True)
+    assert (again.added, again.changed, again.removed) == (0, 0, 0)
+
+
+def test_the_image_of_the_file_holds(
+    gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    other.add([addition(loaded, 99, image_id="added-0001")])
+    backup.write(gallery, tmp_path / "file")
+    backup.read(other, tmp_path / "file")
+    assert other.image("added-0001") == gallery.image("added-0001")
+    assert other.get(loaded.gallery.ids[0]).id == loaded.gallery.ids[0]  # it does not mirror
+
+
+def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive(
+    gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery.add([dataclasses.replace(addition(loaded, 50), network="another")])
+    backup.write(gallery, tmp_path / "file")
+    backup.read(other, tmp_path / "file")
+    assert [one.id for one in other.next_stale(10)] == ["added-0050"]
+
+
+@pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
+def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_them(
+    home: Open, loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
+) -> None:
+    """Some have no pixels, and another bundle has come since: the images are left to that."""
+    whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
+    gallery = home(loaded, tmp_path)
+    gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)])
+    newer = gallery.under(bundle_without_pixels)
+    backup.write(gallery, tmp_path / "file")
+    newer.close()
+    gallery.close()
+    rows = {row["id"]: row for row in pq.read_table(tmp_path / "file").to_pylist()}
+    for foreign in ("added-0000", "added-0001"):
+        assert rows[foreign]["network"] is rows[foreign]["vector_conv2"] is None
+    assert rows["added-0002"]["network"] == loaded.network_id
+    assert rows["added-0002"]["vector_conv2"] is not None
+
+
+def test_what_is_removed_before_its_picture_is_read_is_left_out(
+    gallery: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    gallery.add([dataclasses.replace(addition(loaded, 50), png=None)])
+    beside = LocalGallery.open(loaded, tmp_path / "from")
+    gallery.remove("added-0001")
+    assert backup.write(beside, tmp_path / "file") == len(beside) - 1
+    beside.close()
+    rows = pq.read_table(tmp_path / "file", columns=["id", "png"]).to_pylist()
+    assert "added-0001" not in {row["id"] for row in rows}
+    assert [row["id"] for row in rows if row["png"] is None] == ["added-0050"]
+
+
+def test_the_file_can_be_read_by_others(gallery: LocalGallery, tmp_path: Path) -> None:
+    backup.write(gallery, tmp_path / "file")
+    table = pq.read_table(tmp_path / "file")
+    assert {"id", "label", "attributes", "png", "vector_conv2"} <= set(table.column_names)
+    lengths = np.linalg.norm(np.stack(table["vector_conv2"].to_numpy()).astype(np.float32), axis=1)
+    assert lengths == pytest.approx(np.ones(len(gallery)), abs=1e-2)
+
+
+def test_a_gallery_without_pixels_goes_the_same_way(
+    bundle_without_pixels: Bundle, tmp_path: Path
+) -> None:
+    gallery = LocalGallery.open(bundle_without_pixels, tmp_path / "from")
+    backup.write(gallery, tmp_path / "file")
+    said = backup.read(gallery, tmp_path / "file", mirror=True)
+    assert said == Brought(0, 0, len(gallery), 0)
+    gallery.close()
+
+
+def test_what_is_no_backup_is_refused(
+    gallery: LocalGallery, tmp_path: Path, picture_folder: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(picture())
+    with pytest.raises(BackupError, match="file"):
+        backup.read(gallery, file)
+
+
+def test_a_file_is_whole_or_not_there(gallery: LocalGallery, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"the one before")
+
+    def fail(_: int) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(BackupError, match="full"):
+        backup.write(gallery, file, fail)
+    assert file.read_bytes() == b"the one before"
+    assert {one.name for one in tmp_path.iterdir()} <= {"file", "from", "to"}
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", "gallery", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_it_is_written_while_the_service_runs_and_brought_in_when_it_does_not(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery.parquet"
+    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH="4") as client:
+        client.post("/gallery?id=mine", content=picture(), headers={"Content-Type": "image/png"})
+        written = run("export", file, "--bundle", bundle_path)
+        assert (written.returncode, written.stdout) == (0, f"151 images in {file}\n")
+        client.delete("/gallery/mine")
+        refused = run("import", file, "--bundle", bundle_path)
+        assert refused.returncode == 1
+        assert "Another process" in refused.stderr
+    brought = run("import", file, "--bundle", bundle_path)
+    assert brought.stdout == "1 added, 0 changed, 150 were there already, 0 removed\n"

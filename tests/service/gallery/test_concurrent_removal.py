@@ -1,0 +1,81 @@
+"""Images that another service removes while they are looked at."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from service.engine.types import Representation
+from service.errors import NotFoundError
+from service.gallery import backup
+from service.gallery.protocol import Gallery, vectors_of
+from service.retrieval.similarity import Asked, Kin
+from service.schemas.base import ModelName
+from tests.support.galleries import addition, on_milvus_lite
+from training.bundle import Bundle
+
+
+@pytest.fixture
+def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
+    """In a home that has no snapshots."""
+    opened = on_milvus_lite(loaded, tmp_path)
+    opened.add([addition(loaded, seed) for seed in range(3)])
+    yield opened
+    opened.close()
+
+
+def remove_after(
+    method: str, image_id: str, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have an image removed whenever a method has answered."""
+    ask = getattr(gallery, method)
+
+    def ask_and_remove(*arguments: Any, **options: Any) -> Any:  # Any: whatever the method takes
+        answer = ask(*arguments, **options)
+        with suppress(NotFoundError):
+            gallery.remove(image_id)
+        return answer
+
+    monkeypatch.setattr(gallery, method, ask_and_remove)
+
+
+def test_images_that_have_gone_have_no_vectors(gallery: Gallery, loaded: Bundle) -> None:
+    there = vectors_of(gallery, "conv2", ["added-0001", "unknown", loaded.gallery.ids[0]])
+    assert list(there) == ["added-0001", loaded.gallery.ids[0]]
+    assert there["added-0001"] == pytest.approx(gallery.vectors("conv2", ["added-0001"])[0])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked("conv2", diversity=0.1),
+        Asked("conv2", explained=True),
+        Asked("logits", explained=True),
+        Asked("conv2", exclude_self=True),
+    ],
+    ids=["diversity", "heat", "terms", "exclude_self"],
+)
+def test_matches_that_go_after_they_are_found_are_left_out(
+    asked: Asked, gallery: Gallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_after("search", "added-0001", gallery, monkeypatch)
+    image = Representation(addition(loaded, 1).vectors, None, queued=0, inference=0)
+    (said,) = Kin(ModelName(name="x", version="y"), gallery).similar([image], asked)
+    assert said.similar
+    assert "added-0001" not in {one.id for one in said.similar}
+
+
+def test_a_backup_goes_on_without_what_goes_while_it_is_written(
+    gallery: Gallery, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_after("page", "added-0001", gallery, monkeypatch)
+    remove_after("foreign", "added-0002", gallery, monkeypatch)
+    backup.write(gallery, tmp_path / "file")
+    table = pq.read_table(tmp_path / "file", columns=["id", "network", "png"])
+    networks = {row["id"]: row["network"] for row in table.to_pylist()}
+    assert "added-0001" not in networks
+    assert networks["added-0002"] is None  # its picture was there, and its vectors were not
+    assert networks["added-0000"] == loaded.network_id

@@ -1,0 +1,221 @@
+"""Who is let in with pictures while there is much to do, and who is not, at what cost."""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from service import images
+from service.engine.types import Representation
+from service.http.middleware.admission import REPLACES, TAKES_PICTURES
+from service.schemas.errors import Problem
+from service.schemas.images import Embedding
+from service.state import State
+from tests.service.conftest import MakeApp
+from tests.support.fakes import PATIENCE, Obedient, flat, obey, picture, png
+from tests.support.processes import listening
+from training.bundle import Fit, Layer, Pixels
+
+PNG = {"Content-Type": "image/png"}
+
+
+@contextmanager
+def without_room(app: FastAPI, network: Obedient) -> Iterator[httpx.Client]:
+    """A service in whose queue there is no room."""
+    state = obey(app, network, max_queue=1)
+    with listening(app) as client:
+        network.forget()
+        network.gate.clear()
+        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        assert network.entered.wait(PATIENCE)
+        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        yield client
+        network.gate.set()
+
+
+@pytest.fixture
+def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
+    with without_room(make_app(), network) as client:
+        yield client
+
+
+def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> None:
+    address = (full.base_url.host, full.base_url.port or 80)
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection(address, timeout=PATIENCE) as waiting:
+        waiting.sendall(head)
+        assert b" 429 " in waiting.recv(1000).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [*(("POST", path) for path in sorted(TAKES_PICTURES)), ("PUT", REPLACES)]
+)
+def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path: str) -> None:
+    asked = path.replace("{version}", "1").replace("{image_id}", "mine")
+    refused = full.request(method, asked, content=picture(), headers=PNG)
+    assert refused.status_code == 429
+    assert refused.json()["instance"] == asked
+    counted = full.get("/metrics").text
+    assert f'kindred_requests_total{{route="{path}",status="429"}} 1.0' in counted
+    assert 'kindred_rejections_total{reason="queue-full"} 1.0' in counted
+
+
+def test_a_refusal_at_the_door_says_what_every_refusal_says(full: httpx.Client) -> None:
+    named = {**PNG, "X-Request-ID": "mine-1"}
+    refused = full.post("/classify", content=picture(), headers=named)
+    assert refused.headers["X-Request-ID"] == "mine-1"
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    said = Problem.model_validate_json(refused.content)
+    assert (said.type, said.status) == ("urn:kindred:problem:queue-full", 429)
+    assert full.post("/classify", content=picture(), headers=PNG).headers["X-Request-ID"]
+
+
+def test_a_connection_lives_on_after_a_refusal(full: httpx.Client) -> None:
+    address = (full.base_url.host, full.base_url.port or 80)
+    asked = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+    with socket.create_connection(address, timeout=PATIENCE) as one, one.makefile("rb") as answers:
+        for _ in range(3):
+            one.sendall(asked)
+            assert b" 429 " in answers.readline()
+            head = b"".join(iter(answers.readline, b"\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].split(maxsplit=1)[0])
+            assert b"queue-full" in answers.read(length)
+
+
+def test_a_page_elsewhere_can_read_why_it_is_refused(make_app: MakeApp, network: Obedient) -> None:
+    app = make_app(cors_origins=["https://page.example"])
+    with without_room(app, network) as client:
+        headers = {**PNG, "Origin": "https://page.example"}
+        refused = client.post("/classify", content=picture(), headers=headers)
+    assert refused.status_code == 429
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
+
+
+def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:
+    paths = full.get("/openapi.json").json()["paths"].items()
+    busy = {
+        (method, path)
+        for path, of in paths
+        for method in ("post", "put")
+        if method in of and "429" in of[method]["responses"]
+    }
+    assert busy - {("post", "/gallery/duplicates")} == {  # which reads none: it says so itself
+        *(("post", path) for path in TAKES_PICTURES),
+        ("put", REPLACES),
+    }
+
+
+def test_what_takes_no_pictures_is_answered_all_the_same(full: httpx.Client) -> None:
+    for path in ("/livez", "/readyz", "/model", "/gallery", "/metrics"):
+        assert full.get(path).status_code == 200
+    assert full.get("/classify").status_code == 405
+
+
+def test_who_waits_for_the_gallery_counts_too(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long after the network must not gather what a fast network lets through."""
+    app = make_app(max_queue=1, max_images=1, max_batch=1)
+    state: State = app.state.kindred
+    entered, gate, embed = threading.Event(), threading.Event(), state.answers.embed
+
+    def slowly(images: Sequence[Representation], layer: Layer) -> list[Embedding]:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        return embed(images, layer)
+
+    monkeypatch.setattr(state.answers, "embed", slowly)
+    with listening(app) as client, ThreadPoolExecutor(1) as other:
+        first = other.submit(client.post, "/embed", content=picture(), headers=PNG)
+        assert entered.wait(PATIENCE)
+        second = client.post("/embed", content=picture(), headers=PNG)
+        gate.set()
+        assert first.result(PATIENCE).status_code == 200
+        assert client.post("/embed", content=picture(), headers=PNG).status_code == 200
+    assert second.status_code == 429
+
+
+def test_what_is_being_decoded_counts_too(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large picture takes a second to decode, and a small file can hold one."""
+    app = make_app(max_queue=1, max_images=1, max_batch=1)
+    entered, gate, decode = threading.Event(), threading.Event(), images.decode
+
+    def slowly(image: Image.Image, fit: Fit) -> Pixels:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        return decode(image, fit)
+
+    monkeypatch.setattr(images, "decode", slowly)
+    large = png(np.zeros((400, 400, 3), np.uint8))
+    with listening(app) as client, ThreadPoolExecutor(1) as other:
+        first = other.submit(client.post, "/classify", content=large, headers=PNG)
+        assert entered.wait(PATIENCE)
+        second = client.post("/classify", content=large, headers=PNG)
+        gate.set()
+        assert first.result(PATIENCE).status_code == 200
+        assert client.post("/classify", content=large, headers=PNG).status_code == 200
+    assert second.status_code == 429
+
+
+def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
+    """Else whoever sends many at once, slowly, fills the memory."""
+    app = make_app(max_body_bytes=10_000, max_bodies_bytes=15_000, max_batch=1)
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
+    with listening(app) as client:
+        address = (client.base_url.host, client.base_url.port or 80)
+        with (
+            socket.create_connection(address, timeout=PATIENCE) as one,
+            socket.create_connection(address, timeout=PATIENCE) as other,
+        ):
+            one.sendall(head + b"x" * 8000)
+            other.sendall(head + b"x" * 8000)
+            # Whichever comes second.
+            (ready, *more), _, _ = select.select([one, other], [], [], PATIENCE)
+            answer = ready.recv(10_000)
+            assert not more
+        assert answer.startswith(b"HTTP/1.1 429")
+        assert b"retry-after: 1" in answer
+        assert b"15,000 bytes" in answer
+        deadline = time.monotonic() + PATIENCE
+        while 'reason="client-gone"} 1.0' not in client.get("/metrics").text:
+            assert time.monotonic() < deadline
+        for _ in range(3):  # what has been answered counts no more
+            assert client.post("/classify", content=b"x" * 9000, headers=PNG).status_code == 415
+
+
+def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be stopped; more of them would be begun with every deadline that passes."""
+    app = make_app(max_queue=1, max_images=1, max_batch=1, deadline=0.3)
+    state: State = app.state.kindred
+    gate, embed = threading.Event(), state.answers.embed
+
+    def slowly(images: Sequence[Representation], layer: Layer) -> list[Embedding]:
+        assert gate.wait(PATIENCE)
+        return embed(images, layer)
+
+    monkeypatch.setattr(state.answers, "embed", slowly)
+    with listening(app) as client:
+        late = client.post("/embed", content=picture(), headers=PNG)
+        busy = client.post("/embed", content=picture(), headers=PNG)
+        gate.set()
+    assert (late.status_code, busy.status_code) == (504, 429)
+
+
+def test_searches_among_the_gallery_alone_have_the_same_door(full: httpx.Client) -> None:
+    image_id = full.get("/gallery?limit=1").json()["items"][0]["id"]
+    assert full.get(f"/gallery/{image_id}/similar").status_code == 429
+    assert full.post("/gallery/duplicates").status_code == 429

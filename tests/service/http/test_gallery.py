@@ -1,0 +1,209 @@
+"""The gallery: listed by pages, shown, and asked what is like its own images."""
+
+import dataclasses
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.app import create_app
+from service.errors import NotFoundError
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.types import Wanted
+from service.settings import Settings
+from service.state import State
+from tests.support.fakes import png
+from training.bundle import Bundle
+
+
+@pytest.fixture(scope="module")
+def starter(bundle_without_pixels_path: Path) -> Iterator[TestClient]:
+    """A client of an app whose bundle has no pixels."""
+    with TestClient(create_app(Settings(bundle=bundle_without_pixels_path))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=["bundle_path", "real_bundle_path"])
+def small_or_real(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, Bundle]]:
+    """A client of an app, and its bundle: the drawn one; the real one where there are images."""
+    app = create_app(Settings(bundle=request.getfixturevalue(request.param)))
+    state: State = app.state.kindred
+    with TestClient(app) as client:
+        yield client, state.bundle
+
+
+def walk(client: TestClient, query: str) -> list[dict[str, str]]:
+    """All items, page by page."""
+    items: list[dict[str, str]] = []
+    page = client.get(f"/gallery?{query}").json()
+    while True:
+        items += page["items"]
+        if page["next"] is None:
+            return items
+        page = client.get(f"/gallery?{query}&cursor={page['next']}").json()
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 100])
+def test_pages_show_every_image_once_in_the_order_of_ids(
+    client: TestClient, loaded: Bundle, limit: int
+) -> None:
+    assert [one["id"] for one in walk(client, f"limit={limit}")] == sorted(loaded.gallery.ids)
+
+
+def test_pages_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
+    items = walk(client, "label=cyan&limit=4")
+    assert {one["label"] for one in items} == {"cyan"}
+    cyan = loaded.manifest.classes.index("cyan")
+    assert len(items) == (loaded.gallery.labels == cyan).sum()
+
+
+def test_an_image_says_what_the_network_takes_it_for(client: TestClient, loaded: Bundle) -> None:
+    assert loaded.gallery.pixels is not None
+    for image_id, pixels in zip(loaded.gallery.ids, loaded.gallery.pixels, strict=True):
+        content, headers = png(np.array(pixels)), {"Content-Type": "image/png"}
+        said = client.post("/classify?top_k=1", content=content, headers=headers).json()
+        taken_for = client.get(f"/gallery/{image_id}").json()["predicted"]
+        assert taken_for == said["predictions"][0]["label"]
+
+
+def test_pages_can_be_of_one_cell_of_the_confusion_matrix(
+    client: TestClient, loaded: Bundle
+) -> None:
+    (final,) = (one for one in loaded.records if one.stage == "final")
+    assert final.test is not None
+    assert final.test.confusion_matrix is not None
+    classes = loaded.manifest.classes
+    for label, counts in zip(classes, final.test.confusion_matrix, strict=True):
+        for predicted, count in zip(classes, counts, strict=True):
+            items = walk(client, f"label={label}&predicted={predicted}&limit=4")
+            assert len(items) == count
+            assert all((one["label"], one["predicted"]) == (label, predicted) for one in items)
+
+
+def test_pages_can_be_of_all_that_is_taken_for_a_class(client: TestClient) -> None:
+    items = walk(client, "predicted=cyan&limit=7")
+    everything = walk(client, "limit=100")
+    assert items == [one for one in everything if one["predicted"] == "cyan"]
+
+
+def test_without_logits_it_is_not_known_what_images_are_taken_for(
+    loaded: Bundle, tmp_path: Path
+) -> None:
+    without = dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]})
+    gallery = LocalGallery.open(without, tmp_path)
+    assert gallery.get(loaded.gallery.ids[0]).predicted is None
+    with pytest.raises(NotFoundError, match="logits"):
+        gallery.page(5, wanted=Wanted(predicted="cyan"))
+
+
+def test_a_cursor_of_an_image_that_has_gone_still_leads_on(
+    client: TestClient, loaded: Bundle
+) -> None:
+    first = sorted(loaded.gallery.ids)[0]
+    after = client.get(f"/gallery?limit=1&cursor={first}-gone").json()["items"]
+    assert after[0]["id"] > first
+
+
+def test_an_image_says_its_label_and_where_its_pixels_are(
+    client: TestClient, loaded: Bundle
+) -> None:
+    image_id = loaded.gallery.ids[5]
+    item = client.get(f"/gallery/{image_id}").json()
+    assert item["label"] == loaded.manifest.classes[loaded.gallery.labels[5]]
+    assert item["image"] == f"/gallery/{image_id}/image"
+
+
+def test_pixels_come_as_they_were_indexed(client: TestClient, loaded: Bundle) -> None:
+    response = client.get(f"/gallery/{loaded.gallery.ids[5]}/image")
+    assert response.headers["Content-Type"] == "image/png"
+    assert loaded.gallery.pixels is not None
+    shown = np.asarray(Image.open(BytesIO(response.content)))
+    assert (shown == loaded.gallery.pixels[5]).all()
+
+
+def test_pixels_are_sent_once(client: TestClient, loaded: Bundle) -> None:
+    path = f"/gallery/{loaded.gallery.ids[5]}/image"
+    first = client.get(path)
+    assert "no-cache" in first.headers["Cache-Control"]  # PUT may replace it
+    again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = client.get(path, headers={"If-None-Match": '"another"'})
+    assert other.status_code == 200
+
+
+def test_the_kin_of_an_image_leave_it_out(client: TestClient, loaded: Bundle) -> None:
+    image_id = loaded.gallery.ids[5]
+    for layer in ("conv2", "logits"):
+        path = f"/gallery/{image_id}/similar?layer={layer}&limit=12&explain=true"
+        found = client.get(path).json()["similar"]
+        assert len(found) == 12
+        assert image_id not in {one["id"] for one in found}
+        for one in found:
+            reasons = one["heat"] if layer == "conv2" else one["terms"]
+            assert np.sum(reasons) == pytest.approx(one["score"], abs=1e-3)
+
+
+@pytest.mark.parametrize(("layer", "reasons"), [("conv2", "heat"), ("logits", "terms")])
+def test_the_reasons_of_any_two_images_add_up_to_their_score(
+    small_or_real: tuple[TestClient, Bundle],
+    capsys: pytest.CaptureFixture[str],
+    layer: str,
+    reasons: str,
+) -> None:
+    client, loaded = small_or_real
+    gaps = []
+
+    @settings(deadline=None)
+    @given(st.sampled_from(loaded.gallery.ids), st.sampled_from(loaded.manifest.classes), st.data())
+    def add_up(image_id: str, label: str, data: st.DataObject) -> None:
+        asked = {"layer": layer, "label": label, "explain": "true", "limit": "100"}
+        found = client.get(f"/gallery/{image_id}/similar", params=asked).json()["similar"]
+        one = data.draw(st.sampled_from(found))
+        gaps.append(abs(np.sum(one[reasons]) - one["score"]))
+        assert gaps[-1] < 1e-3
+
+    add_up()
+    with capsys.disabled():
+        print(
+            f"\n{layer}: {reasons} add up within {max(gaps):.1e}, over {len(gaps)} pairs "
+            f"of {len(loaded.gallery):,} images"
+        )
+
+
+def test_the_kin_of_an_image_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
+    path = f"/gallery/{loaded.gallery.ids[5]}/similar?label=dusk&exact=true"
+    assert {one["label"] for one in client.get(path).json()["similar"]} == {"dusk"}
+
+
+def test_what_is_not_there_is_404(client: TestClient, loaded: Bundle) -> None:
+    for path in (
+        "/gallery/unknown",
+        "/gallery/unknown/image",
+        "/gallery/unknown/similar",
+        f"/gallery/{loaded.gallery.ids[0]}/similar?layer=conv9",
+        "/gallery?label=unicorn",
+        "/gallery?predicted=unicorn",
+    ):
+        assert client.get(path).status_code == 404
+
+
+def test_without_pixels_the_image_is_404_with_the_reason(starter: TestClient) -> None:
+    (item,) = starter.get("/gallery?limit=1").json()["items"]
+    response = starter.get(item["image"])
+    assert response.status_code == 404
+    assert "no pixels" in response.json()["detail"]
+    assert starter.get("/model").json()["gallery"]["pixels"] is False
+
+
+def test_without_pixels_the_gallery_is_searched_all_the_same(starter: TestClient) -> None:
+    (item,) = starter.get("/gallery?limit=1").json()["items"]
+    found = starter.get(f"/gallery/{item['id']}/similar?limit=3&explain=true").json()["similar"]
+    for one in found:
+        assert one["image"] == f"/gallery/{one['id']}/image"
+        assert np.sum(one["heat"]) == pytest.approx(one["score"], abs=1e-3)

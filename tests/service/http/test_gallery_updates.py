@@ -1,0 +1,425 @@
+"""The gallery changed over HTTP: what is added is found, what is removed is not."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.engine import activity
+from service.gallery.local.snapshot import Snapshot
+from service.retrieval import similarity
+from service.state import State
+from tests.service.conftest import MakeApp
+from tests.support.fakes import PATIENCE, picture
+from tests.support.images import stripes
+from training.bundle import Bundle, Layer, Vectors
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture
+def client(make_app: MakeApp) -> Iterator[TestClient]:
+    """A client of a service whose gallery is its own."""
+    with TestClient(make_app(max_batch=4)) as running:
+        yield running
+
+
+def add(client: TestClient, seed: int = 0, query: str = "", **headers: str) -> Any:
+    response = client.post(f"/gallery?{query}", content=picture(seed), headers=PNG | headers)
+    assert response.status_code in (200, 201), response.text
+    return response.json()
+
+
+def first(client: TestClient, seed: int, query: str = "") -> Any:
+    """What is most like a picture."""
+    response = client.post(f"/similar?limit=1&{query}", content=picture(seed), headers=PNG)
+    return response.json()["similar"][0]
+
+
+def test_an_added_picture_is_what_is_most_like_itself_at_every_layer(client: TestClient) -> None:
+    kept = add(client, 1, "id=mine&label=cat&attribute.colour=red")
+    assert (kept["id"], kept["label"], kept["label_predicted"]) == ("mine", "cat", False)
+    assert (kept["attributes"], kept["source"]) == ({"colour": "red"}, "added")
+    for layer in ("conv2", "logits"):
+        for exact in ("true", "false"):
+            found = first(client, 1, f"layer={layer}&exact={exact}&source=added")
+            assert (found["id"], found["label"]) == ("mine", "cat")
+            assert found["score"] == pytest.approx(1, abs=1e-3)
+    assert first(client, 1)["attributes"] == {"colour": "red"}
+    shown = np.asarray(Image.open(BytesIO(client.get(kept["image"]).content)))
+    assert (shown == stripes(3, 10_001)).all()
+
+
+def several(count: int) -> dict[str, list[str]]:
+    return {"images": [base64.b64encode(picture(seed)).decode() for seed in range(count)]}
+
+
+@pytest.fixture
+def batches(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images the network is given at once, from now on."""
+    found: list[int] = []
+    monkeypatch.setattr(served(client).engine, "_on_batch", found.append)
+    return found
+
+
+def served(client: TestClient) -> State:
+    state: State = client.app.state.kindred  # type: ignore[attr-defined]  # it is a FastAPI
+    return state
+
+
+def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
+    client: TestClient, batches: list[int]
+) -> None:
+    assert client.post("/gallery", json=several(8)).status_code == 201
+    assert batches == [4, 4]  # the fixture's largest batch
+
+
+def test_who_has_just_searched_may_come_again_so_they_are_added_one_at_a_time(
+    client: TestClient, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activity, "LATELY", PATIENCE)
+    first(client, 1)
+    batches.clear()
+    assert client.post("/gallery", json=several(3)).status_code == 201
+    assert batches == [1, 1, 1]
+
+
+def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(
+    client: TestClient, batches: list[int]
+) -> None:
+    state = served(client)
+    with state.pauses.guest(), ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.post("/gallery", json=several(6)), range(4)))
+    for answer in answers:
+        assert answer.status_code == 201
+        assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 6
+    assert batches == [4, 2] * 4
+    assert (state.behind.count, state.answering, state.decoding) == (0, 0, 0)
+
+
+def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = served(client)
+    ahead = asyncio.Event()
+
+    async def be_ahead() -> None:
+        async with state.behind._one_after_another:
+            await ahead.wait()
+
+    assert client.portal
+    monkeypatch.setattr(activity, "LATELY", PATIENCE)
+    first(client, 1)
+    state.behind._seconds = state.settings.deadline
+    holding = client.portal.start_task_soon(be_ahead)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, "/gallery", json=several(2))
+        while not vars(state.behind._one_after_another)["_waiters"]:
+            time.sleep(0.01)
+        client.portal.call(ahead.set)
+        holding.result(PATIENCE)
+        refused = waiting.result(PATIENCE)
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"]
+    assert client.post("/gallery", json=several(2)).status_code == 201  # nobody is ahead
+    assert state.behind._seconds < state.settings.deadline
+
+
+def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
+    client: TestClient,
+) -> None:
+    state = served(client)
+    with state.behind.room(state.settings.max_queue - 2):
+        assert client.post("/gallery", json=several(3)).status_code == 429
+        assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
+        assert client.post("/gallery", json=several(2)).status_code == 201
+
+
+def test_a_new_picture_is_201_with_its_place(client: TestClient) -> None:
+    response = client.post("/gallery", content=picture(), headers=PNG)
+    assert response.status_code == 201
+    assert client.get(response.headers["Location"]).json()["id"] == response.json()["id"]
+
+
+def test_without_a_label_it_has_the_one_that_is_predicted_and_says_so(client: TestClient) -> None:
+    kept = add(client)
+    said = client.post("/classify", content=picture(), headers=PNG).json()["predictions"][0]
+    assert kept["label"] == kept["predicted"] == said["label"]
+    assert kept["label_predicted"] is True
+
+
+def test_the_same_id_and_picture_again_is_200_and_changes_nothing(client: TestClient) -> None:
+    before = add(client, 1, "id=mine")
+    response = client.post("/gallery?id=mine", content=picture(1), headers=PNG)
+    assert response.status_code == 200
+    assert response.json() == before | {"outcome": "unchanged"}
+    assert client.get("/model").json()["gallery"]["added"] == 1
+
+
+def test_the_same_id_with_another_picture_is_409(client: TestClient) -> None:
+    add(client, 1, "id=mine")
+    response = client.post("/gallery?id=mine", content=picture(2), headers=PNG)
+    assert response.status_code == 409
+    assert "PUT" in response.json()["detail"]
+
+
+def test_an_idempotency_key_keeps_a_request_once_however_often_it_is_sent(
+    client: TestClient,
+) -> None:
+    body = {"images": [base64.b64encode(picture(seed)).decode() for seed in range(3)]}
+
+    def send(_: int) -> Any:
+        headers = {"Idempotency-Key": "parcel 7"}
+        return client.post("/gallery", json=body, headers=headers).json()["results"]
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(send, range(4)))
+    ids = [[one["id"] for one in answer] for answer in answers]
+    assert ids == [ids[0]] * 4
+    assert len(set(ids[0])) == 3
+    assert client.get("/model").json()["gallery"]["added"] == 3
+
+
+def test_several_have_each_what_json_says_of_it_or_its_own_problem(client: TestClient) -> None:
+    pictures = [base64.b64encode(picture(seed)).decode() for seed in range(3)]
+    said = [
+        {"image": pictures[0], "id": "one", "label": "cat", "attributes": {"n": 1, "new": True}},
+        pictures[1],
+        {"image": base64.b64encode(b"no picture").decode(), "id": "two"},
+        {"image": pictures[2], "id": "one"},
+    ]
+    response = client.post("/gallery?label=dog&attribute.of=all", json={"images": said})
+    assert response.status_code == 201
+    one, two, broken, taken = response.json()["results"]
+    assert (one["label"], one["attributes"]) == ("cat", {"of": "all", "n": 1, "new": True})
+    assert (two["label"], two["attributes"]) == ("dog", {"of": "all"})
+    assert broken["error"]["status"] == 415
+    assert taken["error"]["status"] == 409
+
+
+def test_forms_are_taken_too(client: TestClient) -> None:
+    files = [("file", (str(seed), picture(seed))) for seed in range(2)]
+    results = client.post("/gallery?label=cat", files=files).json()["results"]
+    assert [one["label"] for one in results] == ["cat", "cat"]
+    response = client.post("/gallery?id=mine", files=files)
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/gallery?id=no/slash", 422),
+        ("/gallery?label=", 422),
+        ("/gallery?attribute.no%20space=1", 400),
+        (f"/gallery?attribute.long={'x' * 300}", 400),
+    ],
+)
+def test_what_is_said_of_a_picture_is_bounded(client: TestClient, path: str, status: int) -> None:
+    response = client.post(path, content=picture(), headers=PNG)
+    assert response.status_code == status
+    assert client.get("/model").json()["gallery"]["added"] == 0
+
+
+def test_attributes_in_json_are_flat_and_few(client: TestClient) -> None:
+    image = base64.b64encode(picture()).decode()
+    for attributes in ({"deep": {"er": 1}}, {"none": None}, {str(n): n for n in range(33)}):
+        response = client.post("/gallery", json={"image": image, "attributes": attributes})
+        assert response.status_code == 400
+
+
+def test_put_replaces_a_picture_of_the_bundle_or_an_added_one(
+    client: TestClient, loaded: Bundle
+) -> None:
+    add(client, 1, "id=mine")
+    for image_id in ("mine", loaded.gallery.ids[0]):
+        response = client.put(f"/gallery/{image_id}?label=x", content=picture(5), headers=PNG)
+        assert (response.status_code, response.json()["outcome"]) == (200, "replaced")
+        assert first(client, 5, "label=x")["id"] == image_id
+        client.delete(f"/gallery/{image_id}")
+    response = client.put("/gallery/new", content=picture(6), headers=PNG)
+    assert (response.status_code, response.json()["outcome"]) == (201, "created")
+
+
+def test_a_label_and_attributes_can_be_patched(client: TestClient, loaded: Bundle) -> None:
+    add(client, 1, "id=mine&label=cat&attribute.a=1")
+    for image_id in ("mine", loaded.gallery.ids[0]):
+        said = {"label": "dog", "attributes": {"b": 2}}
+        client.patch(f"/gallery/{image_id}", json=said)
+        patched = client.patch(f"/gallery/{image_id}", json={"attributes": {"a": None}}).json()
+        assert (patched["label"], patched["attributes"]) == ("dog", {"b": 2})
+        assert client.get(f"/gallery/{image_id}").json() == patched
+        back = client.patch(f"/gallery/{image_id}", json={"label": None}).json()
+        assert (back["label"], back["label_predicted"]) == (back["predicted"], True)
+    assert client.patch("/gallery/mine", json={"colour": 1}).status_code == 400
+    assert client.patch("/gallery/unknown", json={}).status_code == 404
+
+
+def test_a_deleted_picture_is_gone_from_everywhere(client: TestClient, loaded: Bundle) -> None:
+    add(client, 1, "id=mine")
+    for image_id in ("mine", loaded.gallery.ids[0]):
+        assert client.delete(f"/gallery/{image_id}").status_code == 204
+        for path in ("", "/image", "/similar"):
+            assert client.get(f"/gallery/{image_id}{path}").status_code == 404
+        assert client.delete(f"/gallery/{image_id}").status_code == 404
+    assert first(client, 1)["id"] != "mine"
+
+
+def test_what_is_asked_for_is_filtered_alike_everywhere(client: TestClient) -> None:
+    for seed in range(6):
+        add(client, seed, f"id=mine-{seed}&label={'cat' if seed % 2 else 'dog'}&attribute.n={seed}")
+    for query, expected in (
+        ("source=added", {0, 1, 2, 3, 4, 5}),
+        ("label=cat", {1, 3, 5}),
+        ("source=added&label=dog&attribute.n=4", {4}),
+    ):
+        ids = {f"mine-{seed}" for seed in expected}
+        listed = client.get(f"/gallery?{query}").json()["items"]
+        posted = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
+        similarity = client.get(f"/gallery/mine-0/similar?{query}").json()["similar"]
+        assert {one["id"] for one in listed} == ids
+        assert {one["id"] for one in posted} == ids
+        assert {one["id"] for one in similarity} == ids - {"mine-0"}
+
+
+def test_examples_of_the_gallery_can_be_asked_about(client: TestClient, loaded: Bundle) -> None:
+    one, other = loaded.gallery.ids[:2]
+    found = client.post(f"/similar?positive={one}").json()["similar"]
+    assert (found[0]["id"], found[0]["score"]) == (one, pytest.approx(1, abs=1e-3))
+    both = client.post(f"/similar?positive={one}&positive={other}&explain=true").json()["similar"]
+    assert np.sum(both[0]["heat"]) == pytest.approx(both[0]["score"], abs=1e-3)
+    without = client.post(f"/similar?positive={one}&positive={other}&exclude_self=true").json()
+    assert {match["id"] for match in without["similar"]}.isdisjoint({one, other})
+    assert len(without["similar"]) == 10
+
+
+def test_a_negative_example_is_turned_away_from(client: TestClient, loaded: Bundle) -> None:
+    one, other = loaded.gallery.ids[0], loaded.gallery.ids[40]
+
+    def score(query: str) -> float:
+        found = client.post(f"/similar?limit=100&positive={one}{query}").json()["similar"]
+        return {match["id"]: float(match["score"]) for match in found}.get(other, -1.0)
+
+    assert score(f"&negative={other}") < score("")
+
+
+def test_without_a_picture_or_a_positive_example_there_is_nothing_to_be_like(
+    client: TestClient, loaded: Bundle
+) -> None:
+    assert client.post(f"/similar?negative={loaded.gallery.ids[0]}").status_code == 400
+    assert client.post("/similar?positive=unknown").status_code == 404
+
+
+def test_a_picture_can_leave_itself_out(client: TestClient) -> None:
+    add(client, 1, "id=mine")
+    for layer in ("conv2", "logits"):
+        assert first(client, 1, f"exclude_self=true&layer={layer}")["id"] != "mine"
+
+
+def test_offset_passes_over_the_best(client: TestClient) -> None:
+    def ask(query: str) -> list[str]:
+        found = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
+        return [one["id"] for one in found]
+
+    assert ask("limit=5&offset=3") == ask("limit=8")[3:]
+
+
+def test_no_score_is_below_the_threshold(client: TestClient) -> None:
+    path = "/similar?limit=100&score_threshold="
+    found = client.post(f"{path}-1", content=picture(), headers=PNG).json()["similar"]
+    middle = found[50]["score"]
+    some = client.post(f"{path}{middle}", content=picture(), headers=PNG).json()["similar"]
+    assert 50 <= len(some) < 100
+    assert all(one["score"] >= middle - 1e-6 for one in some)
+
+
+def test_diversity_leaves_out_near_duplicates(client: TestClient) -> None:
+    for copy in range(5):
+        add(client, 1, f"id=copy-{copy}")
+    plain = client.post("/similar?limit=5", content=picture(1), headers=PNG).json()["similar"]
+    assert {one["id"] for one in plain} == {f"copy-{copy}" for copy in range(5)}
+    path = "/similar?limit=5&diversity=0.01"
+    diverse = client.post(path, content=picture(1), headers=PNG).json()["similar"]
+    assert len(diverse) == 5
+    assert sum(one["id"].startswith("copy") for one in diverse) == 1
+
+
+def test_duplicates_are_found_in_pairs_page_by_page(client: TestClient) -> None:
+    for seed in (1, 2):
+        for copy in range(2):
+            add(client, seed, f"id=twin-{seed}-{copy}")
+    pairs: list[tuple[str, str]] = []
+    cursor = ""
+    while True:
+        query = f"threshold=0.9995&limit=40&source=added&cursor={cursor}"
+        found = client.post(f"/gallery/duplicates?{query}").json()
+        pairs += [(one["first"]["id"], one["second"]["id"]) for one in found["pairs"]]
+        if found["next"] is None:
+            break
+        cursor = found["next"]
+    assert sorted(pairs) == [("twin-1-0", "twin-1-1"), ("twin-2-0", "twin-2-1")]
+
+
+def test_pictures_that_may_be_replaced_are_asked_for_again(client: TestClient) -> None:
+    kept = add(client, 1, "id=mine")
+    assert "no-cache" in client.get(kept["image"]).headers["Cache-Control"]
+
+
+def test_whoever_may_only_read_may_not_change(make_app: MakeApp) -> None:
+    app = make_app(api_keys=("reader",), admin_keys=("admin",))
+    with TestClient(app) as client:
+        reader = {"X-API-Key": "reader"}
+        for method, path in (
+            ("POST", "/gallery"),
+            ("PUT", "/gallery/x"),
+            ("PATCH", "/gallery/x"),
+            ("DELETE", "/gallery/x"),
+        ):
+            asked = client.request(method, path, headers=reader | PNG, content=picture())
+            assert asked.status_code == 403
+        assert client.post("/gallery/duplicates", headers=reader).status_code == 200
+        admin = {"X-API-Key": "admin"}
+        asked = client.post("/gallery", headers=admin | PNG, content=picture())
+        assert asked.status_code == 201
+
+
+def test_the_metrics_tell_of_changes(client: TestClient, loaded: Bundle) -> None:
+    add(client, 1, "id=mine")
+    client.delete("/gallery/mine")
+    said = client.get("/metrics").text
+    assert 'kindred_gallery_changes_total{outcome="created"} 1.0' in said
+    assert 'kindred_gallery_changes_total{outcome="removed"} 1.0' in said
+    assert f"kindred_gallery_images {len(loaded.gallery)}.0" in said
+
+
+def test_an_edit_of_more_values_than_an_image_may_have_is_refused_before_it_is_parsed(
+    client: TestClient,
+) -> None:
+    add(client, 1, "id=mine")
+    refused = client.patch("/gallery/mine", content=b'{"attributes": [' + b"[]," * 100_000)
+    assert refused.status_code == 413
+
+
+def test_the_search_for_what_differs_comes_to_an_end(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With diversity 1 nearly nothing differs enough: a whole gallery is not looked through."""
+    monkeypatch.setattr(similarity, "LOOKED_AT", 8)
+    seen: list[int] = []
+    search = Snapshot.search
+
+    def counted(view: Snapshot, layer: Layer, queries: Vectors, limit: int, **how: Any) -> Any:
+        seen.append(limit)
+        return search(view, layer, queries, limit, **how)
+
+    monkeypatch.setattr(Snapshot, "search", counted)
+    asked = "/similar?layer=conv2&limit=3&diversity=1"
+    assert client.post(asked, content=picture(), headers=PNG).status_code == 200
+    assert max(seen) < 4 * 8

@@ -1,0 +1,250 @@
+"""The three forms in which pictures come, one or several."""
+
+import base64
+import gzip
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.errors import MalformedBodyError
+from service.http.codecs.images import from_base64
+from tests.service.conftest import MakeApp
+from tests.support.fakes import file_of, picture
+
+PNG = {"Content-Type": "image/png"}
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def strict(make_app: MakeApp) -> Iterator[TestClient]:
+    """A client of an app with narrow limits."""
+    app = make_app(max_body_bytes=20_000, max_images=3, max_pixels=2_000)
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/predict", "/classify", "/similar", "/embed"])
+def test_raw_form_and_json_get_the_same_answer(client: TestClient, path: str) -> None:
+    data = picture()
+    raw = client.post(path, content=data, headers=PNG)
+    assert raw.status_code == 200
+    octets = client.post(path, content=data, headers={"Content-Type": "application/octet-stream"})
+    untyped = client.post(path, content=data)
+    form = client.post(path, files={"file": ("cat.png", data, "image/png")})
+    json = client.post(path, json={"image": b64(data)})
+    uri = client.post(path, json={"image": f"data:image/png;base64,{b64(data)}"})
+    for other in (octets, untyped, form, json, uri):
+        assert other.json() == raw.json()
+
+
+def test_the_content_says_the_format_not_the_header(client: TestClient) -> None:
+    mistaken = client.post("/classify", content=picture(), headers={"Content-Type": "image/jpeg"})
+    assert mistaken.status_code == 200
+
+
+def test_several_pictures_are_answered_in_their_order(client: TestClient) -> None:
+    data = [picture(seed, kind=seed % 10) for seed in range(12)]
+    alone = [client.post("/classify", content=one, headers=PNG).json() for one in data]
+    form = client.post("/classify", files=[("file", ("a.png", one, "image/png")) for one in data])
+    json = client.post("/classify", json={"images": [b64(one) for one in data]})
+    for answer in (form, json):
+        labels = [one["predictions"][0]["label"] for one in answer.json()["results"]]
+        assert labels == [one["predictions"][0]["label"] for one in alone]
+
+
+def test_a_list_of_one_is_answered_by_a_list_of_one(client: TestClient) -> None:
+    assert len(client.post("/classify", json={"images": [b64(picture())]}).json()["results"]) == 1
+
+
+def test_a_bad_picture_among_good_ones_has_its_own_error(client: TestClient) -> None:
+    images = [b64(picture()), b64(b"no picture"), "no base64!", b64(b""), b64(picture(1))]
+    response = client.post("/predict", json={"images": images})
+    assert response.status_code == 200
+    results = response.json()["results"]
+    assert [one.get("error", {}).get("status") for one in results] == [None, 415, 400, 400, None]
+    assert results[0]["similar"]["conv2"] != results[4]["similar"]["conv2"]
+
+
+def test_pictures_that_are_all_bad_have_an_error_each(client: TestClient) -> None:
+    results = client.post("/classify", json={"images": ["", "?"]}).json()["results"]
+    assert [one["error"]["status"] for one in results] == [400, 400]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "JSON"),
+        (b"[]", "object"),
+        (b"{}", "either"),
+        (b'{"image": "", "images": [""]}', "either"),
+        (b'{"images": []}', "either"),
+        (b'{"image": 3}', "string"),
+        (b'{"url": "http://169.254.169.254/"}', "not permitted"),
+        (b'{"image": "http://169.254.169.254/"}', "URLs are not taken"),
+    ],
+)
+def test_malformed_json_is_400_and_says_why(client: TestClient, body: bytes, reason: str) -> None:
+    response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert reason in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"images": [' + b'"",' * 100_000 + b'""]}',
+        b"{" + b",".join(b'"%d": 1' % key for key in range(100_000)) + b"}",
+        b'{"images": [' + b"[]," * 100_000 + b"[]]}",
+    ],
+    ids=["strings", "keys", "lists"],
+)
+def test_json_of_more_values_than_any_request_needs_is_not_even_parsed(
+    client: TestClient, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr("service.http.codecs.images._JsonBody.model_validate_json", never)
+    response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert "values" in response.json()["detail"]
+
+
+def test_what_looks_like_the_start_of_a_picture_without_end_is_soon_refused() -> None:
+    """Looking for where a data: URI begins must not take longer the more often it might."""
+
+    def seconds(text: str) -> float:
+        began = time.perf_counter()
+        assert isinstance(from_base64(text), MalformedBodyError)
+        return time.perf_counter() - began
+
+    plain = min(seconds("e-ta:" * 40_000) for _ in range(5))
+    assert min(seconds("data:" * 40_000) for _ in range(5)) < 20 * plain + 0.01
+
+
+def test_as_many_pictures_as_are_allowed_fit_into_json(client: TestClient) -> None:
+    uri = f"data:image/png;charset=utf-8;base64,{b64(picture())}"
+    results = client.post("/classify", json={"images": [uri] * 64}).json()["results"]
+    assert all("predictions" in one for one in results)
+    assert client.post("/classify", json={"images": [uri] * 65}).status_code == 413
+
+
+def test_no_address_is_ever_asked(client: TestClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/cat.png"
+        for response in (
+            client.post("/classify", json={"image": url}),
+            client.post("/classify", json={"url": url}),
+            client.post("/classify", files={"file": (None, url)}),
+            client.post("/classify", files={"file": url.encode()}),
+            client.post("/classify", content=url.encode(), headers=PNG),
+            client.post(f"/classify?url={url}", content=b""),
+        ):
+            assert response.status_code in (400, 415)
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+
+
+def test_the_limits_are_told(strict: TestClient) -> None:
+    limits = strict.get("/model").json()["limits"]
+    told = {limit: limits[limit] for limit in ("body_bytes", "images", "pixels")}
+    assert told == {"body_bytes": 20_000, "images": 3, "pixels": 2_000}
+
+
+def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:
+    for form in (
+        client.post("/classify", files={"picture": ("a.png", picture())}),
+        client.post("/classify", files={"file": (None, "cat.png")}),
+        client.post(
+            "/classify", content=b"--", headers={"Content-Type": "multipart/form-data; boundary=x"}
+        ),
+        client.post("/classify", content=b"", headers={"Content-Type": "multipart/form-data"}),
+    ):
+        assert form.status_code == 400
+    assert "-F file=@cat.png" in client.post("/classify", files={"x": b""}).json()["detail"]
+
+
+@pytest.mark.parametrize("charset", ["undefined", "idna", "utf-16", "hex", "nonsense"])
+def test_a_form_in_an_odd_charset_is_read_or_refused(client: TestClient, charset: str) -> None:
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="\xff\xfe.xn--"; filename="\xff"\r\n\r\n'
+        b"GIF\r\n--x--\r\n"
+    )
+    kind = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    assert client.post("/classify", content=form, headers=kind).status_code == 400
+
+
+def test_no_file_is_written_to_a_disk(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may have none that it can write to."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)
+    response = client.post(
+        "/classify", files={"file": ("noise.bmp", file_of(Image.fromarray(noise), "BMP"))}
+    )
+    assert response.status_code == 200
+
+
+def test_a_compressed_body_is_415_and_says_so(client: TestClient) -> None:
+    for path in ("/classify", "/v2/models/kindred/infer"):
+        headers = PNG | {"Content-Encoding": "gzip"}
+        response = client.post(path, content=gzip.compress(picture()), headers=headers)
+        assert response.status_code == 415
+        assert "'gzip'" in response.json()["detail"]
+    whole = client.post("/classify", content=picture(), headers={"Content-Encoding": "identity"})
+    assert whole.status_code == 200
+
+
+def test_an_empty_body_is_400(client: TestClient) -> None:
+    response = client.post("/classify", content=b"", headers=PNG)
+    assert response.status_code == 400
+    assert "empty" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "video/mp4"])
+def test_a_type_that_is_no_picture_is_415_and_says_how(client: TestClient, kind: str) -> None:
+    response = client.post("/classify", content=picture(), headers={"Content-Type": kind})
+    assert response.status_code == 415
+    assert "Content-Type: image/png" in response.json()["detail"]
+
+
+def test_too_many_bytes_are_413_announced_or_not(strict: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 1000
+
+    long = b"x" * 20_001
+    for response in (
+        strict.post("/classify", content=long, headers=PNG),
+        strict.post("/classify", content=chunks(), headers=PNG),
+        strict.post("/classify", files={"file": long}),
+        strict.post("/classify", json={"image": b64(long)}),
+    ):
+        assert response.status_code == 413
+        assert "20,000 bytes" in response.json()["detail"]
+
+
+def test_too_many_pixels_are_413(make_app: MakeApp) -> None:
+    with TestClient(make_app(max_pixels=1023)) as client:
+        response = client.post("/classify", content=picture(), headers=PNG)
+    assert response.status_code == 413
+    assert "1,023 pixels" in response.json()["detail"]
+
+
+def test_too_many_images_are_413_in_either_form(strict: TestClient) -> None:
+    form = strict.post("/classify", files=[("file", b"x")] * 4)
+    json = strict.post("/classify", json={"images": ["", "", "", ""]})
+    for response in (form, json):
+        assert response.status_code == 413
+        assert "more than 3 images" in response.json()["detail"]

@@ -1,0 +1,159 @@
+"""What is around every answer: ids, timings, metrics, compression, and the documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.conftest import MakeApp
+from tests.support.factories import linked_copy
+from tests.support.fakes import picture
+from tests.support.processes import listening
+from training.bundle.writer import point
+
+PNG = {"Content-Type": "image/png"}
+IMAGE_PATHS = ("/predict", "/classify", "/similar", "/embed")
+
+
+def metric(client: TestClient, line: str) -> float:
+    """The value of one line of the metrics; 0 where there is none."""
+    found = re.search(rf"^{re.escape(line)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
+def test_a_plain_request_id_comes_back_and_any_other_is_replaced(client: TestClient) -> None:
+    assert (
+        client.get("/livez", headers={"X-Request-ID": "a-1.b_2"}).headers["X-Request-ID"]
+        == "a-1.b_2"
+    )
+    for odd in ("", "with space", "x" * 65, "<script>"):
+        given = client.get("/livez", headers={"X-Request-ID": odd}).headers["X-Request-ID"]
+        assert re.fullmatch("[0-9a-f]{32}", given)
+
+
+def test_server_timing_tells_the_stages(client: TestClient) -> None:
+    header = client.post("/predict", content=picture(), headers=PNG).headers["Server-Timing"]
+    stages = [part.split(";")[0] for part in header.split(", ")]
+    assert stages == ["decode", "queue", "inference", "search"]
+
+
+def test_a_long_answer_is_compressed_for_who_can_read_it(client: TestClient) -> None:
+    path = "/predict?explain=true"
+    packed = client.post(path, content=picture(), headers=PNG | {"Accept-Encoding": "gzip"})
+    plain = client.post(path, content=picture(), headers=PNG | {"Accept-Encoding": "identity"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert packed.json() == plain.json()
+
+
+def test_requests_are_counted_by_route_and_status(client: TestClient) -> None:
+    line = 'kindred_requests_total{route="/gallery/{image_id}",status="404"}'
+    before = metric(client, line)
+    client.get("/gallery/unknown-1")
+    client.get("/gallery/unknown-2")
+    assert metric(client, line) == before + 2
+
+
+def test_what_was_never_a_route_is_counted_as_one(client: TestClient) -> None:
+    line = 'kindred_requests_total{route="none",status="404"}'
+    before = metric(client, line)
+    client.get("/nowhere/1")
+    client.get("/nowhere/2")
+    assert metric(client, line) == before + 2
+
+
+def test_images_stages_batches_and_refusals_are_counted(make_app: MakeApp) -> None:
+    with TestClient(make_app()) as client:
+        client.post("/classify", files=[("file", picture()), ("file", b"?"), ("file", picture(1))])
+        client.post("/classify", content=b"?", headers=PNG)
+        client.get("/gallery?limit=0")
+        expected = {
+            'kindred_images_total{outcome="answered"}': 2,
+            'kindred_images_total{outcome="refused"}': 2,
+            'kindred_rejections_total{reason="not-an-image"}': 1,
+            'kindred_rejections_total{reason="parameter"}': 1,
+            "kindred_batch_images_sum": 2,
+            "kindred_queue_images": 0,
+            "kindred_requests_in_flight": 1,
+            'kindred_stage_seconds_count{stage="inference"}': 1,
+        }
+        assert {line: metric(client, line) for line in expected} == expected
+        assert 'kindred_bundle_info{name="batchnorm-3"' in client.get("/metrics").text
+
+
+def test_two_apps_count_each_for_itself(make_app: MakeApp) -> None:
+    with TestClient(make_app()) as one, TestClient(make_app()) as other:
+        one.get("/livez")
+        line = 'kindred_requests_total{route="/livez",status="200"}'
+        assert (metric(one, line), metric(other, line)) == (1, 0)
+
+
+def test_who_asks_for_what_is_not_there_is_told_where_to_look(client: TestClient) -> None:
+    answer = client.post("/v2/models/other/infer")
+    assert answer.status_code == 404
+    assert "/docs" in answer.json()["detail"]
+    assert client.get("/docs").status_code == 200
+
+
+def test_head_is_answered_as_get_without_the_body(make_app: MakeApp) -> None:
+    with listening(make_app(max_batch=1)) as http:
+        for path in ("/", "/livez", "/model", "/experiments", "/gallery/unknown", "/classify"):
+            asked, whole = http.head(path), http.get(path)
+            assert asked.status_code == whole.status_code
+            assert asked.headers["Content-Length"] == whole.headers["Content-Length"]
+            assert asked.content == b""
+
+
+def test_the_docs_are_there(client: TestClient) -> None:
+    assert client.get("/docs").status_code == 200
+
+
+def test_openapi_tells_the_three_forms_with_examples(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path in IMAGE_PATHS:
+        content = paths[path]["post"]["requestBody"]["content"]
+        assert {"image/png", "multipart/form-data", "application/json"} <= content.keys()
+        for example in content["application/json"]["examples"].values():
+            assert client.post(path, json=example["value"]).status_code == 200
+
+
+def test_openapi_tells_our_own_errors_and_no_others(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    (media_type,) = response["content"].keys()
+                    assert media_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", IMAGE_PATHS)
+def test_openapi_tells_every_way_to_fail(client: TestClient, path: str) -> None:
+    responses = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    assert {"400", "404", "413", "415", "422", "429", "500", "503", "504"} <= responses.keys()
+
+
+def test_openapi_refers_only_to_what_it_has(client: TestClient) -> None:
+    response = client.get("/openapi.json")
+    schemas = response.json()["components"]["schemas"]
+    assert set(re.findall(r"#/components/schemas/([^\"]+)", response.text)) <= schemas.keys()
+
+
+def test_openapi_has_the_version_of_the_bundle_that_is_served(
+    bundle_path: Path, bundle_without_pixels_path: Path, tmp_path: Path
+) -> None:
+    linked_copy(bundle_path, tmp_path / "one")
+    linked_copy(bundle_without_pixels_path, tmp_path / "other")
+    point(tmp_path / "current", tmp_path / "one")
+    versions = []
+    with TestClient(create_app(Settings(bundle=tmp_path / "current", max_batch=1))) as client:
+        for name in ("one", "other"):
+            point(tmp_path / "current", tmp_path / name)
+            reloaded = client.post("/admin/reload").json()["current"]["version"]
+            assert client.get("/openapi.json").json()["info"]["version"] == reloaded
+            versions.append(reloaded)
+    assert versions[0] != versions[1]

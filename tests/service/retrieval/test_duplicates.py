@@ -1,0 +1,25 @@
+"""Which images are much alike, in every home of the gallery."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from service.gallery.types import Wanted
+from service.retrieval import duplicates
+from tests.support.galleries import HOMES, addition
+from training.bundle import Bundle
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_images_without_vectors_are_passed_over(home: str, loaded: Bundle, tmp_path: Path) -> None:
+    gallery = HOMES[home](loaded, tmp_path)
+    one = addition(loaded, 1)
+    twin = dataclasses.replace(one, item=dataclasses.replace(one.item, id="twin"))
+    gallery.add([one, twin, dataclasses.replace(addition(loaded, 2), vectors={})])
+    found = duplicates.find(
+        gallery.snapshot(), "conv2", 0.99, count=10, after="", wanted=Wanted(source="added")
+    )
+    gallery.close()
+    assert [(pair.first.id, pair.second.id) for pair in found.pairs] == [("added-0001", "twin")]
+    assert found.looked_at == 3

@@ -1,0 +1,205 @@
+"""What is said of a picture: its class, its kin, its vector, and why."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.retrieval.responses import Answers
+from service.server.startup import searcher
+from service.state import State
+from tests.service.conftest import MakeApp
+from tests.support.fakes import CPU, cosine, picture, png
+from training.bundle import Bundle
+
+PNG = {"Content-Type": "image/png"}
+
+
+def gallery_pictures(loaded: Bundle, count: int) -> list[bytes]:
+    assert loaded.gallery.pixels is not None
+    return [png(np.array(image)) for image in loaded.gallery.pixels[:count]]
+
+
+def test_predictions_are_all_classes_best_first(client: TestClient, loaded: Bundle) -> None:
+    found = client.post("/predict", content=picture(), headers=PNG).json()["predictions"]
+    probabilities = [one["probability"] for one in found]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+    assert {one["index"]: one["label"] for one in found} == dict(enumerate(loaded.manifest.classes))
+
+
+def test_the_network_knows_a_picture_of_a_kind_that_it_was_taught(client: TestClient) -> None:
+    answer = client.post("/classify", content=picture(kind=6), headers=PNG).json()
+    assert answer["predictions"][0]["label"] == "gold"
+
+
+def test_top_k_says_how_many_classes(client: TestClient) -> None:
+    for asked, given in ((1, 1), (4, 4), (1000, 10)):
+        answer = client.post(f"/classify?top_k={asked}", content=picture(), headers=PNG).json()
+        assert len(answer["predictions"]) == given
+
+
+def test_a_gallery_image_finds_itself_first_at_both_layers(
+    client: TestClient, loaded: Bundle
+) -> None:
+    for image_id, data in zip(loaded.gallery.ids, gallery_pictures(loaded, 20), strict=False):
+        similar = client.post("/predict?limit=1", content=data, headers=PNG).json()["similar"]
+        for layer in ("conv2", "logits"):
+            (nearest,) = similar[layer]
+            assert nearest["id"] == image_id
+            assert nearest["score"] >= 0.999
+
+
+def test_similar_is_what_predict_says_of_that_layer(client: TestClient) -> None:
+    both = client.post("/predict?limit=7", content=picture(), headers=PNG).json()
+    for layer in ("conv2", "logits"):
+        one = client.post(f"/similar?layer={layer}&limit=7", content=picture(), headers=PNG).json()
+        assert one["similar"] == both["similar"][layer]
+        assert (one["layer"], one["model"]) == (layer, both["model"])
+
+
+def test_only_the_layers_asked_for_are_searched(client: TestClient) -> None:
+    answer = client.post("/predict?layers=logits", content=picture(), headers=PNG).json()
+    assert list(answer["similar"]) == ["logits"]
+
+
+def test_similar_images_are_of_the_label_asked_for(client: TestClient) -> None:
+    for layer in ("conv2", "logits"):
+        query = f"/similar?layer={layer}&label=jade&limit=100"
+        found = client.post(query, content=picture(), headers=PNG).json()["similar"]
+        assert {one["label"] for one in found} == {"jade"}
+        scores = [one["score"] for one in found]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_exact_looks_at_every_image(client: TestClient, loaded: Bundle) -> None:
+    vector = client.post("/embed", content=picture(), headers=PNG).json()["vector"]
+    stored = loaded.indexes["conv2"].reconstruct(np.arange(len(loaded.gallery)))
+    best = max(cosine(vector, other) for other in stored)
+    answer = client.post("/similar?exact=true&limit=1", content=picture(), headers=PNG).json()
+    assert answer["similar"][0]["score"] == pytest.approx(best, abs=1e-3)
+
+
+def test_reasons_come_when_asked_for_and_add_up_to_the_score(client: TestClient) -> None:
+    plain = client.post("/predict", content=picture(), headers=PNG).json()["similar"]
+    assert all(set(one) == {"id", "label", "score", "image"} for one in plain["conv2"])
+    reasons = client.post("/predict?explain=true", content=picture(), headers=PNG).json()["similar"]
+    for one in reasons["conv2"]:
+        assert np.shape(one["heat"]) == (8, 8)
+        assert np.sum(one["heat"]) == pytest.approx(one["score"], abs=1e-3)
+    for one in reasons["logits"]:
+        assert len(one["terms"]) == 10
+        assert sum(one["terms"]) == pytest.approx(one["score"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "dimension"), [("conv2", 8192), ("penultimate", 512), ("logits", 10)]
+)
+def test_a_vector_comes_as_json_or_as_a_numpy_file(
+    client: TestClient, layer: str, dimension: int
+) -> None:
+    path = f"/embed?layer={layer}"
+    answer = client.post(path, content=picture(), headers=PNG).json()
+    assert (answer["layer"], answer["dimension"]) == (layer, dimension)
+    response = client.post(path, content=picture(), headers=PNG | {"Accept": "application/x-npy"})
+    assert response.headers["Content-Type"] == "application/x-npy"
+    vector = np.load(BytesIO(response.content), allow_pickle=False)
+    assert (vector.shape, vector.dtype) == ((dimension,), np.float32)
+    assert cosine(vector, answer["vector"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_several_vectors_are_the_rows_of_one_numpy_file(client: TestClient) -> None:
+    files = [("file", picture(seed)) for seed in range(3)]
+    accept = {"Accept": "application/x-npy"}
+    response = client.post("/embed?layer=logits", files=files, headers=accept)
+    assert np.load(BytesIO(response.content), allow_pickle=False).shape == (3, 10)
+    bad = client.post("/embed?layer=logits", files=[*files, ("file", b"?")], headers=accept)
+    assert bad.status_code == 415
+
+
+def test_a_picture_has_the_same_answer_alone_and_among_32(
+    client: TestClient, loaded: Bundle
+) -> None:
+    pictures = gallery_pictures(loaded, 32)
+    files = [("file", one) for one in pictures]
+    together = client.post("/embed", files=files).json()["results"]
+    classes = client.post("/classify", files=files).json()["results"]
+    for data, vector, among in zip(pictures, together, classes, strict=True):
+        alone = client.post("/embed", content=data, headers=PNG).json()
+        assert cosine(alone["vector"], vector["vector"]) >= 0.9999
+        classified = client.post("/classify", content=data, headers=PNG).json()
+        assert classified["predictions"][0]["label"] == among["predictions"][0]["label"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/predict?layers=conv2,conv9",
+        "/predict?layers=",
+        "/similar?layer=penultimate",
+        "/similar?label=unicorn",
+        "/embed?layer=conv9",
+    ],
+)
+def test_an_unknown_layer_or_label_is_404_and_says_what_there_is(
+    client: TestClient, path: str
+) -> None:
+    response = client.post(path, content=picture(), headers=PNG)
+    assert response.status_code == 404
+    assert "there is" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/predict?limit=0", "query.limit"),
+        ("/predict?limit=101", "query.limit"),
+        ("/predict?limit=ten", "query.limit"),
+        ("/predict?explain=perhaps", "query.explain"),
+        ("/classify?top_k=0", "query.top_k"),
+        ("/classify?fit=squeeze", "query.fit"),
+    ],
+)
+def test_a_bad_parameter_is_422_and_named(client: TestClient, path: str, location: str) -> None:
+    response = client.post(path, content=picture(), headers=PNG)
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["location"] == location
+
+
+@pytest.mark.parametrize("route", ["/predict", "/classify"])
+def test_a_picture_of_a_kind_that_it_knows_is_familiar(client: TestClient, route: str) -> None:
+    answers = [client.post(route, content=picture(seed), headers=PNG).json() for seed in range(20)]
+    assert sum(answer["familiar"] for answer in answers) >= 15
+    assert all(answer["familiar"] == (answer["novelty"] <= 0.95) for answer in answers)
+
+
+def test_doubt_is_said_of_what_is_like_nothing_in_the_gallery(client: TestClient) -> None:
+    blank = png(np.full((32, 32, 3), 255, np.uint8))
+    answer = client.post("/predict", content=blank, headers=PNG).json()
+    assert (answer["novelty"], answer["familiar"]) == (1, False)
+
+
+def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
+    make_app: MakeApp, loaded: Bundle
+) -> None:
+    app = make_app()
+    state: State = app.state.kindred
+    manifest = loaded.manifest.model_copy(update={"novelty": None})
+    state.answers = Answers(manifest, state.gallery)
+    state.engine = Engine(TorchEager(loaded.network, device=CPU), searcher(state.gallery, CPU))
+    with TestClient(app) as running:
+        answer = running.post("/predict", content=picture(), headers=PNG).json()
+    assert {"familiar", "novelty"}.isdisjoint(answer)
+    assert len(answer["predictions"]) == 10
+
+
+def test_the_model_card_says_what_counts_as_familiar(client: TestClient, loaded: Bundle) -> None:
+    note = loaded.manifest.novelty
+    assert note
+    said = client.get("/model").json()["novelty"]
+    assert (said["threshold"], said["references"]) == (0.95, note.references)
+    assert said["familiar_share"] == pytest.approx(note.familiar_share, abs=1e-6)

@@ -1,0 +1,85 @@
+"""What little files that become large leave behind: nothing that grows."""
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.support.fakes import file_of
+from tests.support.processes import serve_bundle, serving
+
+SIDE = 2000
+ROUNDS = 4
+LITTLE = 64 * 1024
+"""Bytes of the largest of these files; decoded they have 4 million pixels."""
+GROWTH = 48 * 2**20
+
+
+def png_bomb(colour_type: int, channels: int) -> bytes:
+    """All zeros, 16 bits a channel, made without ever being whole."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        sealed = name + data
+        return struct.pack(">I", len(data)) + sealed + struct.pack(">I", zlib.crc32(sealed))
+
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, colour_type, 0, 0, 0)
+    packed = zlib.compressobj(9)
+    row = bytes(1 + SIDE * 2 * channels)
+    body = b"".join(packed.compress(row) for _ in range(SIDE)) + packed.flush()
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    )
+
+
+def gif_bomb() -> bytes:
+    """A pixel on a large canvas."""
+    pixel = bytearray(file_of(Image.new("P", (1, 1)), "GIF"))
+    pixel[6:10] = struct.pack("<HH", SIDE, SIDE)
+    return bytes(pixel)
+
+
+def bombs() -> dict[str, bytes]:
+    flat = Image.new("RGBA", (SIDE, SIDE), (200, 120, 40, 100))
+    return {
+        "png, grey, 16 bits": png_bomb(0, 1),
+        "png, alpha, 16 bits": png_bomb(6, 4),
+        "gif": gif_bomb(),
+        "webp": file_of(flat, "WEBP", quality=1, method=0),
+        "jpeg, progressive": file_of(
+            flat.convert("CMYK"), "JPEG", quality=1, progressive=True, optimize=True
+        ),
+    }
+
+
+def resident(http: httpx.Client) -> float:
+    """Bytes of memory that the process has now."""
+    found = re.search(r"^process_resident_memory_bytes (\S+)", http.get("/metrics").text, re.M)
+    assert found
+    return float(found[1])
+
+
+def test_memory_stays_flat_under_pictures_that_are_larger_than_they_look(
+    bundle_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = bombs()
+    assert max(map(len, files.values())) < LITTLE
+    sizes = []
+    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH="1") as http:
+        for _ in range(2 * ROUNDS):
+            for file in files.values():
+                asked = [("file", ("bomb", file))] * 4
+                results = http.post("/classify", files=asked).json()["results"]
+                assert all("predictions" in one for one in results)
+            sizes.append(resident(http))
+    first, last = max(sizes[:ROUNDS]), max(sizes[ROUNDS:])
+    with capsys.disabled():
+        print(
+            f"\n{2 * ROUNDS * 4 * len(files)} pictures of {SIDE * SIDE / 1e6:g} million pixels, in "
+            f"{max(map(len, files.values())) / 1000:.0f} KB at most: resident "
+            f"{', '.join(f'{size / 2**20:.0f}' for size in sizes)} MiB"
+        )
+    assert last < first + GROWTH

@@ -1,0 +1,200 @@
+"""The service as a process: says when it is ready, refuses clearly, and ends well."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.factories import linked_copy
+from tests.support.fakes import PATIENCE, picture
+from tests.support.processes import ROOT, serve_bundle, serving
+from training.bundle.writer import point
+
+IN_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may be run under nohup
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command in the terminal that is its standard input."""
+
+needs_sighup = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+
+
+def refusal(command: list[str | Path], **environment: str) -> str:
+    """What a command says that must end at once with status 1, in a line."""
+    ended = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=environment or None,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+def test_it_answers_as_soon_as_it_says_ready_and_ends_with_0(bundle_path: Path) -> None:
+    with serving(serve_bundle(bundle_path)) as client:
+        assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
+    bundle_path: Path,
+) -> None:
+    command = [str(part) for part in serve_bundle(bundle_path)]
+    process = subprocess.Popen(
+        ["env", "KINDRED_NOTICE=60", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[-1]
+    try:
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while (ready := httpx.get(f"{url}/readyz")).status_code == 200:
+            assert time.monotonic() < deadline
+        assert "draining" in ready.json()["detail"]
+        assert httpx.get(f"{url}/model").status_code == 200
+        process.send_signal(signal.SIGTERM)  # asked again, it waits no longer
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def started(
+    command: list[str | Path], stdin: int | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves, in a session of its own, and its URL."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("drain", "answered"), [(60, True), (0, False)])
+def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
+    bundle_path: Path, drain: int, answered: bool
+) -> None:
+    """Then it is cut off; either way the process has ended in good order."""
+    command = [str(part) for part in serve_bundle(bundle_path)]
+    with started(["env", f"KINDRED_DRAIN={drain}", *command]) as (process, url):
+        body = picture()
+        head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        address = (httpx.URL(url).host, httpx.URL(url).port or 80)
+        with socket.create_connection(address, timeout=PATIENCE) as asking:
+            asking.sendall(head.encode() + body[:10])
+            assert httpx.get(f"{url}/livez").status_code == 200  # it has been read
+            process.send_signal(signal.SIGTERM)
+            if answered:
+                until_closed(address)
+                asking.sendall(body[10:])
+                assert b" 200 " in asking.recv(1000).splitlines()[0]
+            else:
+                with suppress(ConnectionResetError):
+                    assert b" 200 " not in asking.recv(1000)
+        assert process.wait(PATIENCE) == 0
+
+
+def until_closed(address: tuple[str, int]) -> None:
+    """Wait until nobody listens there any more."""
+    deadline = time.monotonic() + PATIENCE
+    with suppress(OSError):
+        while True:
+            assert time.monotonic() < deadline
+            socket.create_connection(address, timeout=PATIENCE).close()
+            time.sleep(0.02)
+
+
+@needs_sighup
+def test_without_a_terminal_a_hangup_signal_reloads(
+    bundle_path: Path, bundle_without_pixels_path: Path, tmp_path: Path
+) -> None:
+    linked_copy(bundle_path, tmp_path / "one")
+    linked_copy(bundle_without_pixels_path, tmp_path / "other")
+    point(tmp_path / "current", tmp_path / "one")
+    with started(serve_bundle(tmp_path / "current")) as (process, url):
+        before = httpx.get(f"{url}/model").json()["version"]
+        point(tmp_path / "current", tmp_path / "other")
+        process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        while httpx.get(f"{url}/model").json()["version"] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@needs_sighup
+def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> None:
+    terminal, its_end = os.openpty()
+    command = [sys.executable, "-c", IN_TERMINAL, *serve_bundle(bundle_path)]
+    with started(command, stdin=its_end) as (process, url):
+        os.close(its_end)
+        assert httpx.get(f"{url}/livez").status_code == 200
+        os.close(terminal)
+        assert process.wait(PATIENCE) == -signal.SIGHUP
+
+
+def test_a_port_that_is_taken_is_said_so(bundle_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refusal([*serve_bundle(bundle_path)[:-1], port])
+    assert f"port {port}" in said
+    assert "--port" in said
+
+
+def test_a_damaged_bundle_is_refused_by_the_name_of_the_file(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    damaged = shutil.copytree(bundle_path, tmp_path / "damaged")
+    with (damaged / "model.safetensors").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"damage")
+    assert "model.safetensors is damaged" in refusal(serve_bundle(damaged))
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    assert f"no bundle at {tmp_path}" in refusal(serve_bundle(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KINDRED_MAX_BATCH", "0"),
+        ("KINDRED_PRECISION", "fp8"),
+        ("KINDRED_MAX_IMAGES", "9999"),
+        ("KINDRED_MAX_BODIES_BYTES", "1000"),
+        ("KINDRED_LOG_LEVEL", "loud"),
+        ("KINDRED_LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(name: str, value: str) -> None:
+    said = refusal([sys.executable, "-m", "service"], **{name: value})
+    assert name.lower().removeprefix("kindred_") in said.lower()
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(bundle_path: Path) -> None:
+    assert "cpu" in refusal([*serve_bundle(bundle_path), "--device", "cuda:99"])

@@ -1,0 +1,141 @@
+"""What the log says, as text and as JSON: of which request, and nothing in another's name."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.telemetry import logs
+from service.telemetry.logs import LogFormat
+from tests.service.conftest import MakeApp
+from tests.support.fakes import file_of
+from tests.support.processes import serve_bundle, serving
+from training.bundle import to_pixels
+
+ID = {"X-Request-ID": "asked-1"}
+ODD_NOTES = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+"""A picture of whose EXIF Pillow has something to say."""
+
+
+@contextmanager
+def written(form: LogFormat) -> Iterator[StringIO]:
+    """What our own loggers write meanwhile."""
+    stream, handler, logger = StringIO(), logs.handler(form), logging.getLogger("service")
+    handler.setStream(stream)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield stream
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def objects(stream: StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def told(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    """All that a process has logged in JSON, from its start to its end."""
+    log = tmp_path_factory.mktemp("logs") / "log"
+    command = ["sh", "-c", 'exec "$@" 2>"$0"', log, *serve_bundle(bundle_path)]
+    with serving(command, KINDRED_LOG_FORMAT="json", KINDRED_LOG_LEVEL="info") as client:
+        client.get("/gallery/no%0Asuch%1b[0m?label=cat", headers=ID)
+        client.post("/classify", content=ODD_NOTES, headers=ID | {"Content-Type": "image/jpeg"})
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_what_is_odd_in_a_picture_is_not_logged(told: list[dict[str, object]]) -> None:
+    with pytest.warns(UserWarning, match="EXIF"):
+        to_pixels(Image.open(BytesIO(ODD_NOTES)))
+    assert [line["status"] for line in told if line["logger"] == "service.access"] == [404, 200]
+    assert "py.warnings" not in {line["logger"] for line in told}
+
+
+def test_every_line_is_an_object_with_its_time_level_and_logger(
+    told: list[dict[str, object]],
+) -> None:
+    for line in told:
+        assert line.keys() >= {"time", "level", "logger", "message"}
+        time = datetime.fromisoformat(str(line["time"]))
+        assert time.utcoffset() == timedelta(0)
+    assert {"service.access", "service.engine.engine", "uvicorn.error"} == {
+        line["logger"] for line in told
+    }
+
+
+def test_a_request_has_one_line_that_says_what_became_of_it(
+    told: list[dict[str, object]],
+) -> None:
+    line, _ = (line for line in told if line["logger"] == "service.access")
+    assert line["request_id"] == "asked-1"
+    assert line["method"] == "GET"
+    assert line["path"] == "/gallery/no\nsuch\x1b[0m"
+    assert line["status"] == 404
+    assert isinstance(line["milliseconds"], float)
+
+
+def test_what_is_about_no_request_names_none(told: list[dict[str, object]]) -> None:
+    assert all(("request_id" in line) == (line["logger"] == "service.access") for line in told)
+
+
+def test_an_unexpected_error_is_one_line_with_its_traceback(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    with TestClient(app, raise_server_exceptions=False) as client, written("json") as stream:
+        monkeypatch.setattr(app.state.kindred.gallery, "page", None)
+        client.get("/gallery", headers=ID)
+    (line,) = (line for line in objects(stream) if line["level"] == "ERROR")
+    assert line["request_id"] == "asked-1"
+    assert str(line["exception"]).startswith("Traceback")
+    assert "NoneType" in str(line["exception"])
+
+
+def test_a_worker_thread_of_a_request_names_it(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+
+    def searchable(_: str) -> None:
+        logging.getLogger("service.test").warning("from a thread")
+
+    with TestClient(app, raise_server_exceptions=False) as client, written("json") as stream:
+        monkeypatch.setattr(app.state.kindred.answers, "searchable", searchable)
+        client.get("/gallery/one/similar", headers=ID)
+    (line,) = (line for line in objects(stream) if line["logger"] == "service.test")
+    assert line["request_id"] == "asked-1"
+
+
+def test_text_names_the_request_too(client: TestClient) -> None:
+    with written("text") as stream:
+        client.get("/gallery/unknown", headers=ID)
+    (line,) = stream.getvalue().splitlines()
+    assert " INFO service.access [asked-1] GET /gallery/unknown 404 in " in line
+
+
+def test_in_text_nothing_that_is_sent_passes_for_another_line(client: TestClient) -> None:
+    with written("text") as stream:
+        client.get("/gallery/x%0A2026-01-01 INFO forged%0D%1b[2J%C2%85%E2%80%A8", headers=ID)
+    first, *others = stream.getvalue().splitlines()
+    assert "[asked-1]" in first
+    assert others
+    assert all(line.startswith("    ") for line in others)
+    assert "\x1b" not in stream.getvalue()
+    assert "\\x1b[2J" in stream.getvalue()
+
+
+def test_without_info_a_request_is_not_logged(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.get("/gallery/unknown")
+    assert caplog.records == []

@@ -1,0 +1,1 @@
+"""Shared test helpers: images, processes, factories, fakes."""

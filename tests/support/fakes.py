@@ -1,0 +1,102 @@
+"""Pictures as bytes, and networks that do as they are told, for the tests of the service."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+
+import numpy as np
+import torch
+from fastapi import FastAPI
+from PIL import Image
+from torch import Tensor
+
+from service.engine.backends.torch_eager import TorchEager
+from service.engine.engine import Engine
+from service.server.startup import searcher
+from service.state import State
+from tests.support.images import stripes
+from training.bundle import BlockNet, Layer, Pixels
+from training.models.blocknet import Architecture
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up waiting for what must come."""
+SMALL = Architecture(classes=10, conv_blocks=2, batch_norm=False, dropout=0.0)
+CPU = torch.device("cpu")
+
+
+def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """A picture as a file."""
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png(pixels: Pixels) -> bytes:
+    """Pixels [H, W, 3] as a PNG."""
+    return file_of(Image.fromarray(pixels))
+
+
+def picture(seed: int = 0, kind: int = 3) -> bytes:
+    """A picture that no gallery of the tests has, as a PNG."""
+    return png(stripes(kind, 10_000 + seed))
+
+
+class Obedient(BlockNet):
+    """A real network that waits at a gate, counts what it runs, and fails as it is told."""
+
+    def __init__(self, architecture: Architecture = SMALL) -> None:
+        super().__init__(architecture)
+        self.eval()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.batches: list[int] = []
+        self.seen: list[int] = []
+        self.failure: Callable[[Tensor], BaseException | None] = lambda _: None
+
+    def representations(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
+        """Note the first pixel of each image, wait at the gate, fail if told to."""
+        self.entered.set()
+        assert self.gate.wait(PATIENCE)
+        self.batches.append(len(images))
+        self.seen.extend(images[:, 0, 0, 0].tolist())
+        if error := self.failure(images):
+            raise error
+        return super().representations(images, layers)
+
+    def forget(self) -> None:
+        """Forget what warming up has run."""
+        self.batches.clear()
+        self.seen.clear()
+        self.entered.clear()
+
+
+@contextmanager
+def running(engine: Engine) -> Iterator[Engine]:
+    """An engine that is ready, until the end."""
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+def obey(app: FastAPI, network: Obedient, max_queue: int = 512) -> State:
+    """Have an app that has not started yet ask another network."""
+    state: State = app.state.kindred
+    state.engine = Engine(
+        TorchEager(network, device=CPU), searcher(state.gallery, CPU), max_queue=max_queue
+    )
+    return state
+
+
+def flat(shade: int) -> Pixels:
+    """One shade everywhere, [32, 32, 3]."""
+    return np.full((32, 32, 3), shade, np.uint8)
+
+
+def cosine(one: object, other: object) -> float:
+    """Of two vectors."""
+    a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))

@@ -1,0 +1,249 @@
+"""`python -m training`: what a person sees."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import short
+from tests.support.factories import linked_copy
+from tests.support.images import write_folder
+from training import bundle
+from training import cli as command_line
+from training.bundle.writer import point
+from training.experiments import record
+from training.experiments.catalogue import EXPERIMENTS, find
+from training.experiments.config import Experiment
+from training.workflows import workspace as rooms
+
+
+def one_epoch(name: str) -> Experiment:
+    return short(find(name), 1)
+
+
+class Outcome:
+    """What a command left: its exit code, and what it said."""
+
+    def __init__(self, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+        self.code = code
+        self.out, self.err = capsys.readouterr()
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KINDRED_DATA", "KINDRED_DOWNLOAD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Command:
+    """The command line, in this process."""
+
+    def __init__(
+        self, root: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.root, self.patch, self.capsys = root, patch, capsys
+
+    def __call__(self, *words: str | Path) -> Outcome:
+        self.capsys.readouterr()
+        self.patch.setattr(sys, "argv", ["training", *map(str, words), "--root", str(self.root)])
+        with pytest.raises(SystemExit) as left:
+            command_line.main()
+        return Outcome(int(left.value.code or 0), self.capsys)
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    return Command(tmp_path / "root", monkeypatch, capsys)
+
+
+def test_an_unknown_name_is_answered_with_those_there_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "run", "batchnorm-4"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no experiment 'batchnorm-4'")
+    assert all(experiment.name in line for experiment in EXPERIMENTS)
+
+
+def test_a_suite_with_an_unknown_name_runs_nothing(command: Command) -> None:
+    outcome = command("suite", "none-2", "nonsense")
+    assert outcome.code == 1
+    assert "no experiment 'nonsense'" in outcome.err
+    assert not command.root.exists()
+
+
+@pytest.mark.parametrize("words", [["run", "none-2"], ["suite"], ["release"], ["prepare"]])
+def test_no_data_says_where_it_looked(words: list[str], command: Command, tmp_path: Path) -> None:
+    outcome = command(*words, "--data", tmp_path / "none")
+    assert (outcome.code, outcome.out) == (1, "")
+    said = outcome.err.splitlines()[-1]
+    assert said == f"error: no data at {tmp_path}/none: there is no such file or folder"
+
+
+def test_the_environment_may_name_the_data(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINDRED_DATA", str(tmp_path / "elsewhere"))
+    assert f"no data at {tmp_path}/elsewhere" in command("run", "none-2").err
+
+
+def test_an_empty_folder_says_what_was_looked_for(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "[empty] folder").mkdir()
+    outcome = command("run", "none-2", "--data", tmp_path / "[empty] folder")
+    assert outcome.code == 1
+    assert f"no train images in {tmp_path}/[empty] folder: looked for train/<class>" in outcome.err
+
+
+def test_a_device_that_is_not_there_is_named(command: Command) -> None:
+    outcome = command("run", "none-2", "--device", "cuda:99")
+    assert outcome.code == 1
+    assert "no device 'cuda:99' here; there is cpu" in outcome.err
+
+
+def test_images_that_cannot_be_split_are_named_before_any_training(
+    command: Command, tmp_path: Path
+) -> None:
+    outcome = command("run", "none-2", "--data", write_folder(tmp_path / "few", 3, kinds=2))
+    assert outcome.code == 1
+    assert "too few images in few: class 'amber' has 3, 'blue' has 3" in outcome.err
+    assert not (command.root / "experiments").exists()
+
+
+def test_without_a_bundle_there_is_nothing_to_look_into(command: Command) -> None:
+    outcome = command("retrieval")
+    assert outcome.code == 1
+    assert f"error: no bundle at {command.root}/bundles/current" in outcome.err
+
+
+@pytest.mark.parametrize("bad", ["--split-seed=-1", "--seed=x"])
+def test_a_bad_option_is_refused_by_name(bad: str, command: Command) -> None:
+    outcome = command("run", "none-2", bad)
+    assert outcome.code == 2
+    assert bad.partition("=")[0] in outcome.err
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line.app(["--help"])
+    said = capsys.readouterr().out
+    assert all(
+        name in said for name in ("run", "suite", "release", "index", "prepare", "retrieval")
+    )
+
+
+def test_run_prints_the_record_that_it_wrote(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "find", one_epoch)
+    folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
+    outcome = command("run", "none-2", "--data", folder, "--seed", "3")
+    assert outcome.code == 0
+    made = record.read(Path(outcome.out.strip()))
+    assert (made.experiment, made.seeds.init, made.dataset.name) == ("none-2", 3, "two")
+    assert "epoch  1" in outcome.err
+
+
+def test_a_run_lasts_as_many_epochs_as_asked(command: Command, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
+    made = record.read(
+        Path(command("run", "none-2", "--data", folder, "--epochs", "1").out.strip())
+    )
+    assert (made.config.epochs, len(made.curves)) == (1, 1)
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_args: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rooms, "run_and_keep", interrupted)
+    outcome = command("suite", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
+    assert outcome.code == command_line.INTERRUPTED
+    assert outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
+    assert "Traceback" not in outcome.err
+
+
+def test_a_release_prints_its_bundle_and_it_becomes_current(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "find", one_epoch)
+    folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
+    outcome = command("release", "--data", folder)
+    assert outcome.code == 0
+    made = Path(outcome.out.strip())
+    assert bundle.load(made).manifest.classes == ("amber", "blue")
+    assert (command.root / "bundles" / "current").resolve() == made
+
+
+def test_index_gives_the_network_another_gallery(
+    command: Command, bundle_path: Path, picture_folder: Path, tmp_path: Path
+) -> None:
+    smaller = tmp_path / "smaller"
+    outcome = command(
+        "index", "--bundle", bundle_path, "--data", picture_folder,
+        "--output", smaller, "--per-class", "3", "--no-pixels", "--half",
+    )  # fmt: skip
+    assert (outcome.code, outcome.out.strip()) == (0, str(smaller))
+    found = bundle.load(smaller)
+    assert (len(found.gallery), found.gallery.pixels) == (30, None)
+    assert found.manifest.run_id == bundle.load(bundle_path).manifest.run_id
+    assert not (command.root / "bundles" / "current").exists()
+
+
+def test_prepare_prints_the_bundle_alone(command: Command, bundle_path: Path) -> None:
+    built = linked_copy(bundle_path, command.root / "bundles" / "mine")
+    point(command.root / "bundles" / "current", built)
+    assert command("prepare").out == f"{built}\n"
+
+
+def test_prepare_without_download_prints_the_starter_and_one_line(command: Command) -> None:
+    outcome = command("prepare", "--no-download")
+    assert outcome.out == f"{command.root}/starter\n"
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_embed_prints_how_many_images_are_in_the_shards(
+    command: Command, bundle_path: Path, tmp_path: Path
+) -> None:
+    images = write_folder(tmp_path / "images", per_class=3, kinds=2)
+    (images / "train" / "amber" / "00000.png").write_bytes(b"no picture")
+    words: list[str | Path] = [
+        "embed", images, tmp_path / "shards", "--bundle", bundle_path, "--size", "4",
+    ]  # fmt: skip
+    outcome = command(*words)
+    assert (outcome.code, outcome.out) == (1, "5\n")  # one of them could not be read
+    assert "2 shards made, 0 were there, 0 are for others" in outcome.err
+    assert "left out, for it cannot be read: train/amber/00000.png" in outcome.err
+    assert "0 shards made, 2 were there" in command(*words).err
+
+
+def test_a_share_that_is_none_is_refused_in_a_line(
+    command: Command, bundle_path: Path, tmp_path: Path
+) -> None:
+    outcome = command(
+        "embed", tmp_path, tmp_path / "shards", "--bundle", bundle_path, "--shard", "5/4"
+    )
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == (
+        "error: no share '5/4': give it as 1/4, the first of four"
+    )
+
+
+def test_retrieval_prints_shares_by_layer_and_class(command: Command, bundle_path: Path) -> None:
+    outcome = command("retrieval", "--bundle", bundle_path)
+    assert outcome.code == 0
+    metrics = bundle.load(bundle_path).manifest.metrics
+    (total,) = (line for line in outcome.out.splitlines() if " all " in line)
+    assert all(f"{share:.3f}" in total for share in metrics.label_share_at_10.values())
+    assert all(name in outcome.out for name in ("conv2", "logits", "amber", "jade"))

@@ -1,0 +1,485 @@
+"""The long steps: what is there already is taken, and what is not is made."""
+
+import copy
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.datasets import CIFAR10
+
+from tests.conftest import short
+from tests.support.factories import linked_copy, made_record, tiny
+from tests.support.images import write_folder
+from training import bundle
+from training.bundle import Bundle, BundleError
+from training.bundle.manifest import read_manifest
+from training.bundle.writer import point
+from training.data.dataset import Dataset, DatasetError
+from training.data.splits import Splits, split
+from training.data.tensors import Labelled
+from training.experiments import record
+from training.experiments.catalogue import find
+from training.experiments.config import Experiment
+from training.experiments.record import Record
+from training.models import checkpoint
+from training.trainer.evaluation import evaluate
+from training.trainer.run import Plan, begin, study_temperature
+from training.workflows import workspace as rooms
+from training.workflows.release import ReleaseError, Shape, examine
+from training.workflows.workspace import Workspace
+
+CPU = torch.device("cpu")
+
+Released = tuple[Dataset, Splits, Bundle, Dataset]
+
+
+def one_epoch(name: str) -> Experiment:
+    return short(find(name), 1)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "root", CPU)
+
+
+@pytest.fixture
+def no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFAR-10's site refuses, as it does where there is no network."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/cifar-10-python.tar.gz"
+    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise AssertionError("this was to go without training")
+
+    monkeypatch.setattr(rooms, "run_and_keep", refuse)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("photos", "photos"),
+        ("a/photos.tar.gz", "photos"),
+        ("photos.zip", "photos"),
+        ("photos.tgz", "photos"),
+        ("my.photos", "my.photos"),
+        ("current", "current"),
+        ("/", "images"),
+    ],
+)
+def test_each_data_set_has_its_bundle(data: str, name: str, empty: Workspace) -> None:
+    found = empty.bundle_of(Path(data))
+    assert found.parent == empty.root / "bundles"
+    assert re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{6}}", found.name)
+
+
+def test_without_data_the_bundle_is_that_of_cifar10(empty: Workspace) -> None:
+    assert empty.bundle_of(None) == empty.root / "bundles" / "cifar10"
+
+
+def test_folders_of_one_name_have_a_bundle_each(
+    empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "a" / "photos", tmp_path / "b" / "photos"
+    one.mkdir(parents=True)
+    monkeypatch.chdir(one)
+    assert empty.bundle_of(one) != empty.bundle_of(other)
+    same = {empty.bundle_of(Path(path)) for path in (".", "../photos", str(one))}
+    assert same == {empty.bundle_of(one)}
+
+
+def test_reading_splits_once_and_for_all(empty: Workspace, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", per_class=4, kinds=2)
+    images, parts = empty.read(folder)
+    assert parts == split(images, seed=0)
+    assert len(list((empty.experiments / "splits").iterdir())) == 1
+    assert empty.read(folder)[1] == parts
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_run_that_is_done_is_not_done_again(
+    workspace: Workspace, trained: object, pictures: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trained
+    parts = split(pictures, seed=0)
+    _, made = workspace.train(short(find("batchnorm-3")), "study", pictures, parts)
+    assert made.status == "finished"
+    assert f"{made.run_id}: already done" in capsys.readouterr().err
+
+
+# The bundle to serve.
+
+
+@pytest.mark.usefixtures("no_training", "no_way_out")
+def test_the_bundle_that_was_built_is_served(bundle_path: Path, empty: Workspace) -> None:
+    built = linked_copy(bundle_path, empty.root / "bundles" / "mine")
+    point(empty.current, built)
+    assert empty.prepare(None) == built
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_bundle_of_the_data_is_served_where_it_was_built_before(
+    bundle_path: Path, empty: Workspace
+) -> None:
+    built = linked_copy(bundle_path, empty.bundle_of(Path("photos.zip")))
+    assert empty.prepare(Path("photos.zip")) == built
+
+
+@pytest.mark.usefixtures("no_training")
+def test_data_that_the_starter_held_out_are_embedded_with_its_network(
+    bundle_without_pixels_path: Path, picture_folder: Path, empty: Workspace
+) -> None:
+    starter = linked_copy(bundle_without_pixels_path, empty.starter)
+    made = bundle.load(empty.prepare(picture_folder))
+    assert made.manifest.run_id == read_manifest(starter).run_id
+    assert made.gallery.pixels is not None
+    assert len(made.gallery) == 150
+    assert empty.current.resolve() == made.path
+
+
+def test_other_data_have_a_network_trained(
+    bundle_without_pixels_path: Path,
+    empty: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    linked_copy(bundle_without_pixels_path, empty.starter)
+    monkeypatch.setattr(rooms, "find", one_epoch)
+    folder = write_folder(tmp_path / "three", per_class=6, kinds=3)
+    made = bundle.load(empty.prepare(folder))
+    assert made.manifest.classes == ("amber", "blue", "cyan")
+    assert {one.stage for one in made.records} == {"study", "final"}
+    assert empty.current.resolve() == made.path
+    assert "knows 10 classes, three has 3" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_training", "no_way_out")
+def test_without_data_and_network_the_starter_is_served_with_one_line(
+    bundle_without_pixels_path: Path, empty: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linked_copy(bundle_without_pixels_path, empty.starter)
+    assert empty.prepare(None) == empty.starter
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "CIFAR-10 cannot be downloaded" in line
+    assert "make serve DATA=" in line
+
+
+@pytest.mark.usefixtures("no_training")
+def test_what_is_not_to_be_downloaded_is_not(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CIFAR10, "url", "nonsense")
+    assert empty.prepare(None, download=False) == empty.starter
+
+
+@pytest.mark.usefixtures("no_training")
+def test_data_that_were_named_and_are_not_there_are_no_case_for_the_starter(
+    empty: Workspace, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=f"no data at {tmp_path}/none"):
+        empty.prepare(tmp_path / "none")
+
+
+# Releasing.
+
+
+def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    images = tiny()
+    with pytest.raises(BundleError, match="is not a bundle"):  # before any training
+        empty.release(images, split(images, 0), tmp_path, Shape())
+    assert not empty.checkpoints.exists()
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """Tiny data and a bundle made of them through suite and release, with test images beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rooms, "find", one_epoch)
+        workspace = Workspace(tmp_path_factory.mktemp("released"), torch.device("cpu"))
+        images, own_test = tiny(per_class=12), tiny(per_class=2, start=50)
+        parts = split(images, 0)
+        (studied,) = workspace.suite([one_epoch("batchnorm-3")], [0], images, parts)
+        assert studied.status != "failed"
+        target = workspace.bundle_of(None)
+        made = bundle.load(workspace.release(images, parts, target, Shape(), own_test))
+    return images, parts, made, own_test
+
+
+def of_stage(made: Bundle, stage: str) -> Record:
+    (found,) = (one for one in made.records if one.stage == stage)
+    return found
+
+
+def test_no_image_is_in_two_parts_through_suite_and_release(released: Released) -> None:
+    images, parts, made, _ = released
+    gallery = set(made.gallery.ids)
+    trained_on = {images.ids[n] for n in (*parts.train, *parts.validation)}
+    assert gallery == {images.ids[n] for n in parts.test}
+    assert not gallery & trained_on
+    held_out = {one.dataset.splits["test"].indices_sha256 for one in made.records}
+    assert len(held_out) == 1
+
+
+def test_the_temperature_is_fitted_in_the_study_and_served(released: Released) -> None:
+    _, _, made, _ = released
+    study, final = (of_stage(made, stage).calibration for stage in ("study", "final"))
+    assert study
+    assert final
+    assert study.temperature == final.temperature != 1
+    assert made.network.architecture.temperature == final.temperature
+    assert final.error_before != final.error_after
+    assert made.manifest.metrics.test_loss == pytest.approx(final.loss_after, rel=1e-5)
+
+
+def test_a_study_without_a_temperature_is_given_one_where_its_network_is_kept(
+    released: Released, tmp_path: Path
+) -> None:
+    """Its record may be older than calibration; the final run is calibrated all the same."""
+    images, parts, made, _ = released
+    study = of_stage(made, "study")
+    workspace = Workspace(tmp_path, CPU)
+    plan = Plan(study.settings, images, parts, 0, "study", CPU)
+    assert plan.run_id == study.run_id
+    record.write(study.model_copy(update={"calibration": None}), workspace.experiments)
+    assert study_temperature(replace(plan, stage="final"), workspace.experiments, tmp_path) is None
+    checkpoint.save(made.network, workspace.checkpoints / plan.run_id)
+    _, final = workspace.train(study.settings, "final", images, parts)
+    assert final.calibration
+
+
+def test_a_final_run_that_was_kept_uncalibrated_gets_its_studys_temperature(
+    released: Released, tmp_path: Path
+) -> None:
+    images, parts, made, _ = released
+    study, final = of_stage(made, "study"), of_stage(made, "final")
+    assert study.calibration
+    workspace = Workspace(tmp_path, CPU)
+    bare = copy.deepcopy(made.network)
+    bare.calibrate(1.0)
+    checkpoint.save(bare, workspace.checkpoints / final.run_id)
+    record.write(final.model_copy(update={"calibration": None}), workspace.experiments)
+    record.write(study, workspace.experiments)
+    network, again = workspace.train(study.settings, "final", images, parts)
+    assert network.architecture.temperature == study.calibration.temperature
+    assert again.calibration
+    assert final.calibration
+    assert again.calibration.model_dump() == pytest.approx(final.calibration.model_dump(), rel=1e-5)
+    (kept,) = (one for one in record.read_all(workspace.experiments) if one.stage == "final")
+    assert kept == again
+    assert checkpoint.load(workspace.checkpoints / final.run_id).architecture.temperature != 1
+
+
+def test_a_final_run_that_stays_uncalibrated_says_so(
+    empty: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tiny(per_class=4, kinds=2)
+    _, made = empty.train(one_epoch("none-2"), "final", images, split(images, 0))
+    assert made.calibration is None
+    assert "probabilities stay uncalibrated" in capsys.readouterr().err
+
+
+def test_a_named_experiment_is_released_whatever_was_studied(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", stub := Stub(failing=["dropout-2"]))
+    images = tiny(per_class=4)
+    with pytest.raises(RuntimeError):
+        empty.release(
+            images, split(images, 0), empty.bundle_of(None), Shape(), None, find("dropout-2"), 7
+        )
+    assert stub.asked == ["dropout-2/0"]
+
+
+def test_neighbours_of_the_released_network_are_ranked_at_every_layer(released: Released) -> None:
+    _, parts, made, _ = released
+    layers = of_stage(made, "final").retrieval
+    assert layers
+    assert set(layers) == {"conv1", "conv2", "conv3", "penultimate", "logits"}
+    assert {one.gallery for one in layers.values()} == {len(parts.test)}
+    assert layers["conv2"].dimension == 8192
+    assert of_stage(made, "study").retrieval is None
+
+
+def test_the_bundle_shows_the_nearest_of_each_class_where_it_has_pictures(
+    released: Released,
+) -> None:
+    images, _, made, _ = released
+    for number in range(len(images.classes)):
+        figure = made.figures[f"neighbours-{number}.png"]
+        assert figure
+        assert figure.startswith(b"\x89PNG")
+
+
+def test_the_data_sets_own_test_images_are_looked_at_once_by_the_final_network(
+    released: Released,
+) -> None:
+    _, _, made, own_test = released
+    found = of_stage(made, "final").own_test
+    again = evaluate(made.network, Labelled(own_test.images, own_test.labels))
+    assert found
+    assert found.confusion_matrix == again.confusion_matrix
+    assert found.loss == pytest.approx(again.loss, rel=1e-5)
+    assert of_stage(made, "study").own_test is None
+
+
+def test_own_test_images_of_other_classes_are_refused(
+    released: Released, empty: Workspace, tmp_path: Path
+) -> None:
+    images, parts, _, _ = released
+    with pytest.raises(ReleaseError, match="other classes than its training images: jade"):
+        empty.release(images, parts, tmp_path / "bundle", Shape(), tiny(kinds=9))
+    assert not empty.checkpoints.exists()  # said before any training
+
+
+def test_what_was_examined_is_not_examined_again(released: Released) -> None:
+    images, parts, made, own_test = released
+    final = of_stage(made, "final")
+    assert examine(made.network, final, images, parts, own_test, CPU) == final
+
+
+def test_own_test_images_are_read_where_there_are_any(empty: Workspace, tmp_path: Path) -> None:
+    write_folder(tmp_path / "both", 1)
+    write_folder(tmp_path / "both", 2, partition="test")
+    write_folder(tmp_path / "train", 1)
+    found = empty.read_own_test(tmp_path / "both")
+    assert found
+    assert len(found) == 20
+    assert empty.read_own_test(tmp_path / "train") is None
+
+
+def test_own_test_images_that_cannot_be_read_are_named(empty: Workspace, tmp_path: Path) -> None:
+    write_folder(tmp_path, 1, partition="test")
+    (tmp_path / "test" / "amber" / "00000.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=r"amber/00000\.png"):
+        empty.read_own_test(tmp_path)
+
+
+# The suite.
+
+
+class Stub:
+    """Stands for training: quick, remembers what was asked, and fails where told."""
+
+    def __init__(self, failing: Sequence[str] = ()) -> None:
+        self.failing, self.asked = failing, list[str]()
+
+    def __call__(self, plan: Plan, experiments: Path, *_: object, **__: object) -> object:
+        self.asked.append(f"{plan.experiment.name}/{plan.seed}")
+        if plan.experiment.name in self.failing:
+            raise RuntimeError("see [/tmp/log] for [bold]why")
+        done = begin(plan).model_copy(update={"status": "finished"})
+        record.write(done, experiments)
+        return None, done
+
+
+def suite(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
+    images = tiny(per_class=4)
+    runs = workspace.suite([find(name) for name in names], seeds, images, split(images, 0))
+    return sum(run.status == "failed" for run in runs)
+
+
+def statuses(workspace: Workspace) -> dict[str, str]:
+    return {
+        f"{one.experiment}/{one.seeds.init}": one.status
+        for one in record.read_all(workspace.experiments)
+    }
+
+
+def test_every_experiment_is_run_with_every_seed(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    assert suite(empty, ["none-2", "dropout-3"], [0, 1]) == 0
+    expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
+    assert statuses(empty) == dict.fromkeys(expected, "finished")
+
+
+def test_what_has_a_record_is_not_run_again(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    suite(empty, ["none-2"], [0])
+    monkeypatch.setattr(rooms, "run_and_keep", again := Stub())
+    suite(empty, ["none-2", "none-3"], [0])
+    assert again.asked == ["none-3/0"]
+
+
+def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-2"]))
+    assert suite(empty, ["none-2", "none-3"], [0]) == 1
+    assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
+    (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
+    assert failed.error == "RuntimeError('see [/tmp/log] for [bold]why')"
+    assert "see [/tmp/log] for [bold]why" in capsys.readouterr().err
+
+
+def test_a_suite_returns_every_record_that_of_earlier_runs_too(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-3"]))
+    images = tiny(per_class=4)
+    parts = split(images, 0)
+    empty.suite([find("none-2")], [0], images, parts)
+    runs = empty.suite([find("none-2"), find("none-3")], [0, 1], images, parts)
+    assert [(run.experiment, run.seeds.init, run.status) for run in runs] == [
+        ("none-2", 0, "finished"),
+        ("none-3", 0, "failed"),
+        ("none-2", 1, "finished"),
+        ("none-3", 1, "failed"),
+    ]
+
+
+def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", stub := Stub())
+    suite(empty, ["none-2", "none-2"], [0, 0])
+    assert stub.asked == ["none-2/0"]
+
+
+def test_a_run_that_failed_is_tried_again(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-2"]))
+    suite(empty, ["none-2"], [0])
+    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    assert suite(empty, ["none-2"], [0]) == 0
+    assert statuses(empty) == {"none-2/0": "finished"}
+
+
+def test_a_suite_that_was_stopped_goes_on_where_it_was(
+    empty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Stub):
+        def __call__(self, plan: Plan, experiments: Path, *_: object, **__: object) -> object:
+            if plan.experiment.name == "none-3":
+                raise KeyboardInterrupt
+            return super().__call__(plan, experiments)
+
+    names = ["none-2", "none-3", "dropout-2"]
+    monkeypatch.setattr(rooms, "run_and_keep", Stopped())
+    with pytest.raises(KeyboardInterrupt):
+        suite(empty, names, [0])
+    assert statuses(empty) == {"none-2/0": "finished"}
+    monkeypatch.setattr(rooms, "run_and_keep", rest := Stub())
+    suite(empty, names, [0])
+    assert rest.asked == ["none-3/0", "dropout-2/0"]
+
+
+def test_a_damaged_record_is_named(empty: Workspace) -> None:
+    file = record.write(made_record(), empty.experiments)
+    file.write_text("{")
+    images = tiny(per_class=4)
+    with pytest.raises(record.RecordError, match=str(file)):
+        empty.release(images, split(images, 0), empty.bundle_of(None), Shape())
