@@ -23,11 +23,11 @@ test: .venv/installed-dev lint ## Run all tests
 
 bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes docs/performance.md
 	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
-	&& $(BIN)/python -m benchmarks.backends --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)" \
+	&& $(BIN)/python -m benchmarks.serving.backends --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)" \
 	&& $(BIN)/python -m benchmarks.serving --bundle "$$bundle" \
-	&& $(BIN)/python -m benchmarks.overload --bundle "$$bundle" \
-	&& $(BIN)/python -m benchmarks.gallery --bundle "$$bundle" \
-	&& $(BIN)/python -m benchmarks.startup --bundle starter --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.serving.overload --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.serving.ingest --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.serving.startup --bundle starter --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.search --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)"
 
 lint: .venv/installed-dev ## Check style and types

@@ -43,7 +43,7 @@ from service.http.routes import (
 from service.server import reload
 from service.server.reembed import Renewal
 from service.server.reload import Place, Reloader
-from service.server.startup import _load, _load_again
+from service.server.startup import load_state, reload_state
 from service.settings import Settings
 from service.state import State
 
@@ -62,12 +62,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     """
 
-    first = _load(settings)  # not to be named in what outlives it: a reload is to free it
+    first = load_state(settings)  # not to be named in what outlives it: a reload is to free it
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         images.load_plugins()
-        app.state.reloader = Reloader(Place(current, put), _load_again)
+        app.state.reloader = Reloader(Place(current, put), reload_state)
         await anyio.to_thread.run_sync(current().engine.start)
         reload.give_back()
         renewal = Renewal(current)

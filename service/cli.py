@@ -1,44 +1,35 @@
 """The command line of the service: `python -m service --help`."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-
-from service import cli
-from service.app import create_app
-from service.errors import KindredError, StorageError, UnavailableError
-from service.settings import Settings
-from service.telemetry import logs
-from training.bundle import BundleError, DeviceError
-
-if sys.platform != "win32":
-    pass
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.errors import KindredError
+from service.app import create_app
+from service.errors import KindredError, StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.protocol import Gallery
 from service.server.process import (
-    _allow_many_connections,
-    _calm_collector,
-    _DoorError,
-    _open_door,
-    _run,
+    BindError,
+    bind,
+    raise_file_limit,
+    run,
+    tune_garbage_collector,
 )
 from service.settings import Settings, default_bundle
-from training.bundle import BundleError, load
+from service.telemetry import logs
+from training.bundle import BundleError, DeviceError, load
 
 command = typer.Typer(add_completion=False)
-
-command.add_typer(cli.command, name="gallery")
+gallery = typer.Typer(
+    no_args_is_help=True, help="Back up or restore the gallery. See KINDRED_GALLERY."
+)
+command.add_typer(gallery, name="gallery")
 
 
 @command.callback(invoke_without_command=True)
@@ -58,9 +49,9 @@ def serve(
             {name: value for name, value in given.items() if value is not None}
         )
         logs.set_up(settings.log_format, settings.log_level)
-        door = _open_door(settings.host, settings.port)
-        _calm_collector()
-        _allow_many_connections()
+        door = bind(settings.host, settings.port)
+        tune_garbage_collector()
+        raise_file_limit()
         app = create_app(settings)
     except ValidationError as error:
         reasons = "; ".join(
@@ -68,9 +59,9 @@ def serve(
             for reason in error.errors()
         )
         raise _refusal(f"the settings do not fit: {reasons}") from error
-    except (BundleError, DeviceError, StorageError, UnavailableError, _DoorError) as error:
+    except (BundleError, DeviceError, StorageError, UnavailableError, BindError) as error:
         raise _refusal(str(error)) from error
-    _run(app, settings, door)
+    run(app, settings, door)
 
 
 def _refusal(reason: str) -> typer.Exit:
@@ -81,15 +72,12 @@ def _refusal(reason: str) -> typer.Exit:
 if __name__ == "__main__":
     command()
 
-command = typer.Typer(
-    no_args_is_help=True, help="Back the gallery up, or bring a backup in. See KINDRED_GALLERY."
-)
 
 BundleOption = Annotated[Path | None, typer.Option(help="The bundle that it belongs to.")]
 
 
-@command.command("export")
-def write(
+@gallery.command("export")
+def export_gallery(
     file: Annotated[Path, typer.Argument(help="A Parquet file, which is replaced.")],
     bundle: BundleOption = None,
 ) -> None:
@@ -99,14 +87,14 @@ def write(
     """
     from service.gallery import backup  # noqa: PLC0415 - see above
 
-    with _opened(bundle) as gallery, _progress() as progress:
-        task = progress.add_task("writing", total=len(gallery))
-        count = backup.write(gallery, file, lambda images: progress.advance(task, images))
+    with _opened(bundle) as opened, _progress() as progress:
+        task = progress.add_task("writing", total=len(opened))
+        count = backup.write(opened, file, lambda images: progress.advance(task, images))
     typer.echo(f"{count} images in {file}")
 
 
-@command.command("import")
-def read(
+@gallery.command("import")
+def import_gallery(
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -128,11 +116,11 @@ def read(
 
     if mirror and len(files) > 1:
         raise typer.BadParameter("--mirror is for one file: what is not in it is removed")
-    with _opened(bundle) as gallery, _progress() as progress:
+    with _opened(bundle) as opened, _progress() as progress:
         task = progress.add_task("reading", total=sum(map(backup.count, files)))
         all_said = [
             backup.read(
-                gallery,
+                opened,
                 file,
                 mirror=mirror,
                 on_images=lambda images: progress.advance(task, images),
@@ -154,13 +142,11 @@ def _opened(bundle: Path | None) -> Iterator[Gallery]:
 
     try:
         settings = Settings()
-        gallery = open_gallery(
-            settings.gallery, load(bundle or settings.bundle or default_bundle())
-        )
+        opened = open_gallery(settings.gallery, load(bundle or settings.bundle or default_bundle()))
         try:
-            yield gallery
+            yield opened
         finally:
-            gallery.close()
+            opened.close()
     except (BackupError, BundleError, KindredError, ValidationError) as error:
         said = error.detail if isinstance(error, KindredError) else str(error)
         Console(stderr=True).print(f"error: {said}", style="red", highlight=False, soft_wrap=True)

@@ -37,14 +37,14 @@ def test_training_knows_nothing_of_the_service(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", files("service/routes"), ids=lambda file: str(file.relative_to(ROOT))
+    "file", files("service/http/routes"), ids=lambda file: str(file.relative_to(ROOT))
 )
 def test_routes_know_nothing_of_torch(file: Path) -> None:
     assert {"torch", "faiss"}.isdisjoint({name.split(".")[0] for name in imports(file)})
 
 
 def test_the_engine_knows_nothing_of_http() -> None:
-    roots = {name.split(".")[0] for name in imports(ROOT / "service/engine.py")}
+    roots = {name.split(".")[0] for name in imports(ROOT / "service/engine/engine.py")}
     assert roots.isdisjoint({"fastapi", "starlette", "uvicorn", "httpx"})
 
 

@@ -7,7 +7,7 @@ from tests.support.processes import ROOT
 
 def test_every_test_that_the_pains_name_is_there() -> None:
     named = re.findall(r"`(test_\w+)`", (ROOT / "docs/pains.md").read_text(encoding="utf-8"))
-    files = (ROOT / "tests/service").glob("test_*.py")
+    files = (ROOT / "tests/service").rglob("test_*.py")
     defined = {
         name
         for file in files

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from benchmarks.harness.load_generator import Address
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 STARTING: Final = 120.0
 STOPPING: Final = 15.0
 """Seconds that a server may take until it is ready, and until it has stopped."""

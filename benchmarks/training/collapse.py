@@ -1,7 +1,8 @@
-"""Why three blocks without batch norm sometimes never learn: short runs, one thing changed in each.
+r"""Why three blocks without batch norm sometimes never learn: short runs, one change in each.
 
     python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz
-    python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz --name dropout-3 --name augmentation-3
+    python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz \
+        --name dropout-3 --name augmentation-3
     python -m benchmarks.training.collapse
 
 The first two run what has not been run yet, the seeds in turn, and keep every trace in

@@ -16,7 +16,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from service.client import URL, Fit, Kindred, ProblemError, UnreachableError
+from service.client import Fit, Kindred, ProblemError, UnreachableError
+from service.client.client import URL
 from service.client.upload import add as add_pictures
 from service.client.upload import pictures
 from service.schemas.errors import Problem

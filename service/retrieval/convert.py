@@ -26,12 +26,13 @@ def gallery_item(item: Item) -> GalleryItem:
     )
 
 
-def _neighbour(
+def neighbour(
     match: Match,
     *,
     heat: list[list[float]] | None = None,
     terms: list[float] | None = None,
 ) -> Neighbour:
+    """Convert a match to its response model."""
     return Neighbour(
         id=match.item.id,
         label=match.item.label,

@@ -13,7 +13,7 @@ from service.engine.types import Representation, Search
 from service.gallery.protocol import Gallery, View, vectors_of
 from service.gallery.types import EVERYTHING, Match, Wanted
 from service.retrieval import explain
-from service.retrieval.convert import _neighbour
+from service.retrieval.convert import neighbour
 from service.schemas.base import ModelName
 from service.schemas.images import Neighbour, Similar
 from training.bundle import Layer, Vectors, normalise
@@ -92,7 +92,7 @@ class Kin:
     ) -> list[tuple[Neighbour, ...]]:
         """The nearest to each image; what the engine has found beside the network is taken."""
         if (plain := asked.plain) and all(plain in image.matches for image in images):
-            return [tuple(map(_neighbour, image.matches[plain])) for image in images]
+            return [tuple(map(neighbour, image.matches[plain])) for image in images]
         return self._choose(view, np.stack([image.layers[asked.layer] for image in images]), asked)
 
     def _said(self, asked: Asked, nearest: tuple[Neighbour, ...]) -> Similar:
@@ -120,7 +120,7 @@ class Kin:
             for matches in found
         ]
         if not asked.explained:
-            return [tuple(map(_neighbour, matches)) for matches in shown]
+            return [tuple(map(neighbour, matches)) for matches in shown]
         return [
             _explained(view, query, asked.layer, matches)
             for query, matches in zip(queries, shown, strict=True)
@@ -204,6 +204,6 @@ def _explained(
     others = np.stack([vectors[match.item.id] for match in matches])
     if layer == "conv2":
         maps = explain.heat(query, others).tolist()
-        return tuple(_neighbour(m, heat=heat) for m, heat in zip(matches, maps, strict=True))
+        return tuple(neighbour(m, heat=heat) for m, heat in zip(matches, maps, strict=True))
     rows = explain.terms(query, others).tolist()
-    return tuple(_neighbour(m, terms=row) for m, row in zip(matches, rows, strict=True))
+    return tuple(neighbour(m, terms=row) for m, row in zip(matches, rows, strict=True))

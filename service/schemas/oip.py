@@ -7,6 +7,18 @@ from pydantic import BaseModel, Field
 
 from service.schemas.base import Wire
 
+Datatype = Literal["UINT8", "FP32", "BYTES"]
+
+Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
+
+
+class TensorNote(Wire):
+    """A tensor of the model: -1 is a length that each request chooses."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
 
 class Ready(Wire):
     """Whether it is ready."""
@@ -32,23 +44,11 @@ class InferenceModel(Wire):
     outputs: tuple[TensorNote, ...]
 
 
-Datatype = Literal["UINT8", "FP32", "BYTES"]
-
-Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
-
 MOST = 16
 """Inputs or outputs in one request: more than there are."""
 
 MOST_ID = 1024
 """Characters of a request's own id."""
-
-
-class TensorNote(Wire):
-    """A tensor of the model: -1 is a length that each request chooses."""
-
-    name: str
-    datatype: Datatype
-    shape: tuple[int, ...]
 
 
 Name = Annotated[str, Field(max_length=64)]

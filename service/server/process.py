@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
             await reloader.reload()
 
 
-def _calm_collector() -> None:
+def tune_garbage_collector() -> None:
     """Have garbage collected less often, and never looked for in what the imports made.
 
     Every answer waits meanwhile. As Python has it, a collection took up to 0.26 s under load, and
@@ -76,7 +76,7 @@ def _calm_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _allow_many_connections() -> None:
+def raise_file_limit() -> None:
     """Have as many files open as the system allows: often 1,024, until one asks for more."""
     if sys.platform != "win32":
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -84,11 +84,11 @@ def _allow_many_connections() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-class _DoorError(RuntimeError):
+class BindError(RuntimeError):
     """Nothing can listen at that address."""
 
 
-def _open_door(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """Take the address now, before the work of loading; nobody is let in yet."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -98,14 +98,15 @@ def _open_door(host: str, port: int) -> socket.socket:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind(address)
     except OSError as error:
-        raise _DoorError(
+        raise BindError(
             f"nothing can listen at {host}, port {port}: {error.strerror}. "
             "Stop what is there, or choose another with --port."
         ) from error
     return door
 
 
-def _run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
+def run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
+    """Serve the app on a bound socket until a signal stops it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
         app,

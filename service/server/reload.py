@@ -13,22 +13,8 @@ import anyio.to_thread
 
 from service.errors import BundleRefusedError, UnavailableError
 from service.schemas.base import ModelName, Reloaded
-from service.server import reload
 from service.state import State
 from training.bundle import BundleError, DeviceError
-
-
-def give_back() -> None:
-    """Give the system what is free in the heap.
-
-    To load a bundle and compile its network leaves tens of MB there, which nothing takes up again.
-    Only glibc has to be told.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim:
-            trim(0)
-
 
 GRACE = 1.0
 """Seconds beyond the deadline of a request after which nobody can be using the old bundle."""
@@ -124,8 +110,20 @@ async def _retire(old: State) -> None:
                 await old.unused.wait()
     await anyio.to_thread.run_sync(old.engine.stop)
     await anyio.to_thread.run_sync(old.gallery.close)
-    await anyio.to_thread.run_sync(reload.give_back)
+    await anyio.to_thread.run_sync(give_back)
 
 
 def _name(model: ModelName) -> str:
     return f"{model.name} {model.version}"
+
+
+def give_back() -> None:
+    """Give the system what is free in the heap.
+
+    To load a bundle and compile its network leaves tens of MB there, which nothing takes up again.
+    Only glibc has to be told.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)

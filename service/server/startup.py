@@ -19,7 +19,8 @@ from service.vectors import in_memory
 from training.bundle import Bundle, load
 
 
-def _load(settings: Settings) -> State:
+def load_state(settings: Settings) -> State:
+    """Load the bundle that the settings name, with its gallery and engine."""
     metrics = Metrics()
     bundle = _open(settings)
     gallery = open_gallery(settings.gallery, bundle)
@@ -27,7 +28,7 @@ def _load(settings: Settings) -> State:
     return State(settings, bundle, engine, gallery, Answers(bundle.manifest, gallery), metrics)
 
 
-def _load_again(old: State) -> State:
+def reload_state(old: State) -> State:
     """What stands at the bundle's place now, for the same process."""
     bundle = _open(old.settings)
     gallery = old.gallery.under(bundle)

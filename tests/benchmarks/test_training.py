@@ -64,7 +64,7 @@ def test_both_begin_with_the_same_weights(data: Labelled) -> None:
 
 def test_both_learn_the_same(data: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
     # In one full batch the order of the images does not count.
-    monkeypatch.setattr("benchmarks.training.pick_precision", lambda *_: "fp32")
+    monkeypatch.setattr("benchmarks.training.__main__.pick_precision", lambda *_: "fp32")
     one_batch = Labelled(data.images[:64], data.labels[:64])
     loops = [make(kind, "batchnorm-2", 0, one_batch, 10) for kind in (Plain, Ours)]
     before = loops[0].network.output.weight.detach().clone()

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from service.server.connection import connections
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @contextmanager

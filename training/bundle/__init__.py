@@ -39,6 +39,7 @@ from training.bundle.loader import (
 )
 
 __all__ = [
+    "SIZE",
     "BlockNet",
     "Bundle",
     "BundleError",
@@ -61,7 +62,6 @@ __all__ = [
     "Record",
     "Reduction",
     "Regularizer",
-    "SIZE",
     "Summary",
     "Vectors",
     "autocast",

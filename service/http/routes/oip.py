@@ -17,8 +17,15 @@ from service.http.inference import off_the_loop, represent_each
 from service.http.problems import documented
 from service.http.routes.health import readyz
 from service.images import EXAMPLE
-from service.schemas import oip
-from service.schemas.oip import InferenceModel, InferenceServer, InferRequest, Ready, TensorNote
+from service.schemas.oip import (
+    MOST,
+    MOST_ID,
+    InferenceModel,
+    InferenceServer,
+    InferRequest,
+    Ready,
+    TensorNote,
+)
 from service.state import State
 from service.telemetry.timings import timings_of
 from training.bundle import SIZE, Pixels
@@ -67,7 +74,7 @@ BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "id": {"type": ["string", "null"], "maxLength": oip.MOST_ID},
+                        "id": {"type": ["string", "null"], "maxLength": MOST_ID},
                         "parameters": _PARAMETERS,
                         "inputs": {
                             "type": "array",
@@ -78,7 +85,7 @@ BODY: dict[str, Any] = {
                         "outputs": {
                             "type": ["array", "null"],
                             "items": _OUTPUT,
-                            "maxItems": oip.MOST,
+                            "maxItems": MOST,
                         },
                     },
                 },

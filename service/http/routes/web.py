@@ -14,7 +14,7 @@ from service.errors import NotFoundError
 
 router = APIRouter(include_in_schema=False)
 
-WEB: Final = Path(__file__).parent.parent / "web"
+WEB: Final = Path(__file__).parents[2] / "web"
 MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

@@ -46,7 +46,7 @@ def kindred(url: str) -> Iterator[Kindred]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that would have been waited."""
     slept: list[float] = []
-    monkeypatch.setattr("service.client.time.sleep", slept.append)
+    monkeypatch.setattr("service.client.client.time.sleep", slept.append)
     return slept
 
 

@@ -17,6 +17,8 @@ CASES = 2000
 """At least so many are to be tried."""
 PER_OPERATION = 60
 
+HOOKS = ROOT / "tests/service/http/openapi_hooks.py"
+
 
 def statuses(exposition: str) -> Counter[int]:
     """How often each status was answered, from the service's own metrics."""
@@ -49,7 +51,10 @@ def test_every_answer_is_as_documented_and_none_is_a_failure(
                 *("--report-json-path", str(report), "--no-color"),
             ],
             cwd=tmp_path,
-            env={**os.environ, "SCHEMATHESIS_HOOKS": str(ROOT / "tests/service/openapi_hooks.py")},
+            env={
+                **os.environ,
+                "SCHEMATHESIS_HOOKS": str(ROOT / "tests/service/http/openapi_hooks.py"),
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -13,10 +13,10 @@ from training.data.tensors import Labelled
 from training.experiments.config import Config
 from training.experiments.record import Epoch
 from training.models.blocknet import BlockNet
-from training.trainer import evaluation, fit, train_step
+from training.trainer import evaluation, train_step
 from training.trainer.diagnostics import blind_guess_loss, collapsed, diagnose
 from training.trainer.evaluation import evaluate
-from training.trainer.fit import DivergedError, Fit, fit, learning_rate
+from training.trainer.fit import COLLAPSE_PATIENCE, DivergedError, Fit, fit, learning_rate
 from training.trainer.train_step import Step
 
 GUESS = math.log(10)
@@ -123,7 +123,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> BlockNet:
 def test_accuracy_is_counted_over_images_not_averaged_over_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fit, "EVALUATION_BATCH", 4)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 4)
     said = saying([0, 1, 2, 3, 4])
     found = evaluate(scripted(monkeypatch), Labelled(said, torch.tensor([0, 1, 2, 3, 9])))
     assert found.accuracy == 4 / 5  # the mean of the batches would be 1 / 2
@@ -156,7 +156,7 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(monkeypatch: pytest.M
 def test_the_evaluation_is_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     built, held_out = network(batch_norm=True), pictures(25)
     together = evaluate(built, held_out)
-    monkeypatch.setattr(fit, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
     apart = evaluate(built, held_out)
     assert apart.confusion_matrix == together.confusion_matrix
     assert apart.loss == pytest.approx(together.loss, rel=1e-5)
@@ -304,8 +304,8 @@ def test_a_run_that_learns_nothing_is_given_up_where_asked(
         return len(made.curves)
 
     assert epochs(still, stop=True) == 6  # so few steps say nothing
-    monkeypatch.setattr(fit, "COLLAPSE_STEPS", 1)
-    assert epochs(still, stop=True) == fit.COLLAPSE_PATIENCE
+    monkeypatch.setattr("training.trainer.fit.COLLAPSE_STEPS", 1)
+    assert epochs(still, stop=True) == COLLAPSE_PATIENCE
     assert epochs(still, stop=False) == 6
     learning = CONFIG.model_copy(update={"epochs": 4, "batch_size": 2})
     assert epochs(learning, stop=True) == 4
@@ -387,7 +387,7 @@ def test_a_healthy_network_shows_no_sign() -> None:
 def test_diagnosis_looks_at_all_classes_though_they_come_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fit, "DIAGNOSTIC_IMAGES", 5)
+    monkeypatch.setattr("training.trainer.diagnostics.DIAGNOSTIC_IMAGES", 5)
     seen: list[Tensor] = []
     built = network(2)
     built.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
