@@ -1,10 +1,10 @@
 """Which backend runs the network of a bundle: what is asked for, else the fastest that is there.
 
-Measured (`python -m benchmarks.serving.backends`), the others agree with torch at fp32 on the class
-of at least 99.5 % of held-out images, and on `conv2` to a cosine of at least 0.999. What is
-fastest there is chosen: on a CPU OpenVINO, at int8 where the processor has instructions for it and the bundle
-says that this moves little; else torch, at bf16 where the processor multiplies it. On a GPU it is
-torch, as CUDA graphs.
+Measured (`python -m benchmarks.serving.backends`): on at least 99.5 % of held-out images all others
+have the class of torch at fp32, and at `conv2` a cosine of at least 0.999 to it. The fastest is
+chosen. On a CPU this is OpenVINO, at int8 where the processor has instructions for it and the
+bundle says that this moves little; else torch, at bf16 where the processor multiplies it. On a GPU
+it is torch, as CUDA graphs.
 """
 
 from importlib.util import find_spec
