@@ -14,15 +14,15 @@ from service import images
 from service.errors import KindredError
 from service.http import problems
 from service.http.auth import Keys
-from service.http.middleware.access_log import Watch
-from service.http.middleware.admission import Admission
-from service.http.middleware.auth import Guard
-from service.http.middleware.body_limit import BodyLimit
-from service.http.middleware.deadline import Deadline
-from service.http.middleware.head import Head
-from service.http.middleware.request_id import RequestId
-from service.http.middleware.state import Tenure
-from service.http.openapi import GuardedApp
+from service.http.middleware.access_log import AccessLogMiddleware
+from service.http.middleware.admission import AdmissionMiddleware
+from service.http.middleware.auth import APIKeyMiddleware
+from service.http.middleware.body_limit import BodyLimitMiddleware
+from service.http.middleware.deadline import DeadlineMiddleware
+from service.http.middleware.head import HeadMiddleware
+from service.http.middleware.request_id import RequestIDMiddleware
+from service.http.middleware.state import StateMiddleware
+from service.http.openapi import SecuredApp
 from service.http.routes import (
     admin,
     classify,
@@ -41,8 +41,8 @@ from service.http.routes import (
     web,
 )
 from service.server import reload
-from service.server.reembed import Renewal
-from service.server.reload import Place, Reloader
+from service.server.reembed import ReembeddingJob
+from service.server.reload import Reloader, StateSlot
 from service.server.startup import load_state, reload_state
 from service.settings import Settings
 from service.state import State
@@ -67,14 +67,14 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         images.load_plugins()
-        app.state.reloader = Reloader(Place(current, put), reload_state)
+        app.state.reloader = Reloader(StateSlot(current, put), reload_state)
         await anyio.to_thread.run_sync(current().engine.start)
-        reload.give_back()
-        renewal = Renewal(current)
-        renewal.start()
+        reload.trim_heap()
+        reembedding = ReembeddingJob(current)
+        reembedding.start()
         yield
-        current().life.draining = True
-        await renewal.stop()
+        current().lifecycle.draining = True
+        await reembedding.stop()
         await app.state.reloader.close()
         await anyio.to_thread.run_sync(current().engine.stop)
         await anyio.to_thread.run_sync(current().gallery.close)
@@ -85,16 +85,16 @@ def create_app(settings: Settings) -> FastAPI:
 
     def put(state: State) -> None:
         manifest = state.bundle.manifest
-        state.metrics.serves(manifest.name, manifest.version)
+        state.metrics.set_bundle(manifest.name, manifest.version)
         state.metrics.queue.set_function(lambda: state.waiting)
-        state.metrics.gallery.set_function(lambda: _told(lambda: len(state.gallery)))
-        state.metrics.stale.set_function(lambda: _told(lambda: state.gallery.stale))
+        state.metrics.gallery.set_function(lambda: _safe_gauge(lambda: len(state.gallery)))
+        state.metrics.stale.set_function(lambda: _safe_gauge(lambda: state.gallery.outdated_count))
         app.version = manifest.version
         app.openapi_schema = None  # FastAPI keeps the one that it made for the version before
         app.state.kindred = state
 
     keys = _keys(settings)
-    app = GuardedApp(
+    app = SecuredApp(
         title="kindred",
         description=DESCRIPTION,
         lifespan=lifespan,
@@ -102,23 +102,25 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": settings.telemetry},
         middleware=[
-            Middleware(Admission, keys=keys, metrics=first.metrics),
-            Middleware(Head),
-            Middleware(RequestId),
-            Middleware(Watch, metrics=first.metrics),
+            Middleware(AdmissionMiddleware, keys=keys, metrics=first.metrics),
+            Middleware(HeadMiddleware),
+            Middleware(RequestIDMiddleware),
+            Middleware(AccessLogMiddleware, metrics=first.metrics),
             *_cors(settings),
-            Middleware(Guard, keys=keys),
+            Middleware(APIKeyMiddleware, keys=keys),
             Middleware(
                 GZipMiddleware,
                 minimum_size=1024,
                 compresslevel=1,
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
-            Middleware(Deadline, seconds=settings.deadline),
+            Middleware(DeadlineMiddleware, seconds=settings.deadline),
             Middleware(
-                BodyLimit, limit=settings.max_body_bytes, together=settings.max_bodies_bytes
+                BodyLimitMiddleware,
+                limit=settings.max_body_bytes,
+                together=settings.max_bodies_bytes,
             ),
-            Middleware(Tenure),
+            Middleware(StateMiddleware),
         ],
     )
     app.state.keys = keys
@@ -145,7 +147,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _told(number: Callable[[], int]) -> float:
+def _safe_gauge(number: Callable[[], int]) -> float:
     """A number of the gallery; none where it cannot be asked: all others are wanted just then."""
     try:
         return number()
@@ -157,7 +159,7 @@ def _keys(settings: Settings) -> Keys:
     return Keys(
         (key.get_secret_value() for key in settings.api_keys),
         (key.get_secret_value() for key in settings.admin_keys),
-        open_=settings.open,
+        allow_anonymous=settings.open,
     )
 
 

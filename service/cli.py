@@ -48,8 +48,8 @@ def serve(
         settings = Settings.model_validate(
             {name: value for name, value in given.items() if value is not None}
         )
-        logs.set_up(settings.log_format, settings.log_level)
-        door = bind(settings.host, settings.port)
+        logs.configure(settings.log_format, settings.log_level)
+        listener = bind(settings.host, settings.port)
         tune_garbage_collector()
         raise_file_limit()
         app = create_app(settings)
@@ -58,13 +58,13 @@ def serve(
             f"KINDRED_{'_'.join(map(str, reason['loc'])).upper()}: {reason['msg']}"
             for reason in error.errors()
         )
-        raise _refusal(f"the settings do not fit: {reasons}") from error
+        raise _startup_error(f"the settings do not fit: {reasons}") from error
     except (BundleError, DeviceError, StorageError, UnavailableError, BindError) as error:
-        raise _refusal(str(error)) from error
-    run(app, settings, door)
+        raise _startup_error(str(error)) from error
+    run(app, settings, listener)
 
 
-def _refusal(reason: str) -> typer.Exit:
+def _startup_error(reason: str) -> typer.Exit:
     Console(stderr=True).print(f"[bold red]error:[/] {reason}", highlight=False, soft_wrap=True)
     return typer.Exit(1)
 

@@ -16,26 +16,26 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_BEHIND: Final = 10
+_BACKGROUND_NICENESS: Final = 10
 """Steps of `nice`: about a tenth of the time, where both want all of it."""
 
 
-def a_thread_per_core(name: str) -> ThreadPoolExecutor:
+def cpu_pool(name: str) -> ThreadPoolExecutor:
     """More at once would only take turns, and keep the event loop from its own."""
     return ThreadPoolExecutor(os.cpu_count() or 1, name)
 
 
-def some_writers() -> ThreadPoolExecutor:
+def write_pool() -> ThreadPoolExecutor:
     """Those who wait for a disk take no core; what comes at once is kept at once."""
-    return ThreadPoolExecutor(16, "writing", step_back)
+    return ThreadPoolExecutor(16, "writing", lower_priority)
 
 
-def one_thread_behind() -> ThreadPoolExecutor:
+def background_pool() -> ThreadPoolExecutor:
     """For the small steps of what nobody waits for."""
-    return ThreadPoolExecutor(1, "background", step_back)
+    return ThreadPoolExecutor(1, "background", lower_priority)
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Have this thread, and those that it starts from now on, give way to the event loop.
 
     An event loop takes little, but at once: where the network's threads have as good a right to
@@ -46,10 +46,10 @@ def step_back() -> None:
         thread = threading.get_native_id()
         with suppress(OSError):  # where that is forbidden, it stays where it is
             before = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, max(before, _BEHIND))
+            os.setpriority(os.PRIO_PROCESS, thread, max(before, _BACKGROUND_NICENESS))
 
 
-async def run(
+async def run_in_pool(
     work: Callable[[], T], pool: ThreadPoolExecutor, on_end: Callable[[], None] = lambda: None
 ) -> T:
     """Do `work` as soon as a thread of the pool is free, and give its result.

@@ -18,8 +18,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine.backends.base import ServedPrecision
-from service.engine.backends.factory import EngineChoice, has_openvino
-from service.gallery.milvus.address import Place, is_milvus
+from service.engine.backends.factory import BackendChoice, has_openvino
+from service.gallery.milvus.address import MilvusAddress, is_milvus
 from service.telemetry.logs import LogFormat, LogLevel
 
 BUILT = Path("bundles/current")
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         "https://example.org, with commas between.",
     )
 
-    engine: EngineChoice = Field(
+    engine: BackendChoice = Field(
         "auto",
         description="What runs the network: auto, torch or openvino. auto takes OpenVINO on a CPU, "
         "where it is installed (pip install 'kindred[openvino]') and the bundle has model.onnx.",
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     @classmethod
     def _the_gallery_can_be_found(cls, address: str) -> str:
         if is_milvus(address):
-            Place.parse(address)
+            MilvusAddress.parse(address)
         return address
 
     @field_validator("telemetry")

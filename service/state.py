@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from service.concurrency import a_thread_per_core, one_thread_behind, some_writers
-from service.engine.activity import Pauses
-from service.engine.background import Behind
+from service.concurrency import background_pool, cpu_pool, write_pool
+from service.engine.activity import ActivityTracker
+from service.engine.background import BackgroundScheduler
 from service.engine.engine import Engine
 from service.gallery.protocol import Gallery
 from service.retrieval.responses import Answers
@@ -18,7 +18,7 @@ from training.bundle import Bundle
 
 
 @dataclass
-class Life:
+class Lifecycle:
     """What outlives a change of the bundle: whether this process is about to stop."""
 
     draining: bool = False
@@ -28,7 +28,7 @@ class Life:
 class State:
     """What is served, and with what; another bundle is another state.
 
-    `users` is the number of requests that are being answered from this one; `unused` is set when
+    `users` is the number of requests that are being answered from this one; `drained` is set when
     the last of them ends. `decoding` counts the images that are not yet with the network,
     `answering` those that the network is done with and the gallery is not; `behind` has those that
     are to be added.
@@ -40,21 +40,21 @@ class State:
     gallery: Gallery
     answers: Answers
     metrics: Metrics
-    decoders: ThreadPoolExecutor = field(default_factory=lambda: a_thread_per_core("decoding"))
-    searchers: ThreadPoolExecutor = field(default_factory=lambda: a_thread_per_core("answering"))
-    background: ThreadPoolExecutor = field(default_factory=one_thread_behind)
-    writers: ThreadPoolExecutor = field(default_factory=some_writers)
-    life: Life = field(default_factory=Life)
-    pauses: Pauses = field(default_factory=Pauses)
+    decoders: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("decoding"))
+    searchers: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("answering"))
+    background: ThreadPoolExecutor = field(default_factory=background_pool)
+    writers: ThreadPoolExecutor = field(default_factory=write_pool)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    activity: ActivityTracker = field(default_factory=ActivityTracker)
     # What `replace` is not to copy: another state has users of its own.
     users: int = field(default=0, init=False)
-    unused: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     decoding: int = field(default=0, init=False)
     answering: int = field(default=0, init=False)
-    behind: Behind = field(init=False)
+    behind: BackgroundScheduler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.behind = Behind(self.engine, self.pauses, self.settings.max_queue)
+        self.behind = BackgroundScheduler(self.engine, self.activity, self.settings.max_queue)
 
     def check_room(self, count: int = 1) -> None:
         """Refuse at once what would be refused, or late, after the work of reading it.
@@ -65,15 +65,15 @@ class State:
                 or for the gallery.
 
         """
-        self.engine.check_room(count, taken=self.decoding + self.answering)
+        self.engine.check_room(count, reserved=self.decoding + self.answering)
 
     @contextmanager
-    def room_to_decode(self, count: int) -> Iterator[None]:
+    def decode_permit(self, count: int) -> Iterator[None]:
         """Have so many images count while they are decoded, or refuse them as `check_room` does."""
         self.check_room(count)
         self.decoding += count
         try:
-            with self.pauses.guest():
+            with self.activity.track():
                 yield
         finally:
             self.decoding -= count

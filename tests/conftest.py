@@ -15,7 +15,7 @@ from training.data.splits import Splits, split
 from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
-from training.workflows.release import Shape, Trained
+from training.workflows.release import ExportOptions, TrainedModel
 from training.workflows.workspace import Workspace
 
 
@@ -65,28 +65,32 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def trained(workspace: Workspace, pictures: Dataset, splits: Splits) -> Trained:
+def trained(workspace: Workspace, pictures: Dataset, splits: Splits) -> TrainedModel:
     """`batchnorm-3`, studied and released in three epochs."""
     experiment = short(find("batchnorm-3"))
     workspace.train(experiment, "study", pictures, splits)
     network, final = workspace.train(experiment, "final", pictures, splits)
-    return Trained(network, final, record.read_all(workspace.experiments))
+    return TrainedModel(network, final, record.read_all(workspace.experiments))
 
 
 @pytest.fixture(scope="session")
-def bundle_path(workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits) -> Path:
+def bundle_path(
+    workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
+) -> Path:
     """A bundle of 150 generated pictures."""
     target = workspace.bundle_of(Path("pictures"))
-    return workspace.publish(trained, pictures, splits, target, Shape())
+    return workspace.publish(trained, pictures, splits, target, ExportOptions())
 
 
 @pytest.fixture(scope="session")
 def bundle_without_pixels_path(
-    workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits
+    workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
 ) -> Path:
     """A bundle in the shape of the starter: 10 pictures a class, fp16, no pixels."""
     target = workspace.bundle_of(Path("starter"))
-    return workspace.publish(trained, pictures, splits, target, Shape(10, pixels=False, half=True))
+    return workspace.publish(
+        trained, pictures, splits, target, ExportOptions(10, pixels=False, half=True)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.gallery.milvus.address import Place
+from service.gallery.milvus.address import MilvusAddress
 from service.settings import BUILT, STARTER, Settings
 from service.telemetry.metrics import Metrics
 from training import bundle
@@ -76,7 +76,7 @@ def test_the_dashboard_asks_only_for_what_is_measured() -> None:
         for name in re.findall(r"(?:kindred|process)_\w+", target["expr"])
     }
     metrics = Metrics()
-    metrics.serves("name", "version")
+    metrics.set_bundle("name", "version")
     metrics.batch.observe(1)
     for labelled in (metrics.requests.labels("/", 200), metrics.images.labels("answered")):
         labelled.inc()
@@ -255,7 +255,7 @@ def test_replicas_publish_nothing_and_share_one_milvus(services: dict[str, Manif
     assert "ports" not in replica
     assert all(mounted.endswith(":ro") for mounted in replica["volumes"])  # they keep nothing
     assert "container_name" not in replica  # a name could be had by one alone
-    place = Place.parse(replica["environment"]["KINDRED_GALLERY"])
+    place = MilvusAddress.parse(replica["environment"]["KINDRED_GALLERY"])
     assert (place.uri, place.name) == ("http://milvus:19530", "kindred")
 
 

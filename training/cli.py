@@ -12,21 +12,21 @@ from training import bundle
 from training.bundle import BundleError, writer
 from training.data.dataset import DatasetError
 from training.embedding import bulk, ray_runner
-from training.embedding.bulk import BulkError, Embedder, Job, Share
+from training.embedding.bulk import BulkError, Embedder, Job, ShardSpec
 from training.embedding.shards import ShardError
 from training.experiments import record
 from training.experiments.catalogue import EIGHT, UnknownExperimentError, find
 from training.experiments.record import RecordError
 from training.experiments.reports import results
 from training.experiments.reports.results import ReportError
-from training.index.tuning import ENOUGH
+from training.index.tuning import TARGET_RECALL
 from training.models.checkpoint import CheckpointError
 from training.models.device import DeviceError, pick_device
 from training.trainer.fit import DivergedError
 from training.workflows import progress
-from training.workflows.progress import say
-from training.workflows.release import ReleaseError, Shape, from_bundle
-from training.workflows.retrieval_metrics import label_share, pick_queries
+from training.workflows.progress import print_line
+from training.workflows.release import ExportOptions, ReleaseError, from_bundle
+from training.workflows.retrieval_metrics import pick_queries, precision_at_k
 from training.workflows.workspace import Workspace
 
 INTERRUPTED = 130
@@ -55,7 +55,7 @@ Pixels = Annotated[bool, typer.Option(help="Ship the gallery's pictures.")]
 Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16.")]
 Recall = Annotated[
     float,
-    typer.Option(help="Share of the exact ten nearest that a search must find.", min=0, max=1),
+    typer.Option(help="ShardSpec of the exact ten nearest that a search must find.", min=0, max=1),
 ]
 Epochs = Annotated[
     int | None, typer.Option(help="Train for so many. Default: what the experiment says.", min=1)
@@ -74,7 +74,7 @@ def run_command(
     epochs: Epochs = None,
 ) -> None:
     """Train one experiment on the 70 % split and record it."""
-    experiment = find(name).lasting(epochs)
+    experiment = find(name).with_epochs(epochs)
     workspace = Workspace(root, pick_device(device), seed, split_seed)
     _, made = workspace.train(experiment, "study", *workspace.read(data))
     typer.echo(workspace.experiments / f"{made.run_id}.json")
@@ -99,7 +99,7 @@ def suite(
 
     Stop it and start it again as you like: what has a record is not run again.
     """
-    chosen = [one.lasting(epochs) for one in (map(find, names) if names else EIGHT)]
+    chosen = [one.with_epochs(epochs) for one in (map(find, names) if names else EIGHT)]
     workspace = Workspace(
         root, pick_device(device), split_seed=split_seed, stop_if_collapsed=stop_if_collapsed
     )
@@ -107,7 +107,7 @@ def suite(
     try:
         runs = workspace.suite(chosen, seed or [0], images, splits)
     except KeyboardInterrupt:
-        say("stopped: the same command goes on where it was, with the run that was going on")
+        print_line("stopped: the same command goes on where it was, with the run that was going on")
         raise typer.Exit(INTERRUPTED) from None
     progress.show_runs(runs)
     if any(run.status == "failed" for run in runs):
@@ -129,7 +129,7 @@ def release(
     per_class: PerClass = None,
     pixels: Pixels = True,
     half: Half = False,
-    recall: Recall = ENOUGH,
+    recall: Recall = TARGET_RECALL,
     epochs: Epochs = None,
 ) -> None:
     """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it.
@@ -138,13 +138,13 @@ def release(
     """
     experiment = find(name) if name else None
     workspace = Workspace(root, pick_device(device), seed, split_seed)
-    shape = Shape(per_class, pixels, half, recall)
+    shape = ExportOptions(per_class, pixels, half, recall)
     target = output or workspace.bundle_of(data)
     images, splits = workspace.read(data)
     own_test = workspace.read_own_test(data)
     made = workspace.release(images, splits, target, shape, own_test, experiment, epochs)
     if output is None:
-        writer.point(workspace.current, made)
+        writer.update_current_link(workspace.current, made)
     typer.echo(made)
 
 
@@ -159,16 +159,16 @@ def index(
     per_class: PerClass = None,
     pixels: Pixels = True,
     half: Half = False,
-    recall: Recall = ENOUGH,
+    recall: Recall = TARGET_RECALL,
 ) -> None:
     """Give a trained network another gallery: embed and index held-out images, publish."""
     workspace = Workspace(root, pick_device(device), split_seed=split_seed)
     trained = from_bundle(bundle.load(source or workspace.current))
-    shape = Shape(per_class, pixels, half, recall)
+    shape = ExportOptions(per_class, pixels, half, recall)
     target = output or workspace.bundle_of(data)
     made = workspace.publish(trained, *workspace.read(data), target, shape)
     if output is None:
-        writer.point(workspace.current, made)
+        writer.update_current_link(workspace.current, made)
     typer.echo(made)
 
 
@@ -191,7 +191,9 @@ def retrieval(root: Root = Path(), source: Source = None) -> None:
     loaded = bundle.load(source or root / "bundles" / "current")
     labels = loaded.gallery.labels
     queries = pick_queries(labels)
-    shares = {layer: label_share(built, labels, queries) for layer, built in loaded.indexes.items()}
+    shares = {
+        layer: precision_at_k(built, labels, queries) for layer, built in loaded.indexes.items()
+    }
     table = Table(
         title=f"Share of the ten nearest with the query's own label, {len(queries)} queries "
         f"in {len(labels)} images, {loaded.manifest.name} {loaded.manifest.version}"
@@ -219,7 +221,9 @@ def embed(
     ] = "1/1",
     size: Annotated[int, typer.Option(help="Images of a shard.", min=1)] = 4096,
     labels: Annotated[bool, typer.Option(help="Take each image's folder for its label.")] = True,
-    ray: Annotated[bool, typer.Option("--ray", help="Share the shards out by Ray Data.")] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="ShardSpec the shards out by Ray Data.")
+    ] = False,
     workers: Annotated[int, typer.Option(help="Of Ray, each with a network.", min=1)] = 1,
 ) -> None:
     """Embed any number of images into shards, which a service's gallery can import.
@@ -239,16 +243,18 @@ def embed(
         labelled=labels,
     )
     if ray:
-        tally = ray_runner.run(job, ray_runner.Place(loaded.path, device), workers)
+        stats = ray_runner.run(job, ray_runner.WorkerSpec(loaded.path, device), workers)
     else:
         with progress.track(f"embedding {images.name}") as on_image:
             embedder = Embedder(loaded.network, pick_device(device))
-            tally = bulk.run(job, embedder, Share.parse(shard), on_image)
-    say(f"{tally.made} shards made, {tally.found} were there, {tally.elsewhere} are for others")
-    for name in tally.unreadable:
-        say(f"left out, for it cannot be read: {name}", style="yellow")
-    typer.echo(tally.images)
-    if tally.unreadable:
+            stats = bulk.run(job, embedder, ShardSpec.parse(shard), on_image)
+    print_line(
+        f"{stats.made} shards made, {stats.found} were there, {stats.elsewhere} are for others"
+    )
+    for name in stats.unreadable:
+        print_line(f"left out, for it cannot be read: {name}", style="yellow")
+    typer.echo(stats.images)
+    if stats.unreadable:
         raise typer.Exit(1)
 
 
@@ -297,7 +303,7 @@ def main() -> None:
         ShardError,
         UnknownExperimentError,
     ) as error:
-        say(f"error: {error}", style="red")
+        print_line(f"error: {error}", style="red")
         raise SystemExit(1) from error
 
 

@@ -83,7 +83,7 @@ def post(address: Address, path: str, body: bytes, content_type: str) -> bytes:
     return head.encode() + body
 
 
-def closed(
+def closed_loop(
     address: Address, requests: Sequence[bytes], connections: int, seconds: float, warmup: float
 ) -> Load:
     """Ask on every connection again and again; what is answered in `seconds` after `warmup` counts.
@@ -127,7 +127,7 @@ def closed(
     return uvloop.run(run())
 
 
-def open_(
+def open_loop(
     address: Address,
     requests: Sequence[bytes],
     connections: int,

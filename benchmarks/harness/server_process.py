@@ -76,17 +76,17 @@ class Server:
         """Stop it."""
         self.stop()
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """Let none of its processes run: it shall not disturb another's turn."""
         self._send(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Let them run again."""
         self._send(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it, and whatever it started."""
-        self.go_on()
+        self.resume()
         family = family_of(self.pid)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -129,9 +129,9 @@ class Server:
 
 def free_address() -> Address:
     """An address of this machine at which nothing listens yet."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return Address(*door.getsockname())
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return Address(*listener.getsockname())
 
 
 def family_of(pid: int) -> list[int]:

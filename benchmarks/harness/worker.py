@@ -50,9 +50,9 @@ class Worker:
         """
         assert self._process.stdin  # noqa: S101 - a pipe
         print(question.model_dump_json(), file=self._process.stdin, flush=True)
-        return self.hear(reply)
+        return self.receive(reply)
 
-    def hear(self, reply: type[Reply]) -> Reply:
+    def receive(self, reply: type[Reply]) -> Reply:
         """Wait for what it says next.
 
         Raises:
@@ -69,9 +69,9 @@ class Worker:
 def serve(question: type[Question], reply: Callable[[Question], BaseModel]) -> None:
     """Answer what comes on standard input until it ends."""
     for line in sys.stdin:
-        say(reply(question.model_validate_json(line)))
+        send(reply(question.model_validate_json(line)))
 
 
-def say(something: BaseModel) -> None:
+def send(something: BaseModel) -> None:
     """One line on standard output."""
     print(something.model_dump_json(), flush=True)

@@ -63,7 +63,7 @@ def queries(bundle: Bundle) -> tuple[Query, ...]:
     )
 
 
-def wrong(answers: Sequence[Answer], asked: Sequence[Query], task: Task) -> list[Answer]:
+def wrong_answers(answers: Sequence[Answer], asked: Sequence[Query], task: Task) -> list[Answer]:
     """Those that are not what they must be: status 200, the right class, the nearest."""
     return [one for one in answers if not _is_right(one, asked[one.asked], task)]
 

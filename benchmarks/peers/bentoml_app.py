@@ -9,17 +9,17 @@ import base64
 
 import bentoml
 
-from benchmarks.peers.model import WORKERS, Answer, Kin
+from benchmarks.peers.model import WORKERS, Answer, PeerModel
 
 
 @bentoml.service(workers=WORKERS, threads=1, logging={"access": {"enabled": False}})
-class KinService:
+class ModelService:
     """Classes, and the nearest images where asked for."""
 
     def __init__(self) -> None:
-        self._kin = Kin.of_environment()
+        self._model = PeerModel.of_environment()
 
     @bentoml.api(batchable=True, max_batch_size=32)
     def predict(self, images: list[str]) -> list[Answer]:
         """Run the network once for all of them."""
-        return self._kin.answer([base64.b64decode(image) for image in images])
+        return self._model.answer([base64.b64decode(image) for image in images])

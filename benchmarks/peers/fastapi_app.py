@@ -11,12 +11,12 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from benchmarks.peers.model import Kin
+from benchmarks.peers.model import PeerModel
 
 
 def create_app() -> FastAPI:
     """The app, its model loaded."""
-    kin = Kin.of_environment()
+    kin = PeerModel.of_environment()
     app = FastAPI()
 
     async def body(request: Request) -> bytes:

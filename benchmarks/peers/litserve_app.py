@@ -11,27 +11,27 @@ from collections.abc import Sequence
 
 import litserve
 
-from benchmarks.peers.model import WORKERS, Answer, Kin
+from benchmarks.peers.model import WORKERS, Answer, PeerModel
 
 
-class KinAPI(litserve.LitAPI):
+class ModelAPI(litserve.LitAPI):
     """Classes, and the nearest images where asked for."""
 
     def setup(self, device: str) -> None:
         """Load the model, once a worker."""
-        self._kin = Kin.of_environment()
+        self._model = PeerModel.of_environment()
 
     def decode_request(self, request: dict[str, str]) -> bytes:
         """The picture's bytes."""
         return base64.b64decode(request["image"])
 
     def batch(self, inputs: Sequence[bytes]) -> Sequence[bytes]:
-        """They are put together in `Kin`."""
+        """They are put together in `PeerModel`."""
         return inputs
 
     def predict(self, x: Sequence[bytes]) -> list[Answer]:
         """Run the network once for all of them."""
-        return self._kin.answer(x)
+        return self._model.answer(x)
 
     def unbatch(self, output: list[Answer]) -> list[Answer]:
         """They are apart already."""
@@ -44,7 +44,7 @@ class KinAPI(litserve.LitAPI):
 
 if __name__ == "__main__":
     server = litserve.LitServer(
-        KinAPI(max_batch_size=32, batch_timeout=0.005),
+        ModelAPI(max_batch_size=32, batch_timeout=0.005),
         accelerator="cpu",
         workers_per_device=WORKERS,
         fast_queue=True,

@@ -34,7 +34,7 @@ Answer = dict[str, object]
 """The answer as JSON, with the fields that the service's own has."""
 
 
-class Kin:
+class PeerModel:
     """Classes of pictures, and where the task asks for them the nearest images at conv2."""
 
     def __init__(self, bundle: Path, task: Task, index: Index) -> None:
@@ -48,7 +48,7 @@ class Kin:
             self._index = own if index == "bundle" else flat(own)
 
     @classmethod
-    def of_environment(cls) -> "Kin":
+    def of_environment(cls) -> "PeerModel":
         """As the environment says."""
         task, index = os.environ[TASK], os.environ[INDEX]
         if task not in ("class", "conv2") or index not in ("flat", "bundle"):

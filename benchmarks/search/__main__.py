@@ -27,16 +27,16 @@ from benchmarks.search.index_worker import INDEXES, Built, Search, Timed
 from benchmarks.search.vectors import QUERIES, Embedded, embedded, exact_nearest
 from service.settings import default_bundle
 from training.bundle import Positions, load
-from training.workflows.progress import say
+from training.workflows.progress import print_line
 
 SIZES: Final = (1_000, 7_500, 60_000)
-ENOUGH: Final = 0.998
+TARGET_RECALL: Final = 0.998
 """The recall at 10 that each index is set to reach, where it can."""
 SINGLES: Final = 50
 BATCHED: Final = 128
 BATCH: Final = 32
 """Queries asked in a round: one at a time, and in batches."""
-ELSEWHERE: Final = ("scann",)
+PEER_INDEXES: Final = ("scann",)
 """Those that stand in the peers' environment."""
 METHOD: Final = """
 conv2 vectors (8192 long) of real images, at length 1 and rounded to fp16 for all. The first 7,500
@@ -81,16 +81,16 @@ class Trial:
 
     def start(self, name: str) -> Candidate:
         """Build it, and choose its effort."""
-        say(f"building {name} of {self._count:,}")
-        python = PEERS / "python" if name in ELSEWHERE else Path(sys.executable)
+        print_line(f"building {name} of {self._count:,}")
+        python = PEERS / "python" if name in PEER_INDEXES else Path(sys.executable)
         vectors = self._source.vectors.resolve()
         worker = Worker(
             [python, "-m", "benchmarks.search.index_worker", name, vectors, str(self._count)]
         )
-        candidate = Candidate(name, worker, worker.hear(Built))
+        candidate = Candidate(name, worker, worker.receive(Built))
         for effort in candidate.built.efforts:
             candidate.effort, candidate.recall = effort, self._recall(worker, effort)
-            if candidate.recall >= ENOUGH:
+            if candidate.recall >= TARGET_RECALL:
                 break
         return candidate
 
@@ -122,7 +122,7 @@ def compare(source: Embedded, count: int, names: Sequence[str], rounds: int) -> 
             candidates.insert(0, trial.start(name))
             stack.enter_context(candidates[0].worker)
         for number in range(rounds):
-            say(f"{count:,} vectors, round {number + 1} of {rounds}")
+            print_line(f"{count:,} vectors, round {number + 1} of {rounds}")
             first = number % len(candidates)
             trial.round(candidates[first:] + candidates[:first])
     return candidates
@@ -171,7 +171,7 @@ def main(
 ) -> None:
     """Measure, and write the section."""
     wanted = names or list(INDEXES)
-    peers = [one for one in ELSEWHERE if one in wanted]
+    peers = [one for one in PEER_INDEXES if one in wanted]
     about = versions(peers) if peers else []
     source = embedded(data, load(bundle or default_bundle()), cache)
     if synthetic:
@@ -188,7 +188,12 @@ def main(
     ]
     provenance = where(f"python -m benchmarks.search --data {data.name}", about)
     method = METHOD.format(
-        queries=QUERIES, enough=ENOUGH, rounds=rounds, singles=SINGLES, batched=BATCHED, batch=BATCH
+        queries=QUERIES,
+        enough=TARGET_RECALL,
+        rounds=rounds,
+        singles=SINGLES,
+        batched=BATCHED,
+        batch=BATCH,
     )
     body = "\n\n".join((provenance, wrapped(method), table(HEADER, found, left=2)))
     write_section("Search", body, output)

@@ -18,8 +18,8 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from training.index.cosine import CosineIndex, Halves, Vectors, pack
-from training.index.projection import REDUCED, Reduction
+from training.index.cosine import CosineIndex, Halves, Vectors, from_fp16
+from training.index.projection import REDUCED, Projection
 
 SIZES: Final = (1_000, 7_500, 60_000)
 DIMENSION: Final = 8192
@@ -61,7 +61,7 @@ def measure(count: int) -> dict[str, float]:
     queries = random.standard_normal((50, DIMENSION)).astype(np.float32)
     before = resident()
     halves = drawn(count)
-    index = pack(halves, Reduction.along(directions.astype(np.float32)))
+    index = from_fp16(halves, Projection.along(directions.astype(np.float32)))
     del halves
     index.search(queries[:1], 10)
     return {

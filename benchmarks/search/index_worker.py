@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 
 from benchmarks.harness.server_process import memory_bytes
-from benchmarks.harness.worker import say, serve
+from benchmarks.harness.worker import send, serve
 from training.base_model import Frozen
 from training.bundle import Positions, Vectors
 from training.index import cosine
@@ -158,7 +158,7 @@ def main(name: str, vectors: str, count: str) -> None:
     seconds = time.perf_counter() - started
     del given
     gc.collect()
-    say(Built(seconds=seconds, resident_bytes=_held() - before, efforts=built.efforts))
+    send(Built(seconds=seconds, resident_bytes=_held() - before, efforts=built.efforts))
 
     def measure(search: Search) -> Timed:
         queries = np.load(search.queries)

@@ -31,7 +31,7 @@ from benchmarks.search.vectors import exact_nearest
 from training.bundle import Positions, Vectors
 from training.index.cosine import normalise
 from training.index.projection import REDUCED
-from training.workflows.progress import say, track
+from training.workflows.progress import print_line, track
 
 Half = npt.NDArray[np.float16]
 
@@ -47,7 +47,7 @@ PROBES: Final = 128
 """Lists of an inverted file that are looked at, of its 1,024."""
 EFFORTS: Final = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """How many candidates' vectors are read, tried in turn."""
-ENOUGH: Final = 0.998
+TARGET_RECALL: Final = 0.998
 SINGLES: Final = 50
 
 
@@ -111,16 +111,16 @@ class OnDisk:
         torch.manual_seed(0)
         _, _, self._directions = torch.svd_lowrank(sample, q=dimensions)
         del sample
-        reduced = np.concatenate([self._reduce(stored[i]) for i in _chunks(len(stored))])
+        projected = np.concatenate([self._project(stored[i]) for i in _chunks(len(stored))])
         self._coarse = faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
-        self._coarse.train(reduced)
-        self._coarse.add(reduced)
+        self._coarse.train(projected)
+        self._coarse.add(projected)
         if isinstance(self._coarse, faiss.IndexIVF):
             self._coarse.nprobe = PROBES
 
     def search(self, queries: Vectors, effort: int) -> Positions:
         """Positions of the ten nearest to each query among `effort` candidates, [Q, 10]."""
-        _, proposed = self._coarse.search(self._reduce(queries), effort)
+        _, proposed = self._coarse.search(self._project(queries), effort)
         found = []
         for query, candidates in zip(queries, proposed, strict=True):
             rows = np.sort(candidates[candidates >= 0])  # FAISS pads with -1
@@ -128,9 +128,9 @@ class OnDisk:
             found.append(rows[cosines.topk(NEAREST).indices.numpy()])
         return np.stack(found)
 
-    def _reduce(self, vectors: Half | Vectors) -> Vectors:
-        reduced: Vectors = (torch.from_numpy(_unit(vectors)) @ self._directions).numpy()
-        return reduced
+    def _project(self, vectors: Half | Vectors) -> Vectors:
+        projected: Vectors = (torch.from_numpy(_unit(vectors)) @ self._directions).numpy()
+        return projected
 
 
 @dataclass
@@ -157,8 +157,8 @@ def measure(
     row = Row(name, 0, 0.0, seconds, _held() - before)
     for row.effort in EFFORTS:
         row.recall = recall(built.search(queries, row.effort), nearest)
-        say(f"{row.name}, {row.effort} candidates: recall {row.recall:.4f}")
-        if row.recall >= ENOUGH:
+        print_line(f"{row.name}, {row.effort} candidates: recall {row.recall:.4f}")
+        if row.recall >= TARGET_RECALL:
             break
     for _ in range(rounds):
         times = []
@@ -195,7 +195,7 @@ def report(real: Path, cache: Path, rounds: int, count: int = COUNT) -> str:
         tenth_of_own=own[:, -1].mean(),
         scan=scan,
         fp32=stored.nbytes * 2 / 1e9,
-        enough=ENOUGH,
+        enough=TARGET_RECALL,
         probes=PROBES,
     )
     return wrapped(text) + "\n\n" + table(HEADER, map(_cells, rows))

@@ -19,14 +19,14 @@ from benchmarks.harness.environment import versions
 from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from benchmarks.harness.workload import Task, queries
 from benchmarks.peers.model import Index
-from benchmarks.serving.contenders import KINDRED, RIVALS
-from benchmarks.serving.rounds import OFFERED, Heat, Loop, Results, Turn, run
+from benchmarks.serving.contenders import KINDRED, PEER_SYSTEMS
+from benchmarks.serving.rounds import OFFERED, Loop, Measurement, Results, Scenario, run
 from service.settings import default_bundle
 from training.bundle import load
 
 CONNECTIONS: Final = (1, 8, 32, 128)
 PACKAGES: Final = ("litserve", "bentoml")
-HEATS: Final[tuple[tuple[Task, Index, tuple[Loop, ...]], ...]] = (
+SCENARIOS: Final[tuple[tuple[Task, Index, tuple[Loop, ...]], ...]] = (
     ("class", "flat", ("closed", "open", "own")),
     ("conv2", "flat", ("closed", "open", "own")),
     ("conv2", "bundle", ("closed",)),
@@ -68,12 +68,15 @@ LOOPS: Final[dict[Loop, str]] = {"closed": "closed", "open": "open", "own": "ope
 
 
 def ratios(
-    results: Results, connections: int, figure: Callable[[Turn], float], best: Callable[..., float]
+    results: Results,
+    connections: int,
+    figure: Callable[[Measurement], float],
+    best: Callable[..., float],
 ) -> list[float]:
     """Ours to the best peer, in each round of the closed loop."""
     ours, *peers = (
         [figure(turn) for turn in results.turns[one.name, "closed", connections]]
-        for one in (KINDRED, *RIVALS)
+        for one in (KINDRED, *PEER_SYSTEMS)
     )
     rounds = ((mine, best(theirs)) for mine, *theirs in zip(ours, *peers, strict=True))
     return [mine / peer if peer else math.inf for mine, peer in rounds]
@@ -83,11 +86,11 @@ def summary(everything: Sequence[Results]) -> str:
     """Ours to the best peer: requests/s, and the median latency."""
     rows = []
     for results in everything:
-        heat = results.heat
-        for connections in heat.connections:
+        scenario = results.scenario
+        for connections in scenario.connections:
             rate = ratios(results, connections, lambda turn: turn.rate, max)
             p50 = ratios(results, connections, lambda turn: turn.p50, min)
-            title = TITLES[heat.task, heat.index]
+            title = TITLES[scenario.task, scenario.index]
             rows.append((title, str(connections), spread(rate, 2), spread(p50, 2)))
     header = ("", "connections", "requests/s, times the best peer", "p50, of the best peer's")
     return table(header, rows)
@@ -97,8 +100,8 @@ def turns(results: Results) -> str:
     """Every server at every load."""
     rows = []
     for loop, title in LOOPS.items():
-        for connections in results.heat.connections:
-            for one in (KINDRED, *RIVALS):
+        for connections in results.scenario.connections:
+            for one in (KINDRED, *PEER_SYSTEMS):
                 found = results.turns.get((one.name, loop, connections))
                 if found:
                     rows.append((title, str(connections), one.name, *_figures(found)))
@@ -109,7 +112,7 @@ def turns(results: Results) -> str:
     return table(header, rows, left=3)
 
 
-def _figures(found: Sequence[Turn]) -> Iterator[str]:
+def _figures(found: Sequence[Measurement]) -> Iterator[str]:
     offered = [turn.offered for turn in found if turn.offered is not None]
     yield f"{statistics.median(offered):,.0f}" if offered else ""
     yield spread([turn.rate for turn in found])
@@ -125,7 +128,7 @@ def shares(everything: Sequence[Results]) -> str:
         for connections, found in results.shares.items():
             rows.append(
                 (
-                    results.heat.task,
+                    results.scenario.task,
                     str(connections),
                     spread([share.batch for share in found], 1),
                     spread([share.same for share in found]),
@@ -152,7 +155,7 @@ def document(everything: Sequence[Results], method: str, provenance: str) -> str
         shares(everything),
     ]
     for results in everything:
-        parts += [f"### {TITLES[results.heat.task, results.heat.index]}", turns(results)]
+        parts += [f"### {TITLES[results.scenario.task, results.scenario.index]}", turns(results)]
     return "\n\n".join(parts)
 
 
@@ -167,14 +170,14 @@ def main(
     """Measure, and write the section."""
     folder = (bundle or default_bundle()).resolve()
     asked = queries(load(folder))
-    heats = [
-        Heat(task, index, loops, connections or CONNECTIONS, rounds, seconds, warmup)
-        for task, index, loops in HEATS
+    scenarios = [
+        Scenario(task, index, loops, connections or CONNECTIONS, rounds, seconds, warmup)
+        for task, index, loops in SCENARIOS
     ]
     provenance = where(
         f"python -m benchmarks.serving --rounds {rounds} --seconds {seconds:g}", versions(PACKAGES)
     )
-    everything = [run(heat, folder, asked) for heat in heats]
+    everything = [run(scenario, folder, asked) for scenario in scenarios]
     generator = max(
         turn.generator_cores
         for results in everything

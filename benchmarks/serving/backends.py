@@ -22,18 +22,18 @@ import typer
 from benchmarks.harness.recall import recall
 from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from service.engine.backends.base import LAYERS, Backend, ServedPrecision, channels_first
-from service.engine.backends.factory import EngineChoice, has_openvino, open_backend
+from service.engine.backends.factory import BackendChoice, has_openvino, open_backend
 from service.settings import default_bundle
 from training.bundle import Layer, Pixels, Vectors, load
 from training.data import dataset
 from training.data.splits import split
-from training.workflows.progress import say
+from training.workflows.progress import print_line
 
 COMPARED: Final = 2_500
 BATCHES: Final = (1, 8, 32)
 NEAREST: Final = 10
 EXACT: Final = ("torch", "fp32")
-KINDS: Final[tuple[tuple[EngineChoice, ServedPrecision], ...]] = (
+KINDS: Final[tuple[tuple[BackendChoice, ServedPrecision], ...]] = (
     ("torch", "fp32"),
     ("torch", "bf16"),
     ("openvino", "fp32"),
@@ -71,7 +71,7 @@ def main(
         if precision != "int8" or opened.ranges
     }
     for backend in backends.values():
-        say(f"preparing {backend.name}")
+        print_line(f"preparing {backend.name}")
         backend.prepare(max(BATCHES))
     images = held_out(data)
     speeds: dict[tuple[str, int], list[float]] = defaultdict(list)
@@ -79,11 +79,11 @@ def main(
         for _ in range(rounds):
             for backend in backends.values():
                 speeds[backend.name, size].append(speed(backend, images[:size], seconds))
-    exact = represent(backends[EXACT], images)
+    exact = embed_all(backends[EXACT], images)
     _, nearest = opened.indexes["conv2"].search(exact["conv2"], NEAREST + 1, exact=True)
     rows = []
     for backend in backends.values():
-        found = represent(backend, images)
+        found = embed_all(backend, images)
         _, positions = opened.indexes["conv2"].search(found["conv2"], NEAREST + 1)
         same = found["logits"].argmax(1) == exact["logits"].argmax(1)
         rows.append(
@@ -125,7 +125,7 @@ def speed(backend: Backend, images: Pixels, seconds: float) -> float:
     return runs * len(images) / passed
 
 
-def represent(backend: Backend, images: Pixels) -> dict[Layer, Vectors]:
+def embed_all(backend: Backend, images: Pixels) -> dict[Layer, Vectors]:
     """All of the images, in batches of the largest size."""
     size = max(BATCHES)
     found = [

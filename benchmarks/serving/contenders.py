@@ -21,7 +21,7 @@ from benchmarks.peers.model import Index
 
 
 @dataclass(frozen=True)
-class Contender:
+class System:
     """A server: the command that starts it, the path that is 200 when it is ready, a request.
 
     `threads` is how many torch and FAISS may have in each of its threads that call them.
@@ -66,7 +66,7 @@ def _bentoml(address: Address, _: Path) -> list[str | Path]:
     serve: list[str | Path] = [
         PEERS / "bentoml",
         "serve",
-        "benchmarks.peers.bentoml_app:KinService",
+        "benchmarks.peers.bentoml_app:ModelService",
     ]
     return [*serve, "--host", address.host, "--port", str(address.port)]
 
@@ -88,12 +88,12 @@ def _json(make: Callable[[str], Mapping[str, object]]) -> Callable[[Address, Tas
     return request
 
 
-KINDRED: Final = Contender("kindred", _service, "/readyz", _to_ours)
+KINDRED: Final = System("kindred", _service, "/readyz", _to_ours)
 
 SHARE: Final = max(1, (os.cpu_count() or 1) // model.WORKERS)
 
-RIVALS: Final = (
-    Contender("FastAPI, thread pool", _module("plain"), "/health", _raw, 1),
-    Contender("LitServe", _module("lit"), "/health", _json(lambda text: {"image": text}), SHARE),
-    Contender("BentoML", _bentoml, "/readyz", _json(lambda text: {"images": [text]}), SHARE),
+PEER_SYSTEMS: Final = (
+    System("FastAPI, thread pool", _module("plain"), "/health", _raw, 1),
+    System("LitServe", _module("lit"), "/health", _json(lambda text: {"image": text}), SHARE),
+    System("BentoML", _bentoml, "/readyz", _json(lambda text: {"images": [text]}), SHARE),
 )

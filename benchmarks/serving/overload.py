@@ -19,14 +19,14 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.harness.load_generator import Address, Answer, Load, closed, open_
+from benchmarks.harness.load_generator import Address, Answer, Load, closed_loop, open_loop
 from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
 from benchmarks.harness.server_process import Server
-from benchmarks.harness.workload import Query, Task, queries, wrong
+from benchmarks.harness.workload import Query, Task, queries, wrong_answers
 from benchmarks.serving.contenders import KINDRED
 from service.settings import default_bundle
 from training.bundle import load
-from training.workflows.progress import say
+from training.workflows.progress import print_line
 
 TASKS: Final[tuple[Task, ...]] = ("class", "conv2")
 SATURATING: Final = (64, 128)
@@ -80,12 +80,12 @@ def measure(server: Server, task: Task, asked: Sequence[Query], seconds: float) 
     """Saturate the server, then overload it for twice as long."""
     address = server.address
     requests = [KINDRED.request(address, task, one.png) for one in asked]
-    loops = (closed(address, requests, number, seconds, WARMUP) for number in SATURATING)
+    loops = (closed_loop(address, requests, number, seconds, WARMUP) for number in SATURATING)
     best = max(right(loop.answers, asked, task) / loop.seconds for loop in loops)
     lasting = SETTLING + 2 * seconds
     with ThreadPoolExecutor(1) as other, sampled(lambda: server.resident_bytes) as resident:
-        live = other.submit(open_, address, [livez(address)], 4, LIVE_RATE, lasting)
-        crowd = open_(address, requests, CROWD, TIMES * best, lasting)
+        live = other.submit(open_loop, address, [livez(address)], 4, LIVE_RATE, lasting)
+        crowd = open_loop(address, requests, CROWD, TIMES * best, lasting)
     return Round(
         best=best,
         goodput=goodput(crowd, asked, task),
@@ -97,7 +97,7 @@ def measure(server: Server, task: Task, asked: Sequence[Query], seconds: float) 
 
 def right(answers: Sequence[Answer], asked: Sequence[Query], task: Task) -> int:
     """How many of them are what they must be."""
-    return len(answers) - len(wrong(answers, asked, task))
+    return len(answers) - len(wrong_answers(answers, asked, task))
 
 
 def goodput(crowd: Load, asked: Sequence[Query], task: Task) -> float:
@@ -183,7 +183,9 @@ def main(
             with KINDRED.start(folder, task, "bundle") as server:
                 found[task].append(measure(server, task, asked, seconds))
             one = found[task][-1]
-            say(f"round {number + 1}, {task}: {one.goodput:.0f} of {one.best:.0f} requests/s")
+            print_line(
+                f"round {number + 1}, {task}: {one.goodput:.0f} of {one.best:.0f} requests/s"
+            )
     sizes = [len(one.png) / 1000 for one in asked]
     method = METHOD.format(
         rounds=rounds, saturating=" and ".join(map(str, SATURATING)), seconds=seconds,

@@ -16,15 +16,15 @@ from benchmarks.harness.worker import Worker, serve
 from benchmarks.harness.workload import NEAREST, Task, queries
 from service.engine.backends.base import channels_first
 from service.engine.backends.factory import open_backend
-from service.gallery.bundle_images import Base
-from service.gallery.local.gpu_search import OnDevice
+from service.gallery.bundle_images import BundleImages
+from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.local.snapshot import Snapshot
 from service.settings import Settings
 from training.base_model import Frozen
 from training.bundle import Pixels, load
 
 
-class Alone(Frozen):
+class RooflineRequest(Frozen):
     """Run a task in batches of so many images for so many seconds."""
 
     task: Task
@@ -32,13 +32,13 @@ class Alone(Frozen):
     seconds: float
 
 
-class Rate(Frozen):
+class RooflineRate(Frozen):
     """What came of it."""
 
     images_per_second: float
 
 
-def bare(bundle: Path) -> Worker:
+def roofline(bundle: Path) -> Worker:
     """The process, to be asked."""
     return Worker(
         [sys.executable, "-m", "benchmarks.serving.roofline", "--bundle", bundle.resolve()]
@@ -46,7 +46,7 @@ def bare(bundle: Path) -> Worker:
 
 
 def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
-    """Answer each `Alone` on standard input by a `Rate` on standard output."""
+    """Answer each `RooflineRequest` on standard input by a `RooflineRate` on standard output."""
     settings = Settings()
     opened = load(bundle)
     pixels = np.stack([query.pixels for query in queries(opened)])
@@ -59,11 +59,11 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
     )
     backend.prepare(settings.max_batch)
     index = opened.indexes["conv2"]
-    near: OnDevice | None = None
+    near: GpuSearcher | None = None
     if backend.device.type == "cuda":
-        base = Base(opened)
+        base = BundleImages(opened)
         snapshot = Snapshot((base.segment,), base.classes, lambda *_: b"")
-        near = OnDevice(lambda: snapshot, backend.device)
+        near = GpuSearcher(lambda: snapshot, backend.device)
 
     def run(task: Task, images: Pixels) -> None:
         found = backend.run(channels_first(images))
@@ -72,16 +72,16 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
         elif task == "conv2":
             index.search(found.layers["conv2"], NEAREST)
 
-    def measure(alone: Alone) -> Rate:
+    def measure(alone: RooflineRequest) -> RooflineRate:
         images = np.resize(pixels, (alone.batch, *pixels.shape[1:]))
         run(alone.task, images)
         runs, started = 0, time.perf_counter()
         while (seconds := time.perf_counter() - started) < alone.seconds:
             run(alone.task, images)
             runs += 1
-        return Rate(images_per_second=runs * alone.batch / seconds)
+        return RooflineRate(images_per_second=runs * alone.batch / seconds)
 
-    serve(Alone, measure)
+    serve(RooflineRequest, measure)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from typing import Annotated, Final
 
 import typer
 
-from benchmarks.harness.load_generator import open_
+from benchmarks.harness.load_generator import open_loop
 from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
-from benchmarks.harness.workload import Query, queries, wrong
+from benchmarks.harness.workload import Query, queries, wrong_answers
 from benchmarks.serving.contenders import KINDRED
 from service.settings import BUILT, STARTER
 from training.bundle import Bundle, load
-from training.workflows.progress import say
+from training.workflows.progress import print_line
 
 REQUESTS: Final = 1_000
 CONNECTIONS: Final = 32
@@ -33,7 +33,7 @@ network warm. Resident memory (RSS, with the libraries that it maps) is read the
 
 
 @dataclass(frozen=True)
-class Start:
+class StartupTiming:
     """One start: seconds until ready, resident bytes then and after the requests, wrong answers."""
 
     seconds: float
@@ -42,7 +42,7 @@ class Start:
     errors: int
 
 
-def start(bundle: Path, asked: Sequence[Query]) -> Start:
+def start(bundle: Path, asked: Sequence[Query]) -> StartupTiming:
     """Start the service, ask it, and stop it.
 
     Raises:
@@ -52,12 +52,12 @@ def start(bundle: Path, asked: Sequence[Query]) -> Start:
     with KINDRED.start(bundle, "conv2", "bundle") as server:
         ready = server.resident_bytes
         requests = [KINDRED.request(server.address, "conv2", one.png) for one in asked]
-        found = open_(server.address, requests, CONNECTIONS, rate=REQUESTS / 2, seconds=2)
-        errors = len(wrong(found.answers, asked, "conv2"))
-        return Start(server.seconds, ready, server.resident_bytes, errors)
+        found = open_loop(server.address, requests, CONNECTIONS, rate=REQUESTS / 2, seconds=2)
+        errors = len(wrong_answers(found.answers, asked, "conv2"))
+        return StartupTiming(server.seconds, ready, server.resident_bytes, errors)
 
 
-def row(opened: Bundle, starts: Sequence[Start]) -> tuple[str, ...]:
+def row(opened: Bundle, starts: Sequence[StartupTiming]) -> tuple[str, ...]:
     """A line of the table."""
     return (
         opened.manifest.name,
@@ -83,13 +83,13 @@ def main(
         starts = []
         for number in range(rounds + 1):
             starts.append(start(path.resolve(), asked))
-            say(f"{path}, start {number} of {rounds}: {starts[-1].seconds:.1f} s")
+            print_line(f"{path}, start {number} of {rounds}: {starts[-1].seconds:.1f} s")
         rows.append(row(opened, starts[1:]))
     method = METHOD.format(rounds=rounds, requests=REQUESTS, connections=CONNECTIONS)
     later = f"after {REQUESTS:,} requests, MB"
     header = ("network", "images", "ready, s", "resident, MB", later, "errors")
     body = "\n\n".join((provenance, wrapped(method), table(header, rows)))
-    write_section("Start and memory", body, output)
+    write_section("StartupTiming and memory", body, output)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from torchvision import transforms
 
 from training.data.dataset import Dataset, load
 from training.data.splits import Indices, Splits, split
-from training.data.tensors import Labelled
-from training.experiments.aggregate import Spread
+from training.data.tensors import LabelledTensors
+from training.experiments.aggregate import RunStats
 from training.experiments.catalogue import EIGHT, find
 from training.experiments.config import REPORT, Experiment
 from training.experiments.environment import describe
@@ -37,7 +37,7 @@ from training.models.blocknet import BlockNet
 from training.models.device import pick_device, pick_precision, synchronize
 from training.trainer.build import build_network
 from training.trainer.evaluation import evaluate
-from training.trainer.run import Plan, run
+from training.trainer.run import RunSpec, run
 from training.trainer.train_step import Step, step_for
 from training.workflows import progress
 
@@ -47,7 +47,7 @@ app = typer.Typer(add_completion=False)
 class OneByOne(TorchDataset[tuple[Tensor, int]]):
     """PIL images, each transformed when it is asked for, as torchvision's data sets have it."""
 
-    def __init__(self, data: Labelled, *, augmentation: bool) -> None:
+    def __init__(self, data: LabelledTensors, *, augmentation: bool) -> None:
         pixels = data.images.permute(0, 2, 3, 1).numpy()
         self._images = [Image.fromarray(np.ascontiguousarray(one)) for one in pixels]
         self._labels = data.labels.tolist()
@@ -68,7 +68,7 @@ class OneByOne(TorchDataset[tuple[Tensor, int]]):
 class Plain:
     """The report's loop."""
 
-    def __init__(self, experiment: Experiment, network: BlockNet, data: Labelled) -> None:
+    def __init__(self, experiment: Experiment, network: BlockNet, data: LabelledTensors) -> None:
         config = experiment.config
         self.network = network
         self._device = next(network.parameters()).device
@@ -95,7 +95,7 @@ class Plain:
 class Ours:
     """The step of `training.trainer.fit.fit`."""
 
-    def __init__(self, experiment: Experiment, network: BlockNet, data: Labelled) -> None:
+    def __init__(self, experiment: Experiment, network: BlockNet, data: LabelledTensors) -> None:
         device = data.images.device
         precision = pick_precision(experiment.config.precision, device)
         config = experiment.config.model_copy(update={"cuda_graph": device.type == "cuda"})
@@ -108,7 +108,7 @@ class Ours:
             self.network, data, config, precision, policy, generator
         )
         rest = self._count % self._size
-        self._step.rehearse([self._size, *([rest] if rest else [])])
+        self._step.warm_up([self._size, *([rest] if rest else [])])
 
     def epoch(self) -> Iterator[int]:
         """Train once on every image; yields the length of each batch."""
@@ -138,18 +138,18 @@ def forever(loop: Loop) -> Iterator[int]:
 
 
 def make(
-    kind: type[Plain] | type[Ours], name: str, seed: int, data: Labelled, classes: int
+    kind: type[Plain] | type[Ours], name: str, seed: int, data: LabelledTensors, classes: int
 ) -> Loop:
     """A loop over this data, with the weights that this seed draws."""
     torch.manual_seed(seed)
     experiment = find(name)
     network = build_network(experiment, classes, seed, data.images).to(data.images.device)
-    host = Labelled(data.images.cpu(), data.labels.cpu())
+    host = LabelledTensors(data.images.cpu(), data.labels.cpu())
     return kind(experiment, network, host if kind is Plain else data)
 
 
 def compare_speed(
-    name: str, data: Labelled, classes: int, steps: int, rounds: int
+    name: str, data: LabelledTensors, classes: int, steps: int, rounds: int
 ) -> tuple[list[float], list[float]]:
     """Images/s of both loops in each round, taking turns; warm-up is left out."""
     device = data.images.device
@@ -166,7 +166,12 @@ def compare_speed(
 
 
 def compare_accuracy(
-    name: str, data: Labelled, held_out: Labelled, classes: int, epochs: int, seeds: int
+    name: str,
+    data: LabelledTensors,
+    held_out: LabelledTensors,
+    classes: int,
+    epochs: int,
+    seeds: int,
 ) -> dict[str, list[float]]:
     """Validation accuracy of both loops after so many epochs, for each seed."""
     found: dict[str, list[float]] = {"plain": [], "ours": []}
@@ -187,13 +192,13 @@ def time_suite(images: Dataset, splits: Splits, device: torch.device) -> float:
     """Seconds that the eight runs take, one after the other, everything counted."""
     started = time.perf_counter()
     for experiment in EIGHT:
-        run(Plan(experiment, images, splits, 0, "study", device))
+        run(RunSpec(experiment, images, splits, 0, "study", device))
     return time.perf_counter() - started
 
 
-def part(images: Dataset, positions: Indices, device: torch.device) -> Labelled:
+def part(images: Dataset, positions: Indices, device: torch.device) -> LabelledTensors:
     """Some images of a data set, on the device."""
-    return Labelled(images.images[positions].to(device), images.labels[positions].to(device))
+    return LabelledTensors(images.images[positions].to(device), images.labels[positions].to(device))
 
 
 @app.command()
@@ -245,7 +250,7 @@ def main(
             f"Validation accuracy of {name} after {epochs} epochs on {len(subset):,} images:"
         )
         for label, values in found.items():
-            spread = Spread.of(values)
+            spread = RunStats.of(values)
             console.print(
                 f"  {label:5}  {spread.mean:.4f} ± {spread.std or 0:.4f}  "
                 f"({', '.join(f'{value:.4f}' for value in values)})"

@@ -21,10 +21,10 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.training.traces import LEARNED, Look, Trace, picture, read, summary, write
+from benchmarks.training.traces import LEARNED, Trace, TrainingProbe, picture, read, summary, write
 from training.data.dataset import load
 from training.data.splits import split
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.environment import describe
@@ -33,7 +33,7 @@ from training.models.device import pick_device, pick_precision
 from training.trainer.build import build_network
 from training.trainer.diagnostics import diagnose, layer_weights
 from training.trainer.train_step import step_for
-from training.workflows.progress import say, track
+from training.workflows.progress import print_line, track
 
 app = typer.Typer(add_completion=False)
 
@@ -63,7 +63,9 @@ CHANGES: dict[str, Change] = {
 """What is changed, one thing at a time."""
 
 
-def trace(name: str, change: str, init: int, order: int, data: Labelled, steps: int) -> Trace:
+def trace(
+    name: str, change: str, init: int, order: int, data: LabelledTensors, steps: int
+) -> Trace:
     """Train for so many steps at most, looking at the network every 20."""
     experiment = CHANGES[change](find(name))
     device = data.images.device
@@ -81,8 +83,8 @@ def trace(name: str, change: str, init: int, order: int, data: Labelled, steps: 
     for number, batch in enumerate(batches(len(data), size, order, steps), start=1):
         step(batch.to(device))
         if number % EVERY == 0:
-            loss = step.totals[0].item() / (EVERY * size)
-            step.totals.zero_()
+            loss = step.running_metrics[0].item() / (EVERY * size)
+            step.running_metrics.zero_()
             looks.append(look(network, data, experiment.config.weight_decay, number, loss))
             if loss < LEARNED:
                 break
@@ -111,12 +113,14 @@ def batches(count: int, size: int, seed: int, steps: int) -> Iterator[Tensor]:
                 yield batch
 
 
-def look(network: BlockNet, data: Labelled, decay: float, step: int, loss: float | None) -> Look:
+def look(
+    network: BlockNet, data: LabelledTensors, decay: float, step: int, loss: float | None
+) -> TrainingProbe:
     """Norms by layer, dead units and the spread of the logits."""
-    found = diagnose(network, Labelled(data.images[:128], data.labels[:128]))
+    found = diagnose(network, LabelledTensors(data.images[:128], data.labels[:128]))
     network.train()
     gradients = {name: weight.grad for name, weight in layer_weights(network).items()}
-    return Look(
+    return TrainingProbe(
         step=step,
         loss=loss,
         weight=found.weight_norm,
@@ -156,7 +160,9 @@ def main(
         with track(f"reading {data.name}") as on_image:
             images = load(data, on_image=on_image)
         indices = split(images, 0).indices("train")
-        training = Labelled(images.images[indices].to(chosen), images.labels[indices].to(chosen))
+        training = LabelledTensors(
+            images.images[indices].to(chosen), images.labels[indices].to(chosen)
+        )
         wanted = [
             (name, change, init, init + 100 * turn)
             for turn in range(orders)
@@ -170,13 +176,15 @@ def main(
             if (name, change, init, order, steps, precision) in kept:
                 continue
             if time.monotonic() - started > 60 * minutes:
-                say(f"{len(wanted) - number + 1} runs are left: the same command goes on with them")
+                print_line(
+                    f"{len(wanted) - number + 1} runs are left: the same command goes on with them"
+                )
                 break
             made = trace(name, change, init, order, training, steps)
             kept[made.key] = made
             write(list(kept.values()), file)
             last = made.looks[-1]
-            say(
+            print_line(
                 f"[{number}/{len(wanted)}] {name}, {change}, weights {init}, order {order}: "
                 f"{made.outcome} (loss {last.loss} after {last.step} steps)"
             )

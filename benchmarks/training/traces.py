@@ -26,7 +26,7 @@ STUCK: Final = math.log(10) - 0.01
 Key = tuple[str, str, int, int, int, str]
 
 
-class Look(Frozen):
+class TrainingProbe(Frozen):
     """The network after so many steps.
 
     By layer: `weight` is the norm of its weights, `gradient` that of the loss alone before the last
@@ -52,7 +52,7 @@ class Trace(Frozen):
     precision: str
     steps: int
     environment: Environment
-    looks: tuple[Look, ...]
+    looks: tuple[TrainingProbe, ...]
 
     @property
     def key(self) -> Key:
@@ -113,7 +113,7 @@ def summary(traces: list[Trace]) -> Table:
     return table
 
 
-def _share(seen: Look) -> float:
+def _share(seen: TrainingProbe) -> float:
     """The gradient of the loss against that of L2 decay, in the first layer; nan without decay."""
     gradient, decay = (next(iter(norms.values())) for norms in (seen.gradient, seen.decay))
     return gradient / decay if decay else math.nan

@@ -21,7 +21,7 @@ from service.client.client import URL
 from service.client.upload import add as add_pictures
 from service.client.upload import pictures
 from service.schemas.errors import Problem
-from service.schemas.images import Predicted
+from service.schemas.images import PredictResponse
 
 
 def show(
@@ -33,7 +33,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print the answers as they came.")] = False,
 ) -> None:
     """Print what each picture is, and what in the gallery is most like it."""
-    answers: list[Predicted | Problem] = []
+    answers: list[PredictResponse | Problem] = []
     try:
         with Kindred(url, key=key) as kindred:
             for picture in files:
@@ -49,7 +49,7 @@ def show(
         raise typer.Exit(1)
 
 
-def _ask(kindred: Kindred, picture: Path, limit: int, fit: Fit) -> Predicted | Problem:
+def _ask(kindred: Kindred, picture: Path, limit: int, fit: Fit) -> PredictResponse | Problem:
     """Each on its own: together they might be more than one request may hold."""
     try:
         return kindred.predict(picture, limit=limit, fit=fit)
@@ -99,7 +99,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _show_one(picture: Path, answer: Predicted | Problem) -> None:
+def _show_one(picture: Path, answer: PredictResponse | Problem) -> None:
     console = Console()
     console.print(str(picture), style="bold", highlight=False, markup=False)
     if isinstance(answer, Problem):

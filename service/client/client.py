@@ -22,10 +22,10 @@ from service.client.endpoints import Call, Fit, Picture, Vector
 from service.client.gallery import AsyncGallery, Gallery
 from service.client.gallery_endpoints import New
 from service.client.models import ExperimentRecords, ExperimentSummary, Model
-from service.client.retries import Patience, ProblemError, UnreachableError
-from service.schemas.base import Reloaded
+from service.client.retries import ProblemError, RetryPolicy, UnreachableError
+from service.schemas.base import ReloadResponse
 from service.schemas.errors import Problem
-from service.schemas.images import Classification, Predicted
+from service.schemas.images import ClassifyResponse, PredictResponse
 
 __all__ = [
     "AsyncKindred",
@@ -80,8 +80,8 @@ class _Settings:
             "headers": {"Authorization": f"Bearer {key}"} if key else {},
         }
 
-    def _patience(self) -> Patience:
-        return Patience(self._retries, self._longest_wait)
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(self._retries, self._longest_wait)
 
 
 class Kindred(Gallery, _Settings):
@@ -133,7 +133,7 @@ class Kindred(Gallery, _Settings):
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
         fit: Fit = "crop",
-    ) -> Predicted:
+    ) -> PredictResponse:
         """Class probabilities, and the similar images at each layer."""
         return self._do(endpoints.predict(picture, limit, layers, explain, fit))
 
@@ -145,17 +145,17 @@ class Kindred(Gallery, _Settings):
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
         fit: Fit = "crop",
-    ) -> list[Predicted | Problem]:
+    ) -> list[PredictResponse | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
         return self._do(endpoints.predict_many(pictures, limit, layers, explain, fit))
 
-    def classify(self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop") -> Classification:
+    def classify(self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop") -> ClassifyResponse:
         """The most probable classes."""
         return self._do(endpoints.classify(picture, top_k, fit))
 
     def classify_many(
         self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
-    ) -> list[Classification | Problem]:
+    ) -> list[ClassifyResponse | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
         return self._do(endpoints.classify_many(pictures, top_k, fit))
 
@@ -181,12 +181,12 @@ class Kindred(Gallery, _Settings):
         """One experiment with the record of each of its runs."""
         return self._do(endpoints.experiment(name))
 
-    def reload(self) -> Reloaded:
+    def reload(self) -> ReloadResponse:
         """Have the service serve the bundle that stands at its place now; needs an admin key."""
         return self._do(endpoints.reload())
 
     def _do(self, call: Call[A]) -> A:
-        patience = self._patience()
+        retry_policy = self._retry_policy()
         while True:
             error: ProblemError | UnreachableError
             try:
@@ -197,7 +197,7 @@ class Kindred(Gallery, _Settings):
                 if response.is_success:
                     return call.read(response)
                 error = ProblemError(response)
-            time.sleep(patience.wait(error))
+            time.sleep(retry_policy.wait(error))
 
 
 class AsyncKindred(AsyncGallery, _Settings):
@@ -236,7 +236,7 @@ class AsyncKindred(AsyncGallery, _Settings):
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
         fit: Fit = "crop",
-    ) -> Predicted:
+    ) -> PredictResponse:
         """Class probabilities, and the similar images at each layer."""
         return await self._do(endpoints.predict(picture, limit, layers, explain, fit))
 
@@ -248,19 +248,19 @@ class AsyncKindred(AsyncGallery, _Settings):
         layers: Sequence[str] = ("conv2", "logits"),
         explain: bool = False,
         fit: Fit = "crop",
-    ) -> list[Predicted | Problem]:
+    ) -> list[PredictResponse | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
         return await self._do(endpoints.predict_many(pictures, limit, layers, explain, fit))
 
     async def classify(
         self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop"
-    ) -> Classification:
+    ) -> ClassifyResponse:
         """The most probable classes."""
         return await self._do(endpoints.classify(picture, top_k, fit))
 
     async def classify_many(
         self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
-    ) -> list[Classification | Problem]:
+    ) -> list[ClassifyResponse | Problem]:
         """The same for several pictures, each with its own answer or problem, in their order."""
         return await self._do(endpoints.classify_many(pictures, top_k, fit))
 
@@ -286,12 +286,12 @@ class AsyncKindred(AsyncGallery, _Settings):
         """One experiment with the record of each of its runs."""
         return await self._do(endpoints.experiment(name))
 
-    async def reload(self) -> Reloaded:
+    async def reload(self) -> ReloadResponse:
         """Have the service serve the bundle that stands at its place now; needs an admin key."""
         return await self._do(endpoints.reload())
 
     async def _do(self, call: Call[A]) -> A:
-        patience = self._patience()
+        retry_policy = self._retry_policy()
         while True:
             error: ProblemError | UnreachableError
             try:
@@ -302,4 +302,4 @@ class AsyncKindred(AsyncGallery, _Settings):
                 if response.is_success:
                     return call.read(response)
                 error = ProblemError(response)
-            await asyncio.sleep(patience.wait(error))
+            await asyncio.sleep(retry_policy.wait(error))

@@ -19,9 +19,9 @@ from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
 from service.client.models import ExperimentList, ExperimentRecords, Model
-from service.schemas.base import Reloaded, Wire
-from service.schemas.errors import Failure, Problem, Results
-from service.schemas.images import Classification, Embedding, Predicted
+from service.schemas.base import ReloadResponse, Schema
+from service.schemas.errors import ItemError, Problem, Results
+from service.schemas.images import ClassifyResponse, EmbedResponse, PredictResponse
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """A file's path, a file's bytes, a Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
@@ -34,7 +34,7 @@ NPY = "application/x-npy"
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 A = TypeVar("A")
-W = TypeVar("W", bound=Wire)
+W = TypeVar("W", bound=Schema)
 
 
 @dataclass(frozen=True)
@@ -71,31 +71,31 @@ def _text(value: str | float) -> str:
 
 def predict(
     picture: Picture, limit: int, layers: Sequence[str], explain: bool, fit: Fit
-) -> Call[Predicted]:
+) -> Call[PredictResponse]:
     """What one picture is, and what is like it."""
     query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
-    return _post("/predict", picture, answer_as(Predicted), query)
+    return _post("/predict", picture, answer_as(PredictResponse), query)
 
 
 def predict_many(
     pictures: Sequence[Picture], limit: int, layers: Sequence[str], explain: bool, fit: Fit
-) -> Call[list[Predicted | Problem]]:
+) -> Call[list[PredictResponse | Problem]]:
     """The same of several."""
     query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
-    return post_many("/predict", pictures, answers_as(Predicted), query)
+    return post_many("/predict", pictures, answers_as(PredictResponse), query)
 
 
-def classify(picture: Picture, top_k: int, fit: Fit) -> Call[Classification]:
+def classify(picture: Picture, top_k: int, fit: Fit) -> Call[ClassifyResponse]:
     """What one picture is."""
-    return _post("/classify", picture, answer_as(Classification), {"top_k": top_k, "fit": fit})
+    return _post("/classify", picture, answer_as(ClassifyResponse), {"top_k": top_k, "fit": fit})
 
 
 def classify_many(
     pictures: Sequence[Picture], top_k: int, fit: Fit
-) -> Call[list[Classification | Problem]]:
+) -> Call[list[ClassifyResponse | Problem]]:
     """The same of several."""
     query: Query = {"top_k": top_k, "fit": fit}
-    return post_many("/classify", pictures, answers_as(Classification), query)
+    return post_many("/classify", pictures, answers_as(ClassifyResponse), query)
 
 
 def embed(picture: Picture, layer: str, fit: Fit) -> Call[Vector]:
@@ -113,9 +113,9 @@ def model() -> Call[Model]:
     return Call("GET", "/model", answer_as(Model))
 
 
-def reload() -> Call[Reloaded]:
+def reload() -> Call[ReloadResponse]:
     """Another bundle in the place of the one that is served."""
-    return Call("POST", "/admin/reload", answer_as(Reloaded))
+    return Call("POST", "/admin/reload", answer_as(ReloadResponse))
 
 
 def experiments() -> Call[ExperimentList]:
@@ -167,7 +167,7 @@ def answers_as(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
 
     def read(response: httpx.Response) -> list[W | Problem]:
         answers = TypeAdapter(Results[kind]).validate_json(response.content)  # type: ignore[valid-type]
-        return [one.error if isinstance(one, Failure) else one for one in answers.results]
+        return [one.error if isinstance(one, ItemError) else one for one in answers.results]
 
     return read
 
@@ -180,7 +180,7 @@ def _vector(response: httpx.Response) -> Vector:
 def _vectors(response: httpx.Response) -> list[Vector | Problem]:
     return [
         one if isinstance(one, Problem) else np.array(one.vector, np.float32)
-        for one in answers_as(Embedding)(response)
+        for one in answers_as(EmbedResponse)(response)
     ]
 
 

@@ -10,7 +10,7 @@ from service.client import gallery_endpoints as calls
 from service.client.endpoints import Call, Fit, Picture
 from service.client.gallery_endpoints import Filters, Likeness, New, Value
 from service.schemas.errors import Problem
-from service.schemas.gallery import GalleryItem, Kept, Pair
+from service.schemas.gallery import GalleryItem, Pair, UpsertResult
 from service.schemas.images import Neighbour
 
 A = TypeVar("A")
@@ -79,13 +79,13 @@ class Gallery(ABC):
         id: str | None = None,
         key: str | None = None,
         fit: Fit = "crop",
-    ) -> Kept:
+    ) -> UpsertResult:
         """Keep a picture; with an `id` or a `key` (`Idempotency-Key`) of its own, only once."""
         return self._do(calls.add(New(picture, label, attributes or {}, id), key, fit))
 
     def add_many(
         self, new: Sequence[New], *, key: str | None = None, fit: Fit = "crop"
-    ) -> list[Kept | Problem]:
+    ) -> list[UpsertResult | Problem]:
         """The same of several, each with its own answer or problem, in their order."""
         return self._do(calls.add_many(new, key, fit))
 
@@ -97,7 +97,7 @@ class Gallery(ABC):
         label: str | None = None,
         attributes: Mapping[str, Value] | None = None,
         fit: Fit = "crop",
-    ) -> Kept:
+    ) -> UpsertResult:
         """Keep a picture under an id, in the place of the one that is there, if any."""
         return self._do(calls.put(image_id, New(picture, label, attributes or {}), fit))
 
@@ -186,13 +186,13 @@ class AsyncGallery(ABC):
         id: str | None = None,
         key: str | None = None,
         fit: Fit = "crop",
-    ) -> Kept:
+    ) -> UpsertResult:
         """Keep a picture; with an `id` or a `key` (`Idempotency-Key`) of its own, only once."""
         return await self._do(calls.add(New(picture, label, attributes or {}, id), key, fit))
 
     async def add_many(
         self, new: Sequence[New], *, key: str | None = None, fit: Fit = "crop"
-    ) -> list[Kept | Problem]:
+    ) -> list[UpsertResult | Problem]:
         """The same of several, each with its own answer or problem, in their order."""
         return await self._do(calls.add_many(new, key, fit))
 
@@ -204,7 +204,7 @@ class AsyncGallery(ABC):
         label: str | None = None,
         attributes: Mapping[str, Value] | None = None,
         fit: Fit = "crop",
-    ) -> Kept:
+    ) -> UpsertResult:
         """Keep a picture under an id, in the place of the one that is there, if any."""
         return await self._do(calls.put(image_id, New(picture, label, attributes or {}), fit))
 

@@ -25,8 +25,8 @@ from service.client.endpoints import (
     show,
 )
 from service.schemas.errors import Problem
-from service.schemas.gallery import Duplicates, GalleryItem, GalleryPage, Kept
-from service.schemas.images import Neighbour, Similar
+from service.schemas.gallery import DuplicatesResponse, GalleryItem, GalleryPage, UpsertResult
+from service.schemas.images import Neighbour, SimilarResponse
 
 Value = str | int | float | bool
 JSON = {"Content-Type": "application/json"}
@@ -76,12 +76,12 @@ def similar(
     negative: Sequence[str],
     fit: Fit,
     asked: Likeness,
-) -> Call[Similar]:
+) -> Call[SimilarResponse]:
     """What is like a picture, or like images of the gallery."""
     query = _with_examples(positive, negative, fit, asked)
     content = None if picture is None else encode(picture)
     headers = {} if picture is None else {"Content-Type": "application/octet-stream"}
-    return Call("POST", "/similar", answer_as(Similar), query, headers, content)
+    return Call("POST", "/similar", answer_as(SimilarResponse), query, headers, content)
 
 
 def similar_many(
@@ -97,9 +97,9 @@ def similar_many(
     )
 
 
-def similar_to(image_id: str, asked: Likeness) -> Call[Similar]:
+def similar_to(image_id: str, asked: Likeness) -> Call[SimilarResponse]:
     """What is like an image of the gallery."""
-    return Call("GET", f"{_path(image_id)}/similar", answer_as(Similar), _query(asked))
+    return Call("GET", f"{_path(image_id)}/similar", answer_as(SimilarResponse), _query(asked))
 
 
 def page(wanted: Filters, cursor: str, limit: int) -> Call[GalleryPage]:
@@ -118,24 +118,33 @@ def image(image_id: str) -> Call[Image.Image]:
     return Call("GET", f"{_path(image_id)}/image", show)
 
 
-def add(new: New, key: str | None, fit: Fit) -> Call[Kept]:
+def add(new: New, key: str | None, fit: Fit) -> Call[UpsertResult]:
     """Keep one picture."""
     content = json.dumps(new.body()).encode()
-    return Call("POST", "/gallery", answer_as(Kept), {"fit": fit}, _keyed(key), content)
+    return Call(
+        "POST", "/gallery", answer_as(UpsertResult), {"fit": fit}, _idempotency_header(key), content
+    )
 
 
-def add_many(new: Sequence[New], key: str | None, fit: Fit) -> Call[list[Kept | Problem]]:
+def add_many(new: Sequence[New], key: str | None, fit: Fit) -> Call[list[UpsertResult | Problem]]:
     """Keep several."""
     if not new:
         raise ValueError("no pictures: give at least one")
     content = json.dumps({"images": [one.body() for one in new]}).encode()
-    return Call("POST", "/gallery", answers_as(Kept), {"fit": fit}, _keyed(key), content)
+    return Call(
+        "POST",
+        "/gallery",
+        answers_as(UpsertResult),
+        {"fit": fit},
+        _idempotency_header(key),
+        content,
+    )
 
 
-def put(image_id: str, new: New, fit: Fit) -> Call[Kept]:
+def put(image_id: str, new: New, fit: Fit) -> Call[UpsertResult]:
     """Keep one picture in the place of another."""
     content = json.dumps({**new.body(), "id": image_id}).encode()
-    return Call("PUT", _path(image_id), answer_as(Kept), {"fit": fit}, JSON, content)
+    return Call("PUT", _path(image_id), answer_as(UpsertResult), {"fit": fit}, JSON, content)
 
 
 def edit(image_id: str, changes: Mapping[str, Any]) -> Call[GalleryItem]:
@@ -146,16 +155,16 @@ def edit(image_id: str, changes: Mapping[str, Any]) -> Call[GalleryItem]:
 
 def remove(image_id: str) -> Call[None]:
     """Take an image away."""
-    return Call("DELETE", _path(image_id), _nothing)
+    return Call("DELETE", _path(image_id), _no_content)
 
 
 def duplicates(
     layer: str, threshold: float, cursor: str, limit: int, wanted: Filters
-) -> Call[Duplicates]:
+) -> Call[DuplicatesResponse]:
     """Pairs of images that are much alike."""
     asked: Query = {"layer": layer, "threshold": threshold, "cursor": cursor, "limit": limit}
     query = {**_query(wanted), **asked}
-    return Call("POST", "/gallery/duplicates", answer_as(Duplicates), query)
+    return Call("POST", "/gallery/duplicates", answer_as(DuplicatesResponse), query)
 
 
 def _with_examples(
@@ -167,11 +176,12 @@ def _with_examples(
 
 def _neighbours(response: httpx.Response) -> list[tuple[Neighbour, ...] | Problem]:
     return [
-        one if isinstance(one, Problem) else one.similar for one in answers_as(Similar)(response)
+        one if isinstance(one, Problem) else one.similar
+        for one in answers_as(SimilarResponse)(response)
     ]
 
 
-def _keyed(key: str | None) -> Mapping[str, str]:
+def _idempotency_header(key: str | None) -> Mapping[str, str]:
     return JSON if key is None else {**JSON, "Idempotency-Key": key}
 
 
@@ -186,5 +196,5 @@ def _query(asked: Filters | Likeness) -> dict[str, str | int | float | bool | Se
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _nothing(_: httpx.Response) -> None:
+def _no_content(_: httpx.Response) -> None:
     pass

@@ -8,16 +8,16 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from service.schemas.base import Wire
+from service.schemas.base import Schema
 
 
-class Card(Wire):
+class TolerantModel(Schema):
     """Read with tolerance: a newer service may say more."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Metrics(Card):
+class Metrics(TolerantModel):
     """How good the network and its neighbours are, on images that trained neither."""
 
     validation_accuracy: float | None = None
@@ -27,7 +27,7 @@ class Metrics(Card):
     label_share_at_10: dict[str, float]
 
 
-class Searched(Card):
+class GalleryInfo(TolerantModel):
     """The gallery: its size, and for each layer how it is searched and how well."""
 
     size: int
@@ -37,26 +37,26 @@ class Searched(Card):
     layers: dict[str, dict[str, Any]]
 
 
-class Limits(Card):
+class Limits(TolerantModel):
     """What one request may hold."""
 
     body_bytes: int
     images: int
 
 
-class Model(Card):
+class Model(TolerantModel):
     """The network, how good it is, and what it is not for."""
 
     name: str
     version: str
     classes: tuple[str, ...]
     metrics: Metrics
-    gallery: Searched
+    gallery: GalleryInfo
     limits: Limits
     caveats: str
 
 
-class Spread(Card):
+class RunStats(TolerantModel):
     """Over the runs of an experiment; no standard deviation where there was one."""
 
     mean: float
@@ -64,7 +64,7 @@ class Spread(Card):
     n: int
 
 
-class ExperimentSummary(Card):
+class ExperimentSummary(TolerantModel):
     """One experiment: accuracies as fractions, times in seconds."""
 
     name: str
@@ -73,9 +73,9 @@ class ExperimentSummary(Card):
     regularizer: str
     runs: int
     collapsed: int
-    validation_accuracy: Spread | None = None
-    test_accuracy: Spread | None = None
-    training_seconds: Spread | None = None
+    validation_accuracy: RunStats | None = None
+    test_accuracy: RunStats | None = None
+    training_seconds: RunStats | None = None
     machine: str | None = None
 
 
@@ -85,7 +85,7 @@ class ExperimentRecords(ExperimentSummary):
     records: tuple[dict[str, Any], ...]
 
 
-class ExperimentList(Card):
+class ExperimentList(TolerantModel):
     """All experiments."""
 
     experiments: tuple[ExperimentSummary, ...]

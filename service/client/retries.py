@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from service.schemas.errors import Problem
 
-RETRIED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-FIRST_WAIT = 0.2
+RETRY_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+INITIAL_BACKOFF = 0.2
 """Seconds before the first repetition where the service names none; each wait doubles."""
 
 
@@ -37,13 +37,13 @@ class UnreachableError(Exception):
         self.retried = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
 
 
-class Patience:
+class RetryPolicy:
     """How often and how long one call waits."""
 
     def __init__(self, retries: int, longest_wait: float) -> None:
         self._left = retries
         self._longest_wait = longest_wait
-        self._next = FIRST_WAIT
+        self._next = INITIAL_BACKOFF
 
     def wait(self, error: ProblemError | UnreachableError) -> float:
         """Seconds until the next try.
@@ -54,7 +54,7 @@ class Patience:
         """
         seconds = self._next
         if isinstance(error, ProblemError):
-            retried = error.status in RETRIED
+            retried = error.status in RETRY_STATUSES
             seconds = self._next if error.retry_after is None else error.retry_after
         else:
             retried = error.retried

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from service.client import Fit, Kindred, New, ProblemError
 from service.client.models import Limits
-from service.schemas.gallery import Kept
+from service.schemas.gallery import UpsertResult
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 BATCH = 16
@@ -26,7 +26,7 @@ REFUSED = (
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 )
 """The statuses that are about a picture, and leave hope for those beside it."""
-_AROUND = len('{"images": []}') - len(", ")
+_BODY_OVERHEAD = len('{"images": []}') - len(", ")
 """Bytes of a request beside its pictures, each with a comma behind it, the last without."""
 
 
@@ -35,7 +35,7 @@ class Result:
     """What became of one picture, or why it was not added."""
 
     file: Path
-    said: Kept | str
+    said: UpsertResult | str
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def add(
     limits = kindred.model().limits
     most, most_bytes = min(BATCH, limits.images), min(BATCH_BYTES, limits.body_bytes)
     batch: list[_Read] = []
-    size = _AROUND
+    size = _BODY_OVERHEAD
     for file in files:
         read = _read(folder, file, limits)
         if isinstance(read, Result):
@@ -72,7 +72,7 @@ def add(
             continue
         if batch and (len(batch) == most or size + read.size > most_bytes):
             yield from _send(kindred, batch, fit)
-            batch, size = [], _AROUND
+            batch, size = [], _BODY_OVERHEAD
         batch.append(read)
         size += read.size
     if batch:
@@ -86,7 +86,7 @@ def _read(folder: Path, file: Path, limits: Limits) -> _Read | Result:
     try:
         length = file.stat().st_size
         size = len(said) + len(", ") + 4 * -(-length // 3)  # as base64
-        if size + _AROUND > limits.body_bytes:
+        if size + _BODY_OVERHEAD > limits.body_bytes:
             return Result(
                 file,
                 f"It has {length:,} bytes, a third more on the way, and the service takes "
@@ -111,7 +111,7 @@ def _send(kindred: Kindred, batch: Sequence[_Read], fit: Fit) -> Iterator[Result
             yield from _send(kindred, [one], fit)
         return
     for one, answer in zip(batch, said, strict=True):
-        yield Result(one.file, answer if isinstance(answer, Kept) else answer.detail)
+        yield Result(one.file, answer if isinstance(answer, UpsertResult) else answer.detail)
 
 
 def _new(folder: Path, file: Path) -> New:

@@ -11,23 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-PATIENCE: Final = 0.02
+MAX_WAIT_SECONDS: Final = 0.02
 """Seconds after which there is no pause to be had: such work is not to wait for ever."""
-LATELY: Final = 1.0
+RECENT_SECONDS: Final = 1.0
 """Seconds for which whoever has been there may come again at any moment."""
 
 
-class Pauses:
+class ActivityTracker:
     """Tells whether guests are there, and when none is. For the event loop alone."""
 
     def __init__(self) -> None:
         self._guests = 0
-        self._last_left = -LATELY
+        self._last_left = -RECENT_SECONDS
         self._nobody = asyncio.Event()
         self._nobody.set()
 
     @contextmanager
-    def guest(self) -> Iterator[None]:
+    def track(self) -> Iterator[None]:
         """Be waited for inside."""
         self._guests += 1
         self._nobody.clear()
@@ -40,14 +40,14 @@ class Pauses:
                 self._nobody.set()
 
     @property
-    def expected(self) -> bool:
+    def recently_active(self) -> bool:
         """Whether guests are there, or may come again at any moment."""
-        return self._guests > 0 or time.monotonic() - self._last_left < LATELY
+        return self._guests > 0 or time.monotonic() - self._last_left < RECENT_SECONDS
 
     async def wait(self) -> bool:
         """Wait until no guest is there, and not for ever; whether it was worth it."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
                 while self._guests:  # another may have come before this goes on
                     await self._nobody.wait()
         return self._guests == 0

@@ -10,27 +10,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from service.engine.activity import Pauses
+from service.engine.activity import ActivityTracker
 from service.engine.engine import Engine
-from service.engine.queue import STEP
-from service.engine.types import Representation
+from service.engine.queue import BACKGROUND_STEP
+from service.engine.types import Embeddings
 from service.errors import InferenceFailedError, QueueFullError
 from training.bundle import Pixels
 
-IN_A_PAUSE: Final = 1
+BACKGROUND_BATCH_SIZE: Final = 1
 """Images that are run at once: whoever comes meanwhile waits for no more."""
-WITHOUT: Final = 4
+BACKGROUND_BATCH_SIZE_BUSY: Final = 4
 """As many where there is no pause to be had."""
 
 
-class Behind:
+class BackgroundScheduler:
     """Those that nobody waits for. For the event loop alone."""
 
-    def __init__(self, engine: Engine, pauses: Pauses, most: int) -> None:
+    def __init__(self, engine: Engine, activity: ActivityTracker, most: int) -> None:
         """Prepare; `most` images may be here at once."""
         self.count = 0
         self._engine = engine
-        self._pauses = pauses
+        self._pauses = activity
         self._most = most
         self._one_after_another = asyncio.Lock()
         self._seconds = 0.0  # an image, lately
@@ -50,7 +50,7 @@ class Behind:
             )
 
     @contextmanager
-    def room(self, count: int) -> Iterator[None]:
+    def permit(self, count: int) -> Iterator[None]:
         """Have so many images count while they are added, or refuse them."""
         self.check_room(count)
         self.count += count
@@ -59,9 +59,9 @@ class Behind:
         finally:
             self.count -= count
 
-    async def represent(
+    async def embed(
         self, images: Sequence[Pixels], deadline: float
-    ) -> list[Representation | InferenceFailedError]:
+    ) -> list[Embeddings | InferenceFailedError]:
         """What the network makes of images.
 
         Where somebody is waited for, one request is run after another: were all to go on together,
@@ -72,7 +72,7 @@ class Behind:
             KindredError: as for `Engine.represent`.
 
         """
-        if not self._pauses.expected:
+        if not self._pauses.recently_active:
             return await self._represent_in_steps(images, deadline)
         late = self._one_after_another.locked()
         async with self._one_after_another:
@@ -86,12 +86,16 @@ class Behind:
 
     async def _represent_in_steps(
         self, images: Sequence[Pixels], deadline: float
-    ) -> list[Representation | InferenceFailedError]:
-        found: list[Representation | InferenceFailedError] = []
+    ) -> list[Embeddings | InferenceFailedError]:
+        found: list[Embeddings | InferenceFailedError] = []
         while len(found) < len(images):
-            step = STEP
-            if self._pauses.expected:
-                step = IN_A_PAUSE if await self._pauses.wait() else WITHOUT
+            step = BACKGROUND_STEP
+            if self._pauses.recently_active:
+                step = (
+                    BACKGROUND_BATCH_SIZE
+                    if await self._pauses.wait()
+                    else BACKGROUND_BATCH_SIZE_BUSY
+                )
             some = images[len(found) : len(found) + step]
-            found += await self._engine.represent(some, deadline, behind=True)
+            found += await self._engine.embed(some, deadline, behind=True)
         return found

@@ -17,10 +17,10 @@ from typing import Final
 import numpy as np
 
 from service import concurrency
-from service.engine.backends.base import Backend, Row, blank, channels_first
-from service.engine.queue import Line
-from service.engine.search_stage import Asking, Searcher, Searching
-from service.engine.types import Entry, Representation, Search
+from service.engine.backends.base import Backend, OutputView, channels_first, zeros
+from service.engine.queue import RequestQueue
+from service.engine.search_stage import PendingSearch, Searcher, SearchStage
+from service.engine.types import Embeddings, Entry, SearchQuery
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
@@ -29,7 +29,7 @@ from service.errors import (
 )
 from training.bundle import Layer, Pixels
 
-LOADING: Final = "the network is being loaded"
+LOADING_REASON: Final = "the network is being loaded"
 RESTART_SECONDS: Final = 0.5
 """Pause after the worker's death: long enough not to spin, short enough to be back soon."""
 
@@ -46,7 +46,7 @@ class Engine:
         *,
         max_batch: int = 64,
         max_queue: int = 512,
-        patience: float = 10.0,
+        batch_timeout: float = 10.0,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing runs before `start`.
@@ -62,29 +62,29 @@ class Engine:
         """
         self.dimensions: Mapping[Layer, int] = {}
         self._backend = backend
-        self._searching = None if search is None else Searching(search)
+        self._search_stage = None if search is None else SearchStage(search)
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._patience = patience
+        self._batch_timeout = batch_timeout
         self._on_batch = on_batch
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._changed = threading.Condition()  # guards all that is below
-        self._line = Line()
+        self._queue = RequestQueue()
         self._abandoned = False
         self._running: tuple[Entry, ...] = ()
         self._running_since = 0.0
-        self._down: str | None = LOADING
+        self._unhealthy_reason: str | None = LOADING_REASON
 
     @property
-    def runs_on(self) -> str:
+    def description(self) -> str:
         """What runs the network, where, and how precisely; for people."""
         return self._backend.name
 
     @property
     def searches(self) -> bool:
         """Whether anything may be looked for beside the network."""
-        return self._searching is not None
+        return self._search_stage is not None
 
     def start(self) -> None:
         """Start the worker; return when the network is warm.
@@ -95,8 +95,8 @@ class Engine:
         """
         self._thread.start()
         with self._changed:
-            self._changed.wait_for(lambda: self._down != LOADING)
-            failed = self._down
+            self._changed.wait_for(lambda: self._unhealthy_reason != LOADING_REASON)
+            failed = self._unhealthy_reason
         if failed:
             self.stop()
             raise UnavailableError(failed)
@@ -104,33 +104,33 @@ class Engine:
     def stop(self) -> None:
         """Fail what waits and end the worker."""
         self._stopping.set()
-        self._bury("the service is stopping")
-        self._thread.join(timeout=self._patience)
-        if self._searching:
-            self._searching.stop()
+        self._fail_all("the service is stopping")
+        self._thread.join(timeout=self._batch_timeout)
+        if self._search_stage:
+            self._search_stage.stop()
 
     @property
-    def reason(self) -> str | None:
+    def unhealthy_reason(self) -> str | None:
         """Why no images are taken now; None where all is well."""
         with self._changed:
             busy = time.monotonic() - self._running_since
-            if self._running and busy > self._patience:
+            if self._running and busy > self._batch_timeout:
                 return f"the worker has been at one batch for {busy:.0f} s"
-            return self._down
+            return self._unhealthy_reason
 
     @property
     def depth(self) -> int:
         """How many images wait."""
-        return len(self._line)
+        return len(self._queue)
 
     def waiting(self, *, behind: bool) -> int:
         """How many images wait behind, or in front."""
-        return self._line.count(behind=behind)
+        return self._queue.count(behind=behind)
 
-    def check_room(self, count: int = 1, taken: int = 0, *, behind: bool = False) -> None:
+    def check_room(self, count: int = 1, reserved: int = 0, *, behind: bool = False) -> None:
         """Refuse at once what would be refused after the work of decoding it.
 
-        `taken` places are not to be had, besides those of the images that wait here. As many may
+        `reserved` places are not to be had, besides those of the images that wait here. As many may
         wait `behind` as in front.
 
         Raises:
@@ -138,15 +138,15 @@ class Engine:
             QueueFullError: `count` more images may not wait.
 
         """
-        if reason := self.reason:
+        if reason := self.unhealthy_reason:
             raise UnavailableError(f"No images are taken now: {reason}.")
         with self._changed:
-            room = self._max_queue - count - taken
-            if self._line.count(behind=behind) > room and self._abandoned:
-                self._line.leave_out_unwanted()
+            room = self._max_queue - count - reserved
+            if self._queue.count(behind=behind) > room and self._abandoned:
+                self._queue.drop_cancelled()
                 self._abandoned = False
-            if self._line.count(behind=behind) > room:
-                waiting = self._line.count(behind=behind) + taken
+            if self._queue.count(behind=behind) > room:
+                waiting = self._queue.count(behind=behind) + reserved
                 raise QueueFullError(
                     f"{waiting} images wait, and {self._max_queue} may: try again later."
                 )
@@ -155,10 +155,10 @@ class Engine:
         self,
         images: Sequence[Pixels],
         deadline: float,
-        searches: Iterable[Search] = (),
+        searches: Iterable[SearchQuery] = (),
         *,
         behind: bool = False,
-    ) -> "list[Future[Representation]]":
+    ) -> "list[Future[Embeddings]]":
         """Queue all of these images uint8 [32, 32, 3], or none; each is to be searched for alike.
 
         Cancel a future to have its image dropped. `deadline` is a reading of `time.monotonic()`.
@@ -173,20 +173,20 @@ class Engine:
         entries = [Entry(pixels, deadline, wanted) for pixels in images]
         with self._changed:
             self.check_room(len(entries), behind=behind)
-            self._line.add(entries, behind=behind)
+            self._queue.add(entries, behind=behind)
             self._changed.notify_all()
         for entry in entries:
             entry.future.add_done_callback(self._note_if_abandoned)
         return [entry.future for entry in entries]
 
-    async def represent(
+    async def embed(
         self,
         images: Sequence[Pixels],
         deadline: float,
-        searches: Iterable[Search] = (),
+        searches: Iterable[SearchQuery] = (),
         *,
         behind: bool = False,
-    ) -> list[Representation | InferenceFailedError]:
+    ) -> list[Embeddings | InferenceFailedError]:
         """Representations of images, in their order; an image may fail without its companions.
 
         When the caller is cancelled, its images are dropped. `behind` is as for `submit`.
@@ -198,7 +198,7 @@ class Engine:
 
         """
         futures = self.submit(images, deadline, searches, behind=behind)
-        found: list[Representation | InferenceFailedError] = []
+        found: list[Embeddings | InferenceFailedError] = []
         try:
             for future in map(asyncio.wrap_future, futures):
                 try:
@@ -210,7 +210,7 @@ class Engine:
                 left.cancel()
         return found
 
-    def _note_if_abandoned(self, future: "Future[Representation]") -> None:
+    def _note_if_abandoned(self, future: "Future[Embeddings]") -> None:
         """Only then is a full queue worth looking through: most refusals must cost nothing."""
         if future.cancelled():
             with self._changed:
@@ -218,93 +218,97 @@ class Engine:
 
     def _supervise(self) -> None:
         """Work; whatever ends that, fail what waits at once and begin anew."""
-        concurrency.step_back()
+        concurrency.lower_priority()
         while not self._stopping.is_set():
             try:
                 self._prepare()
-                self._work()
+                self._run_loop()
             except BaseException as error:  # even SystemExit must not end the service in silence
                 logger.exception("The worker died and is being restarted")
-                self._bury(f"the worker died ({error!r}) and is being restarted")
+                self._fail_all(f"the worker died ({error!r}) and is being restarted")
                 self._stopping.wait(RESTART_SECONDS)
 
     def _prepare(self) -> None:
         dimensions = self._backend.prepare(self._max_batch)
         with self._changed:
             self.dimensions = dimensions
-            self._down = None
+            self._unhealthy_reason = None
             self._changed.notify_all()
         logger.info("%s runs the network", self._backend.name)
 
-    def _work(self) -> None:
-        while batch := self._take():
+    def _run_loop(self) -> None:
+        while batch := self._next_batch():
             self._on_batch(len(batch))
             try:
-                self._answer(batch)
+                self._run_batch(batch)
             except Exception:  # one image must not fail another: each on its own
                 for entry in batch:
                     if entry.expired:
-                        entry.fail(DeadlinePassedError("The deadline passed in a failing batch."))
+                        entry.set_exception(
+                            DeadlinePassedError("The deadline passed in a failing batch.")
+                        )
                     else:
-                        self._answer_alone(entry)
+                        self._run_single(entry)
             with self._changed:
                 self._running = ()
 
-    def _take(self) -> tuple[Entry, ...]:
+    def _next_batch(self) -> tuple[Entry, ...]:
         """Wait for images and take up to `max_batch` that are wanted; none when stopping."""
         with self._changed:
             while not self._stopping.is_set():
                 batch: list[Entry] = []
-                waiting, most = self._line.turn(self._max_batch)
-                while waiting and len(batch) < most:
+                waiting, limit = self._queue.next_batch(self._max_batch)
+                while waiting and len(batch) < limit:
                     entry = waiting.popleft()
-                    if not entry.wanted:
-                        entry.fail(DeadlinePassedError("The deadline passed in the queue."))
+                    if not entry.is_live:
+                        entry.set_exception(
+                            DeadlinePassedError("The deadline passed in the queue.")
+                        )
                     elif entry.future.set_running_or_notify_cancel():
                         batch.append(entry)
                 if batch:
                     self._running = tuple(batch)
                     self._running_since = time.monotonic()
                     return self._running
-                if not self._line:
+                if not self._queue:
                     self._changed.wait()
         return ()
 
-    def _answer(self, batch: Sequence[Entry]) -> None:
+    def _run_batch(self, batch: Sequence[Entry]) -> None:
         started = time.monotonic()
         found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
         ended = time.monotonic()
         novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
-        asking: list[Asking] = []
+        pending: list[PendingSearch] = []
         for row, entry in enumerate(batch):
-            representation = Representation(
-                layers=Row(found.layers, row),
+            embeddings = Embeddings(
+                layers=OutputView(found.layers, row),
                 novelty=novelty[row],
                 queued=started - entry.submitted,
                 inference=ended - started,
             )
             if entry.searches:
-                asking.append(Asking(entry, representation, row))
+                pending.append(PendingSearch(entry, embeddings, row))
             else:  # nobody waits for what others look for
-                entry.give(representation)
-        if asking:
-            assert self._searching  # noqa: S101 - who asks for it has a gallery
-            self._searching.answer(found, asking, beside=bool(self._line))
+                entry.set_result(embeddings)
+        if pending:
+            assert self._search_stage  # noqa: S101 - who asks for it has a gallery
+            self._search_stage.dispatch(found, pending, in_background=bool(self._queue))
 
-    def _answer_alone(self, entry: Entry) -> None:
+    def _run_single(self, entry: Entry) -> None:
         try:
-            self._answer([entry])
+            self._run_batch([entry])
         except Exception as error:
-            self._backend.run(blank(1))  # where no image will do, the worker dies of it
+            self._backend.run(zeros(1))  # where no image will do, the worker dies of it
             entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
-            entry.fail(InferenceFailedError(f"The network failed on this image: {error}."))
+            entry.set_exception(InferenceFailedError(f"The network failed on this image: {error}."))
 
-    def _bury(self, reason: str) -> None:
+    def _fail_all(self, reason: str) -> None:
         """Take no more images, and fail those there are."""
         with self._changed:
-            lost = (*self._running, *self._line.clear())
+            lost = (*self._running, *self._queue.clear())
             self._running = ()
-            self._down = reason
+            self._unhealthy_reason = reason
             self._changed.notify_all()
         for entry in lost:
-            entry.fail(UnavailableError(f"The image was dropped: {reason}."))
+            entry.set_exception(UnavailableError(f"The image was dropped: {reason}."))

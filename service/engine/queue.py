@@ -9,13 +9,13 @@ from typing import Final
 
 from service.engine.types import Entry
 
-STEP: Final = 8
+BACKGROUND_STEP: Final = 8
 """Images from behind that are run at once: whoever comes in front meanwhile waits for no more."""
-PASSES: Final = 4
+STARVATION_LIMIT: Final = 4
 """Batches from the front for one from behind, where both wait: nobody is to wait for ever."""
 
 
-class Line:
+class RequestQueue:
     """Two queues, and whose turn it is."""
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class Line:
         """Have them wait after those that do."""
         self._queues[behind].extend(entries)
 
-    def turn(self, most: int) -> tuple[deque[Entry], int]:
-        """Those of whom the next are to be taken, and how many at once: `most`, or fewer."""
+    def next_batch(self, limit: int) -> tuple[deque[Entry], int]:
+        """Those of whom the next are to be taken, and how many at once: `limit`, or fewer."""
         front, behind = self._queues[False], self._queues[True]
-        if behind and (not front or self._passed == PASSES):
+        if behind and (not front or self._passed == STARVATION_LIMIT):
             self._passed = 0
-            return behind, min(STEP, most)
+            return behind, min(BACKGROUND_STEP, limit)
         self._passed += bool(behind)
-        return front, most
+        return front, limit
 
-    def leave_out_unwanted(self) -> None:
+    def drop_cancelled(self) -> None:
         """Let those go whom nobody waits for any more."""
         for behind, queue in self._queues.items():
-            self._queues[behind] = deque(entry for entry in queue if entry.wanted)
+            self._queues[behind] = deque(entry for entry in queue if entry.is_live)
 
     def clear(self) -> tuple[Entry, ...]:
         """Let all go, and say who they were."""

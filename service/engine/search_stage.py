@@ -11,49 +11,51 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from service import concurrency
-from service.engine.backends.base import Found
-from service.engine.types import Entry, Representation, Search
+from service.engine.backends.base import BatchOutput
+from service.engine.types import Embeddings, Entry, SearchQuery
 from service.errors import InferenceFailedError, UnavailableError
-from service.gallery.types import Match
+from service.gallery.types import ScoredItem
 from service.vectors import Queries
 from training.bundle import Layer
 
-Searcher = Callable[[Layer, Queries, int], Sequence[Sequence[Match]]]
+Searcher = Callable[[Layer, Queries, int], Sequence[Sequence[ScoredItem]]]
 """The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
 
 logger = logging.getLogger(__name__)
 
 
-class Asking(NamedTuple):
+class PendingSearch(NamedTuple):
     """An image that looks for something, and its row in the batch."""
 
     entry: Entry
-    representation: Representation
+    embeddings: Embeddings
     row: int
 
 
-class Searching:
+class SearchStage:
     """A thread that searches for one batch while another is with the network."""
 
     def __init__(self, search: Searcher) -> None:
         self._search = search
-        self._pool = ThreadPoolExecutor(1, "searching", initializer=concurrency.step_back)
-        self._under_way: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(1, "searching", initializer=concurrency.lower_priority)
+        self._in_flight: Future[None] | None = None
 
-    def answer(self, found: Found, asking: Sequence[Asking], *, beside: bool) -> None:
-        """Answer these images of a batch with what they look for; if `beside`, while this goes on.
+    def dispatch(
+        self, found: BatchOutput, pending: Sequence[PendingSearch], *, in_background: bool
+    ) -> None:
+        """Search for the images of a batch; if `in_background`, beside the next batch.
 
         The batch before is answered first: were the network faster, searches would pile up.
         """
-        self.settle()
-        if beside:
-            self._under_way = self._pool.submit(self._answer, found, asking)
+        self.flush()
+        if in_background:
+            self._in_flight = self._pool.submit(self._search_batch, found, pending)
         else:
-            self._answer(found, asking)
+            self._search_batch(found, pending)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until all have been answered."""
-        before, self._under_way = self._under_way, None
+        before, self._in_flight = self._in_flight, None
         if before is not None:
             before.result()
 
@@ -61,35 +63,37 @@ class Searching:
         """End the thread when it has done what it is at."""
         self._pool.shutdown(wait=False)
 
-    def _answer(self, found: Found, asking: Sequence[Asking]) -> None:
+    def _search_batch(self, found: BatchOutput, pending: Sequence[PendingSearch]) -> None:
         try:
-            self._answer_together(found, asking)
+            self._search_and_resolve(found, pending)
         except Exception:  # one must not fail another: each on its own
-            for one in asking:
-                self._answer_alone(found, one)
+            for one in pending:
+                self._search_single(found, one)
         except BaseException as error:
-            for one in asking:
-                one.entry.fail(
+            for one in pending:
+                one.entry.set_exception(
                     UnavailableError(f"The image was dropped: the search died ({error!r}).")
                 )
             raise
 
-    def _answer_alone(self, found: Found, one: Asking) -> None:
+    def _search_single(self, found: BatchOutput, one: PendingSearch) -> None:
         try:
-            self._answer_together(found, [one])
+            self._search_and_resolve(found, [one])
         except Exception as error:
             one.entry.context.run(logger.warning, "The search failed for one image", exc_info=error)
-            one.entry.fail(InferenceFailedError(f"The search failed for this image: {error}."))
+            one.entry.set_exception(
+                InferenceFailedError(f"The search failed for this image: {error}.")
+            )
 
-    def _answer_together(self, found: Found, asking: Sequence[Asking]) -> None:
+    def _search_and_resolve(self, found: BatchOutput, pending: Sequence[PendingSearch]) -> None:
         began = time.monotonic()
-        matches: list[dict[Search, Sequence[Match]]] = [{} for _ in asking]
-        for search in frozenset().union(*(one.entry.searches for one in asking)):
-            places = [n for n, one in enumerate(asking) if search in one.entry.searches]
-            queries = found.queries(search.layer, [asking[place].row for place in places])
+        matches: list[dict[SearchQuery, Sequence[ScoredItem]]] = [{} for _ in pending]
+        for search in frozenset().union(*(one.entry.searches for one in pending)):
+            places = [n for n, one in enumerate(pending) if search in one.entry.searches]
+            queries = found.queries(search.layer, [pending[place].row for place in places])
             nearest = self._search(search.layer, queries, search.limit)
             for place, near in zip(places, nearest, strict=True):
                 matches[place][search] = near
         searching = time.monotonic() - began
-        for one, some in zip(asking, matches, strict=True):
-            one.entry.give(replace(one.representation, searching=searching, matches=some))
+        for one, some in zip(pending, matches, strict=True):
+            one.entry.set_result(replace(one.embeddings, searching=searching, matches=some))

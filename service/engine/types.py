@@ -11,12 +11,12 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from service.errors import KindredError
-from service.gallery.types import Match
+from service.gallery.types import ScoredItem
 from training.bundle import Layer, Pixels, Vectors
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchQuery:
     """What is looked for beside the network: so many of the gallery that are nearest at a layer."""
 
     layer: Layer
@@ -24,7 +24,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Representation:
+class Embeddings:
     """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
 
     `novelty` is None where the bundle does not say what is familiar; `matches` has what was looked
@@ -36,7 +36,7 @@ class Representation:
     queued: float
     inference: float
     searching: float = 0.0
-    matches: Mapping[Search, Sequence[Match]] = field(default_factory=dict)
+    matches: Mapping[SearchQuery, Sequence[ScoredItem]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,13 @@ class Entry:
 
     pixels: Pixels
     deadline: float
-    searches: frozenset[Search] = frozenset()
+    searches: frozenset[SearchQuery] = frozenset()
     submitted: float = field(default_factory=time.monotonic)
     context: Context = field(default_factory=copy_context)  # so that the log names the request
-    future: "Future[Representation]" = field(default_factory=Future)
+    future: "Future[Embeddings]" = field(default_factory=Future)
 
     @property
-    def wanted(self) -> bool:
+    def is_live(self) -> bool:
         """Whether somebody still waits for it, and not in vain."""
         return not self.future.cancelled() and not self.expired
 
@@ -60,12 +60,12 @@ class Entry:
         """Whether its deadline has passed."""
         return time.monotonic() >= self.deadline
 
-    def give(self, representation: Representation) -> None:
+    def set_result(self, embeddings: Embeddings) -> None:
         """Answer who waits."""
         with suppress(InvalidStateError):  # buried meanwhile
-            self.future.set_result(representation)
+            self.future.set_result(embeddings)
 
-    def fail(self, error: KindredError) -> None:
+    def set_exception(self, error: KindredError) -> None:
         """Tell who waits that there will be no answer."""
         with suppress(InvalidStateError):  # whoever waited has gone, or knows already
             self.future.set_exception(error)

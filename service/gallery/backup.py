@@ -44,7 +44,7 @@ class BackupError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Brought:
+class ImportResult:
     """What became of the images of a file."""
 
     added: int
@@ -112,7 +112,7 @@ def read(
     *,
     mirror: bool = False,
     on_images: Callable[[int], None] = lambda _: None,
-) -> Brought:
+) -> ImportResult:
     """Bring in all images of a file; where there is one of that id already, the file's holds.
 
     With `mirror`, what is not in the file is removed. Done again after an end half way, it goes on.
@@ -127,7 +127,7 @@ def read(
     with _opened(file) as opened:
         for batch in opened.iter_batches(BATCH):
             additions = list(_additions(batch))
-            outcomes += _bring(gallery, additions)
+            outcomes += _import(gallery, additions)
             ids.update(one.item.id for one in additions)
             on_images(len(additions))
     gone = [
@@ -138,7 +138,7 @@ def read(
     ]
     for image_id in gone:
         gallery.remove(image_id)
-    return Brought(
+    return ImportResult(
         added=outcomes.count("created"),
         changed=outcomes.count("replaced"),
         unchanged=outcomes.count("unchanged"),
@@ -146,7 +146,7 @@ def read(
     )
 
 
-def _bring(gallery: Gallery, additions: Sequence[Addition]) -> list[str]:
+def _import(gallery: Gallery, additions: Sequence[Addition]) -> list[str]:
     """Add images, or make those that are there like them; what became of each."""
     outcomes: list[str] = []
     known = [one for one in additions if one.png is None and _has(gallery, one.item.id)]
@@ -209,8 +209,8 @@ def _dimensions(view: View) -> dict[Layer, int]:
 def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -> pa.Table:
     pictures = {item.id: png for item in items for png in _picture(view, item.id)}
     items = [item for item in items if item.id in pictures]
-    foreign = view.foreign(list(pictures))  # before the vectors, which may be renewed in between
-    own = [image_id for image_id in pictures if image_id not in foreign]
+    outdated = view.outdated(list(pictures))  # before the vectors, which may be renewed in between
+    own = [image_id for image_id in pictures if image_id not in outdated]
     found = {layer: vectors_of(view, layer, own) for layer in view.layers}
     fresh = np.array([all(item.id in of for of in found.values()) for item in items], np.bool_)
     columns: dict[str, Any] = {  # Any: whatever Arrow takes

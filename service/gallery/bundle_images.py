@@ -13,7 +13,7 @@ from service.images import encode
 from training.bundle import Bundle, Pixels
 
 
-class Base:
+class BundleImages:
     """The gallery of a bundle as it came."""
 
     def __init__(self, bundle: Bundle) -> None:

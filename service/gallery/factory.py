@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.errors import StorageError
 from service.gallery.local.gallery import LocalGallery
-from service.gallery.milvus.address import Place, is_milvus
+from service.gallery.milvus.address import MilvusAddress, is_milvus
 from service.gallery.protocol import Gallery
 from training.bundle import Bundle
 
@@ -18,7 +18,7 @@ def open_gallery(address: str, bundle: Bundle) -> Gallery:
 
     """
     if is_milvus(address):
-        place = Place.parse(address)
+        place = MilvusAddress.parse(address)
         try:
             from service.gallery.milvus.gallery import MilvusGallery  # noqa: PLC0415  # where it is asked for
         except ImportError as error:

@@ -6,15 +6,15 @@ from typing import Protocol
 
 from service.errors import KindredError, NotEmbeddedError, NotFoundError
 from service.gallery.types import (
-    EVERYTHING,
+    MATCH_ALL,
     Added,
     Addition,
+    Filter,
     Item,
-    Match,
+    NewVectors,
+    OutdatedImage,
     Page,
-    Renewed,
-    Stale,
-    Wanted,
+    ScoredItem,
 )
 from training.bundle import Bundle, Layer, Vectors
 
@@ -39,19 +39,19 @@ class View(Protocol):
         queries: Vectors,
         limit: int,
         *,
-        wanted: Wanted = EVERYTHING,
+        filter_: Filter = MATCH_ALL,
         exact: bool = False,
-    ) -> list[list[Match]]:
+    ) -> list[list[ScoredItem]]:
         """The `limit` nearest to each of the queries [N, dimension], best first.
 
-        Where anything is `wanted`, only among that. `exact` looks at every vector as stored, fp16
+        Where anything is `filter_`, only among that. `exact` looks at every vector as stored, fp16
         or better.
         """
 
     def get(self, image_id: str) -> Item:
         """The image of that id."""
 
-    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+    def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Up to `limit` of the wanted images whose ids come after `after`, by code points."""
 
     def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
@@ -65,7 +65,7 @@ class View(Protocol):
 
         """
 
-    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+    def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these images whose vectors another network made; who has gone is none."""
 
 
@@ -87,7 +87,7 @@ class Gallery(View, Protocol):
         """How many images have been added to those of the bundle."""
 
     @property
-    def stale(self) -> int:
+    def outdated_count(self) -> int:
         """How many of them have vectors that another network made, and pixels to renew them by."""
 
     def snapshot(self) -> View:
@@ -111,13 +111,13 @@ class Gallery(View, Protocol):
     def remove(self, image_id: str) -> None:
         """Take an image away, be it added or the bundle's."""
 
-    def next_stale(self, limit: int) -> list[Stale]:
+    def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Some of the stale images, to be embedded anew; none when all are done."""
 
-    def renew(self, renewed: Sequence[Renewed]) -> None:
+    def renew(self, renewed: Sequence[NewVectors]) -> None:
         """Give images their new vectors; those that have changed or gone meanwhile are left."""
 
-    def under(self, bundle: Bundle) -> "Gallery":
+    def rebind(self, bundle: Bundle) -> "Gallery":
         """The same images with another bundle's: what is kept is shared, each sees all changes.
 
         Images whose vectors do not fit the new network's are listed, and not found by a search

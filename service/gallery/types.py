@@ -32,7 +32,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Match:
+class ScoredItem:
     """An image and how like the query it is: their cosine, in [-1, 1]."""
 
     item: Item
@@ -48,7 +48,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Filter:
     """Which images to look among: those for which everything holds that is given here."""
 
     label: str | None = None
@@ -59,9 +59,9 @@ class Wanted:
 
     def __bool__(self) -> bool:
         """Whether anything is given."""
-        return self != EVERYTHING
+        return self != MATCH_ALL
 
-    def takes(self, item: Item) -> bool:
+    def matches(self, item: Item) -> bool:
         """Whether an image is among them."""
         return (
             self.label in (None, item.label)
@@ -74,7 +74,7 @@ class Wanted:
         )
 
 
-EVERYTHING: Final = Wanted()
+MATCH_ALL: Final = Filter()
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Stale:
+class OutdatedImage:
     """An image whose vectors another network made; `revision` changes when the image does."""
 
     id: str
@@ -108,7 +108,7 @@ class Stale:
 
 
 @dataclass(frozen=True)
-class Renewed:
+class NewVectors:
     """The vectors of a stale image by the network that serves, and what it takes it for."""
 
     id: str

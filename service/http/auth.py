@@ -18,7 +18,7 @@ from starlette.types import Scope
 from service.errors import ForbiddenError, MisdirectedError, UnauthorizedError
 from service.settings import is_loopback
 
-KEYLESS = frozenset(
+PUBLIC_PATHS = frozenset(
     {
         "/",
         "/livez",
@@ -31,7 +31,7 @@ KEYLESS = frozenset(
     }
 )
 
-KEYLESS_FOLDERS = ("/web/", "/docs/")
+PUBLIC_PREFIXES = ("/web/", "/docs/")
 """Health, metrics and what a browser loads before it can send a key; none of it tells a secret."""
 
 
@@ -39,7 +39,7 @@ class Role(IntEnum):
     """What the sender of a request may do; each may do what those before it may."""
 
     READ = 1
-    CHANGE = 2
+    WRITE = 2
 
 
 class Keys:
@@ -49,10 +49,12 @@ class Keys:
     it was told to be `open`, in which case nobody may change anything.
     """
 
-    def __init__(self, readers: Iterable[str], admins: Iterable[str], *, open_: bool) -> None:
+    def __init__(
+        self, readers: Iterable[str], admins: Iterable[str], *, allow_anonymous: bool
+    ) -> None:
         self._readers = [_digest(key) for key in readers]
         self._admins = [_digest(key) for key in admins]
-        self._open = open_
+        self._open = allow_anonymous
 
     @property
     def known(self) -> bool:
@@ -69,7 +71,7 @@ class Keys:
         """Whether all that keeps others out is that they cannot reach this machine's address."""
         return not (self._readers or self._open)
 
-    def admit(self, scope: Scope) -> Role:
+    def authenticate(self, scope: Scope) -> Role:
         """What the sender of a request may do.
 
         Raises:
@@ -78,7 +80,7 @@ class Keys:
 
         """
         if self.local:
-            _require_own_name(scope)
+            _require_known_host(scope)
         return self.role(Headers(scope=scope))
 
     def role(self, headers: Headers) -> Role:
@@ -88,11 +90,11 @@ class Keys:
             UnauthorizedError: a key is needed, or this one is not known.
 
         """
-        given = _given(headers)
+        given = _key_digest(headers)
         if given is not None:
-            if _is_among(given, self._admins):
-                return Role.CHANGE
-            if _is_among(given, self._readers):
+            if _contains_digest(given, self._admins):
+                return Role.WRITE
+            if _contains_digest(given, self._readers):
                 return Role.READ
             if self.known:
                 raise UnauthorizedError("This key is not known here.")
@@ -100,30 +102,30 @@ class Keys:
             raise UnauthorizedError(
                 "A key is needed: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
             )
-        if self._admins or self._open or _from_another_site(headers):
+        if self._admins or self._open or _is_cross_site(headers):
             return Role.READ
-        return Role.CHANGE
+        return Role.WRITE
 
 
-def is_keyless(path: str) -> bool:
+def is_public(path: str) -> bool:
     """Whether a path is for everybody who reaches it."""
-    return path in KEYLESS or path.startswith(KEYLESS_FOLDERS)
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
-def may_change(request: Request) -> None:
+def require_admin(request: Request) -> None:
     """Refuse whoever may only read.
 
     Raises:
         ForbiddenError: the sender has no admin key.
 
     """
-    if request.state.role < Role.CHANGE:
+    if request.state.role < Role.WRITE:
         raise ForbiddenError(
             "This changes what is served, and needs an admin key: see KINDRED_ADMIN_KEYS."
         )
 
 
-MayChange = Annotated[None, Depends(may_change)]
+RequireAdmin = Annotated[None, Depends(require_admin)]
 """For routes that change something."""
 
 
@@ -131,13 +133,13 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def _is_among(given: bytes, known: Collection[bytes]) -> bool:
+def _contains_digest(given: bytes, known: Collection[bytes]) -> bool:
     """Every known key is compared, whichever fits: time tells nothing of them."""
     found = [hmac.compare_digest(given, one) for one in known]
     return any(found)
 
 
-def _given(headers: Headers) -> bytes | None:
+def _key_digest(headers: Headers) -> bytes | None:
     """The digest of the key that was sent, if one was."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
@@ -146,13 +148,13 @@ def _given(headers: Headers) -> bytes | None:
     return _digest(key) if key else None
 
 
-def _from_another_site(headers: Headers) -> bool:
+def _is_cross_site(headers: Headers) -> bool:
     """Whether a page of another site sends this: it may not use that we trust this machine."""
     origin = headers.get("Origin")
     return origin is not None and origin.partition("://")[2] != headers.get("Host")
 
 
-def _require_own_name(scope: Scope) -> None:
+def _require_known_host(scope: Scope) -> None:
     """Refuse a page that reaches this machine by a name of its own (DNS rebinding).
 
     For its browser that name is the page's own site, to which it may send what it likes. Browsers

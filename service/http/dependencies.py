@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request
 
-from service.gallery.types import Source, Wanted
+from service.gallery.types import Filter, Source
 from service.state import State
 
 _ATTRIBUTE: Final = "attribute."
@@ -28,16 +28,16 @@ def _filters(
     source: Annotated[
         Source | None, Query(description="Only images of the bundle, or those added.")
     ] = None,
-) -> Wanted:
-    return Wanted(label, predicted, source, tuple(attributes_of(request).items()))
+) -> Filter:
+    return Filter(label, predicted, source, tuple(attributes_of(request).items()))
 
 
-Filters = Annotated[Wanted, Depends(_filters)]
+FilterDep = Annotated[Filter, Depends(_filters)]
 """The images for which all holds that is asked."""
 
 MAX_LIMIT = 100
 
-POSTING = (400, 404, 413, 415, 422, 429, 500, 503, 504)
+UPLOAD_ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
 """How a route that takes pictures may fail."""
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many, best first.")]
@@ -66,8 +66,8 @@ Explain = Annotated[bool, Query(description="Say of each neighbour why it matche
 
 
 async def _state(request: Request) -> State:
-    state: State = request.state.serving
+    state: State = request.state.state
     return state
 
 
-Serving = Annotated[State, Depends(_state)]
+StateDep = Annotated[State, Depends(_state)]

@@ -7,25 +7,25 @@ from typing import TypeVar
 from fastapi import Request, Response
 
 from service import concurrency
-from service.engine.types import Representation, Search
+from service.engine.types import Embeddings, SearchQuery
 from service.errors import ClientGoneError, KindredError
 from service.http import problems
-from service.http.codecs.images import Pictures
-from service.schemas.base import Wire
-from service.schemas.errors import Failure
+from service.http.codecs.images import Uploads
+from service.schemas.base import Schema
+from service.schemas.errors import ItemError
 from service.state import State
 from service.telemetry.timings import timings_of
 
 T = TypeVar("T")
 
 
-async def answer_each(
+async def respond_per_image(
     request: Request,
-    serving: State,
-    posted: Pictures,
-    answer: Callable[[Sequence[Representation]], Sequence[Wire]],
+    state: State,
+    uploads: Uploads,
+    answer: Callable[[Sequence[Embeddings]], Sequence[Schema]],
     *,
-    searches: Collection[Search] = (),
+    searches: Collection[SearchQuery] = (),
     light: bool = False,
 ) -> Response:
     """Answer one picture, or several by a list in which each may have its own problem.
@@ -39,51 +39,51 @@ async def answer_each(
         light: whether to answer is quicker than to hand it to a thread, where it is one picture.
 
     """
-    beside = searches if serving.engine.searches else ()
+    beside = searches if state.engine.searches else ()
     light = light and len(beside) == len(searches)
-    with serving.pauses.guest():
-        represented = await represent_each(request, serving, posted, beside)
-        images = [image for image in represented if isinstance(image, Representation)]
+    with state.activity.track():
+        results = await embed_images(request, state, uploads, beside)
+        images = [image for image in results if isinstance(image, Embeddings)]
 
         def work() -> str:
             answers = iter(answer(images) if images else ())
             said = [
-                Failure(error=problems.problem(image, request.url.path))
+                ItemError(error=problems.problem(image, request.url.path))
                 if isinstance(image, KindredError)
                 else next(answers)
-                for image in represented
+                for image in results
             ]
             written = [one.model_dump_json(exclude_none=True) for one in said]
-            return f'{{"results":[{",".join(written)}]}}' if posted.several else written[0]
+            return f'{{"results":[{",".join(written)}]}}' if uploads.several else written[0]
 
         with timings_of(request.scope).measure("search"):
             body = (
                 work()
-                if light and not posted.several
-                else await off_the_loop(serving, len(images), work)
+                if light and not uploads.several
+                else await run_in_search_pool(state, len(images), work)
             )
     return Response(body, media_type="application/json")
 
 
-async def off_the_loop(serving: State, images: int, work: Callable[[], T]) -> T:
+async def run_in_search_pool(state: State, images: int, work: Callable[[], T]) -> T:
     """Do what is to be done with what the network made of so many images; they count meanwhile."""
-    serving.answering += images
+    state.answering += images
 
     def end() -> None:
-        serving.answering -= images
+        state.answering -= images
 
-    with serving.pauses.guest():
-        return await concurrency.run(work, serving.searchers, end)
+    with state.activity.track():
+        return await concurrency.run_in_pool(work, state.searchers, end)
 
 
-async def represent_each(
+async def embed_images(
     request: Request,
-    serving: State,
-    posted: Pictures,
-    searches: Collection[Search] = (),
+    state: State,
+    uploads: Uploads,
+    searches: Collection[SearchQuery] = (),
     *,
     behind: bool = False,
-) -> list[Representation | KindredError]:
+) -> list[Embeddings | KindredError]:
     """What the network makes of each picture, or why it makes nothing of it.
 
     Those that go `behind` let others pass, and look for nothing.
@@ -92,33 +92,33 @@ async def represent_each(
         KindredError: the request as a whole failed, or the one picture of it.
 
     """
-    pixels = [image for image in posted.pictures if not isinstance(image, KindredError)]
+    pixels = [image for image in uploads.pictures if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
     if behind:
-        found = await _unless_gone(request, serving.behind.represent(pixels, deadline))
+        found = await _cancel_on_disconnect(request, state.behind.embed(pixels, deadline))
     else:
-        with serving.pauses.guest():
-            found = await _unless_gone(
-                request, serving.engine.represent(pixels, deadline, searches)
+        with state.activity.track():
+            found = await _cancel_on_disconnect(
+                request, state.engine.embed(pixels, deadline, searches)
             )
     timings = timings_of(request.scope)
-    if good := [image for image in found if isinstance(image, Representation)]:
+    if good := [image for image in found if isinstance(image, Embeddings)]:
         timings.add("queue", max(image.queued for image in good))
         timings.add("inference", max(image.inference for image in good))
         if searches:
             timings.add("search", max(image.searching for image in good))
-    serving.metrics.images.labels("answered").inc(len(good))
-    serving.metrics.images.labels("refused").inc(len(posted.pictures) - len(good))
+    state.metrics.images.labels("answered").inc(len(good))
+    state.metrics.images.labels("refused").inc(len(uploads.pictures) - len(good))
     outcomes = iter(found)
-    represented = [
-        image if isinstance(image, KindredError) else next(outcomes) for image in posted.pictures
+    results = [
+        image if isinstance(image, KindredError) else next(outcomes) for image in uploads.pictures
     ]
-    if not posted.several and isinstance(represented[0], KindredError):
-        raise represented[0]
-    return represented
+    if not uploads.several and isinstance(results[0], KindredError):
+        raise results[0]
+    return results
 
 
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+async def _cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
     """Await some work, but give it up as soon as the client hangs up.
 
     Only the watching has a task of its own: one for the work too would cost as much again.
@@ -133,7 +133,7 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
             gone = True
             working.cancel()
 
-    watching = asyncio.create_task(_hang_up(request))
+    watching = asyncio.create_task(_wait_for_disconnect(request))
     watching.add_done_callback(leave)
     try:
         return await work
@@ -146,6 +146,6 @@ async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
         watching.cancel()
 
 
-async def _hang_up(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

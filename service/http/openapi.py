@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
-from service.http.auth import Keys, is_keyless, may_change
-from service.http.problems import documented
+from service.http.auth import Keys, is_public, require_admin
+from service.http.problems import error_responses
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -23,7 +23,7 @@ ALWAYS = (500, 504)
 """Whatever is asked may go wrong, and has a deadline."""
 
 
-class GuardedApp(FastAPI):
+class SecuredApp(FastAPI):
     """An app whose document tells of its guard; its keys are at `state.keys`."""
 
     def openapi(self) -> dict[str, Any]:  # Any: FastAPI's own type
@@ -36,26 +36,28 @@ class GuardedApp(FastAPI):
             path = route.path_format or ""
             for method in route.methods or ():
                 if operation := document["paths"].get(path, {}).get(method.lower()):
-                    _add_failures(operation, ALWAYS)
-                    if not is_keyless(path):
-                        _tell(operation, keys, changes=_depends_on_may_change(route.dependant))
+                    _add_error_responses(operation, ALWAYS)
+                    if not is_public(path):
+                        _document_security(
+                            operation, keys, changes=_requires_admin(route.dependant)
+                        )
         return document
 
 
-def _tell(operation: dict[str, Any], keys: Keys, *, changes: bool) -> None:
+def _document_security(operation: dict[str, Any], keys: Keys, *, changes: bool) -> None:
     """Which keys an operation takes, and with which statuses its guard may refuse."""
     refused = {401: keys.known, 403: changes, 421: keys.local}
-    _add_failures(operation, (one for one in refused if refused[one]))
+    _add_error_responses(operation, (one for one in refused if refused[one]))
     if keys.known:
         operation["security"] = [{name: []} for name in SCHEMES]
         if not (keys.required or changes):
             operation["security"].append({})  # or none of them
 
 
-def _add_failures(operation: dict[str, Any], statuses: Iterable[int]) -> None:
-    for status, said in documented(*statuses).items():
+def _add_error_responses(operation: dict[str, Any], statuses: Iterable[int]) -> None:
+    for status, said in error_responses(*statuses).items():
         operation["responses"][str(status)] = said
 
 
-def _depends_on_may_change(dependant: Dependant) -> bool:
-    return dependant.call is may_change or any(map(_depends_on_may_change, dependant.dependencies))
+def _requires_admin(dependant: Dependant) -> bool:
+    return dependant.call is require_admin or any(map(_requires_admin, dependant.dependencies))

@@ -36,7 +36,7 @@ MEDIA_TYPE = "application/problem+json"
 logger = logging.getLogger(__name__)
 
 _UNPROCESSABLE = "A parameter is not what it should be"
-_DOCUMENTED = {
+_ERROR_TITLES = {
     error.status: f"{error.title}."
     for error in (
         MalformedBodyError,
@@ -71,28 +71,28 @@ def problem(error: KindredError, path: str) -> Problem:
 def respond(error: KindredError, request: Request) -> Response:
     """Answer with an error of our own."""
     request.state.rejection = error.name
-    return _written(error, request.url.path)
+    return _encode_problem(error, request.url.path)
 
 
-def _written(error: KindredError, path: str) -> Response:
+def _encode_problem(error: KindredError, path: str) -> Response:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _response(problem(error, path), headers)
 
 
-def written(error: KindredError, path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def encode_problem(error: KindredError, path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """The headers and the body that `respond` gives, for where there is no `Request` yet."""
-    response = _written(error, path)
+    response = _encode_problem(error, path)
     return response.raw_headers, bytes(response.body)
 
 
-def documented(
+def error_responses(
     *ways: int | type[KindredError],
 ) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own type
     """The `responses` of a route that may fail in these ways: statuses, or errors."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    titles = {way: _DOCUMENTED[way] for way in ways if isinstance(way, int)}
+    titles = {way: _ERROR_TITLES[way] for way in ways if isinstance(way, int)}
     titles |= {way.status: f"{way.title}." for way in ways if not isinstance(way, int)}
     return {
         status: {
@@ -110,7 +110,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_surprise)
+    app.add_exception_handler(Exception, _on_unexpected_error)
 
 
 _RETRY_AFTER = {
@@ -136,7 +136,7 @@ async def _on_disconnect(request: Request, _: Exception) -> Response:
     return respond(ClientGoneError("The client went away."), request)
 
 
-async def _on_surprise(request: Request, error: Exception) -> Response:
+async def _on_unexpected_error(request: Request, error: Exception) -> Response:
     logger.error("Unexpected error at %s", request.url.path, exc_info=error)
     response = respond(KindredError("An unexpected error; it has been logged."), request)
     # Sent from outside of our middleware, which adds this elsewhere.

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from service.gallery.types import Item, Match
+from service.gallery.types import Item, ScoredItem
 from service.schemas.gallery import GalleryItem
 from service.schemas.images import Neighbour
 
@@ -27,7 +27,7 @@ def gallery_item(item: Item) -> GalleryItem:
 
 
 def neighbour(
-    match: Match,
+    match: ScoredItem,
     *,
     heat: list[list[float]] | None = None,
     terms: list[float] | None = None,

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 
 from service.gallery.protocol import View, vectors_of
-from service.gallery.types import Item, Wanted
+from service.gallery.types import Filter, Item
 from service.retrieval.convert import gallery_item
-from service.schemas.gallery import Duplicates, Pair
+from service.schemas.gallery import DuplicatesResponse, Pair
 from training.bundle import Layer
 
 NEAREST: Final = 100
@@ -22,22 +22,22 @@ PAIRS: Final = 10_000
 
 
 def find(
-    view: View, layer: Layer, threshold: float, *, count: int, after: str, wanted: Wanted
-) -> Duplicates:
+    view: View, layer: Layer, threshold: float, *, count: int, after: str, filter_: Filter
+) -> DuplicatesResponse:
     """Pairs at or above a cosine, of the `count` images after `after`, each with those after it."""
-    page = view.page(count, after=after, wanted=wanted)
-    pairs = _pairs(view, layer, threshold, page.items, wanted)
+    page = view.page(count, after=after, filter_=filter_)
+    pairs = _pairs(view, layer, threshold, page.items, filter_)
     best = tuple(heapq.nlargest(PAIRS, pairs, key=lambda one: one.score))
-    return Duplicates(layer=layer, pairs=best, looked_at=len(page.items), next=page.next)
+    return DuplicatesResponse(layer=layer, pairs=best, looked_at=len(page.items), next=page.next)
 
 
 def _pairs(
-    view: View, layer: Layer, threshold: float, items: tuple[Item, ...], wanted: Wanted
+    view: View, layer: Layer, threshold: float, items: tuple[Item, ...], filter_: Filter
 ) -> Iterator[Pair]:
     vectors = vectors_of(view, layer, [item.id for item in items])
     if not vectors:
         return
-    found = view.search(layer, np.stack(list(vectors.values())), NEAREST, wanted=wanted)
+    found = view.search(layer, np.stack(list(vectors.values())), NEAREST, filter_=filter_)
     there = [item for item in items if item.id in vectors]
     for item, matches in zip(there, found, strict=True):
         for match in matches:

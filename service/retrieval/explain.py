@@ -11,7 +11,7 @@ SIDE = 8
 """`conv2` is channel-major over 8 x 8 positions of the image, each 4 x 4 of its pixels."""
 
 
-def heat(query: Vectors, others: Vectors) -> Vectors:
+def attribution_map(query: Vectors, others: Vectors) -> Vectors:
     """Where in the image a query matches each of K others, at `conv2`.
 
     `heat[k, y, x] = sum_c query[c, y, x] others[k, c, y, x] / (|query| |others[k]|)`.
@@ -25,11 +25,11 @@ def heat(query: Vectors, others: Vectors) -> Vectors:
 
     """
     channels = len(query) // SIDE**2
-    shares: Vectors = terms(query, others).reshape(-1, channels, SIDE, SIDE).sum(1)
+    shares: Vectors = attribution(query, others).reshape(-1, channels, SIDE, SIDE).sum(1)
     return shares
 
 
-def terms(query: Vectors, others: Vectors) -> Vectors:
+def attribution(query: Vectors, others: Vectors) -> Vectors:
     """What each dimension adds to the cosine of a query [D] and each of K others [K, D]: [K, D].
 
     A vector of length 0 is like nothing: its terms are 0.

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.backends.base import LAYERS
-from service.engine.types import Representation
+from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery.protocol import Gallery
-from service.retrieval.similarity import Asked, Kin
+from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
-from service.schemas.images import Classification, Embedding, Predicted, Prediction
-from service.schemas.oip import Array, TensorNote
+from service.schemas.images import ClassifyResponse, EmbedResponse, Prediction, PredictResponse
+from service.schemas.oip import Array, TensorMetadata
 from training.bundle import Layer, Manifest, Vectors
 
 EMBEDDINGS: Final = LAYERS
@@ -31,9 +31,9 @@ class Answers:
         self._classes = manifest.classes
         self._threshold = manifest.novelty.threshold if manifest.novelty else None
         self._gallery = gallery
-        self.kin = Kin(self.model, gallery)
+        self.similarity = SimilaritySearch(self.model, gallery)
 
-    def searchable(self, names: str) -> tuple[Layer, ...]:
+    def indexed_layers(self, names: str) -> tuple[Layer, ...]:
         """The layers named in a list with commas, each once.
 
         Raises:
@@ -44,7 +44,7 @@ class Answers:
             _known(name.strip(), self._gallery.layers) for name in dict.fromkeys(names.split(","))
         )
 
-    def embeddable(self, name: str) -> Layer:
+    def embedding_layer(self, name: str) -> Layer:
         """The layer of that name.
 
         Raises:
@@ -53,48 +53,50 @@ class Answers:
         """
         return _known(name, EMBEDDINGS)
 
-    def classify(self, images: Sequence[Representation], top_k: int) -> list[Classification]:
+    def classify(self, images: Sequence[Embeddings], top_k: int) -> list[ClassifyResponse]:
         """The `top_k` most probable classes of each image."""
         return [
-            Classification(
+            ClassifyResponse(
                 model=self.model,
                 predictions=self._predictions(image)[:top_k],
                 novelty=image.novelty,
-                familiar=self._familiar(image),
+                familiar=self._is_familiar(image),
             )
             for image in images
         ]
 
     def predict(
         self,
-        images: Sequence[Representation],
+        images: Sequence[Embeddings],
         layers: Sequence[Layer],
         limit: int,
         *,
-        explained: bool,
-    ) -> list[Predicted]:
+        with_attribution: bool,
+    ) -> list[PredictResponse]:
         """The classes of each image, and the nearest of the gallery at each layer."""
         view = self._gallery.snapshot()
         found = {
-            layer: self.kin.nearest(view, images, Asked(layer, limit, explained=explained))
+            layer: self.similarity.nearest(
+                view, images, SimilarityQuery(layer, limit, with_attribution=with_attribution)
+            )
             for layer in layers
         }
         return [
-            Predicted(
+            PredictResponse(
                 model=self.model,
                 predictions=self._predictions(image),
                 novelty=image.novelty,
-                familiar=self._familiar(image),
+                familiar=self._is_familiar(image),
                 similar={layer: neighbours[row] for layer, neighbours in found.items()},
             )
             for row, image in enumerate(images)
         ]
 
-    def embed(self, images: Sequence[Representation], layer: Layer) -> list[Embedding]:
+    def embed(self, images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
         """The vector of each image at one layer."""
         vectors = [image.layers[layer] for image in images]
         return [
-            Embedding(
+            EmbedResponse(
                 model=self.model,
                 layer=layer,
                 dimension=len(vector),
@@ -103,46 +105,46 @@ class Answers:
             for vector in vectors
         ]
 
-    def outputs(self, dimensions: Mapping[Layer, int]) -> tuple[TensorNote, ...]:
+    def outputs(self, dimensions: Mapping[Layer, int]) -> tuple[TensorMetadata, ...]:
         """The tensors that `tensors` gives, for the Open Inference Protocol."""
         layers = (
-            TensorNote(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
+            TensorMetadata(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
             for layer in LAYERS
         )
         return (
-            TensorNote(name="labels", datatype="BYTES", shape=(-1,)),
-            TensorNote(name="probabilities", datatype="FP32", shape=(-1, len(self._classes))),
+            TensorMetadata(name="labels", datatype="BYTES", shape=(-1,)),
+            TensorMetadata(name="probabilities", datatype="FP32", shape=(-1, len(self._classes))),
             *layers,
         )
 
-    def tensors(self, images: Sequence[Representation]) -> dict[str, Array]:
+    def tensors(self, images: Sequence[Embeddings]) -> dict[str, Array]:
         """The likeliest label and the probabilities of each image, and its vector at each layer."""
         probabilities = np.stack([_probabilities(image) for image in images])
         labels = [self._classes[index] for index in probabilities.argmax(1)]
         vectors: dict[str, Array] = {layer: _vectors(images, layer) for layer in LAYERS}
         return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
 
-    def _predictions(self, image: Representation) -> tuple[Prediction, ...]:
+    def _predictions(self, image: Embeddings) -> tuple[Prediction, ...]:
         probabilities = _probabilities(image)
         return tuple(
             Prediction(label=self._classes[index], index=index, probability=probabilities[index])
             for index in np.argsort(-probabilities, kind="stable").tolist()
         )
 
-    def _familiar(self, image: Representation) -> bool | None:
+    def _is_familiar(self, image: Embeddings) -> bool | None:
         if image.novelty is None or self._threshold is None:
             return None
         return image.novelty <= self._threshold
 
 
-def _probabilities(image: Representation) -> npt.NDArray[np.float64]:
+def _probabilities(image: Embeddings) -> npt.NDArray[np.float64]:
     logits = image.layers["logits"].astype(np.float64)
     odds = np.exp(logits - logits.max())
     probabilities: npt.NDArray[np.float64] = odds / odds.sum()
     return probabilities
 
 
-def _vectors(images: Sequence[Representation], layer: Layer) -> Vectors:
+def _vectors(images: Sequence[Embeddings], layer: Layer) -> Vectors:
     return np.stack([image.layers[layer] for image in images])
 
 

@@ -6,17 +6,17 @@ from pydantic import (
     Field,
 )
 
-from service.schemas.base import Wire
+from service.schemas.base import Schema
 
 
-class FieldProblem(Wire):
+class FieldProblem(Schema):
     """What is wrong with one parameter."""
 
     location: str = Field(examples=["query.limit"])
     detail: str = Field(examples=["Input should be less than or equal to 100"])
 
 
-class Problem(Wire):
+class Problem(Schema):
     """Why there is no answer (RFC 9457)."""
 
     type: str = Field(
@@ -33,16 +33,16 @@ class Problem(Wire):
     )
 
 
-class Failure(Wire):
+class ItemError(Schema):
     """Takes the place of the answer for one image among several."""
 
     error: Problem
 
 
-A = TypeVar("A", bound=Wire)
+A = TypeVar("A", bound=Schema)
 
 
-class Results(Wire, Generic[A]):
+class Results(Schema, Generic[A]):
     """Answers to several images, in their order; each its own, or why there is none."""
 
-    results: tuple[A | Failure, ...]
+    results: tuple[A | ItemError, ...]

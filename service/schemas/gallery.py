@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from service.schemas.base import Figure, Wire
+from service.schemas.base import RoundedFloat, Schema
 
 Value = (
     StrictBool
@@ -26,16 +26,16 @@ Value = (
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
-ATTRIBUTES = 32
+MAX_ATTRIBUTES = 32
 """So many attributes an image may have."""
 
-JSON_COMMAS: Final = 400 * ATTRIBUTES
+MAX_JSON_COMMAS: Final = 400 * MAX_ATTRIBUTES
 """More than there can be in what is said of an image: names and values may have commas too."""
 
-_NO_OTHERS: JsonDict = {"additionalProperties": False}
+_FORBID_EXTRA: JsonDict = {"additionalProperties": False}
 
 Attributes = Annotated[
-    dict[Name, Value], Field(max_length=ATTRIBUTES, json_schema_extra=_NO_OTHERS)
+    dict[Name, Value], Field(max_length=MAX_ATTRIBUTES, json_schema_extra=_FORBID_EXTRA)
 ]
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -44,7 +44,7 @@ ImageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]
 """Ids that need no quoting in a path."""
 
 
-class GalleryItem(Wire):
+class GalleryItem(Schema):
     """One image of the gallery."""
 
     id: str = Field(examples=["cifar10-test-00042"])
@@ -65,13 +65,13 @@ class GalleryItem(Wire):
     created_at: datetime | None = Field(default=None, description="When it was added.")
 
 
-class Kept(GalleryItem):
+class UpsertResult(GalleryItem):
     """One image that is in the gallery for good, and what became of it."""
 
     outcome: Literal["created", "replaced", "unchanged"]
 
 
-class GalleryEdit(Wire):
+class GalleryEdit(Schema):
     """What to change of an image (RFC 7396): what is left out stays, an attribute of null goes."""
 
     model_config = ConfigDict(extra="forbid")
@@ -79,20 +79,20 @@ class GalleryEdit(Wire):
     label: Label | None = Field(
         default=None, description="null takes the label back: then it is the network's."
     )
-    attributes: Annotated[dict[Name, Value | None], Field(max_length=ATTRIBUTES)] = Field(
-        default_factory=dict, json_schema_extra=_NO_OTHERS, examples=[{"shelf": 4, "sold": None}]
+    attributes: Annotated[dict[Name, Value | None], Field(max_length=MAX_ATTRIBUTES)] = Field(
+        default_factory=dict, json_schema_extra=_FORBID_EXTRA, examples=[{"shelf": 4, "sold": None}]
     )
 
 
-class Pair(Wire):
+class Pair(Schema):
     """Two images of the gallery, and their cosine."""
 
     first: GalleryItem
     second: GalleryItem
-    score: Figure
+    score: RoundedFloat
 
 
-class Duplicates(Wire):
+class DuplicatesResponse(Schema):
     """Pairs of images that are much alike, and the cursor to further ones, if any."""
 
     layer: str = Field(examples=["conv2"])
@@ -101,7 +101,7 @@ class Duplicates(Wire):
     next: str | None
 
 
-class GalleryPage(Wire):
+class GalleryPage(Schema):
     """Images in the order of their ids; `next` is the cursor to those after them, if any."""
 
     items: tuple[GalleryItem, ...]

@@ -6,13 +6,13 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from service.schemas.base import Figure, ModelName, Wire
+from service.schemas.base import ModelName, RoundedFloat, Schema
 
-HEAT = [[0.003, 0.007, 0.011, 0.009, 0.004, 0.002, 0.001, 0.001]] * 8
+HEATMAP = [[0.003, 0.007, 0.011, 0.009, 0.004, 0.002, 0.001, 0.001]] * 8
 
-CAT: JsonDict = {"label": "cat", "index": 3, "probability": 0.9134}
+CAT_EXAMPLE: JsonDict = {"label": "cat", "index": 3, "probability": 0.9134}
 
-KIN: JsonDict = {
+NEIGHBOUR_EXAMPLE: JsonDict = {
     "id": "cifar10-test-00042",
     "label": "cat",
     "score": 0.8312,
@@ -20,45 +20,45 @@ KIN: JsonDict = {
 }
 
 
-class Prediction(Wire):
+class Prediction(Schema):
     """One class, and how probable the network finds it."""
 
     label: str
     index: int
-    probability: Figure = Field(ge=0, le=1)
+    probability: RoundedFloat = Field(ge=0, le=1)
 
-    model_config = ConfigDict(json_schema_extra={"examples": [CAT]})
+    model_config = ConfigDict(json_schema_extra={"examples": [CAT_EXAMPLE]})
 
 
-class Neighbour(Wire):
+class Neighbour(Schema):
     """An image of the gallery that is like the query."""
 
     id: str
     label: str
-    score: Figure = Field(description="Cosine, in [-1, 1].")
+    score: RoundedFloat = Field(description="Cosine, in [-1, 1].")
     image: str = Field(description="Where its pixels are, if the bundle has them: else 404.")
     attributes: dict[str, bool | int | float | str] | None = Field(
         default=None, description="What it was given; left out where it has none."
     )
-    heat: tuple[tuple[Figure, ...], ...] | None = Field(
+    heat: tuple[tuple[RoundedFloat, ...], ...] | None = Field(
         default=None,
         description="With explain, at conv2: 8 rows of 8 positions, adding up to the score.",
-        examples=[HEAT],
+        examples=[HEATMAP],
     )
-    terms: tuple[Figure, ...] | None = Field(
+    terms: tuple[RoundedFloat, ...] | None = Field(
         default=None,
         description="With explain, at logits: one for each class, adding up to the score.",
     )
 
-    model_config = ConfigDict(json_schema_extra={"examples": [KIN]})
+    model_config = ConfigDict(json_schema_extra={"examples": [NEIGHBOUR_EXAMPLE]})
 
 
-class Classification(Wire):
+class ClassifyResponse(Schema):
     """What an image is."""
 
     model: ModelName
     predictions: tuple[Prediction, ...] = Field(description="Best first.")
-    novelty: Figure | None = Field(
+    novelty: RoundedFloat | None = Field(
         default=None,
         ge=0,
         le=1,
@@ -73,13 +73,15 @@ class Classification(Wire):
     )
 
 
-class Predicted(Classification):
+class PredictResponse(ClassifyResponse):
     """What an image is, and what is like it at each layer, best first."""
 
-    similar: dict[str, tuple[Neighbour, ...]] = Field(examples=[{"conv2": [KIN], "logits": []}])
+    similar: dict[str, tuple[Neighbour, ...]] = Field(
+        examples=[{"conv2": [NEIGHBOUR_EXAMPLE], "logits": []}]
+    )
 
 
-class Similar(Wire):
+class SimilarResponse(Schema):
     """What is like an image at one layer, best first."""
 
     model: ModelName
@@ -87,7 +89,7 @@ class Similar(Wire):
     similar: tuple[Neighbour, ...]
 
 
-class Embedding(Wire):
+class EmbedResponse(Schema):
     """An image as the network represents it at one layer."""
 
     model: ModelName

@@ -4,11 +4,11 @@ from datetime import datetime
 
 from pydantic import Field
 
-from service.schemas.base import Figure, Wire
+from service.schemas.base import RoundedFloat, Schema
 from training.bundle import DatasetNote, Metrics, Record, Summary
 
 
-class Experiments(Wire):
+class Experiments(Schema):
     """Stored accuracy and training time of the experiments."""
 
     experiments: tuple[Summary, ...]
@@ -20,20 +20,20 @@ class Experiment(Summary):
     records: tuple[Record, ...]
 
 
-class LayerCard(Wire):
+class LayerCard(Schema):
     """How one layer is indexed and how well that finds; milliseconds are of a single query."""
 
     dimension: int = Field(examples=[8192])
     factory: str = Field(examples=["SVD256,SQ8,Refine(SQfp16)"])
     recall_at_10: float = Field(examples=[0.998])
-    milliseconds: Figure = Field(examples=[0.44])
-    exact_milliseconds: Figure = Field(examples=[16.0])
+    milliseconds: RoundedFloat = Field(examples=[0.44])
+    exact_milliseconds: RoundedFloat = Field(examples=[16.0])
     candidates: int | None = Field(
         description="Images compared in full for ten answers; null: all.", examples=[120]
     )
 
 
-class GalleryCard(Wire):
+class GalleryCard(Schema):
     """What is searched."""
 
     size: int = Field(examples=[7500])
@@ -46,7 +46,7 @@ class GalleryCard(Wire):
     layers: dict[str, LayerCard]
 
 
-class InputCard(Wire):
+class InputCard(Schema):
     """What the network sees."""
 
     side: int = Field(description="Every picture becomes a square of so many pixels.")
@@ -57,7 +57,7 @@ class InputCard(Wire):
     )
 
 
-class Limits(Wire):
+class Limits(Schema):
     """What one request may hold."""
 
     body_bytes: int
@@ -67,19 +67,19 @@ class Limits(Wire):
     deadline_seconds: float
 
 
-class NoveltyCard(Wire):
+class NoveltyCard(Schema):
     """When an image counts as familiar."""
 
     threshold: float = Field(
         description="The novelty up to which it does, so set that 95 % of held-out images do."
     )
-    familiar_share: Figure = Field(
+    familiar_share: RoundedFloat = Field(
         description="The share of further held-out images that are familiar.", examples=[0.952]
     )
     references: int = Field(description="How many training images it is compared with.")
 
 
-class ModelCard(Wire):
+class ModelCard(Schema):
     """The network, how good it is, and what it is not for."""
 
     name: str

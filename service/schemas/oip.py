@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from service.schemas.base import Wire
+from service.schemas.base import Schema
 
 Datatype = Literal["UINT8", "FP32", "BYTES"]
 
 Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
 
 
-class TensorNote(Wire):
+class TensorMetadata(Schema):
     """A tensor of the model: -1 is a length that each request chooses."""
 
     name: str
@@ -20,13 +20,13 @@ class TensorNote(Wire):
     shape: tuple[int, ...]
 
 
-class Ready(Wire):
+class Ready(Schema):
     """Whether it is ready."""
 
     ready: bool
 
 
-class InferenceServer(Wire):
+class InferenceServer(Schema):
     """This server, to the Open Inference Protocol."""
 
     name: str
@@ -34,20 +34,20 @@ class InferenceServer(Wire):
     extensions: tuple[str, ...]
 
 
-class InferenceModel(Wire):
+class InferenceModel(Schema):
     """The network, to the Open Inference Protocol."""
 
     name: str
     versions: tuple[str, ...]
     platform: str
-    inputs: tuple[TensorNote, ...]
-    outputs: tuple[TensorNote, ...]
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
 
 
-MOST = 16
+MAX_ELEMENTS = 16
 """Inputs or outputs in one request: more than there are."""
 
-MOST_ID = 1024
+MAX_ID_LENGTH = 1024
 """Characters of a request's own id."""
 
 
@@ -74,7 +74,7 @@ class InferOutput(BaseModel):
 class InferRequest(BaseModel):
     """The JSON of a request."""
 
-    id: str | None = Field(None, max_length=MOST_ID)
+    id: str | None = Field(None, max_length=MAX_ID_LENGTH)
     parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[InferInput] = Field(max_length=MOST)
-    outputs: list[InferOutput] | None = Field(None, max_length=MOST)
+    inputs: list[InferInput] = Field(max_length=MAX_ELEMENTS)
+    outputs: list[InferOutput] | None = Field(None, max_length=MAX_ELEMENTS)

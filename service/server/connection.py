@@ -15,27 +15,27 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.schemas.errors import Problem
 
-MOST_HEAD: Final = 64 * 1024
+MAX_HEAD_BYTES: Final = 64 * 1024
 """Bytes of a request's first line and headers, give or take what is read at once."""
-LEAST_READ: Final = 128 * 1024
+MIN_READ_RATE: Final = 128 * 1024
 """Bytes of an answer that a client must have read whenever its time is up, to be given more."""
 _UPGRADE: Final = re.compile(rb"(?<=\r\n)upgrade:[^\r\n]*\r\n", re.IGNORECASE)
 
 
-def connections(patience: float) -> type[HttpToolsProtocol]:
+def connections(client_timeout: float) -> type[HttpToolsProtocol]:
     """The class of connections that wait so many seconds for a client."""
 
     class Patient(Connection):
         pass
 
-    Patient.patience = patience
+    Patient.client_timeout = client_timeout
     return Patient
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's own, with limits. It offers no other protocol to change to."""
 
-    patience: ClassVar[float]
+    client_timeout: ClassVar[float]
 
     def __init__(self, *given: Any, **named: Any) -> None:  # Any: whatever uvicorn gives its own
         super().__init__(*given, **named)
@@ -48,7 +48,7 @@ class Connection(HttpToolsProtocol):
         """Wait for the first request."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
-        self._expect_request()
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
@@ -62,10 +62,10 @@ class Connection(HttpToolsProtocol):
             data = _without_upgrade(data)
             self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > MOST_HEAD and not self.transport.is_closing():
+        if self._in_head and self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"The head of a request may have {MOST_HEAD:,} bytes.",
+                f"The head of a request may have {MAX_HEAD_BYTES:,} bytes.",
             )
 
     def on_headers_complete(self) -> None:
@@ -84,12 +84,12 @@ class Connection(HttpToolsProtocol):
         """Await the next request, or the rest of one that was answered before it had all come."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._expect_request()
+            self._await_request()
 
     def pause_writing(self) -> None:
         """Have the client read what it is sent."""
         super().pause_writing()
-        self._expect_reading()
+        self._await_read()
 
     def resume_writing(self) -> None:
         """It has read."""
@@ -113,29 +113,29 @@ class Connection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
 
-    def _expect_request(self) -> None:
+    def _await_request(self) -> None:
         def look() -> None:
             if self.flow.write_paused:  # it still reads
-                self._expect_request()
+                self._await_request()
             else:
                 self.transport.abort()
 
         self._stop_waiting()
-        self._asking = self.loop.call_later(self.patience, look)
+        self._asking = self.loop.call_later(self.client_timeout, look)
 
     def _stop_waiting(self) -> None:
         _cancel(self._asking)
 
-    def _expect_reading(self) -> None:
+    def _await_read(self) -> None:
         left = self.transport.get_write_buffer_size()
 
         def look() -> None:
-            if left - self.transport.get_write_buffer_size() < LEAST_READ:
+            if left - self.transport.get_write_buffer_size() < MIN_READ_RATE:
                 self.transport.abort()
             else:
-                self._expect_reading()
+                self._await_read()
 
-        self._reading = self.loop.call_later(self.patience, look)
+        self._reading = self.loop.call_later(self.client_timeout, look)
 
 
 class _Flow(FlowControl):

@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI, address: str) -> None:
         super().__init__(config)
         state: State = app.state.kindred
-        self._life = state.life
+        self._lifecycle = state.lifecycle
         self._notice = state.settings.notice
         self._app = app
         self._address = address
@@ -47,12 +47,12 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Turn `/readyz` red at once; stop after the notice, or at once if asked again."""
-        if self._life.draining or self._notice == 0:
+        if self._lifecycle.draining or self._notice == 0:
             super().handle_exit(sig, frame)
         else:
             signal.signal(signal.SIGALRM, lambda _, frame: self.handle_exit(sig, frame))
             signal.setitimer(signal.ITIMER_REAL, self._notice)
-        self._life.draining = True
+        self._lifecycle.draining = True
 
     def _on_hangup(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reload())
@@ -94,18 +94,18 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        door = socket.socket(family, kind, protocol)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError as error:
         raise BindError(
             f"nothing can listen at {host}, port {port}: {error.strerror}. "
             "Stop what is there, or choose another with --port."
         ) from error
-    return door
+    return listener
 
 
-def run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
+def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     """Serve the app on a bound socket until a signal stops it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
@@ -118,11 +118,11 @@ def run(app: FastAPI, settings: Settings, door: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.drain,
     )
-    server = Server(config, app, f"http://{host}:{door.getsockname()[1]}")
+    server = Server(config, app, f"http://{host}:{listener.getsockname()[1]}")
     # uvicorn sends itself the signal again when it is done: a stop in good order is no failure.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, signal.SIG_IGN)
-    server.run(sockets=[door])
+    server.run(sockets=[listener])
 
 
 def _has_terminal() -> bool:

@@ -15,21 +15,21 @@ import numpy as np
 from PIL import Image
 
 from service import concurrency
-from service.engine.types import Representation
+from service.engine.types import Embeddings
 from service.errors import KindredError
-from service.gallery.types import Renewed, Stale
+from service.gallery.types import NewVectors, OutdatedImage
 from service.state import State
 from training.bundle import SIZE, Pixels
 
 BATCH: Final = 16
 """Images at once: who asks meanwhile waits for no more."""
-PAUSE: Final = 1.0
+PAUSE_SECONDS: Final = 1.0
 """Seconds between two looks at whether there is anything to do, or after a refusal."""
 
 logger = logging.getLogger(__name__)
 
 
-class Renewal:
+class ReembeddingJob:
     """Goes on as long as the service does, with whichever state is served."""
 
     def __init__(self, current: Callable[[], State]) -> None:
@@ -51,7 +51,7 @@ class Renewal:
         while True:
             state = self._current()
             try:
-                done = await _stale(state) > 0 and await renew_some(
+                done = await _outdated_count(state) > 0 and await reembed_batch(
                     state, self._passed_over.setdefault(state.gallery.network, set())
                 )
             except KindredError as error:
@@ -61,10 +61,10 @@ class Renewal:
                 logger.exception("Images could not be embedded anew")
                 done = False
             if not done:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = None) -> bool:
+async def reembed_batch(state: State, passed_over: set[tuple[str, int]] | None = None) -> bool:
     """Embed some of the stale images anew; whether there were any.
 
     Those that cannot be are added to `passed_over` (ids and revisions), whose images are left.
@@ -76,38 +76,38 @@ async def renew_some(state: State, passed_over: set[tuple[str, int]] | None = No
     gallery = state.gallery
     passed_over = set() if passed_over is None else passed_over
     most = BATCH + len(passed_over)
-    found = await concurrency.run(lambda: gallery.next_stale(most), state.writers)
-    stale = [one for one in found if (one.id, one.revision) not in passed_over][:BATCH]
-    if not stale:
+    found = await concurrency.run_in_pool(lambda: gallery.next_outdated(most), state.writers)
+    outdated = [one for one in found if (one.id, one.revision) not in passed_over][:BATCH]
+    if not outdated:
         return False
-    pictures = [(one, pixels) for one in stale if (pixels := _pixels(one)) is not None]
-    represented = await state.behind.represent([pixels for _, pixels in pictures], math.inf)
+    pictures = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
+    results = await state.behind.embed([pixels for _, pixels in pictures], math.inf)
     renewed = [
-        _renewed(state, one, image)
-        for (one, _), image in zip(pictures, represented, strict=True)
-        if isinstance(image, Representation)
+        _new_vectors(state, one, image)
+        for (one, _), image in zip(pictures, results, strict=True)
+        if isinstance(image, Embeddings)
     ]
     done = {one.id for one in renewed}
-    for one in stale:
+    for one in outdated:
         if one.id not in done:
             logger.warning("The image %s cannot be embedded anew, and is passed over", one.id)
             passed_over.add((one.id, one.revision))
-    await state.pauses.wait()
-    await concurrency.run(lambda: gallery.renew(renewed), state.writers)
+    await state.activity.wait()
+    await concurrency.run_in_pool(lambda: gallery.renew(renewed), state.writers)
     state.metrics.changes.labels("renewed").inc(len(renewed))
-    if await _stale(state) == 0:
+    if await _outdated_count(state) == 0:
         logger.warning("All images that were added are embedded by this network")
     return True
 
 
-async def _stale(state: State) -> int:
+async def _outdated_count(state: State) -> int:
     """How many are stale; in a thread, for a gallery elsewhere may let one wait."""
-    return await concurrency.run(lambda: state.gallery.stale, state.writers)
+    return await concurrency.run_in_pool(lambda: state.gallery.outdated_count, state.writers)
 
 
-def _renewed(state: State, one: Stale, image: Representation) -> Renewed:
+def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVectors:
     (answer,) = state.answers.classify([image], 1)
-    return Renewed(
+    return NewVectors(
         one.id,
         one.revision,
         vectors={layer: image.layers[layer] for layer in state.gallery.layers},
@@ -116,7 +116,7 @@ def _renewed(state: State, one: Stale, image: Representation) -> Renewed:
     )
 
 
-def _pixels(one: Stale) -> Pixels | None:
+def _pixels(one: OutdatedImage) -> Pixels | None:
     """The picture; None where what is kept of it is damaged."""
     try:
         pixels: Pixels = np.asarray(Image.open(BytesIO(one.png)).convert("RGB"))

@@ -12,18 +12,18 @@ from typing import Any
 import anyio.to_thread
 
 from service.errors import BundleRefusedError, UnavailableError
-from service.schemas.base import ModelName, Reloaded
+from service.schemas.base import ModelName, ReloadResponse
 from service.state import State
 from training.bundle import BundleError, DeviceError
 
-GRACE = 1.0
+GRACE_SECONDS = 1.0
 """Seconds beyond the deadline of a request after which nobody can be using the old bundle."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Place:
+class StateSlot:
     """Where the state that is served stands."""
 
     get: Callable[[], State]
@@ -33,7 +33,7 @@ class Place:
 class Reloader:
     """Reloads one at a time; who asks meanwhile waits for a turn."""
 
-    def __init__(self, place: Place, make: Callable[[State], State]) -> None:
+    def __init__(self, slot: StateSlot, make: Callable[[State], State]) -> None:
         """Prepare.
 
         Args:
@@ -41,12 +41,12 @@ class Reloader:
             make: a new state, not yet started, from the old one's settings.
 
         """
-        self._place = place
+        self._slot = slot
         self._make = make
         self._turn = asyncio.Lock()
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._in_flight: set[asyncio.Task[Any]] = set()
 
-    async def reload(self) -> Reloaded:
+    async def reload(self) -> ReloadResponse:
         """Load what stands at the bundle's place now, and serve it.
 
         Whoever asked may go, or be cut off at a deadline: the change goes on.
@@ -57,35 +57,35 @@ class Reloader:
 
         """
         change = asyncio.create_task(self._change())
-        self._under_way.add(change)
-        change.add_done_callback(self._under_way.discard)
+        self._in_flight.add(change)
+        change.add_done_callback(self._in_flight.discard)
         return await asyncio.shield(change)
 
     async def close(self) -> None:
         """Wait for what is under way, and until the old ones are gone."""
-        while self._under_way:
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+        while self._in_flight:
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    async def _change(self) -> Reloaded:
+    async def _change(self) -> ReloadResponse:
         async with self._turn:
-            old = self._place.get()
+            old = self._slot.get()
             new = await self._open(old)
-            if old.life.draining:
+            if old.lifecycle.draining:
                 await anyio.to_thread.run_sync(new.engine.stop)
                 await anyio.to_thread.run_sync(new.gallery.close)
                 raise UnavailableError("The service is stopping.")
-            self._place.put(new)
+            self._slot.put(new)
             new.metrics.reloads.inc()
-            retiring = asyncio.create_task(_retire(old))
-            self._under_way.add(retiring)
-            retiring.add_done_callback(self._under_way.discard)
-            said = Reloaded(previous=old.answers.model, current=new.answers.model)
+            retiring = asyncio.create_task(_drain_and_close(old))
+            self._in_flight.add(retiring)
+            retiring.add_done_callback(self._in_flight.discard)
+            said = ReloadResponse(previous=old.answers.model, current=new.answers.model)
             logger.warning("Serving %s instead of %s", _name(said.current), _name(said.previous))
             return said
 
     async def _open(self, old: State) -> State:
         """The new state, warm."""
-        if old.life.draining:
+        if old.lifecycle.draining:
             raise UnavailableError("The service is stopping.")
         try:
             new = await anyio.to_thread.run_sync(self._make, old)
@@ -102,22 +102,22 @@ class Reloader:
         return new
 
 
-async def _retire(old: State) -> None:
+async def _drain_and_close(old: State) -> None:
     """Let it answer who began with it."""
     if old.users:
         with suppress(TimeoutError):
-            async with asyncio.timeout(old.settings.deadline + GRACE):
-                await old.unused.wait()
+            async with asyncio.timeout(old.settings.deadline + GRACE_SECONDS):
+                await old.drained.wait()
     await anyio.to_thread.run_sync(old.engine.stop)
     await anyio.to_thread.run_sync(old.gallery.close)
-    await anyio.to_thread.run_sync(give_back)
+    await anyio.to_thread.run_sync(trim_heap)
 
 
 def _name(model: ModelName) -> str:
     return f"{model.name} {model.version}"
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Give the system what is free in the heap.
 
     To load a bundle and compile its network leaves tens of MB there, which nothing takes up again.

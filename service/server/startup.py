@@ -9,7 +9,7 @@ from service.engine.engine import Engine
 from service.engine.search_stage import Searcher
 from service.gallery.factory import open_gallery
 from service.gallery.local.gallery import LocalGallery
-from service.gallery.local.gpu_search import OnDevice
+from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.protocol import Gallery
 from service.retrieval.responses import Answers
 from service.settings import Settings, default_bundle
@@ -31,7 +31,7 @@ def load_state(settings: Settings) -> State:
 def reload_state(old: State) -> State:
     """What stands at the bundle's place now, for the same process."""
     bundle = _open(old.settings)
-    gallery = old.gallery.under(bundle)
+    gallery = old.gallery.rebind(bundle)
     try:
         engine = _engine(old.settings, old.metrics, bundle, gallery)
     except BaseException:
@@ -63,7 +63,7 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
         searcher(gallery, backend.device),
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
-        patience=settings.deadline,
+        batch_timeout=settings.deadline,
         on_batch=metrics.batch.observe,
     )
 
@@ -76,7 +76,7 @@ def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
     if not isinstance(gallery, LocalGallery):
         return None
     if device.type == "cuda":
-        near = OnDevice(gallery.snapshot, device)
-        near.bring()
+        near = GpuSearcher(gallery.snapshot, device)
+        near.warm_up()
         return near.search
     return lambda layer, queries, limit: gallery.search(layer, in_memory(queries), limit)

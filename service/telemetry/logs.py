@@ -20,7 +20,7 @@ request_id: ContextVar[str] = ContextVar("request_id")
 """Of the request that is being answered, in its worker threads too."""
 
 
-def set_up(form: LogFormat, level: LogLevel) -> None:
+def configure(form: LogFormat, level: LogLevel) -> None:
     """Write all of the log to standard error; of what is not ours nor uvicorn's, only warnings."""
     least = LOG_LEVELS[level]
     logging.basicConfig(level=max(least, logging.WARNING), handlers=[handler(form)], force=True)
@@ -35,7 +35,7 @@ def handler(form: LogFormat) -> "logging.StreamHandler[TextIO]":
     """Write to standard error: text for people, or one JSON object a line."""
     made = logging.StreamHandler()
     made.setFormatter(_json() if form == "json" else _Text())
-    made.addFilter(_tell_request)
+    made.addFilter(_add_request_id)
     return made
 
 
@@ -71,7 +71,7 @@ def _json() -> JsonFormatter:
     )
 
 
-def _tell_request(record: logging.LogRecord) -> bool:
+def _add_request_id(record: logging.LogRecord) -> bool:
     if (found := request_id.get(None)) is not None:
         record.request_id = found
     return True

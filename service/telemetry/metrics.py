@@ -10,8 +10,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
@@ -27,14 +27,14 @@ class Metrics:
             "kindred_request_seconds",
             "Seconds from arrival to answer.",
             ("route",),
-            buckets=SECONDS,
+            buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.stages = Histogram(
             "kindred_stage_seconds",
             "Seconds of a request by stage.",
             ("stage",),
-            buckets=SECONDS,
+            buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.rejections = Counter(
@@ -47,7 +47,10 @@ class Metrics:
             "kindred_requests_in_flight", "Requests being answered.", registry=registry
         )
         self.batch = Histogram(
-            "kindred_batch_images", "Images run at once.", buckets=BATCHES, registry=registry
+            "kindred_batch_images",
+            "Images run at once.",
+            buckets=BATCH_SIZE_BUCKETS,
+            registry=registry,
         )
         self.queue = Gauge("kindred_queue_images", "Images that wait.", registry=registry)
         self._bundle = Info("kindred_bundle", "The bundle served.", registry=registry)
@@ -62,14 +65,16 @@ class Metrics:
         )
         self.reloads = Counter("kindred_reloads", "Changes of the bundle.", registry=registry)
 
-    def answered(self, route: str, status: int, seconds: float, rejection: str | None) -> None:
+    def record_request(
+        self, route: str, status: int, seconds: float, rejection: str | None
+    ) -> None:
         """Count a request by its route's template; `rejection` names why it was not served."""
         self.requests.labels(route, status).inc()
         self.seconds.labels(route).observe(seconds)
         if rejection is not None:
             self.rejections.labels(rejection).inc()
 
-    def serves(self, name: str, version: str) -> None:
+    def set_bundle(self, name: str, version: str) -> None:
         """Name the bundle that is served from now on."""
         self._bundle.info({"name": name, "version": version})
 

@@ -8,26 +8,26 @@ import torch
 
 from benchmarks.training import collapse
 from benchmarks.training.collapse import CHANGES, batches, trace
-from benchmarks.training.traces import Look, Trace, read, summary, write
+from benchmarks.training.traces import Trace, TrainingProbe, read, summary, write
 from tests.support.factories import tiny
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.catalogue import find
 from training.experiments.environment import describe
 from training.models.device import pick_device
 
 
 @pytest.fixture(scope="module")
-def data() -> Labelled:
+def data() -> LabelledTensors:
     """150 pictures."""
     made = tiny(per_class=15)
-    return Labelled(made.images, made.labels)
+    return LabelledTensors(made.images, made.labels)
 
 
 def made_trace(change: str, init: int, *losses: float, network: str = "none-3") -> Trace:
     """A trace with these losses, each after 20 more steps."""
     norms = {"block 0.conv1": 1.0}
     looks = tuple(
-        Look(
+        TrainingProbe(
             step=20 * number,
             loss=loss if number else None,
             weight=norms,
@@ -64,7 +64,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("often")
-def test_a_run_is_looked_at_as_it_goes(data: Labelled) -> None:
+def test_a_run_is_looked_at_as_it_goes(data: LabelledTensors) -> None:
     found = trace("none-2", "in fp32", 0, 0, data, steps=4)
     assert [one.step for one in found.looks] == [0, 2, 4]
     first, last = found.looks[0], found.looks[-1]
@@ -77,14 +77,16 @@ def test_a_run_is_looked_at_as_it_goes(data: Labelled) -> None:
 
 
 @pytest.mark.usefixtures("often")
-def test_a_run_ends_when_it_has_learned(data: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_ends_when_it_has_learned(
+    data: LabelledTensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(collapse, "LEARNED", math.inf)
     found = trace("none-2", "in fp32", 0, 0, data, steps=10)
     assert found.looks[-1].step == 2
 
 
 @pytest.mark.usefixtures("often")
-def test_the_same_seeds_give_the_same_run(data: Labelled) -> None:
+def test_the_same_seeds_give_the_same_run(data: LabelledTensors) -> None:
     one, same, other = (
         trace("dropout-2", "in fp32", init, 5, data, steps=2).looks for init in (1, 1, 2)
     )

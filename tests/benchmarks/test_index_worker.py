@@ -74,7 +74,7 @@ def test_an_index_in_its_own_process_says_what_it_took_and_finds_the_same(
     with Worker(
         [sys.executable, "-m", "benchmarks.search.index_worker", "flat", stored, "500"]
     ) as worker:
-        built = worker.hear(Built)
+        built = worker.receive(Built)
         timed = worker.ask(search, Timed)
     assert built.seconds > 0
     assert len(timed.milliseconds) == 4
@@ -83,4 +83,4 @@ def test_an_index_in_its_own_process_says_what_it_took_and_finds_the_same(
 
 def test_a_process_that_ends_is_an_error_and_no_figure() -> None:
     with Worker(["false"]) as worker, pytest.raises(WorkerError, match="false"):
-        worker.hear(Built)
+        worker.receive(Built)

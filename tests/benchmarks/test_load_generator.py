@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.harness import load_generator
-from benchmarks.harness.load_generator import NO_ANSWER, Address, closed, open_, poisson, post
+from benchmarks.harness.load_generator import (
+    NO_ANSWER,
+    Address,
+    closed_loop,
+    open_loop,
+    poisson,
+    post,
+)
 
 Writer = asyncio.StreamWriter
 Answering = Callable[[bytes, Writer], Awaitable[None]]
@@ -59,7 +66,7 @@ def requests(address: Address, *bodies: bytes) -> list[bytes]:
 def test_every_answer_is_told_with_the_request_that_it_answers() -> None:
     bodies = (b"one", b"two", b"three")
     with listening(echo) as address:
-        found = closed(address, requests(address, *bodies), 4, seconds=0.2, warmup=0.05)
+        found = closed_loop(address, requests(address, *bodies), 4, seconds=0.2, warmup=0.05)
     assert len(found.answers) > len(bodies)
     assert all(answer.body == bodies[answer.asked] for answer in found.answers)
     assert found.rate == len(found.answers) / 0.2
@@ -73,7 +80,7 @@ def test_an_answer_in_pieces_is_read_whole() -> None:
             await asyncio.sleep(0)
 
     with listening(in_pieces) as address:
-        found = closed(address, requests(address, b"whole"), 1, seconds=0.2, warmup=0)
+        found = closed_loop(address, requests(address, b"whole"), 1, seconds=0.2, warmup=0)
     assert {answer.body for answer in found.answers} == {b"whole"}
 
 
@@ -82,7 +89,7 @@ def test_a_refusal_is_kept_and_not_counted_as_an_answer() -> None:
         writer.write(response(b"later", "429 Too Many Requests"))
 
     with listening(refuse) as address:
-        found = closed(address, requests(address, b""), 2, seconds=0.1, warmup=0)
+        found = closed_loop(address, requests(address, b""), 2, seconds=0.1, warmup=0)
     assert {answer.status for answer in found.answers} == {429}
     assert found.rate == 0
 
@@ -99,7 +106,7 @@ def test_a_lost_connection_is_an_answer_that_never_came_and_is_opened_again() ->
             await echo(body, writer)
 
     with listening(hang_up_once) as address:
-        found = open_(address, requests(address, b"again"), 1, rate=100, seconds=0.1)
+        found = open_loop(address, requests(address, b"again"), 1, rate=100, seconds=0.1)
     assert sorted(answer.status for answer in found.answers) == [NO_ANSWER] + [200] * 9
 
 
@@ -111,7 +118,7 @@ def test_an_open_load_counts_all_that_fell_due_though_none_is_answered(
 
     monkeypatch.setattr(load_generator, "PATIENCE", 0.05)
     with listening(say_nothing) as address:
-        found = open_(address, requests(address, b""), 2, rate=200, seconds=0.1)
+        found = open_loop(address, requests(address, b""), 2, rate=200, seconds=0.1)
     assert [answer.status for answer in found.answers] == [NO_ANSWER] * 20
 
 
@@ -123,7 +130,7 @@ def test_what_waits_for_a_connection_has_its_clock_running() -> None:
         await echo(body, writer)
 
     with listening(slowly) as address:
-        found = open_(address, requests(address, b""), 1, rate=1000, seconds=0.01)
+        found = open_loop(address, requests(address, b""), 1, rate=1000, seconds=0.01)
     (slowest,) = found.milliseconds(100)
     assert len(found.answers) == 10
     assert slowest > 8 * pause * 1000
@@ -143,4 +150,4 @@ def test_nothing_listening_is_an_error_and_no_result() -> None:
     with listening(echo) as address:
         pass
     with pytest.raises(OSError, match="refused"):
-        closed(address, requests(address, b""), 1, seconds=0.1, warmup=0)
+        closed_loop(address, requests(address, b""), 1, seconds=0.1, warmup=0)

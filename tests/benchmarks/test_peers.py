@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from benchmarks.harness.load_generator import Answer
-from benchmarks.harness.workload import Query, Task, queries, wrong
+from benchmarks.harness.workload import Query, Task, queries, wrong_answers
 from benchmarks.peers import fastapi_app, model
 from benchmarks.peers.model import Index
 from training.bundle import load
@@ -50,4 +50,4 @@ def test_a_peer_answers_right(
     with TestClient(fastapi_app.create_app()) as client:
         responses = [client.post("/predict", content=query.png) for query in asked]
     answers = [Answer(n, 0, 0, one.status_code, one.content) for n, one in enumerate(responses)]
-    assert wrong(answers, asked, task) == []
+    assert wrong_answers(answers, asked, task) == []

@@ -41,10 +41,10 @@ def test_a_server_that_ends_says_why() -> None:
 def test_a_held_server_does_not_answer_until_it_goes_on() -> None:
     with serve_files() as server:
         url = f"http://{server.address.host}:{server.address.port}/"
-        server.hold()
+        server.pause()
         with pytest.raises(TimeoutError):
             urllib.request.urlopen(url, timeout=0.2)
-        server.go_on()
+        server.resume()
         with urllib.request.urlopen(url, timeout=10) as answer:
             assert answer.status == 200
 

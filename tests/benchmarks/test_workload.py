@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.harness.load_generator import Answer
-from benchmarks.harness.workload import Query, queries, wrong
+from benchmarks.harness.workload import Query, queries, wrong_answers
 from training.bundle import Bundle, load
 
 
@@ -48,26 +48,26 @@ def test_the_same_bundle_is_asked_the_same(opened: Bundle, asked: tuple[Query, .
 
 def test_a_right_answer_is_right_alone_and_as_a_list_of_one(asked: tuple[Query, ...]) -> None:
     right = said(asked[0])
-    assert wrong([answer(right), answer([right])], asked, "conv2") == []
+    assert wrong_answers([answer(right), answer([right])], asked, "conv2") == []
 
 
 def test_one_of_the_nearest_may_be_missed_and_no_more(asked: tuple[Query, ...]) -> None:
     names = [{"id": name} for name in sorted(asked[0].nearest)]
     one, two = ({"conv2": [*names[missed:], *[{"id": "?"}] * missed]} for missed in (1, 2))
-    assert wrong([answer(said(asked[0], similar=one))], asked, "conv2") == []
-    assert len(wrong([answer(said(asked[0], similar=two))], asked, "conv2")) == 1
+    assert wrong_answers([answer(said(asked[0], similar=one))], asked, "conv2") == []
+    assert len(wrong_answers([answer(said(asked[0], similar=two))], asked, "conv2")) == 1
 
 
 @pytest.mark.parametrize(
     "other", [{"predictions": [{"label": "?"}]}, {"predictions": []}, {"predictions": None}]
 )
 def test_another_class_is_wrong(asked: tuple[Query, ...], other: Mapping[str, object]) -> None:
-    assert len(wrong([answer(said(asked[0], **other))], asked, "class")) == 1
+    assert len(wrong_answers([answer(said(asked[0], **other))], asked, "class")) == 1
 
 
 def test_a_refusal_is_wrong_whatever_it_says(asked: tuple[Query, ...]) -> None:
-    assert len(wrong([answer(said(asked[0]), status=429)], asked, "class")) == 1
+    assert len(wrong_answers([answer(said(asked[0]), status=429)], asked, "class")) == 1
 
 
 def test_where_nothing_is_searched_nothing_near_is_looked_for(asked: tuple[Query, ...]) -> None:
-    assert wrong([answer(said(asked[0], similar={}))], asked, "class") == []
+    assert wrong_answers([answer(said(asked[0], similar={}))], asked, "class") == []

@@ -13,7 +13,7 @@ from tests.support.factories import made_record
 from tests.support.processes import serve_bundle, serving
 from training.data.dataset import Dataset
 from training.data.splits import Splits
-from training.workflows.release import Shape, Trained, examine
+from training.workflows.release import ExportOptions, TrainedModel, evaluate_release
 from training.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def browser_path() -> str | None:
 
 
 @dataclass
-class Watched:
+class PageLog:
     """What a page has said on its console, and whom it has asked."""
 
     said: list[str] = field(default_factory=list)
@@ -75,18 +75,22 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture(scope="package")
-def studied_path(workspace: Workspace, trained: Trained, pictures: Dataset, splits: Splits) -> Path:
+def studied_path(
+    workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
+) -> Path:
     """A bundle as a release leaves it: its network examined, beside it a study with two seeds."""
-    final = examine(trained.network, trained.final, pictures, splits, None, workspace.device)
+    final = evaluate_release(
+        trained.network, trained.final, pictures, splits, None, workspace.device
+    )
     study = [one for one in trained.records if one.stage == "study"]
     beside: dict[str, Any] = {"dataset": study[-1].dataset}
     others = [
         made_record("none-2", validation=0.6, test=0.61, seconds=90, **beside),
         made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **beside),
     ]
-    released = Trained(trained.network, final, [*study, final, *others])
+    released = TrainedModel(trained.network, final, [*study, final, *others])
     target = workspace.bundle_of(Path("studied"))
-    return workspace.publish(released, pictures, splits, target, Shape())
+    return workspace.publish(released, pictures, splits, target, ExportOptions())
 
 
 @pytest.fixture(scope="package")
@@ -111,30 +115,30 @@ def real_home(real_bundle_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def watched() -> Watched:
-    return Watched()
+def page_log() -> PageLog:
+    return PageLog()
 
 
 @pytest.fixture
-def visit(browser: "Browser", home: str, watched: Watched) -> Iterator[Open]:
+def visit(browser: "Browser", home: str, page_log: PageLog) -> Iterator[Open]:
     """Open an address of the page; at the end of the test nothing may have gone wrong."""
-    yield from visits(browser, home, watched)
+    yield from visits(browser, home, page_log)
 
 
 @pytest.fixture
 def visit_without_pixels(
-    browser: "Browser", home_without_pixels: str, watched: Watched
+    browser: "Browser", home_without_pixels: str, page_log: PageLog
 ) -> Iterator[Open]:
-    yield from visits(browser, home_without_pixels, watched)
+    yield from visits(browser, home_without_pixels, page_log)
 
 
 @pytest.fixture
-def visit_real(browser: "Browser", real_home: str, watched: Watched) -> Iterator[Open]:
-    yield from visits(browser, real_home, watched)
+def visit_real(browser: "Browser", real_home: str, page_log: PageLog) -> Iterator[Open]:
+    yield from visits(browser, real_home, page_log)
 
 
 def visits(
-    browser: "Browser", home: str, watched: Watched, expected: str | None = None
+    browser: "Browser", home: str, page_log: PageLog, expected: str | None = None
 ) -> Iterator[Open]:
     """Windows on one server, whose consoles may say nothing but what is `expected`."""
     contexts = []
@@ -149,7 +153,7 @@ def visits(
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
-        watched.follow(page)
+        page_log.follow(page)
         before(page)
         page.goto(home + address)
         return page
@@ -157,5 +161,5 @@ def visits(
     yield visit
     for context in contexts:
         context.close()
-    assert [said for said in watched.said if expected is None or expected not in said] == []
-    assert watched.foreign(home) == []
+    assert [said for said in page_log.said if expected is None or expected not in said] == []
+    assert page_log.foreign(home) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.conftest import Open, Watched
+from tests.browser.conftest import Open, PageLog
 from tests.support.page_objects import PHONE, Route, drop, expect, grave, overflow, row, shoot
 
 VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
@@ -101,7 +101,7 @@ def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_doubt_and_in_trouble(
-    visit: Open, watched: Watched, scheme: str
+    visit: Open, page_log: PageLog, scheme: str
 ) -> None:
     page = visit("/", color_scheme=scheme)
 
@@ -116,4 +116,4 @@ def test_axe_finds_nothing_serious_in_doubt_and_in_trouble(
     expect(page.get_by_role("alert")).to_be_visible()
     assert grave(page) == []
     shoot(page, f"trouble-{scheme}")
-    watched.said.clear()
+    page_log.said.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import Open, Watched, visits
+from tests.browser.conftest import Open, PageLog, visits
 from tests.support.images import KINDS
 from tests.support.page_objects import PHONE, Page, Route, drop, expect, grave, overflow, shoot
 from tests.support.processes import serve_bundle, serving
@@ -45,7 +45,7 @@ def failing(path: str, times: int) -> Callable[[Page], None]:
     ],
 )
 def test_what_could_not_be_loaded_is_said_and_tried_again_by_itself(
-    visit: Open, watched: Watched, path: str, address: str, times: int
+    visit: Open, page_log: PageLog, path: str, address: str, times: int
 ) -> None:
     page = visit(address, before=failing(path, times))
     expect(page.get_by_role("alert")).to_have_text(re.compile("The service does not answer"))
@@ -54,10 +54,10 @@ def test_what_could_not_be_loaded_is_said_and_tried_again_by_itself(
     expect(page.locator(".card, .confusion").first).to_be_visible()
     expect(page.locator(".complaint")).to_have_count(0)
     expect(page.locator("#about")).to_contain_text("gallery pictures")
-    watched.said.clear()  # the browser itself reports what failed
+    page_log.said.clear()  # the browser itself reports what failed
 
 
-def test_or_by_a_button(visit: Open, watched: Watched) -> None:
+def test_or_by_a_button(visit: Open, page_log: PageLog) -> None:
     page = visit(before=failing("**/model", times=4))
     again = page.get_by_role("button", name="Try again now")
     for seconds in (1, 2, 4, 8):
@@ -65,16 +65,16 @@ def test_or_by_a_button(visit: Open, watched: Watched) -> None:
         again.click()
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("main")).to_be_focused()
-    watched.said.clear()
+    page_log.said.clear()
 
 
 def test_a_picture_given_while_the_service_is_away_is_answered_when_it_is_back(
-    visit: Open, watched: Watched
+    visit: Open, page_log: PageLog
 ) -> None:
     page = visit(before=failing("**/predict*", times=1))
     drop(page)
-    assert any("ERR_FAILED" in said for said in watched.said)
-    watched.said.clear()
+    assert any("ERR_FAILED" in said for said in page_log.said)
+    page_log.said.clear()
 
 
 # Keys.
@@ -88,9 +88,9 @@ def locked_home(studied_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def visit_locked(browser: "Browser", locked_home: str, watched: Watched) -> Iterator[Open]:
+def visit_locked(browser: "Browser", locked_home: str, page_log: PageLog) -> Iterator[Open]:
     """Open a page that has no key yet; the browser tells of what that fails."""
-    yield from visits(browser, locked_home, watched, expected="401")
+    yield from visits(browser, locked_home, page_log, expected="401")
 
 
 def unlock(page: Page, key: str = KEY) -> None:
@@ -129,7 +129,7 @@ def test_every_view_works_with_a_key(visit_locked: Open) -> None:
 
 
 def test_pictures_come_with_the_key_and_only_those_in_sight(
-    visit_locked: Open, watched: Watched
+    visit_locked: Open, page_log: PageLog
 ) -> None:
     page = visit_locked("/#/gallery", viewport={"width": 800, "height": 400})
     unlock(page)

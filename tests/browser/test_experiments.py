@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.conftest import Open, Watched
+from tests.browser.conftest import Open, PageLog
 from tests.support.page_objects import Page, expect, shoot
 
 EXPERIMENTS = "/#/experiments"
@@ -154,7 +154,7 @@ def test_how_good_the_neighbours_are_is_told_by_layer(visit: Open) -> None:
 
 
 def test_a_bundle_from_before_the_drawings_says_that_it_has_none(
-    visit: Open, watched: Watched
+    visit: Open, page_log: PageLog
 ) -> None:
     def before(page: Page) -> None:
         page.route("**/curves/*.svg", lambda route: route.fulfill(status=404, json={}))
@@ -162,8 +162,8 @@ def test_a_bundle_from_before_the_drawings_says_that_it_has_none(
     page = visit(EXPERIMENTS, before)
     expect(page.locator(".experiments")).to_contain_text("This bundle was built before")
     expect(page.get_by_role("row", name=re.compile("^batchnorm-3"))).to_be_visible()
-    assert all("404" in said for said in watched.said)
-    watched.said.clear()
+    assert all("404" in said for said in page_log.said)
+    page_log.said.clear()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import Open, Watched, visits
+from tests.browser.conftest import Open, PageLog, visits
 from tests.support.factories import made_record, network
 from tests.support.images import stripes
 from tests.support.page_objects import PHONE, expect, grave, overflow, shoot
@@ -16,7 +16,7 @@ from tests.support.processes import ROOT, serve_bundle, serving
 from training import bundle
 from training.bundle import Bundle, writer
 from training.bundle.manifest import DatasetNote, Metrics
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.embedding.embed import embed
 from training.experiments.record import MATRIX_CLASSES
 from training.index import cosine
@@ -45,11 +45,11 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     layers: tuple[Layer, ...] = ("conv2", "logits")
     vectors = embed(untaught, images, layers, torch.device("cpu"))
     indexes = {layer: cosine.build(found) for layer, found in vectors.items()}
-    test = evaluate(untaught, Labelled(images, torch.tensor(labels)))
+    test = evaluate(untaught, LabelledTensors(images, torch.tensor(labels)))
     final = made_record("none-2", stage="final").model_copy(update={"test": test})
     target = tmp_path_factory.mktemp("many") / "bundle"
     writer.write(
-        writer.Contents(
+        writer.BundleContents(
             name=final.experiment,
             run_id=final.run_id,
             classes=tuple(f"kind{kind:03d}" for kind in range(request.param)),
@@ -87,9 +87,9 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def visit_many(browser: "Browser", many: Path, watched: Watched) -> Iterator[Open]:
+def visit_many(browser: "Browser", many: Path, page_log: PageLog) -> Iterator[Open]:
     with serving(serve_bundle(many)) as client:
-        yield from visits(browser, str(client.base_url), watched)
+        yield from visits(browser, str(client.base_url), page_log)
 
 
 def confused(loaded: Bundle) -> list[int]:

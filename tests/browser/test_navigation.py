@@ -1,6 +1,6 @@
 """From picture to picture: neighbours, back and forward, shared addresses, the gallery."""
 
-from tests.browser.conftest import Open, Watched
+from tests.browser.conftest import Open, PageLog
 from tests.support.images import KINDS
 from tests.support.page_objects import KIND, drop, expect, row, scores
 
@@ -48,16 +48,16 @@ def test_the_gallery_pages_on_by_class(visit: Open) -> None:
 
 
 def test_of_the_gallery_one_page_at_a_time_is_loaded_and_only_what_is_seen(
-    visit: Open, watched: Watched
+    visit: Open, page_log: PageLog
 ) -> None:
     page = visit("/#/gallery", viewport={"width": 400, "height": 400})
     page.locator(".gallery .card").first.wait_for()
     page.wait_for_load_state("networkidle")
-    asked = [url for url in watched.asked if url.endswith("/image")]
+    asked = [url for url in page_log.asked if url.endswith("/image")]
     assert 0 < len(asked) < 60
     page.locator(".gallery .card").last.scroll_into_view_if_needed()
     page.wait_for_load_state("networkidle")
-    assert len({url for url in watched.asked if url.endswith("/image")}) <= 60
-    lists = [url for url in watched.asked if "/gallery?" in url]
+    assert len({url for url in page_log.asked if url.endswith("/image")}) <= 60
+    lists = [url for url in page_log.asked if "/gallery?" in url]
     assert len(lists) == 1
     assert "limit=60" in lists[0]

@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import Open, Watched
+from tests.browser.conftest import Open, PageLog
 from tests.support.images import KINDS, stripes
 from tests.support.page_objects import (
     KIND,
@@ -100,7 +100,7 @@ def test_an_own_picture_does_not_outlive_its_tab_and_the_page_says_so(visit: Ope
     expect(page.get_by_role("alert")).to_contain_text("Give it again")
 
 
-def test_what_is_no_picture_is_refused_in_words_beside_it(visit: Open, watched: Watched) -> None:
+def test_what_is_no_picture_is_refused_in_words_beside_it(visit: Open, page_log: PageLog) -> None:
     page = visit()
     give(page, b"not a picture at all", name="a.txt", kind="text/plain")
     refusal = page.locator(".answer").get_by_role("alert")
@@ -108,15 +108,15 @@ def test_what_is_no_picture_is_refused_in_words_beside_it(visit: Open, watched: 
     assert len(refusal.inner_text()) > 20
     drop(page)
     # The browser itself reports the refused request on its console.
-    assert all("415" in said or "400" in said for said in watched.said)
-    watched.said.clear()
+    assert all("415" in said or "400" in said for said in page_log.said)
+    page_log.said.clear()
 
 
-def test_an_unknown_image_is_said_to_be_unknown(visit: Open, watched: Watched) -> None:
+def test_an_unknown_image_is_said_to_be_unknown(visit: Open, page_log: PageLog) -> None:
     page = visit("/#/image/nobody")
     expect(page.get_by_role("alert")).to_contain_text("nobody")
-    assert all("404" in said for said in watched.said)
-    watched.said.clear()
+    assert all("404" in said for said in page_log.said)
+    page_log.said.clear()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_doubt_is_said_plainly_where_the_picture_is_unfamiliar(
 
 
 def test_without_pixels_every_neighbour_is_a_labelled_tile(
-    visit_without_pixels: Open, watched: Watched
+    visit_without_pixels: Open, page_log: PageLog
 ) -> None:
     page = visit_without_pixels()
     drop(page)
@@ -163,7 +163,7 @@ def test_without_pixels_every_neighbour_is_a_labelled_tile(
     row(page, "conv2").locator("button.look").first.click()
     expect(page.get_by_role("gridcell")).to_have_count(64)
     assert grave(page) == []
-    assert not [url for url in watched.asked if url.endswith("/image")]
+    assert not [url for url in page_log.asked if url.endswith("/image")]
 
 
 @pytest.mark.parametrize(("size", "inside"), [((96, 48), (24, 0)), ((48, 96), (0, 24))])
@@ -205,10 +205,10 @@ def test_pictures_are_crisp_in_whole_multiples_of_their_pixels_and_in_true_colou
     assert {tuple(look) for look in looks} == {(0, "pixelated", "none")}
 
 
-def test_what_the_browser_cannot_show_is_no_broken_picture(visit: Open, watched: Watched) -> None:
+def test_what_the_browser_cannot_show_is_no_broken_picture(visit: Open, page_log: PageLog) -> None:
     page = visit()
     give(page, b"not a picture at all", name="a.png")
     expect(page.locator(".given")).to_contain_text("This browser cannot show it")
     expect(page.locator(".given img")).to_have_count(0)
     expect(page.locator(".answer").get_by_role("alert")).to_be_visible()
-    watched.said.clear()
+    page_log.said.clear()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import Open, Watched, visits
+from tests.browser.conftest import Open, PageLog, visits
 from tests.support.page_objects import SCREENSHOTS, drop, encoded, expect, row
 from tests.support.processes import ROOT, serve_bundle, serving
 from tests.support.synthetic import SCENES, drawing
@@ -46,7 +46,7 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert starter.novelty is not None
     target = tmp_path_factory.mktemp("drawn") / "bundle"
     writer.write(
-        writer.Contents(
+        writer.BundleContents(
             name=manifest.name,
             run_id=manifest.run_id,
             classes=manifest.classes,
@@ -71,9 +71,9 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visit_drawn(browser: "Browser", drawn_path: Path, watched: Watched) -> Iterator[Open]:
+def visit_drawn(browser: "Browser", drawn_path: Path, page_log: PageLog) -> Iterator[Open]:
     with serving(serve_bundle(drawn_path)) as client:
-        yield from visits(browser, str(client.base_url), watched)
+        yield from visits(browser, str(client.base_url), page_log)
 
 
 def test_a_drawing_finds_its_kin_among_drawings(visit_drawn: Open) -> None:

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.support.fakes import Obedient
+from tests.support.fakes import ScriptedNetwork
 from training import bundle
 from training.bundle import Bundle
 
@@ -48,8 +48,8 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def network() -> Iterator[Obedient]:
+def network() -> Iterator[ScriptedNetwork]:
     """A network that does as it is told, and lets go of everything at the end."""
-    obedient = Obedient()
-    yield obedient
-    obedient.gate.set()
+    scripted = ScriptedNetwork()
+    yield scripted
+    scripted.gate.set()

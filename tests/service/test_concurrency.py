@@ -21,13 +21,13 @@ def steps() -> int:
 
 def test_work_is_done_in_a_thread_of_the_pool() -> None:
     with ThreadPoolExecutor(1, "some") as pool:
-        name = asyncio.run(concurrency.run(lambda: threading.current_thread().name, pool))
+        name = asyncio.run(concurrency.run_in_pool(lambda: threading.current_thread().name, pool))
     assert name.startswith("some")
 
 
 def test_what_work_raises_is_raised_where_it_is_awaited() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
-        asyncio.run(concurrency.run(lambda: 1 // 0, pool))
+        asyncio.run(concurrency.run_in_pool(lambda: 1 // 0, pool))
 
 
 def test_who_is_cancelled_while_no_thread_is_free_has_nothing_done() -> None:
@@ -35,8 +35,8 @@ def test_who_is_cancelled_while_no_thread_is_free_has_nothing_done() -> None:
     free = threading.Event()
 
     async def cancel_the_second(pool: ThreadPoolExecutor) -> None:
-        first = asyncio.create_task(concurrency.run(free.wait, pool))
-        second = asyncio.create_task(concurrency.run(lambda: done.append("second"), pool))
+        first = asyncio.create_task(concurrency.run_in_pool(free.wait, pool))
+        second = asyncio.create_task(concurrency.run_in_pool(lambda: done.append("second"), pool))
         await asyncio.sleep(0.01)
         second.cancel()
         await asyncio.wait([second])
@@ -57,7 +57,7 @@ def test_work_under_way_has_not_ended_when_its_caller_goes() -> None:
 
     async def go(pool: ThreadPoolExecutor) -> None:
         ended = asyncio.Event()
-        caller = asyncio.create_task(concurrency.run(work, pool, ended.set))
+        caller = asyncio.create_task(concurrency.run_in_pool(work, pool, ended.set))
         await asyncio.to_thread(begun.wait)
         caller.cancel()
         await asyncio.wait([caller])
@@ -76,20 +76,20 @@ def test_writers_give_way_to_the_event_loop_and_so_do_threads_that_they_start() 
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(steps).result()
 
-    writers = concurrency.some_writers()
-    assert asyncio.run(concurrency.run(steps, writers)) >= 10
-    assert asyncio.run(concurrency.run(start_another, writers)) >= 10
+    writers = concurrency.write_pool()
+    assert asyncio.run(concurrency.run_in_pool(steps, writers)) >= 10
+    assert asyncio.run(concurrency.run_in_pool(start_another, writers)) >= 10
 
 
 @linux_alone
 def test_a_thread_that_has_given_way_further_stays_where_it_is() -> None:
-    def step_back() -> int:
+    def lower_priority() -> int:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(15, steps()))
-        concurrency.step_back()
+        concurrency.lower_priority()
         return steps()
 
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(step_back).result() >= 15
+        assert pool.submit(lower_priority).result() >= 15
 
 
 def test_what_is_refused_a_thread_is_not_done_by_another_either(
@@ -108,7 +108,9 @@ def test_what_is_refused_a_thread_is_not_done_by_another_either(
         try:
             with pytest.raises(RuntimeError, match="new thread"):
                 asyncio.run(
-                    concurrency.run(lambda: done.append(True), pool, lambda: ended.append(True))
+                    concurrency.run_in_pool(
+                        lambda: done.append(True), pool, lambda: ended.append(True)
+                    )
                 )
         finally:
             free.set()
@@ -123,10 +125,10 @@ def test_what_is_not_to_be_done_is_not_held_either() -> None:
 
     async def go(pool: ThreadPoolExecutor) -> None:
         free = threading.Event()
-        first = asyncio.create_task(concurrency.run(free.wait, pool))
+        first = asyncio.create_task(concurrency.run_in_pool(free.wait, pool))
         large = Large()
         held = weakref.ref(large)
-        second = asyncio.create_task(concurrency.run(lambda large=large: None, pool))  # type: ignore[misc]  # it is the default that holds it
+        second = asyncio.create_task(concurrency.run_in_pool(lambda large=large: None, pool))  # type: ignore[misc]  # it is the default that holds it
         del large
         await asyncio.sleep(0.01)
         second.cancel()

@@ -109,7 +109,7 @@ def made_record(
         stage=stage,
         started_at=MORNING + timedelta(hours=hour),
         variant=found.variant,
-        config=found.lasting(2).config,
+        config=found.with_epochs(2).config,
         seeds=seeds(seed),
         dataset=DatasetRef(
             name="tiny",

@@ -19,7 +19,7 @@ from tests.support.images import stripes
 from training.bundle import BlockNet, Layer, Pixels
 from training.models.blocknet import Architecture
 
-PATIENCE = 20.0
+BATCH_TIMEOUT = 20.0
 """Seconds after which a test gives up waiting for what must come."""
 SMALL = Architecture(classes=10, conv_blocks=2, batch_norm=False, dropout=0.0)
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def picture(seed: int = 0, kind: int = 3) -> bytes:
     return png(stripes(kind, 10_000 + seed))
 
 
-class Obedient(BlockNet):
+class ScriptedNetwork(BlockNet):
     """A real network that waits at a gate, counts what it runs, and fails as it is told."""
 
     def __init__(self, architecture: Architecture = SMALL) -> None:
@@ -58,7 +58,7 @@ class Obedient(BlockNet):
     def representations(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
         """Note the first pixel of each image, wait at the gate, fail if told to."""
         self.entered.set()
-        assert self.gate.wait(PATIENCE)
+        assert self.gate.wait(BATCH_TIMEOUT)
         self.batches.append(len(images))
         self.seen.extend(images[:, 0, 0, 0].tolist())
         if error := self.failure(images):
@@ -82,7 +82,7 @@ def running(engine: Engine) -> Iterator[Engine]:
         engine.stop()
 
 
-def obey(app: FastAPI, network: Obedient, max_queue: int = 512) -> State:
+def use_network(app: FastAPI, network: ScriptedNetwork, max_queue: int = 512) -> State:
     """Have an app that has not started yet ask another network."""
     state: State = app.state.kindred
     state.engine = Engine(

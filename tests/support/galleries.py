@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from service.gallery.local.gallery import LocalGallery
-from service.gallery.milvus.address import Place
+from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.protocol import Gallery
 from service.gallery.types import Addition, Attributes, Item
@@ -20,10 +20,10 @@ Open = Callable[[Bundle, Path], Gallery]
 
 def on_milvus_lite(bundle: Bundle, folder: Path) -> Gallery:
     """Open a gallery on a Milvus that is a file, in this process."""
-    return MilvusGallery.open(bundle, Place.parse(f"milvus://{folder}/gallery.db"))
+    return MilvusGallery.open(bundle, MilvusAddress.parse(f"milvus://{folder}/gallery.db"))
 
 
-HOMES: dict[str, Open] = {"local": LocalGallery.open, "milvus-lite": on_milvus_lite}
+BACKENDS: dict[str, Open] = {"local": LocalGallery.open, "milvus-lite": on_milvus_lite}
 """How each is opened over a bundle, with a folder to keep its images in; opened again there, it has
 them still."""
 

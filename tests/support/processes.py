@@ -62,8 +62,8 @@ def serve_bundle(bundle: Path) -> list[str | Path]:
 
 def free_port() -> int:
     """A port that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
     return port
 
 
@@ -106,14 +106,14 @@ def listening(app: FastAPI, http: type[asyncio.Protocol] | None = None) -> Itera
 
     `http` is the class of its connections, else the service's own.
     """
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        protocol = http or connections(patience=60)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        protocol = http or connections(client_timeout=60)
         config = uvicorn.Config(app, http=protocol, log_config=None, access_log=False)
         server = uvicorn.Server(config)
-        thread = Thread(target=server.run, kwargs={"sockets": [door]})
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            url = f"http://127.0.0.1:{door.getsockname()[1]}"
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             with httpx.Client(base_url=url, timeout=60) as client:
                 client.get("/livez")  # is answered when it has started
                 yield client

@@ -11,7 +11,7 @@ from tests.support.factories import linked_copy
 from tests.support.images import write_folder
 from training import bundle
 from training import cli as command_line
-from training.bundle.writer import point
+from training.bundle.writer import update_current_link
 from training.experiments import record
 from training.experiments.catalogue import EXPERIMENTS, find
 from training.experiments.config import Experiment
@@ -167,7 +167,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     def interrupted(*_args: object, **_more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rooms, "run_and_keep", interrupted)
+    monkeypatch.setattr(rooms, "train_and_save", interrupted)
     outcome = command("suite", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
     assert outcome.code == command_line.INTERRUPTED
     assert outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
@@ -203,7 +203,7 @@ def test_index_gives_the_network_another_gallery(
 
 def test_prepare_prints_the_bundle_alone(command: Command, bundle_path: Path) -> None:
     built = linked_copy(bundle_path, command.root / "bundles" / "mine")
-    point(command.root / "bundles" / "current", built)
+    update_current_link(command.root / "bundles" / "current", built)
     assert command("prepare").out == f"{built}\n"
 
 

@@ -46,12 +46,12 @@ from training.index.cosine import (
     IndexFileError,
     Positions,
     Vectors,
-    join,
+    concatenate,
+    from_fp16,
     normalise,
-    pack,
 )
-from training.index.multi_index import Hit, search_as_one
-from training.index.projection import Reduction
+from training.index.multi_index import Hit, search_multi
+from training.index.projection import Projection
 from training.models import checkpoint, novelty
 from training.models.blocknet import BlockNet, Layer
 from training.models.checkpoint import ARCHITECTURE, WEIGHTS, CheckpointError
@@ -64,10 +64,11 @@ from training.models.device import (
     pick_precision,
 )
 from training.models.novelty import Novelty, NoveltyFileError
-from training.models.quantization import Ranges
+from training.models.quantization import ActivationRanges
 
 __all__ = [
     "SIZE",
+    "ActivationRanges",
     "BlockNet",
     "Bundle",
     "BundleError",
@@ -86,20 +87,19 @@ __all__ = [
     "Positions",
     "Precision",
     "PrecisionChoice",
-    "Ranges",
+    "Projection",
     "Record",
-    "Reduction",
     "Regularizer",
     "Summary",
     "Vectors",
     "autocast",
-    "join",
+    "concatenate",
+    "from_fp16",
     "load",
     "normalise",
-    "pack",
     "pick_device",
     "pick_precision",
-    "search_as_one",
+    "search_multi",
     "summarize",
     "to_pixels",
 ]
@@ -139,7 +139,7 @@ class Bundle:
     manifest: Manifest
     network: BlockNet
     onnx: Path | None
-    ranges: Ranges | None
+    ranges: ActivationRanges | None
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
     index_notes: dict[Layer, IndexNote]
@@ -186,7 +186,7 @@ def load(path: Path) -> Bundle:
             for name in manifest.files
             if name.startswith(f"{FIGURES}/")
         }
-        ranges = parse(Ranges, path / RANGES) if RANGES in manifest.files else None
+        ranges = parse(ActivationRanges, path / RANGES) if RANGES in manifest.files else None
         card = (path / CARD).read_text(encoding="utf-8")
     except (
         CheckpointError,

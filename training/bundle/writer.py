@@ -50,14 +50,14 @@ from training.models import checkpoint, novelty, onnx_export
 from training.models.blocknet import BlockNet, Layer
 from training.models.checkpoint import WEIGHTS
 from training.models.novelty import THRESHOLD, Fitted
-from training.models.quantization import Ranges
+from training.models.quantization import ActivationRanges
 
 AT_FDCWD, EXCHANGE = -100, 2
 """Of Linux's `renameat2`: paths as they are; swap."""
 
 
 @dataclass(frozen=True)
-class Contents:
+class BundleContents:
     """What is to become a bundle."""
 
     name: str
@@ -74,10 +74,10 @@ class Contents:
     figures: dict[str, bytes]
     card: Callable[[Manifest], str]
     dtype: torch.dtype = torch.float32
-    ranges: Ranges | None = None
+    ranges: ActivationRanges | None = None
 
 
-def write(contents: Contents, path: Path) -> Manifest:
+def write(contents: BundleContents, path: Path) -> Manifest:
     """Write a bundle at `path`, which is replaced only when the new one is complete on disk.
 
     Raises:
@@ -111,7 +111,7 @@ def require_free(path: Path) -> None:
         raise BundleError(f"{path} is not a bundle, so it is not replaced: name another folder")
 
 
-def point(link: Path, target: Path) -> None:
+def update_current_link(link: Path, target: Path) -> None:
     """Make `link` (as `bundles/current`) point to a bundle beside it, atomically."""
     temporary = link.with_name(f".{link.name}-{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def point(link: Path, target: Path) -> None:
     temporary.replace(link)
 
 
-def _write_files(contents: Contents, folder: Path) -> Manifest:
+def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     checkpoint.save(contents.network, folder, contents.dtype)
     onnx_export.write(contents.network, folder / ONNX, contents.dtype)
     model_sha256 = sha256(folder / WEIGHTS)

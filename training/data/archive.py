@@ -26,7 +26,7 @@ class NoSourceError(RuntimeError):
     """Neither a folder nor an archive that is read here."""
 
 
-def members(source: Path) -> Members:
+def iter_files(source: Path) -> Members:
     """Every file, but hidden ones: a folder's sorted by path, an archive's as they lie in it."""
     if not source.exists():
         raise NoSourceError(f"no data at {source}: there is no such file or folder")

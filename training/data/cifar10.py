@@ -48,7 +48,7 @@ def download(root: Path, partition: Partition) -> CIFAR10:
 
     """
     archive = root / CIFAR10.filename
-    if _wrong(root / CIFAR10.base_folder) and not check_integrity(archive, CIFAR10.tgz_md5):
+    if _corrupt_files(root / CIFAR10.base_folder) and not check_integrity(archive, CIFAR10.tgz_md5):
         _require_reachable(CIFAR10.url)
     try:
         with _socket_timeout(STALL_SECONDS):
@@ -85,7 +85,7 @@ def read(found: Path, partition: Partition) -> CIFAR10:
         if found.is_file():
             _extract(found, Path(scratch))
             folder = find(Path(scratch)) or Path(scratch)
-        if wrong := _wrong(folder):
+        if wrong := _corrupt_files(folder):
             raise BatchesError(
                 f"the CIFAR-10 batches in {found} do not verify: "
                 f"{', '.join(wrong)} missing or damaged"
@@ -110,7 +110,7 @@ def _extract(archive: Path, folder: Path) -> None:
                     (folder / name).write_bytes(zipped.read(path))
 
 
-def _wrong(folder: Path) -> list[str]:
+def _corrupt_files(folder: Path) -> list[str]:
     """The files of the original batches that are missing in `folder` or are not what they were."""
     return [name for name, md5 in _files() if not check_integrity(str(folder / name), md5)]
 

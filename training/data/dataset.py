@@ -19,9 +19,9 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 
 from training.data import cifar10
-from training.data.archive import DAMAGED, NoSourceError, members
+from training.data.archive import DAMAGED, NoSourceError, iter_files
 from training.data.cifar10 import Partition
-from training.data.folder_layout import LayoutError, places
+from training.data.folder_layout import LayoutError, assign_classes
 from training.data.preprocessing import Pixels, to_pixels
 
 IMAGE_SUFFIXES = frozenset(
@@ -123,13 +123,13 @@ def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
 def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
     pixels: dict[PurePosixPath, Pixels] = {}
     unreadable: list[str] = []
-    names = [path for path, _ in members(source) if _is_image(path)]
+    names = [path for path, _ in iter_files(source) if _is_image(path)]
     try:
-        placed = places(names)
+        placed = assign_classes(names)
     except LayoutError as error:
         raise DatasetError(f"{source}: {error}") from error
     class_of = {path: name for path, (part, name) in placed.items() if part == partition}
-    for path, read in members(source):
+    for path, read in iter_files(source):
         if path not in class_of:
             continue
         try:

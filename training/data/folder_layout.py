@@ -12,14 +12,14 @@ PARTITIONS: Mapping[str, Partition] = {
 }  # fmt: skip
 """Folders that are no classes. Validation images are split off anew, so those set apart train."""
 
-Place = tuple[Partition, str]
+PartitionLabel = tuple[Partition, str]
 
 
 class LayoutError(ValueError):
     """Folders of which one cannot say what they are."""
 
 
-def places(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Place]:
+def assign_classes(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, PartitionLabel]:
     """The partition and the class of each file; files beside the class folders have none.
 
     Whatever all files lie in is left aside. Below it, either every folder is a partition and its
@@ -43,7 +43,7 @@ def places(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Place]:
             f"beside folders to train and to test with there is {others}: move that elsewhere, or "
             "have every folder be a class"
         )
-    found: dict[PurePosixPath, Place] = {}
+    found: dict[PurePosixPath, PartitionLabel] = {}
     for path in inner:
         first, *below = path.parts[start:]
         if not parted:

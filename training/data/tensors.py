@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledTensors:
     """Images uint8 [N, 3, 32, 32] and labels int64 [N], on one device."""
 
     images: Tensor

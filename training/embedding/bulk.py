@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.data.archive import DAMAGED, NoSourceError, members
+from training.data.archive import DAMAGED, NoSourceError, iter_files
 from training.data.dataset import IMAGE_SUFFIXES, NoImagesError
 from training.data.preprocessing import SIZE, to_pixels
 from training.embedding import shards
 from training.embedding.embed import BATCH, embed
-from training.embedding.leases import claim
-from training.embedding.shards import Note, Rows, ShardError, Writer
+from training.embedding.leases import lease
+from training.embedding.shards import Rows, ShardError, ShardMetadata, Writer
 from training.index.cosine import Vectors
 from training.models.blocknet import BlockNet, Layer
 
@@ -42,7 +42,7 @@ LONGEST: Final = 100
 
 
 @dataclass(frozen=True)
-class Share:
+class ShardSpec:
     """Which shards are this process's: each `of`-th, from the `one`-th on; all of them by default.
 
     Whoever has all takes what nobody else is at, so any number of processes may share the work.
@@ -52,7 +52,7 @@ class Share:
     of: int = 1
 
     @classmethod
-    def parse(cls, text: str) -> "Share":
+    def parse(cls, text: str) -> "ShardSpec":
         """`2/4` is the second of four.
 
         Raises:
@@ -69,7 +69,7 @@ class Share:
         return number % self.of == self.one - 1
 
 
-EVERYTHING: Final = Share()
+ALL_SHARDS: Final = ShardSpec()
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,16 @@ class Embedder:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ShardResult:
     """What became of one shard; its note, unless it is for another process to make."""
 
     number: int
     state: Literal["made", "found", "elsewhere"]
-    note: Note | None
+    note: ShardMetadata | None
 
 
 @dataclass(frozen=True)
-class Tally:
+class JobStats:
     """Shards made now, found whole, and left to others; their images; what could not be read."""
 
     made: int
@@ -125,10 +125,10 @@ class Tally:
     unreadable: tuple[str, ...]
 
     @classmethod
-    def of(cls, settled: Sequence[Settled]) -> "Tally":
+    def of(cls, result: Sequence[ShardResult]) -> "JobStats":
         """All of these together."""
-        states = Counter(one.state for one in settled)
-        notes = [one.note for one in settled if one.note]
+        states = Counter(one.state for one in result)
+        notes = [one.note for one in result if one.note]
         return cls(
             states["made"],
             states["found"],
@@ -139,8 +139,8 @@ class Tally:
 
 
 def run(
-    job: Job, embedder: Embedder, share: Share = EVERYTHING, on_image: OnImage = lambda: None
-) -> Tally:
+    job: Job, embedder: Embedder, share: ShardSpec = ALL_SHARDS, on_image: OnImage = lambda: None
+) -> JobStats:
     """Make every shard of the share that is neither there nor in the hands of another process.
 
     A picture that cannot be read is left out, and named in its shard and in the tally.
@@ -151,32 +151,32 @@ def run(
         ShardError: the folder holds other shards, or the images are no longer those of a shard.
 
     """
-    agree(job)
-    settled = [
-        settle(job, embedder, number, chunk, on_image)
+    check_job(job)
+    result = [
+        make_shard(job, embedder, number, chunk, on_image)
         if share.has(number)
-        else Settled(number, "elsewhere", None)
+        else ShardResult(number, "elsewhere", None)
         for number, chunk in chunks(job)
     ]
-    return Tally.of(settled)
+    return JobStats.of(result)
 
 
-def settle(
+def make_shard(
     job: Job,
     embedder: Embedder,
     number: int,
     chunk: Iterable[tuple[str, Read]],
     on_image: OnImage = lambda: None,
-) -> Settled:
+) -> ShardResult:
     """Make one shard, but where it is there, or another process is at it."""
     file = job.folder / shards.name(number)
-    with claim(file) as renew:
+    with lease(file) as renew:
         if renew is None:
-            return Settled(number, "elsewhere", None)
+            return ShardResult(number, "elsewhere", None)
         if note := _found(file, job):
             _require_same(file, note, [path for path, _ in chunk])
-            return Settled(number, "found", note)
-        return Settled(number, "made", _make(job, embedder, file, chunk, renew, on_image))
+            return ShardResult(number, "found", note)
+        return ShardResult(number, "made", _make(job, embedder, file, chunk, renew, on_image))
 
 
 def chunks(job: Job) -> Iterator[tuple[int, Iterator[tuple[str, Read]]]]:
@@ -189,14 +189,14 @@ def chunks(job: Job) -> Iterator[tuple[int, Iterator[tuple[str, Read]]]]:
         raise NoImagesError(f"no images in {job.source}: looked for {known}")
 
 
-def agree(job: Job) -> None:
+def check_job(job: Job) -> None:
     """See that all who write into the folder make the same shards.
 
     Raises:
         ShardError: there are others in it.
 
     """
-    shards.agree(
+    shards.check_job(
         job.folder,
         {
             "network": job.network,
@@ -214,7 +214,7 @@ def _make(
     chunk: Iterable[tuple[str, Read]],
     on_batch: Callable[[], None],
     on_image: OnImage,
-) -> Note:
+) -> ShardMetadata:
     """Embed these images into one shard."""
     paths: list[str] = []
     unreadable: list[str] = []
@@ -244,7 +244,7 @@ def _make(
             writer.write(rows)
             count += len(batch)
             on_batch()
-        note = Note(
+        note = ShardMetadata(
             network=job.network,
             members_sha256=shards.digest_of(paths),
             count=count,
@@ -264,7 +264,7 @@ def _numbered(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
     """Every image with the number of its shard."""
     position = 0
     try:
-        for path, read in members(job.source):
+        for path, read in iter_files(job.source):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 yield position // job.size, (str(path), read)
                 position += 1
@@ -274,7 +274,7 @@ def _numbered(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
         raise BulkError(f"{job.source} cannot be read: {error}") from error
 
 
-def _found(file: Path, job: Job) -> Note | None:
+def _found(file: Path, job: Job) -> ShardMetadata | None:
     """What a shard says that is there and whole; a damaged one is made again."""
     if not file.exists():
         return None
@@ -285,7 +285,7 @@ def _found(file: Path, job: Job) -> Note | None:
     return note if note.network == job.network else None
 
 
-def _require_same(file: Path, note: Note, paths: Sequence[str]) -> None:
+def _require_same(file: Path, note: ShardMetadata, paths: Sequence[str]) -> None:
     if shards.digest_of(paths) != note.members_sha256:
         raise ShardError(
             f"{file} holds other images than {file.name} would hold now: the source has changed "

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from training.base_model import Frozen
 
-STALE = 900.0
+LEASE_SECONDS = 900.0
 """Seconds after which a claim that nobody renews is taken over."""
 
 
@@ -27,7 +27,7 @@ class _Holder(Frozen):
 
 
 @contextmanager
-def claim(file: Path, stale: float = STALE) -> Iterator[Callable[[], None] | None]:
+def lease(file: Path, stale: float = LEASE_SECONDS) -> Iterator[Callable[[], None] | None]:
     """Be the only one that makes `file`.
 
     A claim counts for nothing when its process is gone from this machine, or has not renewed it for
@@ -40,7 +40,7 @@ def claim(file: Path, stale: float = STALE) -> Iterator[Callable[[], None] | Non
     """
     place = file.with_suffix(".claim")
     mine = _Holder(host=socket.gethostname(), process=os.getpid(), token=uuid.uuid4().hex)
-    if not _take(place, mine) and not (_is_dead(place, stale) and _take_over(place, mine)):
+    if not _take(place, mine) and not (_is_expired(place, stale) and _take_over(place, mine)):
         yield None
         return
     try:
@@ -87,9 +87,9 @@ def _holder(place: Path) -> _Holder | None:
         return None
 
 
-def _is_dead(place: Path, stale: float) -> bool:
+def _is_expired(place: Path, stale: float) -> bool:
     holder = _holder(place)
-    if holder and holder.host == socket.gethostname() and not _lives(holder.process):
+    if holder and holder.host == socket.gethostname() and not _is_running(holder.process):
         return True
     try:
         return time.time() - place.stat().st_mtime > stale
@@ -97,7 +97,7 @@ def _is_dead(place: Path, stale: float) -> bool:
         return True
 
 
-def _lives(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -16,25 +16,25 @@ from training.embedding.bulk import (
     BulkError,
     Embedder,
     Job,
-    Settled,
-    Tally,
-    agree,
+    JobStats,
+    ShardResult,
+    check_job,
     chunks,
-    settle,
+    make_shard,
 )
-from training.embedding.shards import Note
+from training.embedding.shards import ShardMetadata
 from training.models.device import pick_device
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSpec:
     """How a worker comes by its own copy of the network: from this bundle, onto this device."""
 
     bundle: Path
     device: str
 
 
-def run(job: Job, place: Place, workers: int) -> Tally:
+def run(job: Job, place: WorkerSpec, workers: int) -> JobStats:
     """Make every shard by so many workers, each with a network of its own.
 
     Raises:
@@ -54,33 +54,33 @@ def run(job: Job, place: Place, workers: int) -> Tally:
         reader(job.source)
     except NoSourceError as error:
         raise BulkError(str(error)) from error
-    agree(job)
+    check_job(job)
     work = [
         {"number": number, "paths": [path for path, _ in chunk]} for number, chunk in chunks(job)
     ]
-    settled = ray.data.from_items(work, override_num_blocks=len(work)).map(
+    result = ray.data.from_items(work, override_num_blocks=len(work)).map(
         _Worker,
         fn_constructor_args=(job, place),
         compute=ray.data.ActorPoolStrategy(size=workers),
     )
-    return Tally.of([_unpack(row) for row in settled.take_all()])
+    return JobStats.of([_unpack(row) for row in result.take_all()])
 
 
 class _Worker:
     """Makes one shard after the other."""
 
-    def __init__(self, job: Job, place: Place) -> None:
+    def __init__(self, job: Job, place: WorkerSpec) -> None:
         self._job = job
         self._embedder = Embedder(bundle.load(place.bundle).network, pick_device(place.device))
         self._read = reader(job.source)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:  # Any: Ray's own type of a row
         chunk = ((path, partial(self._read, path)) for path in map(str, row["paths"]))
-        settled = settle(self._job, self._embedder, int(row["number"]), chunk)
-        note = settled.note.model_dump_json() if settled.note else ""
-        return {"number": settled.number, "state": settled.state, "note": note}
+        result = make_shard(self._job, self._embedder, int(row["number"]), chunk)
+        note = result.note.model_dump_json() if result.note else ""
+        return {"number": result.number, "state": result.state, "note": note}
 
 
-def _unpack(row: dict[str, Any]) -> Settled:
-    note = Note.model_validate_json(row["note"]) if row["note"] else None
-    return Settled(int(row["number"]), row["state"], note)
+def _unpack(row: dict[str, Any]) -> ShardResult:
+    note = ShardMetadata.model_validate_json(row["note"]) if row["note"] else None
+    return ShardResult(int(row["number"]), row["state"], note)

@@ -32,7 +32,7 @@ class ShardError(RuntimeError):
     """A shard is damaged, or does not belong here; the message names the file."""
 
 
-class Note(Frozen):
+class ShardMetadata(Frozen):
     """What a shard says of itself: the network, the images that it was to hold, those it could not.
 
     `members_sha256` is over the paths of all of them; `unreadable` names those that are no picture.
@@ -133,7 +133,7 @@ class Writer:
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._writer.write_batch(batch)
 
-    def finish(self, note: Note) -> None:
+    def finish(self, note: ShardMetadata) -> None:
         """Have it on disk, then give it its name, at once."""
         self._writer.add_key_value_metadata({_NOTE: note.model_dump_json()})
         self._writer.close()
@@ -158,7 +158,7 @@ def _lists(vectors: Vectors, kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(unit.ravel()), type=kind)
 
 
-def verify(file: Path) -> Note:
+def verify(file: Path) -> ShardMetadata:
     """Read all of a shard, every page against its checksum, and give what it says of itself.
 
     Raises:
@@ -167,7 +167,9 @@ def verify(file: Path) -> Note:
     """
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as opened:
-            note = Note.model_validate_json((opened.metadata.metadata or {}).get(_NOTE, b""))
+            note = ShardMetadata.model_validate_json(
+                (opened.metadata.metadata or {}).get(_NOTE, b"")
+            )
             rows = sum(batch.num_rows for batch in opened.iter_batches(batch_size=256))
     except (OSError, pa.ArrowException, ValidationError) as error:
         raise ShardError(f"{file} is damaged, or is not a shard: {error}") from error
@@ -184,7 +186,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def agree(folder: Path, terms: dict[str, str | int | list[str]]) -> None:
+def check_job(folder: Path, terms: dict[str, str | int | list[str]]) -> None:
     """Have all who write into a folder make the same shards: the first to come says which.
 
     Raises:

@@ -12,7 +12,7 @@ from training.experiments.config import Published, Regularizer
 from training.experiments.record import Record
 
 
-class Spread(Frozen):
+class RunStats(Frozen):
     """Mean, sample standard deviation (ddof 1; none for one run) and range over `n` runs."""
 
     mean: float
@@ -22,7 +22,7 @@ class Spread(Frozen):
     n: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def of(cls, values: Sequence[float]) -> "RunStats":
         """Of at least one value."""
         return cls(
             mean=statistics.fmean(values),
@@ -47,14 +47,14 @@ class Summary(Frozen):
     group_id: str
     runs: int
     collapsed: int
-    validation_accuracy: Spread | None
-    test_accuracy: Spread | None
-    training_seconds: Spread | None
+    validation_accuracy: RunStats | None
+    test_accuracy: RunStats | None
+    training_seconds: RunStats | None
     machine: str | None = None
     published: Published | None
 
 
-def repeats(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
+def group_runs(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
     """The study runs that count, by experiment in order of name, the oldest first.
 
     All are on the images that the latest study had, split as it split them: accuracies on different
@@ -77,10 +77,10 @@ def repeats(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
 
 def summarize(records: Iterable[Record]) -> tuple[Summary, ...]:
     """One summary an experiment, over the runs that count, in order of name."""
-    return tuple(_summarize_one(runs) for runs in repeats(records).values())
+    return tuple(_summarize_one(runs) for runs in group_runs(records).values())
 
 
-def seconds(runs: Iterable[Record]) -> dict[str, Spread]:
+def seconds(runs: Iterable[Record]) -> dict[str, RunStats]:
     """Training seconds of whole runs by the machine, and precision, that they ran on.
 
     A run that was given up early took less; the machine of the latest run comes last.
@@ -90,7 +90,7 @@ def seconds(runs: Iterable[Record]) -> dict[str, Spread]:
         if one.timing and len(one.curves) == one.config.epochs:
             earlier = found.pop(one.machine, [])
             found[one.machine] = [*earlier, one.timing.train]
-    return {machine: Spread.of(values) for machine, values in found.items()}
+    return {machine: RunStats.of(values) for machine, values in found.items()}
 
 
 def _summarize_one(runs: Sequence[Record]) -> Summary:
@@ -105,14 +105,14 @@ def _summarize_one(runs: Sequence[Record]) -> Summary:
         group_id=latest.group_id,
         runs=len(runs),
         collapsed=len(runs) - len(learned),
-        validation_accuracy=_spread(one.validation_accuracy for one in learned),
-        test_accuracy=_spread(one.test.accuracy if one.test else None for one in learned),
+        validation_accuracy=_run_stats(one.validation_accuracy for one in learned),
+        test_accuracy=_run_stats(one.test.accuracy if one.test else None for one in learned),
         training_seconds=taken,
         machine=machine,
         published=latest.published,
     )
 
 
-def _spread(values: Iterable[float | None]) -> Spread | None:
+def _run_stats(values: Iterable[float | None]) -> RunStats | None:
     known = [value for value in values if value is not None]
-    return Spread.of(known) if known else None
+    return RunStats.of(known) if known else None

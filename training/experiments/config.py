@@ -90,7 +90,7 @@ class Experiment(Frozen):
     config: Config = Config()
     published: Published | None = None
 
-    def lasting(self, epochs: int | None) -> "Experiment":
+    def with_epochs(self, epochs: int | None) -> "Experiment":
         """The same for so many epochs; with None as it is. It is another group then."""
         update = {} if epochs is None else {"epochs": epochs}
         return self.model_copy(update={"config": self.config.model_copy(update=update)})

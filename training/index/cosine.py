@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from training.index.projection import REDUCED, Reduction, threads_for
+from training.index.projection import REDUCED, Projection, threads_for
 
 Vectors = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -38,12 +38,12 @@ class CosineIndex:
     """Vectors on the unit sphere, searched by cosine. Safe to search from several threads."""
 
     def __init__(
-        self, index: faiss.Index, factory: Factory, reduction: Reduction | None = None
+        self, index: faiss.Index, factory: Factory, projection: Projection | None = None
     ) -> None:
         self._index = index
         self._exact = index.refine_index if isinstance(index, faiss.IndexRefine) else index
         self.factory = factory
-        self.reduction = reduction
+        self.projection = projection
         """In which dimensions the coarse search looks; None where there is none."""
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class CosineIndex:
         limit: int,
         *,
         exact: bool = False,
-        among: Positions | None = None,
+        row_ids: Positions | None = None,
     ) -> tuple[Vectors, Positions]:
         """The `limit` nearest to each query, best first.
 
@@ -78,9 +78,9 @@ class CosineIndex:
         parameters = None
         index = self._exact if exact else self._index
         limit = min(limit, len(self))
-        if among is not None:
+        if row_ids is not None:
             chosen = np.zeros(len(self), np.bool_)
-            chosen[among] = True
+            chosen[row_ids] = True
             limit = min(limit, int(chosen.sum()))
             index = self._exact
             bits = np.packbits(chosen, bitorder="little")
@@ -99,15 +99,15 @@ class CosineIndex:
         return isinstance(self._index, faiss.IndexRefine)
 
     @property
-    def candidates(self) -> float:
+    def k_factor(self) -> float:
         """How many are proposed for each answer asked for; of a composed index alone."""
         return float(self._index.k_factor)  # type: ignore[attr-defined]  # of an IndexRefine
 
-    @candidates.setter
-    def candidates(self, times: float) -> None:
+    @k_factor.setter
+    def k_factor(self, times: float) -> None:
         self._index.k_factor = times  # type: ignore[attr-defined]  # of an IndexRefine
 
-    def propose(self, reduced: Vectors, count: int) -> tuple[Vectors, Positions]:
+    def propose(self, projected: Vectors, count: int) -> tuple[Vectors, Positions]:
         """What the coarse search alone finds, for queries that its reduction has reduced.
 
         Returns:
@@ -115,13 +115,13 @@ class CosineIndex:
             positions [N, K].
 
         """
-        with threads_for(len(reduced)):
+        with threads_for(len(projected)):
             found: tuple[Vectors, Positions] = _coarse(self._index).index.search(
-                reduced, min(count, len(self))
+                projected, min(count, len(self))
             )
         return found
 
-    def halves(self, positions: Sequence[int] | Positions) -> Halves:
+    def fp16(self, positions: Sequence[int] | Positions) -> Halves:
         """The unit vectors at these positions as fp16, [N, dimension], rounded only once."""
         wanted = np.asarray(positions, dtype=np.int64)
         if not isinstance(self._exact, faiss.IndexScalarQuantizer):
@@ -131,16 +131,16 @@ class CosineIndex:
         found: Halves = codes.view(np.float16).reshape(len(self), -1)[wanted]
         return found
 
-    def reduced(self, positions: Sequence[int] | Positions, reduction: Reduction) -> Vectors:
+    def projected(self, positions: Sequence[int] | Positions, projection: Projection) -> Vectors:
         """The vectors at these positions as a reduction has them, [N, 256]."""
         wanted = np.asarray(positions, dtype=np.int64)
-        if self.reduction is reduction:
+        if self.projection is projection:
             coarse = faiss.downcast_index(_coarse(self._index).index)
             rows: Vectors = coarse.reconstruct_batch(wanted)
             return rows + np.float32(0.5)
         starts = range(0, max(1, len(wanted)), SMALL)  # few at a time: whole vectors are long
         return np.concatenate(
-            [reduction.reduce(self.reconstruct(wanted[at : at + SMALL])) for at in starts]
+            [projection.project(self.reconstruct(wanted[at : at + SMALL])) for at in starts]
         )
 
     def reconstruct(self, positions: Sequence[int] | Positions) -> Vectors:
@@ -172,32 +172,34 @@ def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
     return CosineIndex(index, "SQfp16" if half else "Flat")
 
 
-def pack(halves: Halves, reduction: Reduction | None = None) -> CosineIndex:
+def from_fp16(fp16: Halves, projection: Projection | None = None) -> CosineIndex:
     """Index unit vectors [N, dimension] as they are, however many, to be looked at one by one.
 
     With a reduction, the search is composed as by `build`.
     """
-    index = _half_precision(halves.shape[1])
+    index = _half_precision(fp16.shape[1])
     index.is_trained = True
-    index.add_sa_codes(np.ascontiguousarray(halves).view(np.uint8))
-    if reduction is None:
+    index.add_sa_codes(np.ascontiguousarray(fp16).view(np.uint8))
+    if projection is None:
         return CosineIndex(index, "SQfp16")
-    return _compose(reduction, reduction.reduce(halves.astype(np.float32)), index)
+    return _compose(projection, projection.project(fp16.astype(np.float32)), index)
 
 
-def join(
+def concatenate(
     parts: Sequence[tuple[CosineIndex, Sequence[int] | Positions]],
-    reduction: Reduction | None = None,
+    projection: Projection | None = None,
 ) -> CosineIndex:
     """Index what is at some positions of other indexes, in that order; nothing is rounded again.
 
-    A reduction is as for `pack`.
+    A reduction is as for `from_fp16`.
     """
-    fine = pack(np.concatenate([index.halves(positions) for index, positions in parts]))
-    if reduction is None:
+    fine = from_fp16(np.concatenate([index.fp16(positions) for index, positions in parts]))
+    if projection is None:
         return fine
-    reduced = np.concatenate([index.reduced(positions, reduction) for index, positions in parts])
-    return _compose(reduction, reduced, fine._exact)
+    projected = np.concatenate(
+        [index.projected(positions, projection) for index, positions in parts]
+    )
+    return _compose(projection, projected, fine._exact)
 
 
 def read(file: Path, factory: Factory) -> CosineIndex:
@@ -219,10 +221,10 @@ def read(file: Path, factory: Factory) -> CosineIndex:
     if not isinstance(index, faiss.IndexRefine):
         return CosineIndex(index, factory)
     transform: Any = faiss.downcast_VectorTransform(_coarse(index).chain.at(0))
-    reduction = Reduction(transform, owner=index)
+    projection = Projection(transform, owner=index)
     if factory != COMPOSED:
-        return _in_8_bits(CosineIndex(index, factory), reduction)
-    return CosineIndex(index, factory, reduction)
+        return _in_8_bits(CosineIndex(index, factory), projection)
+    return CosineIndex(index, factory, projection)
 
 
 def normalise(vectors: Vectors) -> Vectors:
@@ -232,27 +234,27 @@ def normalise(vectors: Vectors) -> Vectors:
     return vectors
 
 
-def _in_8_bits(old: CosineIndex, reduction: Reduction) -> CosineIndex:
+def _in_8_bits(old: CosineIndex, projection: Projection) -> CosineIndex:
     """An older bundle's index as they are now; its dimensions were not in `STEPS`."""
-    directions = normalise(reduction.directions)
-    found = join([(old, np.arange(len(old)))], Reduction.along(directions))
-    found.candidates = old.candidates
+    directions = normalise(projection.directions)
+    found = concatenate([(old, np.arange(len(old)))], Projection.along(directions))
+    found.k_factor = old.k_factor
     return found
 
 
 def _build_refined(vectors: Vectors) -> CosineIndex:
-    reduction = Reduction.of(vectors)
+    projection = Projection.of(vectors)
     fine = _half_precision(vectors.shape[1])
     fine.train(vectors)
     fine.add(vectors)
-    return _compose(reduction, reduction.reduce(vectors), fine)
+    return _compose(projection, projection.project(vectors), fine)
 
 
-def _compose(reduction: Reduction, reduced: Vectors, fine: faiss.Index) -> CosineIndex:
-    index = faiss.IndexRefine(reduction.coarse(reduced), fine)
+def _compose(projection: Projection, projected: Vectors, fine: faiss.Index) -> CosineIndex:
+    index = faiss.IndexRefine(projection.coarse(projected), fine)
     index.ntotal = fine.ntotal
     index.k_factor = CANDIDATES
-    return CosineIndex(index, COMPOSED, reduction)
+    return CosineIndex(index, COMPOSED, projection)
 
 
 def _coarse(index: faiss.Index) -> Any:  # Any: FAISS's types know its base classes alone

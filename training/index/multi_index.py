@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.index.cosine import CosineIndex, Positions, Vectors, normalise
-from training.index.projection import Reduction
+from training.index.projection import Projection
 
 
 class Hit(NamedTuple):
@@ -24,31 +24,31 @@ class Hit(NamedTuple):
     position: int
 
 
-def search_as_one(
+def search_multi(
     indexes: Sequence[CosineIndex],
     queries: Vectors,
     limit: int,
     *,
     exact: bool = False,
-    among: Sequence[Positions] | None = None,
+    row_ids: Sequence[Positions] | None = None,
 ) -> list[list[Hit]]:
     """The `limit` nearest to each query [N, dimension] in all of the indexes, best first.
 
-    `exact` and `among`, the positions for each index, are as for `CosineIndex.search`.
+    `exact` and `row_ids`, the positions for each index, are as for `CosineIndex.search`.
     """
     queries = normalise(queries)
     found: list[list[Hit]] = [[] for _ in queries]
-    if exact or among is not None:
+    if exact or row_ids is not None:
         for number, index in enumerate(indexes):
-            only = None if among is None else among[number]
-            _collect(found, number, index.search(queries, limit, exact=exact, among=only))
+            only = None if row_ids is None else row_ids[number]
+            _collect(found, number, index.search(queries, limit, exact=exact, row_ids=only))
     else:
-        for reduction, numbers in _alike(indexes):
-            if reduction is None or len(numbers) == 1:
+        for projection, numbers in _alike(indexes):
+            if projection is None or len(numbers) == 1:
                 for number in numbers:
                     _collect(found, number, indexes[number].search(queries, limit))
             else:
-                _search_together(found, indexes, numbers, reduction, queries, limit)
+                _search_together(found, indexes, numbers, projection, queries, limit)
     return [sorted(hits, key=_best_first)[:limit] for hits in found]
 
 
@@ -56,11 +56,11 @@ def _best_first(hit: Hit) -> tuple[float, int, int]:
     return -hit.score, hit.number, hit.position
 
 
-def _alike(indexes: Sequence[CosineIndex]) -> list[tuple[Reduction | None, list[int]]]:
+def _alike(indexes: Sequence[CosineIndex]) -> list[tuple[Projection | None, list[int]]]:
     """The numbers of the indexes that share a reduction."""
-    groups: dict[int, tuple[Reduction | None, list[int]]] = {}
+    groups: dict[int, tuple[Projection | None, list[int]]] = {}
     for number, index in enumerate(indexes):
-        groups.setdefault(id(index.reduction), (index.reduction, []))[1].append(number)
+        groups.setdefault(id(index.projection), (index.projection, []))[1].append(number)
     return list(groups.values())
 
 
@@ -83,14 +83,14 @@ def _search_together(
     found: list[list[Hit]],
     indexes: Sequence[CosineIndex],
     numbers: Sequence[int],
-    reduction: Reduction,
+    projection: Projection,
     queries: Vectors,
     limit: int,
 ) -> None:
     some = [indexes[number] for number in numbers]
     count = _candidates(some, limit)
-    reduced = reduction.reduce(queries)
-    proposals = [index.propose(reduced, count) for index in some]
+    projected = projection.project(queries)
+    proposals = [index.propose(projected, count) for index in some]
     scores = np.concatenate([scores for scores, _ in proposals], axis=1)
     positions = np.concatenate([positions for _, positions in proposals], axis=1)
     owners = np.repeat(numbers, [found.shape[1] for found, _ in proposals])
@@ -99,7 +99,9 @@ def _search_together(
         for number in numbers:
             proposed = positions[query, chosen[owners[chosen] == number]]
             if len(proposed):
-                answers = indexes[number].search(queries[query : query + 1], limit, among=proposed)
+                answers = indexes[number].search(
+                    queries[query : query + 1], limit, row_ids=proposed
+                )
                 _collect(found, number, answers, query)
 
 
@@ -110,5 +112,5 @@ def _candidates(indexes: Sequence[CosineIndex], limit: int) -> int:
     many images of CIFAR-10 were found to need not quite three times as many.
     """
     total = sum(map(len, indexes))
-    times = min(index.candidates * sqrt(total / len(index)) for index in indexes)
+    times = min(index.k_factor * sqrt(total / len(index)) for index in indexes)
     return min(total, ceil(limit * times))

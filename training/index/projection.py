@@ -22,7 +22,7 @@ FEW: Final = 16
 """Up to so many queries, one thread searches: a service has others for other requests."""
 
 
-class Reduction:
+class Projection:
     """The dimensions that hold most of some vectors. Indexes that share one are searched as one.
 
     Parts of unit vectors are stored in 8 bits, as whole numbers of `STEPS`, rounded down: that
@@ -35,7 +35,7 @@ class Reduction:
         self._owner = owner
 
     @classmethod
-    def along(cls, directions: Vectors) -> "Reduction":
+    def along(cls, directions: Vectors) -> "Projection":
         """Take these [256, dimension], of length 1, for the dimensions."""
         count, dimension = directions.shape
         transform = faiss.LinearTransform(dimension, count, False)
@@ -45,7 +45,7 @@ class Reduction:
         return cls(transform)
 
     @classmethod
-    def of(cls, vectors: Vectors) -> "Reduction":
+    def of(cls, vectors: Vectors) -> "Projection":
         """Find those of vectors [N, dimension]; where there are fewer than 256, N of them.
 
         By an uncentred randomised SVD (Halko et al., 2011): centring would be another measure than
@@ -62,20 +62,20 @@ class Reduction:
         found: Vectors = faiss.vector_to_array(self._transform.A)
         return found.reshape(self._transform.d_out, -1) / np.float32(STEPS)
 
-    def reduce(self, vectors: Vectors) -> Vectors:
+    def project(self, vectors: Vectors) -> Vectors:
         """Vectors [N, dimension] in these dimensions, in `STEPS`, [N, 256]."""
         with threads_for(len(vectors)):
-            reduced: Vectors = self._transform.apply(np.ascontiguousarray(vectors))
-        return reduced
+            projected: Vectors = self._transform.apply(np.ascontiguousarray(vectors))
+        return projected
 
-    def coarse(self, reduced: Vectors) -> faiss.IndexPreTransform:
+    def coarse(self, projected: Vectors) -> faiss.IndexPreTransform:
         """Index what `reduce` made, [N, 256], to be searched by whole vectors."""
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        small = faiss.IndexScalarQuantizer(reduced.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+        small = faiss.IndexScalarQuantizer(projected.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
         small.is_trained = True
-        small.add(np.ascontiguousarray(reduced))
+        small.add(np.ascontiguousarray(projected))
         index = faiss.IndexPreTransform(self._transform, small)
-        index.ntotal = len(reduced)
+        index.ntotal = len(projected)
         return index
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from training.base_model import Frozen
 from training.index.cosine import CosineIndex, Positions, Vectors
 
-ENOUGH: Final = 0.998
+TARGET_RECALL: Final = 0.998
 """The share of the exact ten nearest that is to be found, unless told otherwise."""
 MARGIN: Final = 0.0007
 """Found beyond that: so far may the recall of so many probes be from that of all queries."""
 NEAREST: Final = 10
 PROBES: Final = 1_000
 TIMED: Final = 50
-EFFORTS: Final = (80, 90, 100, 110, 120, 135, 150, 175, 200, 250, 300, 400, 500, 1_000, 2_000)
+K_FACTORS: Final = (80, 90, 100, 110, 120, 135, 150, 175, 200, 250, 300, 400, 500, 1_000, 2_000)
 """Candidates for ten answers, tried in turn."""
 
 
@@ -35,20 +35,20 @@ class Quality(Frozen):
     candidates: int | None = None
 
 
-def tune(index: CosineIndex, enough: float = ENOUGH) -> Quality:
-    """Have an index look at as few candidates as find `enough`, and measure it so.
+def tune(index: CosineIndex, target_recall: float = TARGET_RECALL) -> Quality:
+    """Have an index look at as few candidates as find `target_recall`, and measure it so.
 
     Where no effort finds as much, it makes the greatest.
     """
     probes = np.unique(np.linspace(0, len(index) - 1, PROBES).astype(np.int64))
     queries = index.reconstruct(probes)
     nearest = _others(index, queries, probes, exact=True)
-    for effort in EFFORTS if index.composed else ():
+    for factor in K_FACTORS if index.composed else ():
         # one place of eleven is the query's own, so as many candidates as for ten
-        index.candidates = effort / (NEAREST + 1)
+        index.k_factor = factor / (NEAREST + 1)
         recall = _recall(_others(index, queries, probes), nearest)
-        index.candidates = effort / NEAREST
-        if recall >= min(1, enough + MARGIN):
+        index.k_factor = factor / NEAREST
+        if recall >= min(1, target_recall + MARGIN):
             break
     else:
         recall = _recall(_others(index, queries, probes), nearest)
@@ -56,7 +56,7 @@ def tune(index: CosineIndex, enough: float = ENOUGH) -> Quality:
         recall_at_10=recall,
         milliseconds=_median_milliseconds(index, queries, exact=False),
         exact_milliseconds=_median_milliseconds(index, queries, exact=True),
-        candidates=round(index.candidates * NEAREST) if index.composed else None,
+        candidates=round(index.k_factor * NEAREST) if index.composed else None,
     )
 
 

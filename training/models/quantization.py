@@ -16,7 +16,7 @@ from torch.nn import functional
 from training.base_model import Frozen
 from training.models.blocknet import BlockNet
 
-ROUNDED: Final = ("blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2")
+QUANTIZED: Final = ("blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2")
 """The convolutions whose numbers may be rounded: of each block the second, seven tenths of all that
 is multiplied. The first convolutions are given what a batch norm has made of many sizes, and to
 round that moves ten times as many classes."""
@@ -27,14 +27,14 @@ HEADROOM: Final = 1.25
 """Some images go further than those that were measured, and what is cut off moves more than coarser
 steps do: of 1,500 images the least cosine was 0.9964 without, 0.9995 with it."""
 CHECKS: Final = 2_500
-ENOUGH: Final = 500
+MIN_IMAGES: Final = 500
 """Checks without which nothing is said of how much rounding moves."""
 BATCH: Final = 250
 SAME_CLASS: Final = 0.995
 LEAST_COSINE: Final = 0.999
 
 
-class Ranges(Frozen):
+class ActivationRanges(Frozen):
     """The least and the greatest input of each convolution that may be rounded, by its name.
 
     0 is one of the steps between them: it is what images are surrounded with. On `checks` other
@@ -48,17 +48,17 @@ class Ranges(Frozen):
     checks: int
 
     @property
-    def faithful(self) -> bool:
+    def within_tolerance(self) -> bool:
         """Whether rounding moves little enough to be served unasked."""
         return (
-            self.checks >= ENOUGH
+            self.checks >= MIN_IMAGES
             and self.same_class >= SAME_CLASS
             and self.least_cosine >= LEAST_COSINE
         )
 
 
 @torch.inference_mode()
-def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> Ranges | None:
+def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> ActivationRanges | None:
     """Measure them; None for a network that has none of the convolutions, or for no images.
 
     Args:
@@ -71,10 +71,10 @@ def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> Ranges | None
     if len(known) == 0 or len(held_out) == 0:
         return None
     inputs = _inputs(network, known)
-    exact, found = (_run(one, held_out) for one in (network, rounded(network, inputs)))
+    exact, found = (_run(one, held_out) for one in (network, fake_quantized(network, inputs)))
     same = exact["logits"].argmax(1) == found["logits"].argmax(1)
     cosines = functional.cosine_similarity(exact["conv2"], found["conv2"])
-    return Ranges(
+    return ActivationRanges(
         inputs=inputs,
         same_class=same.float().mean().item(),
         least_cosine=min(1.0, cosines.min().item()),
@@ -83,19 +83,19 @@ def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> Ranges | None
 
 
 @torch.no_grad()
-def rounded(network: BlockNet, inputs: Mapping[str, tuple[float, float]]) -> BlockNet:
+def fake_quantized(network: BlockNet, inputs: Mapping[str, tuple[float, float]]) -> BlockNet:
     """A copy whose convolutions have their inputs and weights rounded to so many steps."""
     network = copy.deepcopy(network)
     for name, reach in inputs.items():
         convolution = network.get_submodule(name)
-        assert isinstance(convolution, nn.Conv2d)  # noqa: S101  by `ROUNDED`
+        assert isinstance(convolution, nn.Conv2d)  # noqa: S101  by `QUANTIZED`
         largest = convolution.weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
         convolution.weight.copy_(_to_steps(convolution.weight, -largest, largest, STEPS - 1))
-        convolution.register_forward_pre_hook(_Rounding(*reach))
+        convolution.register_forward_pre_hook(_FakeQuantize(*reach))
     return network
 
 
-class _Rounding:
+class _FakeQuantize:
     """What rounds the input of a module."""
 
     def __init__(self, least: float, greatest: float) -> None:
@@ -115,7 +115,7 @@ def _inputs(network: BlockNet, images: Tensor) -> dict[str, tuple[float, float]]
     found: dict[str, tuple[float, float]] = {}
     network = copy.deepcopy(network)
     for name, module in network.named_modules():
-        if name in ROUNDED:
+        if name in QUANTIZED:
 
             def see(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
                 least, greatest = found.get(name, (0.0, 0.0))

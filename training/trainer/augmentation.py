@@ -50,7 +50,7 @@ def augment(images: Tensor, generator: torch.Generator, policy: Policy = REPORT)
     return shifted
 
 
-def mix(images: Tensor, generator: torch.Generator, share: float) -> tuple[Tensor, Tensor]:
+def apply_cutmix(images: Tensor, generator: torch.Generator, share: float) -> tuple[Tensor, Tensor]:
     """Paste a box of the image before it in the batch into `share` of the images (CutMix).
 
     A box has the image's proportions, any area and any centre; what lies outside is lost.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.record import Diagnostics, Epoch
 from training.models.blocknet import LAYERS, BlockNet
 from training.trainer.evaluation import EVALUATION_BATCH
@@ -20,7 +20,7 @@ COLLAPSE_MARGIN = 0.01
 
 
 @torch.inference_mode()
-def diagnose(network: BlockNet, sample: Labelled) -> Diagnostics:
+def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
     """Whether the network's parts still answer to its input, over up to 1,000 images.
 
     They are spread over all, which may come class by class.
@@ -69,7 +69,7 @@ def layer_weights(network: BlockNet) -> dict[str, Tensor]:
 
 
 def _gradients(
-    network: BlockNet, sample: Labelled, weights: Iterable[Tensor]
+    network: BlockNet, sample: LabelledTensors, weights: Iterable[Tensor]
 ) -> tuple[Tensor, ...]:
     """Of the loss over some images spread over all, as they are, without dropout."""
     step = -(-len(sample) // GRADIENT_IMAGES)
@@ -79,7 +79,7 @@ def _gradients(
         return torch.autograd.grad(loss, tuple(weights))
 
 
-def blind_guess_loss(training: Labelled, classes: int, label_smoothing: float = 0.0) -> float:
+def chance_loss(training: LabelledTensors, classes: int, label_smoothing: float = 0.0) -> float:
     """The least training loss of a network that does not look: ln(classes) where they are even."""
     counts = torch.bincount(training.labels, minlength=classes).double()
     targets = (1 - label_smoothing) * counts / counts.sum() + label_smoothing / classes

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.record import MATRIX_CLASSES, Evaluation, wilson95
 from training.models.blocknet import BlockNet
 from training.models.device import Precision, autocast
@@ -13,7 +13,7 @@ EVALUATION_BATCH = 500
 
 
 @torch.inference_mode()
-def predict(network: BlockNet, held_out: Labelled, precision: Precision = "fp32") -> Tensor:
+def predict(network: BlockNet, held_out: LabelledTensors, precision: Precision = "fp32") -> Tensor:
     """Logits fp32 [N, classes] of images never augmented, on their device."""
     network.eval()
     logits = []
@@ -23,7 +23,9 @@ def predict(network: BlockNet, held_out: Labelled, precision: Precision = "fp32"
     return torch.cat(logits)
 
 
-def evaluate(network: BlockNet, held_out: Labelled, precision: Precision = "fp32") -> Evaluation:
+def evaluate(
+    network: BlockNet, held_out: LabelledTensors, precision: Precision = "fp32"
+) -> Evaluation:
     """Loss and accuracy over images never augmented, each image counting once."""
     return score(predict(network, held_out, precision), held_out.labels)
 

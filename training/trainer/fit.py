@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import torch
 
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.config import Config
 from training.experiments.environment import peak_memory_bytes
 from training.experiments.record import Epoch, Seeds, Timing
 from training.models.blocknet import BlockNet
 from training.models.device import pick_precision, synchronize
-from training.trainer.diagnostics import blind_guess_loss, collapsed
+from training.trainer.diagnostics import chance_loss, collapsed
 from training.trainer.evaluation import evaluate
 from training.trainer.train_step import step_for
 
@@ -42,7 +42,7 @@ class DivergedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """What training left behind, beside the network's new weights."""
 
     curves: tuple[Epoch, ...]
@@ -51,8 +51,8 @@ class Fit:
 
 def fit(
     network: BlockNet,
-    training: Labelled,
-    validation: Labelled | None,
+    training: LabelledTensors,
+    validation: LabelledTensors | None,
     config: Config,
     seeds: Seeds,
     *,
@@ -60,7 +60,7 @@ def fit(
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> Fit:
+) -> FitResult:
     """Train `network` in place, on the device of `training`.
 
     Seconds exclude set-up (moving, optimizer) and warm-up (a few steps that are undone, and the
@@ -80,13 +80,13 @@ def fit(
     generator = torch.Generator(device)
     policy = config.policy if augmentation else None
     step = step_for(config)(network, training, config, precision, policy, generator)
-    guess = blind_guess_loss(training, network.architecture.classes, config.label_smoothing)
+    guess = chance_loss(training, network.architecture.classes, config.label_smoothing)
     setup = time.perf_counter() - started
 
     with torch.random.fork_rng():
         started = time.perf_counter()
         count, size = len(training), config.batch_size
-        step.rehearse(sorted({min(size, count), count % size or min(size, count)}))
+        step.warm_up(sorted({min(size, count), count % size or min(size, count)}))
         generator.manual_seed(seeds.augment)
         torch.manual_seed(seeds.order)  # dropout draws from the default generator
         synchronize(device)
@@ -98,14 +98,14 @@ def fit(
         for number in range(1, config.epochs + 1):
             network.train()
             started = time.perf_counter()
-            step.totals.zero_()
+            step.running_metrics.zero_()
             shuffled = torch.randperm(count, generator=order).to(device)
             for batch in shuffled.split(size):
                 step.set_learning_rate(learning_rate(config, taken, steps))
                 step(batch)
                 taken += 1
                 on_step()
-            loss, hits = step.totals.tolist()  # waits for the device
+            loss, hits = step.running_metrics.tolist()  # waits for the device
             seconds = time.perf_counter() - started
             if not math.isfinite(loss):
                 raise DivergedError(f"the training loss is {loss} in epoch {number}")
@@ -137,7 +137,7 @@ def fit(
         images_per_second=len(curves) * count / train,
         peak_memory_bytes=peak_memory_bytes(device),
     )
-    return Fit(tuple(curves), timing)
+    return FitResult(tuple(curves), timing)
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:

@@ -14,7 +14,7 @@ import torch
 
 from training.data.dataset import Dataset
 from training.data.splits import Indices, Splits, indices_sha256
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments import environment, record
 from training.experiments.config import Experiment, group_id
 from training.experiments.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
@@ -23,13 +23,13 @@ from training.models.blocknet import BlockNet
 from training.models.calibration import describe, fit_temperature
 from training.models.device import pick_precision
 from training.trainer.build import build_network
-from training.trainer.diagnostics import blind_guess_loss, collapsed, diagnose
+from training.trainer.diagnostics import chance_loss, collapsed, diagnose
 from training.trainer.evaluation import predict, score
 from training.trainer.fit import fit
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """What is to be run; enough to name its record before it runs."""
 
     experiment: Experiment
@@ -74,10 +74,10 @@ class Plan:
             **test,
         }
 
-    def part(self, name: str) -> Labelled:
+    def part(self, name: str) -> LabelledTensors:
         """The images and labels of one of those parts, on the device."""
         indices, images = self.indices[name], self.dataset
-        return Labelled(
+        return LabelledTensors(
             images.images[indices].to(self.device), images.labels[indices].to(self.device)
         )
 
@@ -89,7 +89,7 @@ class Plan:
 
 
 def run(
-    plan: Plan,
+    spec: RunSpec,
     *,
     temperature: float | None = None,
     stop_if_collapsed: bool = False,
@@ -103,10 +103,10 @@ def run(
     mode, calibrated; the losses in the record are those before.
     """
     started = time.perf_counter()
-    blank = begin(plan)
-    experiment, dataset = plan.resolved, plan.dataset
-    parts = {name: plan.part(name) for name in plan.indices}
-    network = build_network(experiment, len(dataset.classes), plan.seed, parts["train"].images)
+    blank = begin(spec)
+    experiment, dataset = spec.resolved, spec.dataset
+    parts = {name: spec.part(name) for name in spec.indices}
+    network = build_network(experiment, len(dataset.classes), spec.seed, parts["train"].images)
     loading = time.perf_counter() - started
     fitted = fit(
         network,
@@ -120,7 +120,7 @@ def run(
         on_epoch=on_epoch,
     )
     smoothing = experiment.config.label_smoothing
-    guess = blind_guess_loss(parts["train"], len(dataset.classes), smoothing)
+    guess = chance_loss(parts["train"], len(dataset.classes), smoothing)
     logits = predict(network, parts["test"])
     outcome: dict[str, object] = {
         "status": "collapsed" if collapsed(fitted.curves, guess) else "finished",
@@ -137,34 +137,34 @@ def run(
     return network, blank.model_copy(update=outcome)
 
 
-def begin(plan: Plan) -> Record:
+def begin(spec: RunSpec) -> Record:
     """The record of a run that has not come to anything yet: it counts as failed until it has."""
-    experiment, dataset = plan.resolved, plan.dataset
+    experiment, dataset = spec.resolved, spec.dataset
     return Record(
-        run_id=plan.run_id,
+        run_id=spec.run_id,
         experiment=experiment.name,
         published_name=experiment.published_name,
         regularizer=experiment.regularizer,
-        group_id=plan.group_id,
+        group_id=spec.group_id,
         status="failed",
-        stage=plan.stage,
+        stage=spec.stage,
         started_at=datetime.now(UTC),
         variant=experiment.variant,
         config=experiment.config,
-        seeds=Seeds(split=plan.splits.seed, init=plan.seed, order=plan.seed, augment=plan.seed),
+        seeds=Seeds(split=spec.splits.seed, init=spec.seed, order=spec.seed, augment=spec.seed),
         dataset=DatasetRef(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
-            splits=_split_refs(plan),
+            splits=_split_refs(spec),
             classes=dataset.classes,
         ),
-        environment=environment.describe(plan.device),
+        environment=environment.describe(spec.device),
         published=experiment.published if dataset.is_cifar10 else None,
     )
 
 
-def run_and_keep(
-    plan: Plan,
+def train_and_save(
+    spec: RunSpec,
     experiments: Path,
     checkpoints: Path,
     *,
@@ -173,74 +173,74 @@ def run_and_keep(
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[BlockNet, Record]:
-    """Like `run`; the network and, when it is safe, the record are kept for `finished` to find."""
+    """Like `run`; the network and, when it is safe, the record are kept for `load_run` to find."""
     network, made = run(
-        plan,
+        spec,
         temperature=temperature,
         stop_if_collapsed=stop_if_collapsed,
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    checkpoint.save(network, checkpoints / plan.run_id)
+    checkpoint.save(network, checkpoints / spec.run_id)
     record.write(made, experiments)
     return network, made
 
 
-def finished(plan: Plan, experiments: Path, checkpoints: Path) -> tuple[BlockNet, Record] | None:
+def load_run(spec: RunSpec, experiments: Path, checkpoints: Path) -> tuple[BlockNet, Record] | None:
     """The network and record that an earlier run of this plan left, if it did."""
-    made = recorded(plan, experiments)
-    folder = checkpoints / plan.run_id
+    made = load_record(spec, experiments)
+    folder = checkpoints / spec.run_id
     return (checkpoint.load(folder), made) if made and folder.is_dir() else None
 
 
-def study_temperature(plan: Plan, experiments: Path, checkpoints: Path) -> float | None:
+def study_temperature(spec: RunSpec, experiments: Path, checkpoints: Path) -> float | None:
     """The temperature of a final run's study; None where it cannot be known.
 
     A study may be older than calibration, or have been recorded elsewhere: it is fitted now, where
     its network is kept.
     """
-    study = replace(plan, stage="study")
-    made = recorded(study, experiments)
+    study = replace(spec, stage="study")
+    made = load_record(study, experiments)
     if made and made.calibration:
         return made.calibration.temperature
-    kept = finished(study, experiments, checkpoints)
+    kept = load_run(study, experiments, checkpoints)
     if kept is None:
         return None
     validation = study.part("validation")
-    return fit_temperature(predict(kept[0].to(plan.device), validation), validation.labels)
+    return fit_temperature(predict(kept[0].to(spec.device), validation), validation.labels)
 
 
-def calibrate_and_keep(
-    plan: Plan, done: tuple[BlockNet, Record], temperature: float, experiments: Path, kept: Path
+def calibrate_and_save(
+    spec: RunSpec, done: tuple[BlockNet, Record], temperature: float, experiments: Path, kept: Path
 ) -> tuple[BlockNet, Record]:
     """Give a run that was kept uncalibrated its temperature; the losses in its record stay."""
     network, made = done
-    test = plan.part("test")
-    found = describe(predict(network.to(plan.device), test), test.labels, temperature)
+    test = spec.part("test")
+    found = describe(predict(network.to(spec.device), test), test.labels, temperature)
     network.calibrate(temperature)
     made = made.model_copy(update={"calibration": found})
-    checkpoint.save(network, kept / plan.run_id)
+    checkpoint.save(network, kept / spec.run_id)
     record.write(made, experiments)
     return network, made
 
 
-def recorded(plan: Plan, experiments: Path) -> Record | None:
+def load_record(spec: RunSpec, experiments: Path) -> Record | None:
     """The record that an earlier run of this plan left, if it did not fail.
 
     A run on other images is none of this plan's, though the name is the same: a split with another
     seed would let the network see what is now held out.
     """
-    file = experiments / f"{plan.run_id}.json"
+    file = experiments / f"{spec.run_id}.json"
     if not file.exists():
         return None
     made = record.read(file)
-    if made.status == "failed" or made.dataset.splits != _split_refs(plan):
+    if made.status == "failed" or made.dataset.splits != _split_refs(spec):
         return None
     return made
 
 
-def _split_refs(plan: Plan) -> dict[str, SplitRef]:
+def _split_refs(spec: RunSpec) -> dict[str, SplitRef]:
     return {
         name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
-        for name, indices in plan.indices.items()
+        for name, indices in spec.indices.items()
     }

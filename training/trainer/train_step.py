@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.config import Config, Policy
 from training.models.blocknet import BlockNet
 from training.models.device import Precision, autocast
-from training.trainer.augmentation import augment, mix
+from training.trainer.augmentation import apply_cutmix, augment
 from training.trainer.optimizers import optimizers
 
 WARMUP_STEPS = 3
@@ -20,14 +20,14 @@ WARMUP_STEPS = 3
 class Step:
     """Takes the positions of a batch and trains on those images.
 
-    `totals` adds up the loss and the number of hits, over images, and stays on the device: nothing
-    here waits for it. A hit in a mixed image is the label of the image that it was.
+    `running_metrics` adds up the loss and the number of hits, over images. It stays on the device:
+    nothing here waits for it. A hit in a mixed image is the label of the image that it was.
     """
 
     def __init__(
         self,
         network: BlockNet,
-        training: Labelled,
+        training: LabelledTensors,
         config: Config,
         precision: Precision,
         policy: Policy | None,
@@ -35,7 +35,7 @@ class Step:
     ) -> None:
         self.network = network
         self.optimizers = optimizers(network, config)
-        self.totals = torch.zeros(2, device=training.labels.device)
+        self.running_metrics = torch.zeros(2, device=training.labels.device)
         self._training = training
         self._smoothing = config.label_smoothing
         self._precision = precision
@@ -45,7 +45,7 @@ class Step:
     @property
     def device(self) -> torch.device:
         """Where everything is."""
-        return self.totals.device
+        return self.running_metrics.device
 
     def __call__(self, batch: Tensor) -> None:
         """Train on the images at these positions, int64 [N], on the device."""
@@ -54,7 +54,7 @@ class Step:
         if self._policy:
             images = augment(images, self._generator, self._policy)
         if mixing:
-            images, own = mix(images, self._generator, mixing)
+            images, own = apply_cutmix(images, self._generator, mixing)
         with autocast(self.device, self._precision):
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         if mixing:
@@ -67,7 +67,7 @@ class Step:
         for optimizer in self.optimizers:
             optimizer.step()
         hits = (logits.argmax(1) == labels).sum()
-        self.totals += torch.stack((loss.detach() * len(batch), hits))
+        self.running_metrics += torch.stack((loss.detach() * len(batch), hits))
 
     def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(
@@ -83,7 +83,7 @@ class Step:
                 else:
                     group["lr"] = rate
 
-    def rehearse(self, lengths: list[int]) -> None:
+    def warm_up(self, lengths: list[int]) -> None:
         """A few steps with batches of these lengths, all undone but what they leave in caches.
 
         Random states are the caller's to reset.
@@ -98,19 +98,19 @@ class Step:
             for state in optimizer.state.values():
                 for tensor in state.values():
                     tensor.zero_()  # so all of them begin
-        self.totals.zero_()
+        self.running_metrics.zero_()
 
 
 class GraphedStep(Step):
     """The same step, captured once for each batch length and replayed from then on."""
 
-    def rehearse(self, lengths: list[int]) -> None:
+    def warm_up(self, lengths: list[int]) -> None:
         """Warm up beside the main stream, as capturing demands, then capture."""
         with torch.cuda.device(self.device):  # where a graph's own stream is made
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
-                super().rehearse(lengths)
+                super().warm_up(lengths)
             torch.cuda.current_stream().wait_stream(stream)
             self._graphs = {length: self._capture(length) for length in lengths}
 

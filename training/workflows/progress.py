@@ -22,7 +22,7 @@ console = Console(stderr=True)
 """Where people read along; results alone go to standard output."""
 
 
-def say(text: str, style: str | None = None) -> None:
+def print_line(text: str, style: str | None = None) -> None:
     """One line for people, as it is: brackets are not taken for markup, and nothing is wrapped."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
@@ -57,7 +57,7 @@ def show_epoch(epoch: Epoch) -> None:
     line = f"epoch {epoch.epoch:>2}  train {epoch.train_accuracy:.4f} (loss {epoch.train_loss:.4f})"
     if epoch.validation_accuracy is not None:
         line += f"  validation {epoch.validation_accuracy:.4f} (loss {epoch.validation_loss:.4f})"
-    say(f"{line}  {epoch.seconds:.1f} s")
+    print_line(f"{line}  {epoch.seconds:.1f} s")
 
 
 def show_runs(runs: Sequence[Record]) -> None:

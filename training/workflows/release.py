@@ -16,25 +16,25 @@ from torch.nn import functional
 from training.bundle import Bundle, Gallery
 from training.bundle.manifest import DatasetNote, Metrics
 from training.bundle.model_card import model_card
-from training.bundle.writer import Contents
+from training.bundle.writer import BundleContents
 from training.data.dataset import Dataset
 from training.data.splits import Splits, indices_sha256
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.embedding.embed import embed
-from training.experiments.aggregate import repeats, summarize
+from training.experiments.aggregate import group_runs, summarize
 from training.experiments.config import Experiment
 from training.experiments.record import Record, wilson95
 from training.experiments.reports.curves_svg import overlaid_curves
 from training.experiments.reports.figures import QUANTITIES, learning_curves, neighbours
 from training.index import cosine
 from training.index.cosine import CosineIndex, Vectors
-from training.index.tuning import ENOUGH, tune
+from training.index.tuning import TARGET_RECALL, tune
 from training.models.blocknet import BlockNet, Layer
 from training.models.calibration import calibration_error
 from training.models.novelty import REFERENCES, fit
 from training.models.quantization import measure
 from training.trainer.evaluation import evaluate
-from training.workflows.retrieval_metrics import label_share, pick_queries, rank
+from training.workflows.retrieval_metrics import pick_queries, precision_at_k, rank
 
 LAYERS: tuple[Layer, ...] = ("conv2", "logits")
 """The representations that are indexed."""
@@ -51,7 +51,7 @@ class ReleaseError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A network, the record of the final run that made it, and the study that chose it."""
 
     network: BlockNet
@@ -68,7 +68,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ExportOptions:
     """What goes into the gallery and how exactly things are stored.
 
     `per_class` keeps so many images of each class, None all; `pixels` ships them; `half` stores the
@@ -78,10 +78,12 @@ class Shape:
     per_class: int | None = None
     pixels: bool = True
     half: bool = False
-    recall: float = ENOUGH
+    recall: float = TARGET_RECALL
 
 
-def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> Experiment | None:
+def select_experiment(
+    records: Iterable[Record], fingerprint: str, held_out: str
+) -> Experiment | None:
     """The batch-norm 3-block settings with the best mean validation accuracy on this data.
 
     They come as they were studied, so what is chosen is what is trained. Only studies that held out
@@ -103,10 +105,10 @@ def choose(records: Iterable[Record], fingerprint: str, held_out: str) -> Experi
     }
     if not scores:
         return None
-    return repeats(candidates)[max(scores, key=lambda name: scores[name])][-1].settings
+    return group_runs(candidates)[max(scores, key=lambda name: scores[name])][-1].settings
 
 
-def examine(
+def evaluate_release(
     network: BlockNet,
     final: Record,
     dataset: Dataset,
@@ -135,12 +137,12 @@ def examine(
         }
     if own_test and final.own_test is None:
         update["own_test"] = evaluate(
-            network, Labelled(own_test.images.to(device), own_test.labels.to(device))
+            network, LabelledTensors(own_test.images.to(device), own_test.labels.to(device))
         )
     return final.model_copy(update=update)
 
 
-def require_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
+def check_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
     """Refuse test images of a data set that are of other classes than its training images.
 
     Raises:
@@ -154,7 +156,7 @@ def require_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
         )
 
 
-def from_bundle(bundle: Bundle) -> Trained:
+def from_bundle(bundle: Bundle) -> TrainedModel:
     """The network of a bundle, to be given another gallery.
 
     Raises:
@@ -165,10 +167,10 @@ def from_bundle(bundle: Bundle) -> Trained:
     final = next((one for one in bundle.records if one.run_id == run_id), None)
     if final is None:
         raise ReleaseError(f"{bundle.path} has no record of {run_id}, which made its network")
-    return Trained(bundle.network, final, bundle.records)
+    return TrainedModel(bundle.network, final, bundle.records)
 
 
-def require_unseen(trained: Trained, dataset: Dataset, splits: Splits) -> None:
+def check_no_leakage(trained: TrainedModel, dataset: Dataset, splits: Splits) -> None:
     """Refuse a gallery that the network may have been trained on.
 
     Raises:
@@ -197,24 +199,24 @@ def require_unseen(trained: Trained, dataset: Dataset, splits: Splits) -> None:
         )
 
 
-def assemble(
-    trained: Trained,
+def build_bundle(
+    trained: TrainedModel,
     dataset: Dataset,
     splits: Splits,
     device: torch.device,
-    shape: Shape,
+    shape: ExportOptions,
     on_batch: Callable[[], None] = lambda: None,
-) -> Contents:
+) -> BundleContents:
     """Embed the test split, index it, measure everything; accuracy is that of the shipped weights.
 
     Raises:
         ReleaseError: the network may have seen the test split of this data.
 
     """
-    require_unseen(trained, dataset, splits)
+    check_no_leakage(trained, dataset, splits)
     network = copy.deepcopy(trained.network)
     if shape.half:
-        _round_to_half(network)
+        _round_to_fp16(network)
     test = splits.indices("test")
     labels = dataset.labels[test].numpy()
     known = splits.indices("train")
@@ -233,7 +235,7 @@ def assemble(
         labels=labels[kept],
         pixels=pixels if shape.pixels else None,
     )
-    return Contents(
+    return BundleContents(
         name=trained.final.experiment,
         run_id=trained.final.run_id,
         classes=dataset.classes,
@@ -261,7 +263,7 @@ def assemble(
 
 
 def _measure(
-    trained: Trained,
+    trained: TrainedModel,
     logits: Vectors,
     labels: npt.NDArray[np.int64],
     indexes: dict[Layer, CosineIndex],
@@ -281,18 +283,18 @@ def _measure(
             torch.from_numpy(logits), torch.from_numpy(labels)
         ).item(),
         label_share_at_10={
-            layer: float(label_share(built, labels[kept], queries).mean())
+            layer: float(precision_at_k(built, labels[kept], queries).mean())
             for layer, built in indexes.items()
         },
         label_share_queries=len(queries),
     )
 
 
-def _curves(trained: Trained) -> dict[str, bytes]:
+def _curves(trained: TrainedModel) -> dict[str, bytes]:
     """Of each experiment, and of all over each other."""
     each = {
         f"curves-{name}.svg": learning_curves(name, runs)
-        for name, runs in repeats(trained.records).items()
+        for name, runs in group_runs(trained.records).items()
     }
     return each | {
         f"overlaid-{quantity}.svg": overlaid_curves(trained.records, quantity)
@@ -319,7 +321,7 @@ def _neighbours(
     return figures
 
 
-def _round_to_half(network: BlockNet) -> None:
+def _round_to_fp16(network: BlockNet) -> None:
     """Give the weights the values that fp16 can store; what is not stored stays as it is."""
     weights = network.state_dict()
     network.load_state_dict(

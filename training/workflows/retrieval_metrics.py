@@ -1,6 +1,6 @@
 """How good the neighbours are: whether an image's nearest have its own label.
 
-`label_share` asks an index, as the service does; `rank` looks at the whole order by exact cosine.
+`precision_at_k` searches an index, as the service does; `rank` uses the exact order of cosines.
 Knows vectors and labels; nothing of pixels or networks.
 """
 
@@ -28,7 +28,7 @@ def pick_queries(labels: npt.NDArray[np.int64], count: int = QUERIES) -> Positio
     return np.argsort(turn, kind="stable")[:count].astype(np.int64)
 
 
-def label_share(
+def precision_at_k(
     index: CosineIndex, labels: npt.NDArray[np.int64], queries: Positions
 ) -> npt.NDArray[np.float64]:
     """For each query, the share of its ten nearest with its own label, itself left out.

@@ -26,26 +26,26 @@ from training.experiments.record import Record, Stage
 from training.models.blocknet import BlockNet
 from training.models.novelty import REFERENCES
 from training.trainer.run import (
-    Plan,
+    RunSpec,
     begin,
-    calibrate_and_keep,
-    finished,
-    recorded,
-    run_and_keep,
+    calibrate_and_save,
+    load_record,
+    load_run,
     study_temperature,
+    train_and_save,
 )
 from training.workflows import progress
-from training.workflows.progress import say
+from training.workflows.progress import print_line
 from training.workflows.release import (
     DEFAULT,
+    ExportOptions,
     ReleaseError,
-    Shape,
-    Trained,
-    assemble,
-    choose,
-    examine,
+    TrainedModel,
+    build_bundle,
+    check_same_classes,
+    evaluate_release,
     from_bundle,
-    require_same_classes,
+    select_experiment,
 )
 
 
@@ -115,32 +115,32 @@ class Workspace:
         turn: str = "",
     ) -> tuple[BlockNet, Record]:
         """Run an experiment, or take what an earlier run of it left; `turn` says which of many."""
-        plan = Plan(experiment, images, splits, self.seed, stage, self.device)
+        spec = RunSpec(experiment, images, splits, self.seed, stage, self.device)
         temperature = None
         if stage == "final":
-            temperature = study_temperature(plan, self.experiments, self.checkpoints)
-        if done := finished(plan, self.experiments, self.checkpoints):
-            say(f"{plan.run_id}: already done")
+            temperature = study_temperature(spec, self.experiments, self.checkpoints)
+        if done := load_run(spec, self.experiments, self.checkpoints):
+            print_line(f"{spec.run_id}: already done")
             if temperature is not None and done[1].calibration is None:
                 kept = self.experiments, self.checkpoints
-                return calibrate_and_keep(plan, done, temperature, *kept)
+                return calibrate_and_save(spec, done, temperature, *kept)
             return done
         if stage == "final" and temperature is None:
-            say(
+            print_line(
                 "its study left no temperature and no network to fit one with, so probabilities "
                 f"stay uncalibrated; to study it again, remove {self.experiments}/"
-                f"{replace(plan, stage='study').run_id}.json",
+                f"{replace(spec, stage='study').run_id}.json",
                 style="yellow",
             )
-        say(f"{turn}{plan.run_id} on {images.name} ({self.device})")
-        with progress.track(f"{experiment.name}, seed {plan.seed}", plan.steps) as advance:
+        print_line(f"{turn}{spec.run_id} on {images.name} ({self.device})")
+        with progress.track(f"{experiment.name}, seed {spec.seed}", spec.steps) as advance:
 
             def step() -> None:
                 advance()
                 on_step()
 
-            network, made = run_and_keep(
-                plan,
+            network, made = train_and_save(
+                spec,
                 self.experiments,
                 self.checkpoints,
                 temperature=temperature,
@@ -149,12 +149,12 @@ class Workspace:
                 on_epoch=progress.show_epoch,
             )
         if made.status == "collapsed":
-            say(
-                f"{plan.run_id} learned nothing: its training loss is that of a blind guess",
+            print_line(
+                f"{spec.run_id} learned nothing: its training loss is that of a blind guess",
                 style="yellow",
             )
         if made.test:
-            say(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
+            print_line(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
         return network, made
 
     def suite(
@@ -169,36 +169,36 @@ class Workspace:
         What has a record that did not fail is not run again. Returns the record of every run.
         """
         plans = [
-            Plan(experiment, images, splits, seed, "study", self.device)
+            RunSpec(experiment, images, splits, seed, "study", self.device)
             for seed in dict.fromkeys(seeds)
             for experiment in dict.fromkeys(experiments)
         ]
-        found = {plan.run_id: recorded(plan, self.experiments) for plan in plans}
+        found = {spec.run_id: load_record(spec, self.experiments) for spec in plans}
         if done := sum(made is not None for made in found.values()):
-            say(f"{done} of {len(plans)} runs have a record already and are not run again")
-        waiting = [plan for plan in plans if found[plan.run_id] is None]
-        with progress.track("all runs", sum(plan.steps for plan in waiting)) as advance:
-            for number, plan in enumerate(waiting, start=done + 1):
+            print_line(f"{done} of {len(plans)} runs have a record already and are not run again")
+        waiting = [spec for spec in plans if found[spec.run_id] is None]
+        with progress.track("all runs", sum(spec.steps for spec in waiting)) as advance:
+            for number, spec in enumerate(waiting, start=done + 1):
                 taken: list[None] = []
 
                 def step(taken: list[None] = taken) -> None:
                     taken.append(None)
                     advance()
 
-                found[plan.run_id] = self._study(plan, step, f"[{number}/{len(plans)}] ")
-                advance(plan.steps - len(taken))  # of a run that was given up, or failed
+                found[spec.run_id] = self._study(spec, step, f"[{number}/{len(plans)}] ")
+                advance(spec.steps - len(taken))  # of a run that was given up, or failed
         return [made for made in found.values() if made]
 
-    def _study(self, plan: Plan, on_step: Callable[[], None], turn: str) -> Record:
+    def _study(self, spec: RunSpec, on_step: Callable[[], None], turn: str) -> Record:
         """The record of one run of a suite, whatever becomes of it."""
-        own = replace(self, seed=plan.seed)
+        own = replace(self, seed=spec.seed)
         try:
-            images, splits = plan.dataset, plan.splits
-            return own.train(plan.experiment, "study", images, splits, on_step, turn)[1]
+            images, splits = spec.dataset, spec.splits
+            return own.train(spec.experiment, "study", images, splits, on_step, turn)[1]
         except Exception as error:  # whatever it is, the other runs go on
-            failed = begin(plan).model_copy(update={"error": repr(error)})
+            failed = begin(spec).model_copy(update={"error": repr(error)})
             record.write(failed, self.experiments)
-            say(f"{plan.run_id} failed: {error!r}", style="red")
+            print_line(f"{spec.run_id} failed: {error!r}", style="red")
             return failed
 
     def read_own_test(self, data: Path | None) -> Dataset | None:
@@ -216,7 +216,7 @@ class Workspace:
         images: Dataset,
         splits: Splits,
         target: Path,
-        shape: Shape,
+        shape: ExportOptions,
         own_test: Dataset | None = None,
         experiment: Experiment | None = None,
         epochs: int | None = None,
@@ -227,18 +227,20 @@ class Workspace:
         trained for so many, not for as many as its study.
         """
         writer.require_free(target)
-        require_same_classes(images, own_test)
+        check_same_classes(images, own_test)
         held_out = indices_sha256(splits.indices("test"))
         records = record.read_all(self.experiments)
-        chosen = experiment or choose(records, images.fingerprint, held_out) or find(DEFAULT)
-        chosen = chosen.lasting(epochs)
-        say(f"releasing {chosen.name}, {chosen.config.epochs} epochs")
-        study = Plan(chosen, images, splits, self.seed, "study", self.device)
-        if recorded(study, self.experiments) is None:
+        chosen = (
+            experiment or select_experiment(records, images.fingerprint, held_out) or find(DEFAULT)
+        )
+        chosen = chosen.with_epochs(epochs)
+        print_line(f"releasing {chosen.name}, {chosen.config.epochs} epochs")
+        study = RunSpec(chosen, images, splits, self.seed, "study", self.device)
+        if load_record(study, self.experiments) is None:
             self.train(chosen, "study", images, splits)
         network, final = self.train(chosen, "final", images, splits)
-        say(f"examining {final.run_id}")
-        final = examine(network, final, images, splits, own_test, self.device)
+        print_line(f"examining {final.run_id}")
+        final = evaluate_release(network, final, images, splits, own_test, self.device)
         record.write(final, self.experiments)
         own = [
             one
@@ -246,18 +248,23 @@ class Workspace:
             if one.dataset.fingerprint == images.fingerprint
             and one.dataset.splits["test"] == final.dataset.splits["test"]
         ]
-        trained = Trained(network, final, own)
+        trained = TrainedModel(network, final, own)
         return self.publish(trained, images, splits, target, shape)
 
     def publish(
-        self, trained: Trained, images: Dataset, splits: Splits, target: Path, shape: Shape
+        self,
+        trained: TrainedModel,
+        images: Dataset,
+        splits: Splits,
+        target: Path,
+        shape: ExportOptions,
     ) -> Path:
         """Embed the held-out images of `images` with a trained network and write the bundle."""
         total = batches(len(splits.test)) + batches(min(REFERENCES, len(splits.train)))
         with progress.track("embedding", total) as on_batch:
-            contents = assemble(trained, images, splits, self.device, shape, on_batch)
+            contents = build_bundle(trained, images, splits, self.device, shape, on_batch)
         manifest = writer.write(contents, target)
-        say(
+        print_line(
             f"{manifest.name} {manifest.version}: {manifest.gallery.count} images, "
             f"test accuracy {manifest.metrics.test_accuracy:.4f}"
         )
@@ -284,16 +291,16 @@ class Workspace:
         except DatasetError as error:
             if data is not None:
                 raise
-            say(
+            print_line(
                 f"{error}. Serving the starter bundle, whose gallery has vectors but no pictures; "
                 "for pictures: make serve DATA=FOLDER-OR-ARCHIVE"
             )
             return self.starter
         try:
             starter = from_bundle(bundle.load(self.starter))
-            self.publish(starter, images, splits, target, Shape())
+            self.publish(starter, images, splits, target, ExportOptions())
         except (BundleError, ReleaseError) as reason:
-            say(f"Training a network on {images.name}: {reason}")
-            self.release(images, splits, target, Shape(), self.read_own_test(data))
-        writer.point(self.current, target)
+            print_line(f"Training a network on {images.name}: {reason}")
+            self.release(images, splits, target, ExportOptions(), self.read_own_test(data))
+        writer.update_current_link(self.current, target)
         return target

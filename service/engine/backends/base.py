@@ -22,7 +22,7 @@ ServedPrecision = PrecisionChoice | Literal["int8"]
 
 
 @dataclass(frozen=True)
-class Found:
+class BatchOutput:
     """A batch at each of `LAYERS`, float32 [N, dimension], in arrays of its own.
 
     `novelty` is [N], and None where the bundle does not say what is familiar. `tensors` are the
@@ -40,7 +40,7 @@ class Found:
         return self.tensors[layer][list(rows)]
 
 
-class Row(Mapping[Layer, Vectors]):
+class OutputView(Mapping[Layer, Vectors]):
     """One image of a batch, [dimension] at each layer."""
 
     def __init__(self, layers: Mapping[Layer, Vectors], row: int) -> None:
@@ -58,7 +58,7 @@ class Row(Mapping[Layer, Vectors]):
         return len(self._layers)
 
 
-class Fetched(Mapping[Layer, Vectors]):
+class LazyArrays(Mapping[Layer, Vectors]):
     """Tensors on a device as arrays in memory; each comes over when it is first asked for.
 
     Those at `conv2` are long, and most requests have no use for them once they are searched by.
@@ -97,7 +97,7 @@ class Backend(Protocol):
         Returns the length of each layer's vectors.
         """
 
-    def run(self, images: Pixels) -> Found:
+    def run(self, images: Pixels) -> BatchOutput:
         """Represent uint8 [N, 3, 32, 32]; cheapest where the channels are last in memory."""
 
 
@@ -106,7 +106,7 @@ def channels_first(images: Pixels) -> Pixels:
     return images.transpose(0, 3, 1, 2)
 
 
-def blank(count: int) -> Pixels:
+def zeros(count: int) -> Pixels:
     """So many black images [N, 3, 32, 32]."""
     return channels_first(np.zeros((count, SIZE, SIZE, 3), np.uint8))
 
@@ -114,7 +114,7 @@ def blank(count: int) -> Pixels:
 def warm_up(backend: Backend, sizes: Sequence[int]) -> dict[Layer, int]:
     """Run a batch of each size once, since first times are slow; the length of each layer."""
     for size in sizes:
-        found = backend.run(blank(size))
+        found = backend.run(zeros(size))
     return {layer: vectors.shape[1] for layer, vectors in found.layers.items()}
 
 

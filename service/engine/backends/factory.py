@@ -15,13 +15,13 @@ from service.engine.backends.torch_eager import TorchEager
 from service.engine.backends.torch_graphs import TorchGraphs
 from training.bundle import Bundle, BundleError, pick_device, pick_precision
 
-EngineChoice = Literal["auto", "torch", "openvino"]
+BackendChoice = Literal["auto", "torch", "openvino"]
 
 
 def open_backend(
     bundle: Bundle,
     *,
-    engine: EngineChoice = "auto",
+    engine: BackendChoice = "auto",
     device: str = "auto",
     precision: ServedPrecision = "auto",
     threads: int | None = None,

@@ -16,7 +16,7 @@ STEPS: Final = 256
 above."""
 
 
-def round_inputs(model: ov.Model, inputs: Mapping[str, tuple[float, float]]) -> None:
+def fake_quantize(model: ov.Model, inputs: Mapping[str, tuple[float, float]]) -> None:
     """Have the named convolutions round their inputs, to steps between these, and their weights.
 
     Raises:

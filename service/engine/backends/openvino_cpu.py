@@ -13,12 +13,12 @@ import openvino as ov
 import torch
 from openvino.preprocess import PrePostProcessor
 
-from service.engine.backends.base import LAYERS, Found, ServedPrecision, batch_sizes, warm_up
-from service.engine.backends.int8 import round_inputs
-from training.bundle import Layer, Novelty, Pixels, Ranges, Vectors
+from service.engine.backends.base import LAYERS, BatchOutput, ServedPrecision, batch_sizes, warm_up
+from service.engine.backends.int8 import fake_quantize
+from training.bundle import ActivationRanges, Layer, Novelty, Pixels, Vectors
 
 CPU: Final = "CPU"
-SHARED_OUT: Final = 48
+THROUGHPUT_BATCH: Final = 48
 """Images from which a batch is shared out to the cores, rather than every step of it."""
 
 
@@ -40,7 +40,7 @@ class OpenVino:
         self,
         onnx: Path,
         novelty: Novelty | None = None,
-        ranges: Ranges | None = None,
+        ranges: ActivationRanges | None = None,
         *,
         precision: ServedPrecision = "auto",
         threads: int | None = None,
@@ -62,7 +62,7 @@ class OpenVino:
         self._threads = threads
         self._rest = ov.Type.bf16 if self._has("BF16") else ov.Type.f32
         if precision == "auto":
-            whole = ranges is not None and ranges.faithful and _has_whole_numbers()
+            whole = ranges is not None and ranges.within_tolerance and _has_int8()
             precision = "int8" if whole else "bf16" if self._has("BF16") else "fp32"
         if precision != "int8":
             ranges = None
@@ -89,18 +89,18 @@ class OpenVino:
         # a while after it, on cores that the network is given next.
         torch.set_num_threads(1)
         self._all_cores = self._compiled("LATENCY").create_infer_request()
-        if max_batch >= SHARED_OUT:
+        if max_batch >= THROUGHPUT_BATCH:
             compiled = self._compiled("THROUGHPUT")
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            number = min(number, SHARED_OUT)  # no part is empty
+            number = min(number, THROUGHPUT_BATCH)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
         return warm_up(self, batch_sizes(max_batch))
 
-    def run(self, images: Pixels) -> Found:
+    def run(self, images: Pixels) -> BatchOutput:
         """Represent uint8 [N, 3, 32, 32]."""
         assert self._all_cores is not None  # noqa: S101 - the engine prepares before it runs
         pictures = images.transpose(0, 2, 3, 1)
-        if self._each_core and len(images) >= SHARED_OUT:
+        if self._each_core and len(images) >= THROUGHPUT_BATCH:
             busy = self._each_core
             parts = np.array_split(pictures, len(busy))
             for request, part in zip(busy, parts, strict=True):
@@ -114,7 +114,7 @@ class OpenVino:
             layer: np.concatenate([request.get_tensor(layer).data for request in busy])
             for layer in LAYERS
         }
-        return Found(layers, self._novelty_of(layers["conv2"], layers["penultimate"]))
+        return BatchOutput(layers, self._novelty_of(layers["conv2"], layers["penultimate"]))
 
     @torch.inference_mode()
     def _novelty_of(self, conv2: Vectors, penultimate: Vectors) -> Vectors | None:
@@ -136,18 +136,18 @@ class OpenVino:
     def _has(self, capability: str) -> bool:
         return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
-    def _read(self, onnx: Path, ranges: Ranges | None) -> ov.Model:
+    def _read(self, onnx: Path, ranges: ActivationRanges | None) -> ov.Model:
         """The network with its input as pictures lie in memory, so that nothing is copied."""
         model = self._core.read_model(onnx.read_bytes())
         if ranges:
-            round_inputs(model, ranges.inputs)
+            fake_quantize(model, ranges.inputs)
         prepared = PrePostProcessor(model)
         prepared.input().tensor().set_layout(ov.Layout("NHWC"))
         prepared.input().model().set_layout(ov.Layout("NCHW"))
         return prepared.build()
 
 
-def _has_whole_numbers() -> bool:
+def _has_int8() -> bool:
     """Whether the processor multiplies and adds bytes at once: without, bf16 or fp32 is as fast.
 
     OpenVINO counts int8 among what every processor is capable of.

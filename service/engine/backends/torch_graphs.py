@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from service.engine.backends.base import batch_sizes
-from service.engine.backends.torch_eager import Computed, TorchEager
+from service.engine.backends.torch_eager import TensorOutput, TorchEager
 from training.bundle import SIZE, Layer
 
-CAPTURING: Final = threading.Lock()
+CAPTURE_LOCK: Final = threading.Lock()
 """One at a time: to begin waits for the whole device, which no capture survives."""
 
 
 class Graph:
     """A network's batch of one size, captured; what it reads and writes stays where it is."""
 
-    def __init__(self, images: Tensor, computed: Computed, graph: torch.cuda.CUDAGraph) -> None:
+    def __init__(self, images: Tensor, computed: TensorOutput, graph: torch.cuda.CUDAGraph) -> None:
         self._images = images
         self._computed = computed
         self._graph = graph
 
-    def run(self, images: Tensor) -> Computed:
+    def run(self, images: Tensor) -> TensorOutput:
         """The same of up to so many images, in tensors that the next run leaves alone."""
         count = len(images)
         self._images[:count].copy_(images)
@@ -43,7 +43,7 @@ class TorchGraphs(TorchEager):
     def prepare(self, max_batch: int) -> dict[Layer, int]:
         """Run each power of two as it is written, which capturing demands, and capture it."""
         self._graphs: dict[int, Graph] = {}
-        with torch.cuda.device(self.device), CAPTURING:
+        with torch.cuda.device(self.device), CAPTURE_LOCK:
             super().prepare(max_batch)
             self._pool = torch.cuda.graph_pool_handle()  # shared: graphs are run one at a time
             self._stream = torch.cuda.Stream()
@@ -51,7 +51,7 @@ class TorchGraphs(TorchEager):
                 self._graphs[size] = self._capture(size)
         return super().prepare(max_batch)
 
-    def _compute(self, images: Tensor) -> Computed:
+    def _compute(self, images: Tensor) -> TensorOutput:
         fitting = [size for size in self._graphs if size >= len(images)]
         if not fitting:
             return super()._compute(images)
@@ -65,11 +65,11 @@ class TorchGraphs(TorchEager):
         images = images.to(memory_format=torch.channels_last)
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            self._represent(images)
+            self._embed(images)
         torch.cuda.current_stream().wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # of this thread alone: at a reload, the bundle before is served by another meanwhile
         mode = "thread_local"
         with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
-            computed = self._represent(images)
+            computed = self._embed(images)
         return Graph(images, computed, graph)

@@ -15,15 +15,15 @@ import numpy as np
 
 from service.gallery.local.snapshot import Snapshot
 from service.gallery.segment import Segment, merge
-from training.bundle import Layer, Positions, Reduction, Vectors
+from training.bundle import Layer, Positions, Projection, Vectors
 
-SMALL: Final = 512
+SMALL_SEGMENT: Final = 512
 """Segments of fewer images are merged by who writes, in a few milliseconds."""
-LARGE: Final = 2**17
+MAX_SEGMENT: Final = 2**17
 """A segment of more images is left as it is: it would take seconds to copy."""
-LONG: Final = 512
+MIN_PROJECTED_DIMENSION: Final = 512
 """Vectors of more dimensions are searched in fewer first."""
-SAMPLE: Final = 2_000
+PROJECTION_SAMPLE: Final = 2_000
 """So many vectors tell in which."""
 
 Exchange = Callable[[Snapshot], Snapshot]
@@ -31,15 +31,17 @@ Exchange = Callable[[Snapshot], Snapshot]
 logger = logging.getLogger(__name__)
 
 
-def settle(segments: Sequence[Segment], reductions: Mapping[Layer, Reduction]) -> list[Segment]:
+def merge_small(
+    segments: Sequence[Segment], projections: Mapping[Layer, Projection]
+) -> list[Segment]:
     """The same images, the small last segments merged, and empty ones left out."""
     settled: list[Segment] = []
     for segment in segments:
         if len(segment):
             settled.append(segment)
-        while len(settled) > 1 and _belong_together(*settled[-2:], among=range(SMALL)):
+        while len(settled) > 1 and _are_mergeable(*settled[-2:], among=range(SMALL_SEGMENT)):
             last = settled.pop()
-            settled.append(merge([settled.pop(), last], reductions))
+            settled.append(merge([settled.pop(), last], projections))
     return settled
 
 
@@ -59,14 +61,16 @@ class Compactor:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def look(self, snapshot: Snapshot) -> None:
+    def schedule(self, snapshot: Snapshot) -> None:
         """See whether there is anything to do; it is done beside, and this returns at once."""
-        if not _next(snapshot):
+        if not _pick_segments(snapshot):
             return
         with self._changed:
             self._snapshot = snapshot
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._work, name="compactor", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run_loop, name="compactor", daemon=True
+                )
                 self._thread.start()
 
     def stop(self) -> None:
@@ -77,7 +81,7 @@ class Compactor:
         if thread is not None:
             thread.join()
 
-    def _work(self) -> None:
+    def _run_loop(self) -> None:
         while True:
             with self._changed:
                 snapshot, self._snapshot = self._snapshot, None
@@ -90,10 +94,10 @@ class Compactor:
                 logger.exception("The gallery could not be compacted")
 
     def _compact(self, snapshot: Snapshot) -> None:
-        parts = _next(snapshot)
+        parts = _pick_segments(snapshot)
         if not parts:
             return
-        merged = merge(parts, _reductions(snapshot))
+        merged = merge(parts, _projections(snapshot))
 
         def exchange(now: Snapshot) -> Snapshot:
             """Put the merged segment in; what has died meanwhile is dead in it too."""
@@ -101,55 +105,56 @@ class Compactor:
             there = {part: found[id(part.items)] for part in parts if id(part.items) in found}
             if not there:
                 return now  # all of it was made anew
-            dead = [
+            deleted = [
                 merged.rows[part.items[row].id]
                 for part in parts
-                for row in part.living().tolist()
-                if part not in there or row in there[part].dead
+                for row in part.live().tolist()
+                if part not in there or row in there[part].deleted
             ]
             first, *others = there.values()
-            put: dict[Segment, Segment | None] = {first: merged.without(dead)}
+            put: dict[Segment, Segment | None] = {first: merged.without(deleted)}
             after = now.exchange(put | dict.fromkeys(others))
-            self.look(after)
+            self.schedule(after)
             return after
 
         self._put(exchange)
 
 
-def _reductions(snapshot: Snapshot) -> Mapping[Layer, Reduction]:
+def _projections(snapshot: Snapshot) -> Mapping[Layer, Projection]:
     """By what long vectors are searched first: what there is, else what fits the images here."""
     return {
-        layer: snapshot.reductions.get(layer) or Reduction.of(_sample(snapshot, layer))
+        layer: snapshot.projections.get(layer) or Projection.of(_sample(snapshot, layer))
         for layer, index in snapshot.segments[0].indexes.items()
-        if index.dimension > LONG
+        if index.dimension > MIN_PROJECTED_DIMENSION
     }
 
 
-def _next(snapshot: Snapshot) -> list[Segment]:
+def _pick_segments(snapshot: Snapshot) -> list[Segment]:
     """What is to become one segment next; none when all is well."""
     base, *others = snapshot.segments
     added = [one for one in others if one.indexes]
-    larger = [one for one in added if len(one.items) >= SMALL]
+    larger = [one for one in added if len(one.items) >= SMALL_SEGMENT]
     # once there is a reduction, what is left without one would take most of a search's time
-    for segment in (base, *added) if snapshot.reductions else larger:
-        if _is_slow(segment):
+    for segment in (base, *added) if snapshot.projections else larger:
+        if _needs_projection(segment):
             return [segment]
-    for segment in (base, *larger) if len(base) >= SMALL else larger:
-        if 2 * len(segment.dead) > len(segment.items):
+    for segment in (base, *larger) if len(base) >= SMALL_SEGMENT else larger:
+        if 2 * len(segment.deleted) > len(segment.items):
             return [segment]
     for two in pairwise(larger):
-        if _belong_together(*two, among=range(SMALL, LARGE)):
+        if _are_mergeable(*two, among=range(SMALL_SEGMENT, MAX_SEGMENT)):
             return list(two)
     return []
 
 
-def _is_slow(segment: Segment) -> bool:
+def _needs_projection(segment: Segment) -> bool:
     return any(
-        index.dimension > LONG and index.reduction is None for index in segment.indexes.values()
+        index.dimension > MIN_PROJECTED_DIMENSION and index.projection is None
+        for index in segment.indexes.values()
     )
 
 
-def _belong_together(one: Segment, other: Segment, *, among: range) -> bool:
+def _are_mergeable(one: Segment, other: Segment, *, among: range) -> bool:
     return (
         len(one.items) in among
         and len(other.items) in among
@@ -161,7 +166,7 @@ def _belong_together(one: Segment, other: Segment, *, among: range) -> bool:
 def _sample(snapshot: Snapshot, layer: Layer) -> Vectors:
     """Vectors [N, dimension] from all segments alike."""
     segments = [one for one in snapshot.segments if layer in one.indexes]
-    share = min(1.0, SAMPLE / sum(len(one.items) for one in segments))
+    share = min(1.0, PROJECTION_SAMPLE / sum(len(one.items) for one in segments))
     return np.concatenate(
         [one.indexes[layer].reconstruct(_spread(len(one.items), share)) for one in segments]
     )

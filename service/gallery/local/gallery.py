@@ -13,26 +13,26 @@ from pathlib import Path
 import numpy as np
 
 from service.errors import KindredError, NoPixelsError, NotFoundError
-from service.gallery.bundle_images import Base
-from service.gallery.local.compaction import Compactor, settle
+from service.gallery.bundle_images import BundleImages
+from service.gallery.local.compaction import Compactor, merge_small
 from service.gallery.local.snapshot import Snapshot
 from service.gallery.local.store import Store
-from service.gallery.local.updates import Changes
-from service.gallery.local.writer import Edited, Events, Gone, Ledger, Put
+from service.gallery.local.updates import Updates
+from service.gallery.local.writer import Deleted, Events, GroupCommitWriter, Updated, Upserted
 from service.gallery.protocol import Gallery
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.gallery.types import (
-    EVERYTHING,
+    MATCH_ALL,
     Added,
     Addition,
+    Filter,
     Item,
-    Match,
+    NewVectors,
+    OutdatedImage,
     Page,
-    Renewed,
-    Stale,
-    Wanted,
+    ScoredItem,
 )
-from training.bundle import Bundle, Layer, Reduction, Vectors, pack
+from training.bundle import Bundle, Layer, Projection, Vectors, from_fp16
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +40,18 @@ logger = logging.getLogger(__name__)
 class LocalGallery(Gallery):
     """The gallery of a bundle and what a folder keeps besides, as one."""
 
-    def __init__(self, bundle: Bundle, ledger: Ledger) -> None:
+    def __init__(self, bundle: Bundle, writer: GroupCommitWriter) -> None:
         self._network = bundle.network_id
-        self._ledger = ledger
-        self._base = Base(bundle)
-        self._changes = Changes(ledger.store, self._base)
+        self._writer = writer
+        self._bundle_images = BundleImages(bundle)
+        self._updates = Updates(writer.store, self._bundle_images)
         self._compactor = Compactor(self._exchange)
-        self._foreign: set[str] = set()
-        self._stale: set[str] = set()  # of the foreign: those that have pixels
-        self._snapshot = Snapshot((self._base.segment,), self._base.classes, self._picture)
-        self._ledger.attach(self)
+        self._outdated: set[str] = set()
+        self._reembeddable: set[str] = set()  # of the foreign: those that have pixels
+        self._snapshot = Snapshot(
+            (self._bundle_images.segment,), self._bundle_images.classes, self._picture
+        )
+        self._writer.attach(self)
 
     @classmethod
     def open(cls, bundle: Bundle, folder: Path) -> "LocalGallery":
@@ -69,7 +71,7 @@ class LocalGallery(Gallery):
             except KindredError as error:
                 logger.warning("The gallery cannot be changed for now: %s", error.detail)
         try:
-            return cls(bundle, Ledger(store))
+            return cls(bundle, GroupCommitWriter(store))
         except BaseException:
             store.close()
             raise
@@ -93,9 +95,9 @@ class LocalGallery(Gallery):
         return self._snapshot.added
 
     @property
-    def stale(self) -> int:
+    def outdated_count(self) -> int:
         """How many of them have vectors that another network made, and pixels to renew them by."""
-        return len(self._stale)
+        return len(self._reembeddable)
 
     def snapshot(self) -> Snapshot:
         """The gallery as it is now, and stays."""
@@ -107,19 +109,19 @@ class LocalGallery(Gallery):
         queries: Vectors,
         limit: int,
         *,
-        wanted: Wanted = EVERYTHING,
+        filter_: Filter = MATCH_ALL,
         exact: bool = False,
-    ) -> list[list[Match]]:
+    ) -> list[list[ScoredItem]]:
         """The `limit` nearest to each of the queries [N, dimension], best first."""
-        return self._snapshot.search(layer, queries, limit, wanted=wanted, exact=exact)
+        return self._snapshot.search(layer, queries, limit, filter_=filter_, exact=exact)
 
     def get(self, image_id: str) -> Item:
         """The image of that id."""
         return self._snapshot.get(image_id)
 
-    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+    def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Up to `limit` of the wanted images whose ids come after `after`."""
-        return self._snapshot.page(limit, after=after, wanted=wanted)
+        return self._snapshot.page(limit, after=after, filter_=filter_)
 
     def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
         """The unit vectors of these images at a layer, [N, dimension]."""
@@ -129,111 +131,114 @@ class LocalGallery(Gallery):
         """The image as a PNG; `NotFoundError` says why where there is none."""
         return self._snapshot.image(image_id)
 
-    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+    def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these images whose vectors another network made."""
-        return self._snapshot.foreign(ids)
+        return self._snapshot.outdated(ids)
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
     ) -> list[Added | KindredError]:
         """Keep images, all of those that can be in one go; each has its own outcome, in order."""
-        return self._ledger.make(
-            lambda events: self._changes.add(additions, events, replace=replace)
+        return self._writer.make(
+            lambda events: self._updates.add(additions, events, replace=replace)
         )
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
         """Replace an image's label, `label_predicted` or attributes."""
-        return self._ledger.make(lambda events: self._changes.edit(image_id, change, events))
+        return self._writer.make(lambda events: self._updates.edit(image_id, change, events))
 
     def remove(self, image_id: str) -> None:
         """Take an image away, be it added or the bundle's."""
-        self._ledger.make(lambda events: self._changes.remove(image_id, events))
+        self._writer.make(lambda events: self._updates.remove(image_id, events))
 
-    def next_stale(self, limit: int) -> list[Stale]:
+    def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Some of the stale images, to be embedded anew; none when all are done."""
-        with self._ledger.turn:
-            return self._ledger.store.stale(self._network, limit)
+        with self._writer.turn:
+            return self._writer.store.outdated(self._network, limit)
 
-    def renew(self, renewed: Sequence[Renewed]) -> None:
+    def renew(self, renewed: Sequence[NewVectors]) -> None:
         """Give images their new vectors; those that have changed or gone meanwhile are left."""
-        self._ledger.make(lambda events: self._changes.renew(renewed, events))
+        self._writer.make(lambda events: self._updates.renew(renewed, events))
 
-    def under(self, bundle: Bundle) -> "LocalGallery":
+    def rebind(self, bundle: Bundle) -> "LocalGallery":
         """The same images with another bundle's: what is kept is shared, each sees all changes."""
-        return LocalGallery(bundle, self._ledger)
+        return LocalGallery(bundle, self._writer)
 
     def close(self) -> None:
         """Give up what is open. What others opened with `under` stays open."""
         self._compactor.stop()
-        self._ledger.detach(self)
+        self._writer.detach(self)
 
-    def begin(self) -> None:
+    def rebuild(self) -> None:
         """Make what is searched of all that is kept."""
-        store = self._ledger.store
-        with store.reading():
+        store = self._writer.store
+        with store.read_transaction():
             edits, removed = store.edits(), store.removed()
-            rows, lost = store.rows(), store.lost(self._network)
-            vectors = {layer: dict(store.vectors(layer)) for layer in self._base.segment.indexes}
+            rows, without_pixels = store.rows(), store.without_pixels(self._network)
+            vectors = {
+                layer: dict(store.vectors(layer)) for layer in self._bundle_images.segment.indexes
+            }
         items = (
-            edits[one.id].of(one) if one.id in edits else one for one in self._base.segment.items
+            edits[one.id].of(one) if one.id in edits else one
+            for one in self._bundle_images.segment.items
         )
-        base = dataclasses.replace(self._base.segment, items=tuple(items))
+        base = dataclasses.replace(self._bundle_images.segment, items=tuple(items))
         puts = [
-            Put(
+            Upserted(
                 row.number,
                 row.item,
                 row.network,
                 {layer: of[row.number] for layer, of in vectors.items() if row.number in of},
-                has_pixels=row.number not in lost,
+                has_pixels=row.number not in without_pixels,
             )
             for row in rows
         ]
         hidden = {*removed, *(row.item.id for row in rows)}
-        before = Snapshot((base,), self._base.classes, self._picture).without(hidden)
-        self._foreign.clear()
-        self._stale.clear()
+        before = Snapshot((base,), self._bundle_images.classes, self._picture).without(hidden)
+        self._outdated.clear()
+        self._reembeddable.clear()
         self._show(before, puts, [])
 
-    def hear(self, events: Events) -> None:
+    def apply(self, events: Events) -> None:
         """Have changes seen by whatever is asked next."""
         before = self._snapshot
-        puts = [event for event in events.values() if isinstance(event, Put)]
-        edited = [event.item for event in events.values() if isinstance(event, Edited)]
-        gone = [one for one, event in events.items() if isinstance(event, Gone)]
-        self._foreign.difference_update(gone)
-        self._stale.difference_update(gone)
+        puts = [event for event in events.values() if isinstance(event, Upserted)]
+        edited = [event.item for event in events.values() if isinstance(event, Updated)]
+        gone = [one for one, event in events.items() if isinstance(event, Deleted)]
+        self._outdated.difference_update(gone)
+        self._reembeddable.difference_update(gone)
         again = []
         for item in edited:
             with suppress(NotFoundError):  # it is another bundle's
-                again.append(before.relabelled(item))
+                again.append(before.updated_segment(item))
         self._show(before.without(events), puts, again)
 
-    def _show(self, before: Snapshot, puts: Sequence[Put], others: Sequence[Segment]) -> None:
+    def _show(self, before: Snapshot, puts: Sequence[Upserted], others: Sequence[Segment]) -> None:
         """Another snapshot, with these images besides."""
         for put in puts:
-            foreign = put.network != self._network
-            (self._foreign.add if foreign else self._foreign.discard)(put.item.id)
-            stale = foreign and put.has_pixels
-            (self._stale.add if stale else self._stale.discard)(put.item.id)
+            outdated = put.network != self._network
+            (self._outdated.add if outdated else self._outdated.discard)(put.item.id)
+            stale = outdated and put.has_pixels
+            (self._reembeddable.add if stale else self._reembeddable.discard)(put.item.id)
         base, *segments = before.segments
-        new = self._segments(puts, before.reductions)
-        segments = settle([*segments, *others, *new], before.reductions)
+        new = self._segments(puts, before.projections)
+        segments = merge_small([*segments, *others, *new], before.projections)
         self._snapshot = dataclasses.replace(
-            before, segments=(base, *segments), foreign_ids=frozenset(self._foreign)
+            before, segments=(base, *segments), outdated_ids=frozenset(self._outdated)
         )
-        self._compactor.look(self._snapshot)
+        self._compactor.schedule(self._snapshot)
 
     def _segments(
-        self, puts: Sequence[Put], reductions: Mapping[Layer, Reduction]
+        self, puts: Sequence[Upserted], projections: Mapping[Layer, Projection]
     ) -> list[Segment]:
         """Images as segments: those that can be searched, and those that cannot yet."""
         fitting = [put for put in puts if self._fits(put)]
         others = [put for put in puts if not self._fits(put)]
-        indexes = self._base.segment.indexes
+        indexes = self._bundle_images.segment.indexes
         searched = (
             {
-                layer: pack(
-                    np.stack([put.vectors[layer] for put in fitting]), reductions.get(layer)
+                layer: from_fp16(
+                    np.stack([put.vectors[layer] for put in fitting]), projections.get(layer)
                 )
                 for layer in indexes
             }
@@ -246,23 +251,23 @@ class LocalGallery(Gallery):
             if some
         ]
 
-    def _fits(self, put: Put) -> bool:
+    def _fits(self, put: Upserted) -> bool:
         """Whether an image's vectors can be searched beside the bundle's."""
         return all(
             layer in put.vectors and len(put.vectors[layer]) == index.dimension
-            for layer, index in self._base.segment.indexes.items()
+            for layer, index in self._bundle_images.segment.indexes.items()
         )
 
     def _picture(self, segment: Segment, row: int) -> bytes:
         image_id, number = segment.items[row].id, int(segment.numbers[row])
         if number == OF_BUNDLE:
-            return self._base.image(image_id)
-        png = self._ledger.store.picture(number)
+            return self._bundle_images.image(image_id)
+        png = self._writer.store.picture(number)
         if png is None:
             raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
         return png
 
     def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:
         """Put what compaction has made into its place."""
-        with self._ledger.turn:
+        with self._writer.turn:
             self._snapshot = exchange(self._snapshot)

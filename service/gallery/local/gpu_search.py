@@ -15,28 +15,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from service.gallery.local.compaction import LONG
+from service.gallery.local.compaction import MIN_PROJECTED_DIMENSION
 from service.gallery.local.snapshot import Snapshot
 from service.gallery.segment import Segment
-from service.gallery.types import Match
+from service.gallery.types import ScoredItem
 from service.vectors import Queries, in_memory
 from training.bundle import CosineIndex, Layer
 
-SHARE: Final = 0.25
+MEMORY_FRACTION: Final = 0.25
 """Of a device's memory, for the vectors of one gallery: a reload has two for a while."""
-SPARE: Final = 4
+OVERSAMPLING: Final = 4
 """Times the images asked for that are compared anew at fp32: a product of fp16 is rounded."""
-FEWEST: Final = 64
+MIN_RESCORED: Final = 64
 """Images that are compared so, however few are asked for."""
-SOME: Final = 4096
+UPLOAD_BATCH: Final = 4096
 """Vectors that are brought over at a time."""
-COMPARED: Final = 2048
+RESCORE_BATCH: Final = 2048
 """Vectors that are compared at fp32 at a time, or as many as one query has."""
 
 logger = logging.getLogger(__name__)
 
 
-class OnDevice:
+class GpuSearcher:
     """Searches a gallery as it is at each call. Used by one thread at a time.
 
     What a segment holds is brought over when it is first searched, and goes with it. While all of
@@ -47,29 +47,29 @@ class OnDevice:
         self,
         snapshot: Callable[[], Snapshot],
         device: torch.device,
-        most_bytes: float | None = None,
+        max_bytes: float | None = None,
     ) -> None:
         """Prepare.
 
         Args:
             snapshot: gives the gallery as it is.
             device: where the network runs.
-            most_bytes: of all vectors; `SHARE` of a GPU's memory where None.
+            max_bytes: of all vectors; `MEMORY_FRACTION` of a GPU's memory where None.
 
         """
         self._snapshot = snapshot
         self._device = device
-        self._most_bytes = _share(device) if most_bytes is None else most_bytes
+        self._max_bytes = _share(device) if max_bytes is None else max_bytes
         self._vectors: WeakKeyDictionary[CosineIndex, Tensor] = WeakKeyDictionary()
-        self._dead: WeakKeyDictionary[Segment, Tensor] = WeakKeyDictionary()
+        self._deleted: WeakKeyDictionary[Segment, Tensor] = WeakKeyDictionary()
 
-    def bring(self) -> None:
+    def warm_up(self) -> None:
         """Bring over what there is, so that nobody waits for it later."""
         snapshot = self._snapshot()
         for layer in snapshot.layers:
             self.search(layer, np.ones((1, snapshot.dimension(layer)), np.float32), 1)
 
-    def search(self, layer: Layer, queries: Queries, limit: int) -> Sequence[Sequence[Match]]:
+    def search(self, layer: Layer, queries: Queries, limit: int) -> Sequence[Sequence[ScoredItem]]:
         """The `limit` nearest to each of the queries [N, dimension], best first.
 
         Raises:
@@ -79,24 +79,24 @@ class OnDevice:
         snapshot = self._snapshot()
         segments = snapshot.searchable(layer)
         size = sum(_bytes(index) for one in snapshot.segments for index in one.indexes.values())
-        if segments and size <= self._most_bytes:
+        if segments and size <= self._max_bytes:
             try:
                 with torch.inference_mode():
                     return self._search(segments, layer, torch.as_tensor(queries), limit)
             except torch.OutOfMemoryError as error:
                 logger.warning("The gallery is searched in memory: %s", error)
-                self._most_bytes = size - 1
+                self._max_bytes = size - 1
         self._vectors.clear()
         return snapshot.search(layer, in_memory(queries), limit)
 
     def _search(
         self, segments: Sequence[Segment], layer: Layer, queries: Tensor, limit: int
-    ) -> list[list[Match]]:
+    ) -> list[list[ScoredItem]]:
         unit = functional.normalize(queries.to(self._device).float(), dim=1)
         limit = min(limit, sum(map(len, segments)))
         scores, places = [], []
         for number, segment in enumerate(segments):
-            count = max(FEWEST, SPARE * limit)
+            count = max(MIN_RESCORED, OVERSAMPLING * limit)
             found, rows = self._propose(segment, segment.indexes[layer], unit, count)
             scores.append(found)
             places.append(torch.stack((torch.full_like(rows, number), rows), dim=2))
@@ -105,7 +105,7 @@ class OnDevice:
         cosines = best.clamp(-1, 1).tolist()
         return [
             [
-                Match(segments[number].items[row], cosine)
+                ScoredItem(segments[number].items[row], cosine)
                 for cosine, (number, row) in zip(some, where, strict=True)
             ]
             for some, where in zip(cosines, owners.tolist(), strict=True)
@@ -117,10 +117,10 @@ class OnDevice:
         """The best of a segment: cosines fp32 and rows [N, count], or fewer; the dead at -inf."""
         vectors = self._vectors_of(index)
         rough = unit.to(vectors.dtype) @ vectors.T
-        if segment.dead:
-            rough.index_fill_(1, self._dead_of(segment), -torch.inf)
+        if segment.deleted:
+            rough.index_fill_(1, self._deleted_of(segment), -torch.inf)
         near = rough.topk(min(count, len(vectors)))
-        few = max(1, COMPARED // near.indices.shape[1])  # queries: their vectors are copied
+        few = max(1, RESCORE_BATCH // near.indices.shape[1])  # queries: their vectors are copied
         exact = torch.cat(
             [
                 torch.einsum("nd,nkd->nk", some, vectors[rows].float())
@@ -134,21 +134,21 @@ class OnDevice:
         if index not in self._vectors:
             shape, kind = (len(index), index.dimension), _kind(index)
             vectors = torch.empty(shape, dtype=kind, device=self._device)
-            stored = index.halves if kind == torch.half else index.reconstruct
-            for some in np.array_split(np.arange(len(index)), -(-len(index) // SOME)):
+            stored = index.fp16 if kind == torch.half else index.reconstruct
+            for some in np.array_split(np.arange(len(index)), -(-len(index) // UPLOAD_BATCH)):
                 vectors[some[0] : some[-1] + 1] = torch.from_numpy(stored(some))
             self._vectors[index] = vectors
         return self._vectors[index]
 
-    def _dead_of(self, segment: Segment) -> Tensor:
-        if segment not in self._dead:
-            self._dead[segment] = torch.tensor(sorted(segment.dead), device=self._device)
-        return self._dead[segment]
+    def _deleted_of(self, segment: Segment) -> Tensor:
+        if segment not in self._deleted:
+            self._deleted[segment] = torch.tensor(sorted(segment.deleted), device=self._device)
+        return self._deleted[segment]
 
 
 def _kind(index: CosineIndex) -> torch.dtype:
     """In what numbers its vectors are on the device."""
-    return torch.half if index.dimension > LONG else torch.float
+    return torch.half if index.dimension > MIN_PROJECTED_DIMENSION else torch.float
 
 
 def _bytes(index: CosineIndex) -> int:
@@ -158,4 +158,4 @@ def _bytes(index: CosineIndex) -> int:
 def _share(device: torch.device) -> float:
     if device.type != "cuda":
         return torch.inf
-    return SHARE * torch.cuda.get_device_properties(device).total_memory
+    return MEMORY_FRACTION * torch.cuda.get_device_properties(device).total_memory

@@ -14,8 +14,8 @@ import numpy as np
 
 from service.errors import NotEmbeddedError, NotFoundError
 from service.gallery.segment import OF_BUNDLE, Segment
-from service.gallery.types import EVERYTHING, Item, Match, Page, Wanted
-from training.bundle import Layer, Reduction, Vectors, join, search_as_one
+from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem
+from training.bundle import Layer, Projection, Vectors, concatenate, search_multi
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Snapshot:
     classes: tuple[str, ...]
     picture: Callable[[Segment, int], bytes]
     """The PNG of a row; `NotFoundError` where there is none."""
-    foreign_ids: frozenset[str] = frozenset()
+    outdated_ids: frozenset[str] = frozenset()
     """The images whose vectors another network made."""
 
     @property
@@ -47,19 +47,19 @@ class Snapshot:
         return sum(len(one.items) for one in self.segments)
 
     @cached_property
-    def reductions(self) -> Mapping[Layer, Reduction]:
+    def projections(self) -> Mapping[Layer, Projection]:
         """What each layer's indexes are searched by first, where one of them is."""
         return {
-            layer: index.reduction
+            layer: index.projection
             for segment in reversed(self.segments)
             for layer, index in segment.indexes.items()
-            if index.reduction is not None
+            if index.projection is not None
         }
 
     @cached_property
     def added(self) -> int:
         """How many images have been added to the bundle's."""
-        numbers = (one.numbers[one.living()] for one in self.segments)
+        numbers = (one.numbers[one.live()] for one in self.segments)
         return sum(int((some != OF_BUNDLE).sum()) for some in numbers)
 
     def search(
@@ -68,29 +68,33 @@ class Snapshot:
         queries: Vectors,
         limit: int,
         *,
-        wanted: Wanted = EVERYTHING,
+        filter_: Filter = MATCH_ALL,
         exact: bool = False,
-    ) -> list[list[Match]]:
+    ) -> list[list[ScoredItem]]:
         """The `limit` nearest to each of the queries [N, dimension], best first."""
         segments = self.searchable(layer)
-        self._check(wanted)
+        self._check(filter_)
         indexes = [segment.indexes[layer] for segment in segments]
-        among = None if wanted == EVERYTHING else [segment.rows_of(wanted) for segment in segments]
-        dead = 0 if among else sum(len(segment.dead) for segment in segments)
-        asked = limit + min(dead, limit)
+        row_ids = (
+            None
+            if filter_ == MATCH_ALL
+            else [segment.matching_rows(filter_) for segment in segments]
+        )
+        deleted = 0 if row_ids else sum(len(segment.deleted) for segment in segments)
+        fetch_limit = limit + min(deleted, limit)
         while True:  # until as many have been found as are asked for, the dead not counted
-            hits = search_as_one(indexes, queries, asked, exact=exact, among=among)
+            hits = search_multi(indexes, queries, fetch_limit, exact=exact, row_ids=row_ids)
             found = [
                 [
-                    Match(segments[hit.number].items[hit.position], hit.score)
+                    ScoredItem(segments[hit.number].items[hit.position], hit.score)
                     for hit in some
-                    if hit.position not in segments[hit.number].dead
+                    if hit.position not in segments[hit.number].deleted
                 ][:limit]
                 for some in hits
             ]
-            if not dead or asked >= self._rows or all(len(one) == limit for one in found):
+            if not deleted or fetch_limit >= self._rows or all(len(one) == limit for one in found):
                 return found
-            asked *= 4
+            fetch_limit *= 4
 
     def searchable(self, layer: Layer) -> list[Segment]:
         """The segments that have living images with vectors at a layer.
@@ -107,10 +111,10 @@ class Snapshot:
         segment, row = self.locate(image_id)
         return segment.items[row]
 
-    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+    def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Up to `limit` of the wanted images whose ids come after `after`."""
-        self._check(wanted)
-        runs = (segment.after(after, wanted) for segment in self.segments)
+        self._check(filter_)
+        runs = (segment.after(after, filter_) for segment in self.segments)
         items = tuple(islice(heapq.merge(*runs, key=lambda item: item.id), limit + 1))
         shown = items[:limit]
         return Page(shown, shown[-1].id if len(items) > limit else None)
@@ -119,7 +123,7 @@ class Snapshot:
         """The unit vectors of these images at a layer, [N, dimension]."""
         dimension = self.dimension(layer)
         found = np.zeros((len(ids), dimension), np.float32)
-        wanted: dict[Segment, list[tuple[int, int]]] = {}
+        filter_: dict[Segment, list[tuple[int, int]]] = {}
         for position, image_id in enumerate(ids):
             segment, row = self.locate(image_id)
             if layer not in segment.indexes:
@@ -127,8 +131,8 @@ class Snapshot:
                     f"The image {image_id!r} has no vectors by this network yet: it is being "
                     "embedded anew."
                 )
-            wanted.setdefault(segment, []).append((position, row))
-        for segment, places in wanted.items():
+            filter_.setdefault(segment, []).append((position, row))
+        for segment, places in filter_.items():
             positions, rows = zip(*places, strict=True)
             found[list(positions)] = segment.indexes[layer].reconstruct(rows)
         return found
@@ -137,9 +141,9 @@ class Snapshot:
         """The image as a PNG; `NotFoundError` says why where there is none."""
         return self.picture(*self.locate(image_id))
 
-    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+    def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these images whose vectors another network made."""
-        return self.foreign_ids.intersection(ids)
+        return self.outdated_ids.intersection(ids)
 
     def locate(self, image_id: str) -> tuple[Segment, int]:
         """Where an image is.
@@ -163,11 +167,11 @@ class Snapshot:
             segments.append(segment.without(rows) if rows else segment)
         return replace(self, segments=tuple(segments))
 
-    def relabelled(self, item: Item) -> Segment:
+    def updated_segment(self, item: Item) -> Segment:
         """An image that is here as another item."""
         segment, row = self.locate(item.id)
         indexes = {
-            layer: join([(index, [row])], index.reduction)
+            layer: concatenate([(index, [row])], index.projection)
             for layer, index in segment.indexes.items()
         }
         return Segment((item,), segment.numbers[row : row + 1], indexes)
@@ -190,17 +194,17 @@ class Snapshot:
             raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
         return index.dimension
 
-    def _check(self, wanted: Wanted) -> None:
+    def _check(self, filter_: Filter) -> None:
         """Refuse labels that nothing has, which are likely mistakes."""
-        if wanted.predicted is not None:
+        if filter_.predicted is not None:
             self.dimension("logits")
-        for label in (wanted.label, wanted.predicted):
+        for label in (filter_.label, filter_.predicted):
             if label is not None and label not in self.classes and not self._is_label(label):
                 raise NotFoundError(f"No label {label!r}; there is {', '.join(self.classes)}.")
 
     def _is_label(self, label: str) -> bool:
         return any(
-            item.label == label and row not in segment.dead
+            item.label == label and row not in segment.deleted
             for segment in self.segments
             for row, item in enumerate(segment.items)
         )

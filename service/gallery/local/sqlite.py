@@ -53,7 +53,7 @@ def _connect(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
 
 
-def _connect_as_it_stands(file: Path) -> sqlite3.Connection:
+def _connect_immutable(file: Path) -> sqlite3.Connection:
     """Without so much as a file beside it, for which a full disk has no room: to be read alone."""
     address = f"{file.absolute().as_uri()}?immutable=1"
     return sqlite3.connect(
@@ -81,7 +81,7 @@ class Database:
             log = self.folder / f"{FILE}-wal"
             if log.exists() and log.stat().st_size:
                 raise  # what is in there is read with a file of its own beside it
-            self._open(make=False, connect=_connect_as_it_stands)
+            self._open(make=False, connect=_connect_immutable)
 
     @property
     def kept(self) -> bool:
@@ -143,7 +143,7 @@ class Database:
             StorageError: it cannot be kept.
 
         """
-        with told(self.folder):
+        with translate_errors(self.folder):
             self._run("BEGIN IMMEDIATE")
             try:
                 yield
@@ -154,12 +154,12 @@ class Database:
                 raise
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def read_transaction(self) -> Iterator[None]:
         """All that is read inside is of one moment, whatever another process changes meanwhile."""
         if self._connection.in_transaction:
             yield
             return
-        with told(self.folder):
+        with translate_errors(self.folder):
             self._run("BEGIN")  # the moment is that of what is read first
             try:
                 yield
@@ -168,9 +168,9 @@ class Database:
                     self._run("ROLLBACK")
 
     @contextmanager
-    def part(self) -> Iterator[None]:
+    def savepoint(self) -> Iterator[None]:
         """The same of some part of a transaction."""
-        with told(self.folder):
+        with translate_errors(self.folder):
             self._run("SAVEPOINT part")
             try:
                 yield
@@ -183,7 +183,7 @@ class Database:
 
     def _open(self, *, make: bool, connect: _Connect = _connect) -> None:
         file = self.folder / FILE
-        with told(self.folder):
+        with translate_errors(self.folder):
             connection = connect(file)
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -221,7 +221,7 @@ class Database:
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
+def translate_errors(folder: Path) -> Iterator[None]:
     """Say what SQLite says in our own words."""
     try:
         yield

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from service.errors import NotFoundError
-from service.gallery.local.sqlite import Database, told
-from service.gallery.types import Attributes, Item, Stale
+from service.gallery.local.sqlite import Database, translate_errors
+from service.gallery.types import Attributes, Item, OutdatedImage
 from training.bundle import Halves, Layer
 
 _PICTURE: Final = "SELECT png FROM pictures WHERE number = ?"
@@ -47,7 +47,7 @@ class Store(Database):
 
     def rows(self) -> list[Row]:
         """All added images."""
-        with told(self.folder):
+        with translate_errors(self.folder):
             return [_row(found) for found in self._run("SELECT * FROM images")]
 
     def find(self, image_id: str) -> Row | None:
@@ -57,7 +57,7 @@ class Store(Database):
 
     def vectors(self, layer: Layer) -> Iterator[tuple[int, Halves]]:
         """The numbers of all images and their unit vectors [dimension] at a layer."""
-        with told(self.folder):
+        with translate_errors(self.folder):
             for number, blob in self._run(_VECTORS, layer):
                 yield number, np.frombuffer(blob, np.float16)
 
@@ -74,7 +74,7 @@ class Store(Database):
         png: bytes | None = found[0]
         return png
 
-    def picture_now(self, number: int) -> bytes | None:
+    def png_in_transaction(self, number: int) -> bytes | None:
         """The PNG of an image as the transaction has it in which one is."""
         found = self._run(_PICTURE, number).fetchone()
         return found[0] if found else None
@@ -146,16 +146,16 @@ class Store(Database):
             *(item.id, item.label, item.label_predicted, json.dumps(dict(item.attributes))),
         )
 
-    def stale(self, network: str, limit: int) -> list[Stale]:
+    def outdated(self, network: str, limit: int) -> list[OutdatedImage]:
         """Some images whose vectors another network made."""
         found = self._run(
             "SELECT id, number, png FROM images JOIN pictures USING (number) "
             "WHERE network != ? AND png IS NOT NULL LIMIT ?",
             *(network, limit),
         )
-        return [Stale(*one) for one in found]
+        return [OutdatedImage(*one) for one in found]
 
-    def lost(self, network: str) -> set[int]:
+    def without_pixels(self, network: str) -> set[int]:
         """The numbers of images that another network embedded, and that have no pixels."""
         found = self._run(
             "SELECT number FROM images JOIN pictures USING (number) "

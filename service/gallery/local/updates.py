@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 import torch
 
 from service.errors import ConflictError, KindredError, NotFoundError
-from service.gallery.bundle_images import Base, same_pixels, says_the_same
+from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
 from service.gallery.local.store import Row, Store
-from service.gallery.local.writer import Edited, Events, Gone, Put
-from service.gallery.types import Added, Addition, Item, Renewed
+from service.gallery.local.writer import Deleted, Events, Updated, Upserted
+from service.gallery.types import Added, Addition, Item, NewVectors
 from training.bundle import Halves, Vectors, normalise
 
 
-class Changes:
+class Updates:
     """The changes of a store over one bundle's images."""
 
-    def __init__(self, store: Store, base: Base) -> None:
+    def __init__(self, store: Store, base: BundleImages) -> None:
         self._store = store
-        self._base = base
+        self._bundle_images = base
 
     def add(
         self, additions: Sequence[Addition], events: Events, *, replace: bool
@@ -51,7 +51,7 @@ class Changes:
             self._store.edit(item)
         else:
             self._store.edit_of_bundle(item)
-        events[image_id] = Edited(item)
+        events[image_id] = Updated(item)
         return item
 
     def remove(self, image_id: str, events: Events) -> None:
@@ -60,27 +60,27 @@ class Changes:
         self._require(image_id, row)
         if row:
             self._store.delete(row.number)
-        if self._base.get(image_id):
+        if self._bundle_images.get(image_id):
             self._store.remove(image_id)
-        events[image_id] = Gone()
+        events[image_id] = Deleted()
 
-    def renew(self, renewed: Sequence[Renewed], events: Events) -> None:
+    def renew(self, renewed: Sequence[NewVectors], events: Events) -> None:
         """Keep other vectors of the images that are still those."""
         for one in renewed:
             row = self._store.find(one.id)
             if row is None or row.number != one.revision:
                 continue
-            vectors = {layer: half(vector) for layer, vector in one.vectors.items()}
+            vectors = {layer: to_fp16(vector) for layer, vector in one.vectors.items()}
             item = dataclasses.replace(row.item, predicted=one.predicted)
             if item.label_predicted:
                 item = dataclasses.replace(item, label=one.predicted)
             self._store.renew(row.number, item, one.network, vectors)
-            events[one.id] = Put(row.number, item, one.network, vectors)
+            events[one.id] = Upserted(row.number, item, one.network, vectors)
 
     def _add(self, addition: Addition, events: Events, *, replace: bool) -> Added:
         item = dataclasses.replace(addition.item, source="added")
         row = self._store.find(item.id)
-        before = self._now(item.id, row)
+        before = self._current(item.id, row)
         if before is not None:
             same = self._has_pixels(item.id, row, addition.png)
             if same and (not replace or says_the_same(before, item)):
@@ -92,27 +92,27 @@ class Changes:
                 )
         if row:
             self._store.delete(row.number)
-        if self._base.get(item.id):
+        if self._bundle_images.get(item.id):
             self._store.remove(item.id)
-        vectors = {layer: half(vector) for layer, vector in addition.vectors.items()}
+        vectors = {layer: to_fp16(vector) for layer, vector in addition.vectors.items()}
         number = self._store.insert(item, addition.network, addition.png, vectors)
-        events[item.id] = Put(
+        events[item.id] = Upserted(
             number, item, addition.network, vectors, has_pixels=addition.png is not None
         )
         return Added(item, "replaced" if before else "created")
 
-    def _now(self, image_id: str, row: Row | None) -> Item | None:
+    def _current(self, image_id: str, row: Row | None) -> Item | None:
         """The image of that id as it is now, if there is one."""
         if row:
             return row.item
-        item = self._base.get(image_id)
+        item = self._bundle_images.get(image_id)
         if item is None or self._store.is_removed(image_id):
             return None
         edit = self._store.edit_of(image_id)
         return edit.of(item) if edit else item
 
     def _require(self, image_id: str, row: Row | None) -> Item:
-        item = self._now(image_id, row)
+        item = self._current(image_id, row)
         if item is None:
             raise NotFoundError(f"The gallery has no image {image_id!r}.")
         return item
@@ -120,13 +120,17 @@ class Changes:
     def _has_pixels(self, image_id: str, row: Row | None, png: bytes | None) -> bool:
         """Whether an image that is there has these pixels, however they are packed."""
         try:
-            kept = self._store.picture_now(row.number) if row else self._base.image(image_id)
+            kept = (
+                self._store.png_in_transaction(row.number)
+                if row
+                else self._bundle_images.image(image_id)
+            )
         except NotFoundError:
             return False
         return same_pixels(kept, png)
 
 
-def half(vector: Vectors) -> Halves:
+def to_fp16(vector: Vectors) -> Halves:
     """A vector [dimension] at length 1, as it is kept."""
     # PyTorch rounds alike, in a fifteenth of NumPy's time.
     halves: Halves = torch.from_numpy(normalise(vector)[0]).half().numpy()

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Put:
+class Upserted:
     """An image has been added, or has other vectors."""
 
     number: int
@@ -34,24 +34,24 @@ class Put:
 
 
 @dataclass(frozen=True)
-class Edited:
+class Updated:
     """An image has another label or other attributes."""
 
     item: Item
 
 
 @dataclass(frozen=True)
-class Gone:
+class Deleted:
     """An image has been removed."""
 
 
-Event = Put | Edited | Gone
+Event = Upserted | Updated | Deleted
 Events = dict[str, Event]
 """What has become of images, by id: the last of it."""
 
 
 def _joined(before: Event | None, after: Event) -> Event:
-    if isinstance(before, Put) and isinstance(after, Edited):
+    if isinstance(before, Upserted) and isinstance(after, Updated):
         return replace(before, item=after.item)
     return after
 
@@ -59,14 +59,14 @@ def _joined(before: Event | None, after: Event) -> Event:
 class Listener(Protocol):
     """A gallery that is made of what is kept."""
 
-    def begin(self) -> None:
+    def rebuild(self) -> None:
         """Make it anew of all that is kept."""
 
-    def hear(self, events: Events) -> None:
+    def apply(self, events: Events) -> None:
         """Have the change seen by whatever is asked next."""
 
 
-class _Change(Generic[T]):
+class _WriteOp(Generic[T]):
     """Something to be done in a transaction, and what came of it."""
 
     def __init__(self, work: Callable[[Events], T]) -> None:
@@ -80,7 +80,7 @@ class _Change(Generic[T]):
         made: Events = {}
         self._error = None
         try:
-            with store.part():
+            with store.savepoint():
                 self._outcome = self._work(made)
         except StorageError:
             raise  # fails all who are kept together
@@ -101,7 +101,7 @@ class _Change(Generic[T]):
         return self._outcome  # type: ignore[return-value]  # of that type once it is done
 
 
-class Ledger:
+class GroupCommitWriter:
     """A store and the galleries made of it. Its methods may be called from any thread."""
 
     def __init__(self, store: Store) -> None:
@@ -109,12 +109,12 @@ class Ledger:
         self.turn = threading.RLock()
         """Held by whoever reads or changes the store, or what has been made of it."""
         self._listeners: list[Listener] = []
-        self._waiting: deque[_Change[object]] = deque()
+        self._waiting: deque[_WriteOp[object]] = deque()
 
     def attach(self, listener: Listener) -> None:
         """Make a gallery, and have it hear of all changes from then on."""
         with self.turn:
-            listener.begin()
+            listener.rebuild()
             self._listeners.append(listener)
 
     def detach(self, listener: Listener) -> None:
@@ -135,7 +135,7 @@ class Ledger:
             StorageError: it cannot be kept.
 
         """
-        change = _Change(work)
+        change = _WriteOp(work)
         self._waiting.append(change)  # type: ignore[arg-type]  # its outcome is its own
         with self.turn:
             if not change.done:
@@ -147,7 +147,7 @@ class Ledger:
                         one.done = True
         return change.outcome()
 
-    def _make_all(self, changes: Sequence[_Change[object]]) -> None:
+    def _make_all(self, changes: Sequence[_WriteOp[object]]) -> None:
         events: Events = {}
         try:
             self._lock()
@@ -163,13 +163,13 @@ class Ledger:
             return
         for listener in self._listeners:
             try:
-                listener.hear(events)
+                listener.apply(events)
             except Exception:  # it is kept: whoever changed it, and the others, must hear so
                 logger.exception("A gallery is made anew of all that is kept")
-                listener.begin()
+                listener.rebuild()
 
     def _lock(self) -> None:
         if not self.store.locked:
             self.store.lock()
             for listener in self._listeners:  # another process may have changed it before
-                listener.begin()
+                listener.rebuild()

@@ -15,7 +15,7 @@ def is_milvus(address: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Place:
+class MilvusAddress:
     """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
 
     `milvus+tls://` encrypts; `user:password@` before the host, or a token alone, says who asks.
@@ -27,7 +27,7 @@ class Place:
     file: Path | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "MilvusAddress":
         """Read it from a URL.
 
         Raises:

@@ -7,45 +7,47 @@ it is written down in a row of its own. Knows bundles and rows; nothing of what 
 from collections.abc import Sequence
 from operator import itemgetter
 
-from service.gallery.bundle_images import Base
+from service.gallery.bundle_images import BundleImages
 from service.gallery.milvus import rows
 from service.gallery.milvus.collection import CHUNK, Collection, Row
-from service.gallery.milvus.expressions import where
-from service.gallery.milvus.projection import Basis
-from service.gallery.milvus.rows import ADDED, EDITED, FILLED, MARKS, REMOVED, SHOWN, key
+from service.gallery.milvus.expressions import expression
+from service.gallery.milvus.projection import StoredProjection
+from service.gallery.milvus.rows import ADDED, EDITED, FILLED, REMOVED, SHOWN, TOMBSTONES, key
 from service.gallery.types import Item
 from training.bundle import Bundle
 
 
-class Brought:
+class BundleSync:
     """The images of one bundle."""
 
-    def __init__(self, bundle: Bundle, base: Base, kept: Collection, basis: Basis) -> None:
+    def __init__(
+        self, bundle: Bundle, base: BundleImages, kept: Collection, projection: StoredProjection
+    ) -> None:
         self._bundle = bundle
         self._version = bundle.manifest.version
         self._items = base.segment.items
         self._rows = kept
-        self._basis = basis
+        self._projection = projection
 
-    def bring(self) -> None:
+    def sync(self) -> None:
         """Bring them there, unless somebody has.
 
         Several services may do so at once: what is there already is left, and what was removed or
         edited meanwhile is so at the end, whoever is last.
         """
-        done = where("key == {key}", key=key(self._version, FILLED))
+        done = expression("key == {key}", key=key(self._version, FILLED))
         if not self._rows.query(done, fields=("key",)):
             numbered = list(enumerate(self._items))
             for start in range(0, len(numbered), CHUNK):
                 some = numbered[start : start + CHUNK]
                 known = self._known([item.id for _, item in some])
                 self._rows.upsert(self._made([one for one in some if one[1].id not in known]))
-            self._settle()
+            self._apply_marks()
         self._rows.upsert([rows.of_mark(self._version, FILLED, self._rows.dimensions)])
 
     def is_latest(self) -> bool:
         """Whether no service with another bundle has come since."""
-        filled = where("bundle == {filled}", filled=FILLED)
+        filled = expression("bundle == {filled}", filled=FILLED)
         marks = self._rows.query(filled, fields=("id", "revision"))
         latest: str = max(marks, key=itemgetter("revision"))["id"]
         return latest == self._version
@@ -53,15 +55,15 @@ class Brought:
     def edit(self, item: Item) -> None:
         """Have it so in every bundle, now and later."""
         self._rows.upsert([rows.of_mark(item.id, EDITED, self._rows.dimensions, item)])
-        keys = self._everywhere([item.id])
-        self._rows.upsert([{"key": one, **rows.of_edit(item)} for one in keys], partly=True)
+        keys = self._keys_in_all_bundles([item.id])
+        self._rows.upsert([{"key": one, **rows.of_edit(item)} for one in keys], partial=True)
 
-    def bury(self, ids: Sequence[str]) -> None:
+    def delete_everywhere(self, ids: Sequence[str]) -> None:
         """Take the images of these ids, marked as removed, from every bundle."""
         for start in range(0, len(ids), CHUNK):
             some = ids[start : start + CHUNK]
             edits = [key(one, EDITED) for one in some]
-            self._rows.delete([*self._everywhere(some), *edits])
+            self._rows.delete([*self._keys_in_all_bundles(some), *edits])
 
     def removal(self, image_id: str) -> Row:
         """The row that says that no bundle's image of that id is to be shown again."""
@@ -77,22 +79,22 @@ class Brought:
             row = rows.of_bundle(
                 item, self._version, own, self._bundle.network_id, self._rows.dimensions
             )
-            made.append(self._basis.field(row, own))
+            made.append(self._projection.field(row, own))
         return made
 
     def _known(self, ids: Sequence[str]) -> set[str]:
         """Which of these are there, as this bundle's or an added one, or have been removed."""
         keys = [key(one, whose) for one in ids for whose in (ADDED, self._version, REMOVED)]
-        found = self._rows.query(where("key in {keys}", keys=keys), fields=("id",))
+        found = self._rows.query(expression("key in {keys}", keys=keys), fields=("id",))
         return {row["id"] for row in found}
 
-    def _settle(self) -> None:
+    def _apply_marks(self) -> None:
         """Have them as people have left those of the same ids."""
         mine = {item.id for item in self._items}
         gone, edited = (
             {
                 row["id"]: row
-                for row in self._rows.scan(where("bundle == {mark}", mark=mark), fields=SHOWN)
+                for row in self._rows.scan(expression("bundle == {mark}", mark=mark), fields=SHOWN)
                 if row["id"] in mine
             }
             for mark in (REMOVED, EDITED)
@@ -103,15 +105,15 @@ class Brought:
                 for image_id, row in edited.items()
                 if image_id not in gone
             ],
-            partly=True,
+            partial=True,
         )
-        self.bury(sorted(gone))
+        self.delete_everywhere(sorted(gone))
 
-    def _everywhere(self, ids: Sequence[str]) -> list[str]:
+    def _keys_in_all_bundles(self, ids: Sequence[str]) -> list[str]:
         """The keys of all bundles' images of these ids."""
         found = self._rows.scan(
-            where("id in {ids}", ids=list(ids)),
-            where("bundle not in {others}", others=[ADDED, *MARKS]),
+            expression("id in {ids}", ids=list(ids)),
+            expression("bundle not in {others}", others=[ADDED, *TOMBSTONES]),
             fields=("key",),
         )
         return [row["key"] for row in found]

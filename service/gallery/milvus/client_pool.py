@@ -14,7 +14,7 @@ from grpc import RpcError
 from pymilvus import MilvusClient, MilvusException
 
 
-class Clients:
+class ClientPool:
     """Lends a client. Safe to use from several threads."""
 
     def __init__(self, connect: Callable[[], MilvusClient]) -> None:
@@ -24,7 +24,7 @@ class Clients:
         self._users: Counter[MilvusClient] = Counter()
 
     @contextmanager
-    def lent(self) -> Iterator[MilvusClient]:
+    def acquire(self) -> Iterator[MilvusClient]:
         """One that is connected. It has failed where Milvus's error goes through here."""
         with self._lock:
             if self._current is None:
@@ -34,7 +34,7 @@ class Clients:
         try:
             yield client
         except (MilvusException, RpcError):
-            self._withdraw(client)
+            self._discard(client)
             raise
         finally:
             with self._lock:
@@ -47,7 +47,7 @@ class Clients:
             self._current = None
         self._close_unused()
 
-    def _withdraw(self, client: MilvusClient) -> None:
+    def _discard(self, client: MilvusClient) -> None:
         """Have whoever comes next connect anew."""
         with self._lock:
             if self._current is client:

@@ -15,9 +15,9 @@ from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
 from service.errors import StorageError, UnavailableError
-from service.gallery.milvus.address import Place
-from service.gallery.milvus.client_pool import Clients
-from service.gallery.milvus.expressions import Filter, where
+from service.gallery.milvus.address import MilvusAddress
+from service.gallery.milvus.client_pool import ClientPool
+from service.gallery.milvus.expressions import Expression, expression
 from training.bundle import Vectors
 
 Row = dict[str, Any]  # Any: what a field holds depends on its name
@@ -26,18 +26,18 @@ QUERIES: Final = 25
 """Queries of one call: an exact search of many takes longer than anybody waits for a call."""
 CHUNK: Final = 200
 """Rows of one call: some 8 MB of vectors, of the 64 MB that Milvus takes."""
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds to wait for a connection or an answer: nobody waits longer for a search."""
-KEEPING: Final = 30.0
+WRITE_TIMEOUT: Final = 30.0
 """Seconds that some rows may take to be kept."""
-MOST: Final = 16_384
+MAX_LIMIT: Final = 16_384
 """Rows that Milvus gives out at once."""
-FILTERED: Final = ("bundle", "label", "predicted", "source", "network", "shape", "tags")
+INDEXED_FIELDS: Final = ("bundle", "label", "predicted", "source", "network", "shape", "tags")
 """What is asked for without a key, and should not be looked for in every row."""
-TEXT: Final = 65_535
+MAX_TEXT_LENGTH: Final = 65_535
 """Bytes that a text field of Milvus can hold."""
 _GRAPH: Final = {"M": 16, "efConstruction": 200}
-_NO_ROOM: Final = frozenset({3, 7, 9})
+_STORAGE_FULL: Final = frozenset({3, 7, 9})
 """Milvus's codes for memory, disk and quota that are used up."""
 
 
@@ -46,16 +46,16 @@ class Collection:
 
     def __init__(
         self,
-        place: Place,
+        place: MilvusAddress,
         dimensions: Mapping[str, int],
         graphs: Sequence[str] = (),
         *,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> None:
         """Open it; make it where there is none, with a vector field for each of the dimensions.
 
         Those named in `graphs` are searched by a graph, the others one by one. The Milvus
-        may take `patience` seconds to be found, and to answer.
+        may take `timeout` seconds to be found, and to answer.
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
@@ -63,11 +63,11 @@ class Collection:
 
         """
         self._place = place
-        self._patience = patience
+        self._timeout = timeout
         if place.file:
             place.file.parent.mkdir(parents=True, exist_ok=True)
-        self._clients = Clients(self._connected)
-        with self._told() as client:
+        self._clients = ClientPool(self._connected)
+        with self._translated_errors() as client:
             self._lite = "lite" in client.get_server_version()
             if not client.has_collection(place.name):
                 self._make(client, dimensions, graphs)
@@ -95,50 +95,57 @@ class Collection:
             )
 
     def query(
-        self, *filters: Filter, fields: Sequence[str], limit: int = MOST, ordered: bool = False
+        self,
+        *filters: Expression,
+        fields: Sequence[str],
+        limit: int = MAX_LIMIT,
+        ordered: bool = False,
     ) -> list[Row]:
         """The fields of up to `limit` rows for which all filters hold; in the order of keys if so.
 
         Without that order, which of more than `limit` rows come is Milvus's choice.
         """
         order = {"iterator": "True", "reduce_stop_for_best": "True"} if ordered else {}
-        with self._told() as client:
+        with self._translated_errors() as client:
             found: list[Row] = client.query(
                 self._place.name,
                 **self._asked(filters),
                 output_fields=list(fields),
                 limit=limit,
-                timeout=self._patience,
+                timeout=self._timeout,
                 **order,
             )
         return found
 
-    def scan(self, *filters: Filter, fields: Sequence[str]) -> Iterator[Row]:
+    def scan(self, *filters: Expression, fields: Sequence[str]) -> Iterator[Row]:
         """The fields of all rows for which all filters hold, in the order of keys."""
         after = ""
         while found := self.query(
-            *filters, where("key > {after}", after=after), fields=("key", *fields), ordered=True
+            *filters,
+            expression("key > {after}", after=after),
+            fields=("key", *fields),
+            ordered=True,
         ):
             yield from found
             after = found[-1]["key"]
 
-    def count(self, *filters: Filter) -> int:
+    def count(self, *filters: Expression) -> int:
         """How many rows there are for which all filters hold."""
-        with self._told() as client:
+        with self._translated_errors() as client:
             if self._lite:  # its count(*) reads all vectors
                 return len(
                     client.query(
                         self._place.name,
                         **self._asked(filters),
                         output_fields=["key"],
-                        timeout=self._patience,
+                        timeout=self._timeout,
                     )
                 )
             (row,) = client.query(
                 self._place.name,
                 **self._asked(filters),
                 output_fields=["count(*)"],
-                timeout=self._patience,
+                timeout=self._timeout,
             )
         return int(row["count(*)"])
 
@@ -147,7 +154,7 @@ class Collection:
         vectors: str,
         queries: Vectors,
         limit: int,
-        *filters: Filter,
+        *filters: Expression,
         fields: Sequence[str],
         effort: int | None = None,
     ) -> list[list[tuple[Row, float]]]:
@@ -156,16 +163,16 @@ class Collection:
         A graph keeps `effort` rows in view.
         """
         found: list[list[tuple[Row, float]]] = []
-        with self._told() as client:
+        with self._translated_errors() as client:
             for start in range(0, len(queries), QUERIES):
                 some = client.search(
                     self._place.name,
                     data=list(queries[start : start + QUERIES]),
                     anns_field=vectors,
-                    limit=min(limit, MOST),
+                    limit=min(limit, MAX_LIMIT),
                     output_fields=list(fields),
                     search_params={"params": {"ef": effort}} if effort else {},
-                    timeout=self._patience,
+                    timeout=self._timeout,
                     **self._asked(filters),
                 )
                 found += [
@@ -173,29 +180,29 @@ class Collection:
                 ]
         return found
 
-    def upsert(self, rows: Sequence[Row], *, partly: bool = False) -> None:
-        """Write rows, in the place of those with the same keys; of each, if `partly`, some fields.
+    def upsert(self, rows: Sequence[Row], *, partial: bool = False) -> None:
+        """Write rows, in the place of those with the same keys; of each, if `partial`, some fields.
 
         Raises:
             StorageError: the Milvus has no room for them.
             UnavailableError: it cannot take them now.
 
         """
-        with self._told() as client:
+        with self._translated_errors() as client:
             for start in range(0, len(rows), CHUNK):
                 client.upsert(
                     self._place.name,
                     list(rows[start : start + CHUNK]),
-                    timeout=KEEPING,
-                    partial_update=partly,
+                    timeout=WRITE_TIMEOUT,
+                    partial_update=partial,
                 )
 
     def delete(self, keys: Sequence[str]) -> None:
         """Take rows away; those that are not there are no matter."""
-        with self._told() as client:
+        with self._translated_errors() as client:
             for start in range(0, len(keys), CHUNK):
                 client.delete(
-                    self._place.name, ids=list(keys[start : start + CHUNK]), timeout=KEEPING
+                    self._place.name, ids=list(keys[start : start + CHUNK]), timeout=WRITE_TIMEOUT
                 )
 
     def close(self) -> None:
@@ -211,11 +218,11 @@ class Collection:
     def _fits(self, name: str, size: int) -> bool:
         return size <= self.dimensions.get(name, 0)
 
-    def _asked(self, filters: Sequence[Filter]) -> dict[str, Any]:  # Any: keywords of pymilvus
-        asked = reduce(and_, filters)
+    def _asked(self, filters: Sequence[Expression]) -> dict[str, Any]:  # Any: keywords of pymilvus
+        combined = reduce(and_, filters)
         if self._lite:
-            return {"filter": asked.spelled_out()}
-        return {"filter": asked.text, "filter_params": dict(asked.values)}
+            return {"filter": combined.with_literals()}
+        return {"filter": combined.text, "filter_params": dict(combined.values)}
 
     def _make(
         self, client: MilvusClient, dimensions: Mapping[str, int], graphs: Sequence[str]
@@ -225,7 +232,7 @@ class Collection:
         for name in ("id", "bundle", "label", "predicted", "source", "network", "shape"):
             schema.add_field(name, DataType.VARCHAR, max_length=1_024)
         for name in ("attributes", "created_at", "image"):
-            schema.add_field(name, DataType.VARCHAR, max_length=TEXT)
+            schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_LENGTH)
         schema.add_field("label_predicted", DataType.BOOL)
         schema.add_field("revision", DataType.INT64)
         schema.add_field(
@@ -242,7 +249,7 @@ class Collection:
                 index.add_index(name, index_type="HNSW", metric_type="IP", params=_GRAPH)
             else:
                 index.add_index(name, index_type="FLAT", metric_type="IP", params=self._on_disk())
-        for name in () if self._lite else FILTERED:
+        for name in () if self._lite else INDEXED_FIELDS:
             index.add_index(name, index_type="INVERTED")
         try:
             client.create_collection(
@@ -265,13 +272,13 @@ class Collection:
         }
 
     @contextmanager
-    def _told(self) -> Iterator[MilvusClient]:
+    def _translated_errors(self) -> Iterator[MilvusClient]:
         """A client; what Milvus says to it is said in our own words."""
         try:
-            with self._clients.lent() as client:
+            with self._clients.acquire() as client:
                 yield client
         except MilvusException as error:
-            if error.code in _NO_ROOM and not isinstance(error, MilvusUnavailableException):
+            if error.code in _STORAGE_FULL and not isinstance(error, MilvusUnavailableException):
                 raise StorageError(
                     f"Milvus has no room for it: {error.message}. What was kept is there; give it "
                     "more, then try again."
@@ -284,7 +291,7 @@ class Collection:
         client = MilvusClient(
             self._place.uri,
             token=self._place.token,
-            timeout=self._patience,
+            timeout=self._timeout,
             dedicated=True,  # what pymilvus shares would be let go of together
         )
         if client.has_collection(self._place.name):

@@ -9,23 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from service.gallery.types import Value, Wanted
+from service.gallery.types import Filter, Value
 
 Parameter = str | int | float | bool | list[str]
 
 
 @dataclass(frozen=True)
-class Filter:
+class Expression:
     """An expression with `{names}`, and the values that stand for them."""
 
     text: str
     values: Mapping[str, Parameter] = field(default_factory=dict)
 
-    def __and__(self, other: "Filter") -> "Filter":
+    def __and__(self, other: "Expression") -> "Expression":
         """Both; a name stands for one value in the two of them."""
-        return Filter(f"{self.text} and {other.text}", {**self.values, **other.values})
+        return Expression(f"{self.text} and {other.text}", {**self.values, **other.values})
 
-    def spelled_out(self) -> str:
+    def with_literals(self) -> str:
         """The expression with its values as literals, for milvus-lite, which knows no others.
 
         Milvus itself is given the values apart.
@@ -33,28 +33,28 @@ class Filter:
         return self.text.format_map({name: _literal(value) for name, value in self.values.items()})
 
 
-def where(text: str, **values: Parameter) -> Filter:
+def expression(text: str, **values: Parameter) -> Expression:
     """The filter of that text and these values."""
-    return Filter(text, values)
+    return Expression(text, values)
 
 
-def of(wanted: Wanted) -> list[Filter]:
+def to_expressions(filter_: Filter) -> list[Expression]:
     """What makes an image a wanted one, each part a filter of its own."""
     filters = [
-        where(f"{name} == {{{name}}}", **{name: value})
+        expression(f"{name} == {{{name}}}", **{name: value})
         for name, value in (
-            ("label", wanted.label),
-            ("predicted", wanted.predicted),
-            ("source", wanted.source),
+            ("label", filter_.label),
+            ("predicted", filter_.predicted),
+            ("source", filter_.source),
         )
         if value is not None
     ]
     filters += [
-        where(
+        expression(
             f"array_contains_any(tags, {{attribute{number}}})",
-            **{f"attribute{number}": tags_that_read(name, text)},
+            **{f"attribute{number}": tags_matching(name, text)},
         )
-        for number, (name, text) in enumerate(wanted.attributes)
+        for number, (name, text) in enumerate(filter_.attributes)
     ]
     return filters
 
@@ -64,7 +64,7 @@ def tags(attributes: Mapping[str, Value]) -> list[str]:
     return [_tag(name, value) for name, value in attributes.items()]
 
 
-def tags_that_read(name: str, text: str) -> list[str]:
+def tags_matching(name: str, text: str) -> list[str]:
     """The tags of all values that a text may stand for: "3" is 3, 3.0 and "3"."""
     values: list[Value] = [text]
     if text in ("true", "false"):

@@ -23,30 +23,30 @@ from service.errors import (
     NotEmbeddedError,
     NotFoundError,
 )
-from service.gallery.bundle_images import Base, same_pixels, says_the_same
+from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
 from service.gallery.milvus import expressions, rows
-from service.gallery.milvus.address import Place
-from service.gallery.milvus.bundle_sync import Brought
+from service.gallery.milvus.address import MilvusAddress
+from service.gallery.milvus.bundle_sync import BundleSync
 from service.gallery.milvus.collection import CHUNK, Collection, Row
-from service.gallery.milvus.expressions import Filter, where
-from service.gallery.milvus.projection import FIELD, SIZE, Basis
+from service.gallery.milvus.expressions import Expression, expression
+from service.gallery.milvus.projection import FIELD, SIZE, StoredProjection
 from service.gallery.milvus.rows import ADDED, SHOWN, key
-from service.gallery.milvus.search import Hits, Nearest
+from service.gallery.milvus.search import Hits, TwoStageSearch
 from service.gallery.protocol import Gallery
 from service.gallery.types import (
-    EVERYTHING,
+    MATCH_ALL,
     Added,
     Addition,
+    Filter,
     Item,
-    Match,
+    NewVectors,
+    OutdatedImage,
     Page,
-    Renewed,
-    Stale,
-    Wanted,
+    ScoredItem,
 )
 from training.bundle import Bundle, Layer, Vectors, normalise
 
-_ADDED_ONES = where("bundle == {added}", added=ADDED)
+_ADDED_ROWS = expression("bundle == {added}", added=ADDED)
 
 
 class _Shared:
@@ -66,21 +66,21 @@ class MilvusGallery(Gallery):
         self._network = bundle.network_id
         self._version = bundle.manifest.version
         self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
-        self._base = Base(bundle)
+        self._bundle_images = BundleImages(bundle)
         self._shared = shared
         self._rows = shared.collection
         self._rows.require(rows.widths(self._dimensions))
-        basis = Basis.of(bundle, self._rows)
-        self._basis = basis
-        self._brought = Brought(bundle, self._base, self._rows, basis)
-        self._nearest = Nearest(self._rows, basis, self._network)
-        self._ours = where("bundle in {bundles}", bundles=[ADDED, self._version])
+        projection = StoredProjection.of(bundle, self._rows)
+        self._projection = projection
+        self._bundle_sync = BundleSync(bundle, self._bundle_images, self._rows, projection)
+        self._search_rows = TwoStageSearch(self._rows, projection, self._network)
+        self._ours = expression("bundle in {bundles}", bundles=[ADDED, self._version])
         with shared.turn:
-            self._brought.bring()
+            self._bundle_sync.sync()
         shared.users += 1
 
     @classmethod
-    def open(cls, bundle: Bundle, place: Place) -> "MilvusGallery":
+    def open(cls, bundle: Bundle, place: MilvusAddress) -> "MilvusGallery":
         """Open what a Milvus keeps; bring the bundle's images there if nobody has.
 
         Raises:
@@ -113,15 +113,15 @@ class MilvusGallery(Gallery):
     @property
     def added(self) -> int:
         """How many images have been added to those of the bundle."""
-        return self._rows.count(_ADDED_ONES)
+        return self._rows.count(_ADDED_ROWS)
 
     @property
-    def stale(self) -> int:
+    def outdated_count(self) -> int:
         """How many others made, and have pixels to renew them by; none for an older bundle."""
-        self._nearest.mixed = self._rows.count(*self._foreign()) > 0
-        if not (self._nearest.mixed and self._brought.is_latest()):
+        self._search_rows.has_outdated = self._rows.count(*self._outdated()) > 0
+        if not (self._search_rows.has_outdated and self._bundle_sync.is_latest()):
             return 0
-        return self._rows.count(*self._stale_ones())
+        return self._rows.count(*self._reembeddable())
 
     def snapshot(self) -> "MilvusGallery":
         """The gallery: a Milvus has no other state to give than the one that it is in."""
@@ -133,29 +133,29 @@ class MilvusGallery(Gallery):
         queries: Vectors,
         limit: int,
         *,
-        wanted: Wanted = EVERYTHING,
+        filter_: Filter = MATCH_ALL,
         exact: bool = False,
-    ) -> list[list[Match]]:
+    ) -> list[list[ScoredItem]]:
         """The `limit` nearest to each of the queries [N, dimension], best first."""
         self._require_layer(layer)
         unit = rows.fit(normalise(queries), self._rows.dimensions[layer])
         among = [
             self._ours,
-            where("shape == {shape}", shape=rows.shape(self._dimensions)),
-            *self._filters(wanted),
+            expression("shape == {shape}", shape=rows.shape(self._dimensions)),
+            *self._filters(filter_),
         ]
-        found = self._nearest.search(layer, unit, limit, among, exact=exact)
-        return [[_match(row, score) for row, score in _once(hits)] for hits in found]
+        found = self._search_rows.search(layer, unit, limit, among, exact=exact)
+        return [[_match(row, score) for row, score in _deduplicate(hits)] for hits in found]
 
     def get(self, image_id: str) -> Item:
         """The image of that id."""
         return rows.item_of(self._require(image_id, SHOWN))
 
-    def page(self, limit: int, *, after: str = "", wanted: Wanted = EVERYTHING) -> Page:
+    def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Up to `limit` of the wanted images whose ids come after `after`."""
-        among = [self._ours, *self._filters(wanted)]
+        among = [self._ours, *self._filters(filter_)]
         if after:
-            among.append(where("key > {after}", after=key(after, "~")))
+            among.append(expression("key > {after}", after=key(after, "~")))
         found = self._rows.query(*among, fields=SHOWN, limit=limit + 1, ordered=True)
         items: dict[str, Item] = {}
         for row in sorted(found, key=itemgetter("key")):  # an added one before the bundle's
@@ -167,11 +167,11 @@ class MilvusGallery(Gallery):
         """The unit vectors of these images at a layer, float32 [N, dimension]."""
         self._require_layer(layer)
         found = self._find(ids, ("id", "bundle", "shape", layer))
-        wanted = rows.shape(self._dimensions)
+        filter_ = rows.shape(self._dimensions)
         for image_id in ids:
             if image_id not in found:
                 raise _no_image(image_id)
-            if found[image_id]["shape"] != wanted:
+            if found[image_id]["shape"] != filter_:
                 raise NotEmbeddedError(
                     f"The vectors of {image_id!r} are another network's: ask again when it has "
                     "been embedded anew."
@@ -184,13 +184,13 @@ class MilvusGallery(Gallery):
         """The image as a PNG; `NotFoundError` says why where there is none."""
         row = self._require(image_id, ("id", "bundle", "image"))
         if row["bundle"] != ADDED:
-            return self._base.image(image_id)
+            return self._bundle_images.image(image_id)
         png = rows.png_of(row)
         if png is None:
             raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
         return png
 
-    def foreign(self, ids: Sequence[str]) -> frozenset[str]:
+    def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these images whose vectors another network made."""
         found = self._find(ids, ("id", "bundle", "network"))
         return frozenset(one for one, row in found.items() if row["network"] != self._network)
@@ -212,9 +212,9 @@ class MilvusGallery(Gallery):
                 if isinstance(outcome, Added) and outcome.outcome != "unchanged":
                     put[image_id] = self._row(addition)
                 outcomes.append(outcome)
-            hidden = [image_id for image_id in put if self._base.get(image_id)]
-            self._rows.upsert([*map(self._brought.removal, hidden), *put.values()])
-            self._brought.bury(list(put))
+            hidden = [image_id for image_id in put if self._bundle_images.get(image_id)]
+            self._rows.upsert([*map(self._bundle_sync.removal, hidden), *put.values()])
+            self._bundle_sync.delete_everywhere(list(put))
             return outcomes
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
@@ -230,34 +230,34 @@ class MilvusGallery(Gallery):
                 attributes=said.attributes,
             )
             if row["bundle"] == ADDED:
-                self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partly=True)
+                self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partial=True)
             else:
-                self._brought.edit(item)
+                self._bundle_sync.edit(item)
             return item
 
     def remove(self, image_id: str) -> None:
         """Take an image away, be it added or the bundle's."""
         with self._shared.turn:
             self._require(image_id, ("id", "bundle"))
-            if self._base.get(image_id):
-                self._rows.upsert([self._brought.removal(image_id)])
+            if self._bundle_images.get(image_id):
+                self._rows.upsert([self._bundle_sync.removal(image_id)])
             self._rows.delete([key(image_id)])
-            self._brought.bury([image_id])
+            self._bundle_sync.delete_everywhere([image_id])
 
-    def next_stale(self, limit: int) -> list[Stale]:
+    def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Some of the stale images, to be embedded anew; none when all are done.
 
         Nor are there any where a service with another bundle came later: while one network follows
         another, those of the old would undo what those of the new do.
         """
-        if not self._brought.is_latest():
+        if not self._bundle_sync.is_latest():
             return []
         found = self._rows.query(
-            *self._stale_ones(), fields=("id", "revision", "image"), limit=limit
+            *self._reembeddable(), fields=("id", "revision", "image"), limit=limit
         )
-        return [Stale(row["id"], row["revision"], rows.png_of(row) or b"") for row in found]
+        return [OutdatedImage(row["id"], row["revision"], rows.png_of(row) or b"") for row in found]
 
-    def renew(self, renewed: Sequence[Renewed]) -> None:
+    def renew(self, renewed: Sequence[NewVectors]) -> None:
         """Give images their new vectors; those that have changed or gone meanwhile are left."""
         with self._shared.turn:
             found = self._find([one.id for one in renewed], (*SHOWN, "revision"))
@@ -273,14 +273,14 @@ class MilvusGallery(Gallery):
                         "predicted": one.predicted,
                         "label": label,
                         "network": one.network,
-                        **self._basis.field(
+                        **self._projection.field(
                             rows.renewed(one.vectors, self._rows.dimensions), one.vectors
                         ),
                     }
                 )
-            self._rows.upsert(changed, partly=True)
+            self._rows.upsert(changed, partial=True)
 
-    def under(self, bundle: Bundle) -> "MilvusGallery":
+    def rebind(self, bundle: Bundle) -> "MilvusGallery":
         """The same images with another bundle's: what is kept is shared, each sees all changes."""
         return MilvusGallery(bundle, self._shared)
 
@@ -296,7 +296,7 @@ class MilvusGallery(Gallery):
         for start in range(0, len(ids), CHUNK):
             some = ids[start : start + CHUNK]
             keys = [key(one, whose) for one in some for whose in (ADDED, self._version)]
-            for row in self._rows.query(where("key in {keys}", keys=keys), fields=fields):
+            for row in self._rows.query(expression("key in {keys}", keys=keys), fields=fields):
                 if row["bundle"] == ADDED or row["id"] not in found:
                     found[row["id"]] = row
         return found
@@ -312,33 +312,33 @@ class MilvusGallery(Gallery):
             known = ", ".join(self._dimensions)
             raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
 
-    def _filters(self, wanted: Wanted) -> list[Filter]:
+    def _filters(self, filter_: Filter) -> list[Expression]:
         """What makes an image a wanted one.
 
         Raises:
             NotFoundError: a label that nothing has.
 
         """
-        for field, label in (("label", wanted.label), ("predicted", wanted.predicted)):
-            if label is None or label in self._base.classes:
+        for field, label in (("label", filter_.label), ("predicted", filter_.predicted)):
+            if label is None or label in self._bundle_images.classes:
                 continue
-            one = where(f"{field} == {{label}}", label=label)
+            one = expression(f"{field} == {{label}}", label=label)
             if not self._rows.query(self._ours, one, fields=("key",), limit=1):
-                known = ", ".join(self._base.classes)
+                known = ", ".join(self._bundle_images.classes)
                 raise NotFoundError(f"No label {label!r}; there is {known}.")
-        return expressions.of(wanted)
+        return expressions.to_expressions(filter_)
 
-    def _foreign(self) -> tuple[Filter, ...]:
-        return _ADDED_ONES, where("network != {network}", network=self._network)
+    def _outdated(self) -> tuple[Expression, ...]:
+        return _ADDED_ROWS, expression("network != {network}", network=self._network)
 
-    def _stale_ones(self) -> tuple[Filter, ...]:
-        return *self._foreign(), where("image != {nothing}", nothing="")
+    def _reembeddable(self) -> tuple[Expression, ...]:
+        return *self._outdated(), expression("image != {nothing}", nothing="")
 
     def _row(self, addition: Addition) -> Row:
         row = rows.of_added(addition, self._rows.dimensions)
         if addition.network != self._network:
             return row
-        return self._basis.field(row, addition.vectors)
+        return self._projection.field(row, addition.vectors)
 
     def _outcome(self, addition: Addition, row: Row | None, replace: bool) -> Added | ConflictError:
         item = dataclasses.replace(addition.item, source="added")
@@ -360,19 +360,19 @@ class MilvusGallery(Gallery):
         if row["bundle"] == ADDED:
             return rows.png_of(dict(row))
         try:
-            return self._base.image(row["id"])
+            return self._bundle_images.image(row["id"])
         except NotFoundError:
             return None
 
 
-def _once(hits: Hits) -> Hits:
+def _deduplicate(hits: Hits) -> Hits:
     """Each image once: while one replaces the bundle's, both may be there for a moment."""
     added = {row["id"] for row, _ in hits if row["bundle"] == ADDED}
     return [(row, score) for row, score in hits if row["bundle"] == ADDED or row["id"] not in added]
 
 
-def _match(row: Row, score: float) -> Match:
-    return Match(rows.item_of(row), min(max(score, -1.0), 1.0))
+def _match(row: Row, score: float) -> ScoredItem:
+    return ScoredItem(rows.item_of(row), min(max(score, -1.0), 1.0))
 
 
 def _no_image(image_id: str) -> NotFoundError:

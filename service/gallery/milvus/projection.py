@@ -13,30 +13,30 @@ import numpy as np
 
 from service.gallery.milvus import rows
 from service.gallery.milvus.collection import Collection, Row
-from service.gallery.milvus.expressions import where
-from training.bundle import Bundle, Layer, Reduction, Vectors
+from service.gallery.milvus.expressions import expression
+from training.bundle import Bundle, Layer, Projection, Vectors
 
 LAYER: Final[Layer] = "conv2"
 FIELD: Final = "conv2_256"
 SIZE: Final = 256
-ENOUGH: Final = 1_000
+MIN_IMAGES: Final = 1_000
 """Images from which the dimensions can be found; with fewer, every search looks at all."""
 CANDIDATES: Final = 20
 """How many times the images asked for are proposed."""
 
 
-class Basis:
+class StoredProjection:
     """The dimensions of one network; none where too little was known to find them."""
 
     def __init__(self, directions: Vectors | None) -> None:
         self._directions = directions
 
     @classmethod
-    def of(cls, bundle: Bundle, kept: Collection) -> "Basis":
+    def of(cls, bundle: Bundle, kept: Collection) -> "StoredProjection":
         """What is kept of the bundle's network; found and kept now, if nobody has."""
         network = bundle.network_id
         known = kept.query(
-            where("key == {key}", key=rows.key(network, rows.BASIS)), fields=("label",)
+            expression("key == {key}", key=rows.key(network, rows.BASIS)), fields=("label",)
         )
         if not known:
             directions = _find(bundle)
@@ -54,31 +54,31 @@ class Basis:
         """Whether there is one."""
         return self._directions is not None
 
-    def reduce(self, vectors: Vectors) -> Vectors:
+    def project(self, vectors: Vectors) -> Vectors:
         """Vectors [N, dimension] in the few dimensions, [N, 256]; zeros where there are none."""
         if self._directions is None:
             return np.zeros((len(vectors), SIZE), np.float32)
-        reduced: Vectors = vectors @ self._directions.T
-        return reduced
+        projected: Vectors = vectors @ self._directions.T
+        return projected
 
     def field(self, row: Row, vectors: Mapping[Layer, Vectors]) -> Row:
         """A row with the few dimensions of its full vector, if it has one."""
-        return row | {FIELD: self.reduce(row[LAYER][None])[0]} if LAYER in vectors else row
+        return row | {FIELD: self.project(row[LAYER][None])[0]} if LAYER in vectors else row
 
 
 def _find(bundle: Bundle) -> Vectors | None:
     index = bundle.indexes.get(LAYER)
-    if index is None or len(index) < ENOUGH:
+    if index is None or len(index) < MIN_IMAGES:
         return None
-    reduction = index.reduction or Reduction.of(index.reconstruct(range(len(index))))
-    return reduction.directions
+    projection = index.projection or Projection.of(index.reconstruct(range(len(index))))
+    return projection.directions
 
 
 def _read(network: str, kept: Collection) -> Vectors | None:
     names = [rows.key(f"{network}-{number:03d}", rows.DIRECTION) for number in range(SIZE)]
     found = {
         row["key"]: row[LAYER]
-        for row in kept.query(where("key in {keys}", keys=names), fields=("key", LAYER))
+        for row in kept.query(expression("key in {keys}", keys=names), fields=("key", LAYER))
     }
     if len(found) < SIZE:
         return None

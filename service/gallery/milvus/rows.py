@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from service.gallery.local.updates import half
+from service.gallery.local.updates import to_fp16
 from service.gallery.milvus.collection import Row
 from service.gallery.milvus.expressions import tags
 from service.gallery.types import Addition, Item
@@ -27,7 +27,7 @@ EDITED: Final = "edited"
 FILLED: Final = "filled"
 BASIS: Final = "basis"
 DIRECTION: Final = "direction"
-MARKS: Final = (REMOVED, EDITED, FILLED, BASIS, DIRECTION)
+TOMBSTONES: Final = (REMOVED, EDITED, FILLED, BASIS, DIRECTION)
 """Whose rows are none of an image."""
 SHOWN: Final = (
     "id", "bundle", "label", "predicted", "label_predicted", "attributes", "source", "created_at",
@@ -157,7 +157,7 @@ def fit(vectors: Vectors, width: int) -> Vectors:
 
 def _rounded(vectors: Mapping[Layer, Vectors]) -> dict[Layer, Vectors]:
     """Unit vectors as fp16 has them, as every home keeps them."""
-    return {layer: half(vector).astype(np.float32) for layer, vector in vectors.items()}
+    return {layer: to_fp16(vector).astype(np.float32) for layer, vector in vectors.items()}
 
 
 def _vectors(vectors: Mapping[Layer, Vectors], kept: Mapping[str, int]) -> Row:

@@ -6,52 +6,58 @@ Knows vectors and rows; nothing of images.
 from collections.abc import Sequence
 from operator import itemgetter
 
-from service.gallery.milvus.collection import MOST, Collection, Row
-from service.gallery.milvus.expressions import Filter, where
-from service.gallery.milvus.projection import CANDIDATES, FIELD, LAYER, Basis
+from service.gallery.milvus.collection import MAX_LIMIT, Collection, Row
+from service.gallery.milvus.expressions import Expression, expression
+from service.gallery.milvus.projection import CANDIDATES, FIELD, LAYER, StoredProjection
 from service.gallery.milvus.rows import SHOWN
 from training.bundle import Layer, Vectors
 
 Hits = list[tuple[Row, float]]
 
 
-class Nearest:
+class TwoStageSearch:
     """Searches the rows of one network, and those of others as long as there are some."""
 
-    def __init__(self, kept: Collection, basis: Basis, network: str) -> None:
+    def __init__(self, kept: Collection, projection: StoredProjection, network: str) -> None:
         self._rows = kept
-        self._basis = basis
+        self._projection = projection
         self._network = network
-        self.mixed = True
+        self.has_outdated = True
         """Whether there may be vectors of another network, which the basis says nothing of."""
 
     def search(
-        self, layer: Layer, unit: Vectors, limit: int, among: Sequence[Filter], *, exact: bool
+        self, layer: Layer, unit: Vectors, limit: int, among: Sequence[Expression], *, exact: bool
     ) -> list[Hits]:
         """The `limit` nearest rows to each unit vector [N, dimension], best first."""
-        if exact or layer != LAYER or not self._basis.known:
+        if exact or layer != LAYER or not self._projection.known:
             return self._rows.search(layer, unit, limit, *among, fields=SHOWN)
-        mine = where("network == {network}", network=self._network)
-        count = min(limit * CANDIDATES, MOST)
+        mine = expression("network == {network}", network=self._network)
+        count = min(limit * CANDIDATES, MAX_LIMIT)
         proposed = self._rows.search(
-            FIELD, self._basis.reduce(unit), count, *among, mine, fields=("key",), effort=count
+            FIELD,
+            self._projection.project(unit),
+            count,
+            *among,
+            mine,
+            fields=("key",),
+            effort=count,
         )
         found = [
-            self._ordered(query, limit, [row["key"] for row, _ in hits])
+            self._rescore(query, limit, [row["key"] for row, _ in hits])
             for query, hits in zip(unit, proposed, strict=True)
         ]
-        if not self.mixed:
+        if not self.has_outdated:
             return found
-        others = where("network != {network}", network=self._network)
+        others = expression("network != {network}", network=self._network)
         rest = self._rows.search(LAYER, unit, limit, *among, others, fields=SHOWN)
         return [
             sorted([*one, *more], key=itemgetter(1), reverse=True)[:limit]
             for one, more in zip(found, rest, strict=True)
         ]
 
-    def _ordered(self, query: Vectors, limit: int, keys: list[str]) -> Hits:
+    def _rescore(self, query: Vectors, limit: int, keys: list[str]) -> Hits:
         """The nearest among a few rows, by their full vectors."""
         if not keys:
             return []
-        among = where("key in {keys}", keys=keys)
+        among = expression("key in {keys}", keys=keys)
         return self._rows.search(LAYER, query[None], limit, among, fields=SHOWN)[0]

@@ -20,7 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from service import concurrency, images
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
 from service.http.codecs import json_body
-from service.http.dependencies import Serving
+from service.http.dependencies import StateDep
 from service.state import State
 from service.telemetry.timings import timings_of
 from training.bundle import Fit, Pixels
@@ -33,7 +33,7 @@ _OTHER_VALUES: Final = 64
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Uploads:
     """The decoded pictures of a request, or why not; `several` asks for a list of answers."""
 
     pictures: tuple[Pixels | KindredError, ...]
@@ -55,40 +55,38 @@ class _JsonBody(BaseModel):
     images: Annotated[list[str], FailFast()] = Field(default_factory=list)
 
 
-async def read_pictures(
+async def read_uploads(
     request: Request,
-    serving: Serving,
+    state: StateDep,
     fit: Annotated[
         Fit, Query(description="How a picture that is not square becomes one.")
     ] = "crop",
-) -> Pictures:
+) -> Uploads:
     """Read and decode the pictures; those who cannot be served hear so before the decoding."""
-    return await pictures_of(request, serving, fit)
+    return await load_uploads(request, state, fit)
 
 
-async def pictures_of(
-    request: Request, serving: State, fit: Fit, *, behind: bool = False
-) -> Pictures:
-    """As `read_pictures`; those to be added go `behind`, and the small ones are decoded there."""
+async def load_uploads(
+    request: Request, state: State, fit: Fit, *, behind: bool = False
+) -> Uploads:
+    """As `read_uploads`; those to be added go `behind`, and the small ones are decoded there."""
     if behind:
-        serving.behind.check_room()
+        state.behind.check_room()
     else:
-        serving.check_room()
-    found = await _read_files(request, serving.settings.max_images, serving.decoders)
-    return await decode_all(
-        request, serving, found.files, fit, several=found.several, behind=behind
-    )
+        state.check_room()
+    found = await _read_files(request, state.settings.max_images, state.decoders)
+    return await decode_all(request, state, found.files, fit, several=found.several, behind=behind)
 
 
 async def decode_all(
     request: Request,
-    serving: State,
+    state: State,
     files: Sequence[bytes | KindredError],
     fit: Fit,
     *,
     several: bool,
     behind: bool = False,
-) -> Pictures:
+) -> Uploads:
     """Decode the files of a request, which count meanwhile; one alone fails with its own error.
 
     Raises:
@@ -96,27 +94,27 @@ async def decode_all(
 
     """
     pictures: list[Pixels | KindredError] = []
-    room = serving.behind.room if behind else serving.room_to_decode
-    small_in = serving.background if behind else None
-    with room(len(files)), timings_of(request.scope).measure("decode"):
+    permit = state.behind.permit if behind else state.decode_permit
+    small_in = state.background if behind else None
+    with permit(len(files)), timings_of(request.scope).measure("decode"):
         for file in files:
             try:
                 pictures.append(
                     await decode(
-                        file, serving.settings.max_pixels, fit, serving.decoders, small_in=small_in
+                        file, state.settings.max_pixels, fit, state.decoders, small_in=small_in
                     )
                 )
             except KindredError as error:
                 if not several:
-                    serving.metrics.images.labels("refused").inc()
+                    state.metrics.images.labels("refused").inc()
                     raise
                 pictures.append(error)
             if several:
                 await asyncio.sleep(0)  # many small ones would hold the event loop up, too
-    return Pictures(tuple(pictures), several)
+    return Uploads(tuple(pictures), several)
 
 
-Posted = Annotated[Pictures, Depends(read_pictures)]
+UploadsDep = Annotated[Uploads, Depends(read_uploads)]
 
 
 async def decode(
@@ -138,12 +136,12 @@ async def decode(
         if image.width * image.height <= images.SMALL_PIXELS:
             if small_in is None:
                 return images.decode(image, fit)
-            return await concurrency.run(lambda: images.decode(image, fit), small_in)
+            return await concurrency.run_in_pool(lambda: images.decode(image, fit), small_in)
 
     def work() -> Pixels:
         return images.decode(images.read_header(file, max_pixels), fit)
 
-    return await concurrency.run(work, pool)
+    return await concurrency.run_in_pool(work, pool)
 
 
 async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecutor) -> _Files:
@@ -154,7 +152,7 @@ async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecuto
         body = await request.body()
         if len(body) <= images.SMALL_BYTES:
             return _read_json(body, max_images)
-        return await concurrency.run(lambda: _read_json(body, max_images), pool)
+        return await concurrency.run_in_pool(lambda: _read_json(body, max_images), pool)
     if kind == _OCTETS or kind.startswith("image/"):
         return _Files([await request.body()], several=False)
     raise NotAnImageError(

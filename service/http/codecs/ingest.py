@@ -16,26 +16,26 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
 from service import concurrency, images
-from service.engine.types import Representation
+from service.engine.types import Embeddings
 from service.errors import MalformedBodyError
 from service.gallery.types import Addition, Item, Value
 from service.http.codecs import json_body
 from service.http.codecs.images import (
     REQUEST_BODY,
-    Pictures,
+    Uploads,
     decode_all,
     from_base64,
-    pictures_of,
+    load_uploads,
     too_many,
 )
-from service.http.codecs.json_body import why_not
-from service.http.dependencies import Serving, attributes_of
-from service.schemas.gallery import JSON_COMMAS, Attributes, ImageId, Label
+from service.http.codecs.json_body import describe_error
+from service.http.dependencies import StateDep, attributes_of
+from service.schemas.gallery import MAX_JSON_COMMAS, Attributes, ImageId, Label
 from service.state import State
 from training.bundle import Fit, Pixels
 
 
-class Note(BaseModel):
+class ImageMetadata(BaseModel):
     """What is said of a picture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,43 +45,43 @@ class Note(BaseModel):
     attributes: Attributes = Field(default_factory=dict)
 
 
-class _Noted(Note):
+class _LabelledImage(ImageMetadata):
     image: str = Field(description="The picture as base64.")
 
 
 class _Several(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    images: Annotated[list[_Noted | str], Field(min_length=1)]
+    images: Annotated[list[_LabelledImage | str], Field(min_length=1)]
 
 
-class _Body(RootModel[_Noted | _Several]):
+class _Body(RootModel[_LabelledImage | _Several]):
     """What JSON may hold."""
 
 
-_VALUES: Final = JSON_COMMAS + 5
+_VALUES: Final = MAX_JSON_COMMAS + 5
 """Commas in the JSON of one picture, with that in its data: URI and one to the next."""
 _ATTRIBUTES: Final[TypeAdapter[dict[str, Value]]] = TypeAdapter(Attributes)
 
 
 @dataclass(frozen=True)
-class Noted:
+class LabelledUpload:
     """The pictures of a request, and what is said of each."""
 
-    pictures: Pictures
-    notes: tuple[Note, ...]
+    pictures: Uploads
+    metadata: tuple[ImageMetadata, ...]
 
 
 async def _read(
     request: Request,
-    serving: Serving,
+    state: StateDep,
     fit: Annotated[
         Fit, Query(description="How a picture that is not square becomes one.")
     ] = "crop",
     label: Annotated[
         Label | None, Query(description="What it is; what the network takes it for, if left out.")
     ] = None,
-    its_id: Annotated[
+    image_id: Annotated[
         ImageId | None,
         Query(alias="id", description="For one picture; made up where it is left out."),
     ] = None,
@@ -94,96 +94,104 @@ async def _read(
             description="Makes the ids: the same request again then adds nothing.",
         ),
     ] = None,
-) -> Noted:
-    said = Note(label=label, attributes=_checked(attributes_of(request)))
+) -> LabelledUpload:
+    said = ImageMetadata(label=label, attributes=_validated(attributes_of(request)))
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        noted = await _read_json(request, serving, fit, said)
+        labelled = await _read_json(request, state, fit, said)
     else:
-        pictures = await pictures_of(request, serving, fit, behind=True)
-        noted = Noted(pictures, (said,) * len(pictures.pictures))
-    if its_id is not None:
-        if len(noted.notes) > 1:
+        pictures = await load_uploads(request, state, fit, behind=True)
+        labelled = LabelledUpload(pictures, (said,) * len(pictures.pictures))
+    if image_id is not None:
+        if len(labelled.metadata) > 1:
             raise MalformedBodyError(
                 "An id in the query is that of one picture, and there are several here: give each "
                 'its own in JSON, {"images": [{"image": …, "id": …}, …]}.'
             )
-        noted = Noted(noted.pictures, (noted.notes[0].model_copy(update={"id": its_id}),))
-    return Noted(noted.pictures, _with_ids(noted.notes, key))
+        labelled = LabelledUpload(
+            labelled.pictures, (labelled.metadata[0].model_copy(update={"id": image_id}),)
+        )
+    return LabelledUpload(labelled.pictures, _with_ids(labelled.metadata, key))
 
 
-PostedNoted = Annotated[Noted, Depends(_read)]
+LabelledUploadDep = Annotated[LabelledUpload, Depends(_read)]
 
 
-def addition(serving: State, note: Note, pixels: Pixels, image: Representation) -> Addition:
+def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embeddings) -> Addition:
     """A picture as it is to be kept."""
-    taken_for = serving.answers.classify([image], 1)[0].predictions[0].label
-    assert note.id is not None  # noqa: S101  `_with_ids` has seen to it
+    predicted_label = state.answers.classify([image], 1)[0].predictions[0].label
+    assert meta.id is not None  # noqa: S101  `_with_ids` has seen to it
     return Addition(
         Item(
-            id=note.id,
-            label=note.label or taken_for,
-            predicted=taken_for,
-            label_predicted=note.label is None,
-            attributes=note.attributes,
+            id=meta.id,
+            label=meta.label or predicted_label,
+            predicted=predicted_label,
+            label_predicted=meta.label is None,
+            attributes=meta.attributes,
             source="added",
             created_at=datetime.now(UTC),
         ),
         png=images.encode(pixels),
-        vectors={layer: image.layers[layer] for layer in serving.gallery.layers},
-        network=serving.gallery.network,
+        vectors={layer: image.layers[layer] for layer in state.gallery.layers},
+        network=state.gallery.network,
     )
 
 
-async def _read_json(request: Request, serving: State, fit: Fit, said: Note) -> Noted:
-    serving.behind.check_room()
-    most = serving.settings.max_images
+async def _read_json(
+    request: Request, state: State, fit: Fit, said: ImageMetadata
+) -> LabelledUpload:
+    state.behind.check_room()
+    most = state.settings.max_images
     sent = await request.body()
     body = (
-        await concurrency.run(lambda: json_body.read(_Body, sent, most * _VALUES), serving.decoders)
+        await concurrency.run_in_pool(
+            lambda: json_body.read(_Body, sent, most * _VALUES), state.decoders
+        )
     ).root
     several = isinstance(body, _Several)
     given = body.images if isinstance(body, _Several) else [body]
     if len(given) > most:
         raise too_many(most)
     files = [from_base64(one if isinstance(one, str) else one.image) for one in given]
-    pictures = await decode_all(request, serving, files, fit, several=several, behind=True)
-    return Noted(pictures, tuple(_completed(one, said) for one in given))
+    pictures = await decode_all(request, state, files, fit, several=several, behind=True)
+    return LabelledUpload(pictures, tuple(_with_defaults(one, said) for one in given))
 
 
-def _completed(one: _Noted | str, said: Note) -> Note:
+def _with_defaults(one: _LabelledImage | str, said: ImageMetadata) -> ImageMetadata:
     """What is said of one picture, and of all where nothing is said of it."""
     if isinstance(one, str):
         return said
-    return Note(
+    return ImageMetadata(
         id=one.id, label=one.label or said.label, attributes=said.attributes | one.attributes
     )
 
 
-def _checked(attributes: Mapping[str, str]) -> dict[str, Value]:
+def _validated(attributes: Mapping[str, str]) -> dict[str, Value]:
     try:
         return _ATTRIBUTES.validate_python(attributes)
     except ValidationError as error:
         raise MalformedBodyError(
-            why_not(error).replace("The JSON is", "The attributes are")
+            describe_error(error).replace("The JSON is", "The attributes are")
         ) from error
 
 
-def _with_ids(notes: tuple[Note, ...], key: str | None) -> tuple[Note, ...]:
+def _with_ids(metadata: tuple[ImageMetadata, ...], key: str | None) -> tuple[ImageMetadata, ...]:
     """Each with an id; made of the key and its place, where there is one, so always the same."""
     return tuple(
-        note
-        if note.id is not None
-        else note.model_copy(update={"id": _made_up(place) if key is None else _made(key, place)})
-        for place, note in enumerate(notes)
+        meta
+        if meta.id is not None
+        else meta.model_copy(
+            update={"id": _new_id(place) if key is None else _derived_id(key, place)}
+        )
+        for place, meta in enumerate(metadata)
     )
 
 
-def _made(key: str, place: int) -> str:
+def _derived_id(key: str, place: int) -> str:
     return f"added-{hashlib.sha256(f'{place} {key}'.encode()).hexdigest()[:24]}"
 
 
-def _made_up(place: int) -> str:
+def _new_id(place: int) -> str:
     """In the order of time."""
     return f"added-{time.time_ns() // 1000:014x}{place:03x}{secrets.token_hex(4)}"
 
@@ -192,23 +200,23 @@ def _request_body() -> dict[str, Any]:
     """As everywhere, but what JSON may say of each picture."""
     content = dict(REQUEST_BODY["requestBody"]["content"])
     base64 = {"type": "string", "contentEncoding": "base64"}
-    noted = {
+    labelled = {
         "type": "object",
         "required": ["image"],
         "additionalProperties": False,
-        "properties": {"image": base64, **Note.model_json_schema()["properties"]},
+        "properties": {"image": base64, **ImageMetadata.model_json_schema()["properties"]},
     }
     several = {
         "type": "object",
         "required": ["images"],
         "additionalProperties": False,
         "properties": {
-            "images": {"type": "array", "minItems": 1, "items": {"anyOf": [noted, base64]}}
+            "images": {"type": "array", "minItems": 1, "items": {"anyOf": [labelled, base64]}}
         },
     }
     one = {"image": images.EXAMPLE, "label": "cat", "attributes": {"shelf": 3}}
     content["application/json"] = {
-        "schema": {"oneOf": [{"title": "One", **noted}, {"title": "Several", **several}]},
+        "schema": {"oneOf": [{"title": "One", **labelled}, {"title": "Several", **several}]},
         "examples": {
             "one": {"summary": "One picture", "value": one},
             "several": {"summary": "Several", "value": {"images": [one, images.EXAMPLE]}},
@@ -217,5 +225,5 @@ def _request_body() -> dict[str, Any]:
     return {"requestBody": {**REQUEST_BODY["requestBody"], "content": content}}
 
 
-NOTED_BODY: Final = _request_body()
+LABELLED_BODY: Final = _request_body()
 """What OpenAPI says of the body of a route that keeps pictures."""

@@ -12,7 +12,7 @@ from service.errors import MalformedBodyError, TooLargeError
 
 M = TypeVar("M", bound=BaseModel)
 
-SAID: Final = 5
+MAX_REASON_LENGTH: Final = 5
 """How many of many reasons are said."""
 
 
@@ -31,15 +31,17 @@ def read(kind: type[M], body: bytes, most: int) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        raise MalformedBodyError(why_not(error)) from error
+        raise MalformedBodyError(describe_error(error)) from error
 
 
-def why_not(error: ValidationError) -> str:
+def describe_error(error: ValidationError) -> str:
     """What is wrong with some JSON, in a sentence that is not as long as the sender pleases."""
     reasons = error.errors(include_url=False, include_input=False, include_context=False)
     said = "; ".join(
         f"{'.'.join(map(str, reason['loc']))[:100] or 'body'}: {reason['msg']}"
-        for reason in reasons[:SAID]
+        for reason in reasons[:MAX_REASON_LENGTH]
     )
-    more = f"; and {len(reasons) - SAID} more" if len(reasons) > SAID else ""
+    more = (
+        f"; and {len(reasons) - MAX_REASON_LENGTH} more" if len(reasons) > MAX_REASON_LENGTH else ""
+    )
     return f"The JSON is not what it should be: {said}{more}."

@@ -26,7 +26,7 @@ from service.schemas.oip import (
     InferInput,
     InferOutput,
     InferRequest,
-    TensorNote,
+    TensorMetadata,
 )
 from training.bundle import Pixels
 
@@ -35,7 +35,7 @@ LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Asked:
+class OIPRequest:
     """A request, and the raw bytes of each input that came behind its JSON."""
 
     request: InferRequest
@@ -43,14 +43,14 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answered:
+class OIPResponse:
     """A body, and how long its JSON is where tensors come behind it."""
 
     body: bytes
     json_length: int | None
 
 
-def parse(body: bytes, json_length: str | None, most: int) -> Asked:
+def parse(body: bytes, json_length: str | None, most: int) -> OIPRequest:
     """Read a body; `json_length` is its header, if there was one.
 
     Raises:
@@ -82,10 +82,10 @@ def parse(body: bytes, json_length: str | None, most: int) -> Asked:
         position += size
     if position < len(body):
         raise MalformedBodyError(f"{len(body) - position} bytes at the end belong to no input.")
-    return Asked(request, raw)
+    return OIPRequest(request, raw)
 
 
-def pixels(asked: Asked, tensor: InferInput, side: int) -> list[Pixels]:
+def pixels(infer_request: OIPRequest, tensor: InferInput, side: int) -> list[Pixels]:
     """The images of a UINT8 tensor [N, side, side, 3].
 
     Raises:
@@ -98,8 +98,8 @@ def pixels(asked: Asked, tensor: InferInput, side: int) -> list[Pixels]:
             f"Input {tensor.name!r} of type UINT8 has the shape [N, {side}, {side}, 3], with N at "
             f"least 1, not {tensor.shape}."
         )
-    if tensor.name in asked.raw:
-        flat = np.frombuffer(asked.raw[tensor.name], np.uint8)
+    if tensor.name in infer_request.raw:
+        flat = np.frombuffer(infer_request.raw[tensor.name], np.uint8)
     else:
         flat = _integers(tensor)
     if flat.size != np.prod(tensor.shape):
@@ -109,7 +109,7 @@ def pixels(asked: Asked, tensor: InferInput, side: int) -> list[Pixels]:
     return list(flat.reshape(tensor.shape))
 
 
-def files(asked: Asked, tensor: InferInput) -> list[bytes]:
+def files(infer_request: OIPRequest, tensor: InferInput) -> list[bytes]:
     """The elements of a BYTES tensor [N]; in JSON each is base64.
 
     Raises:
@@ -120,8 +120,8 @@ def files(asked: Asked, tensor: InferInput) -> list[bytes]:
         raise MalformedBodyError(
             f"Input {tensor.name!r} of type BYTES has the shape [N], not {tensor.shape}."
         )
-    if tensor.name in asked.raw:
-        elements = _elements(asked.raw[tensor.name])
+    if tensor.name in infer_request.raw:
+        elements = _elements(infer_request.raw[tensor.name])
         found = list(itertools.islice(elements, tensor.shape[0] + 1))
     else:
         found = _from_base64(tensor)
@@ -133,10 +133,10 @@ def files(asked: Asked, tensor: InferInput) -> list[bytes]:
 
 
 def write(
-    outputs: Mapping[str, tuple[TensorNote, Array]],
-    asked: InferRequest,
+    outputs: Mapping[str, tuple[TensorMetadata, Array]],
+    infer_request: InferRequest,
     head: Mapping[str, object],
-) -> Answered:
+) -> OIPResponse:
     """The answer, with the tensors that were asked for, each in JSON or behind it.
 
     Args:
@@ -145,8 +145,8 @@ def write(
         head: the rest of the JSON.
 
     """
-    names = asked.outputs or [InferOutput(name=name) for name in outputs]
-    binary_by_default = asked.parameters.get("binary_data_output", False)
+    names = infer_request.outputs or [InferOutput(name=name) for name in outputs]
+    binary_by_default = infer_request.parameters.get("binary_data_output", False)
     described, behind = [], []
     for wanted in names:
         note, values = outputs[wanted.name]
@@ -163,7 +163,7 @@ def write(
             one["data"] = values.ravel().tolist()
         described.append(one)
     text = json.dumps({**head, "outputs": described}).encode()
-    return Answered(b"".join((text, *behind)), len(text) if behind else None)
+    return OIPResponse(b"".join((text, *behind)), len(text) if behind else None)
 
 
 def _raw(datatype: Datatype, values: Array) -> bytes:

@@ -7,14 +7,14 @@ from opentelemetry import trace
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.middleware.base import Around
+from service.http.middleware.base import HTTPMiddleware
 from service.telemetry.metrics import Metrics
 from service.telemetry.timings import timings_of
 
 access = logging.getLogger("service.access")
 
 
-class Watch(Around):
+class AccessLogMiddleware(HTTPMiddleware):
     """Counts, times and logs every request, however it ends.
 
     The stages are told as `Server-Timing`, and to the span of the request where there is one.
@@ -24,7 +24,7 @@ class Watch(Around):
         super().__init__(app)
         self.metrics = metrics
 
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         timings = timings_of(scope)
         span = trace.get_current_span()
         started = time.perf_counter()
@@ -49,7 +49,7 @@ class Watch(Around):
             # The template, never the path: ids would make a time series each.
             route = getattr(scope.get("route"), "path", "none")
             rejection = scope["state"].get("rejection", "internal") if status >= 400 else None
-            self.metrics.answered(route, status, seconds, rejection)
+            self.metrics.record_request(route, status, seconds, rejection)
             for stage, stage_seconds in timings.seconds.items():
                 self.metrics.stages.labels(stage).observe(stage_seconds)
             log_access(scope, status, 1000 * seconds)

@@ -5,11 +5,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import KindredError
 from service.http import problems
-from service.http.auth import Keys, is_keyless
-from service.http.middleware.base import Around
+from service.http.auth import Keys, is_public
+from service.http.middleware.base import HTTPMiddleware
 
 
-class Guard(Around):
+class APIKeyMiddleware(HTTPMiddleware):
     """Lets in who may ask, before anything of the request's body is read.
 
     What is keyless tells no secret, so there the name that was asked for matters as little.
@@ -19,10 +19,10 @@ class Guard(Around):
         super().__init__(app)
         self.keys = keys
 
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not is_keyless(scope["path"]):
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not is_public(scope["path"]):
             try:
-                scope.setdefault("state", {})["role"] = self.keys.admit(scope)
+                scope.setdefault("state", {})["role"] = self.keys.authenticate(scope)
             except KindredError as error:
                 await problems.respond(error, Request(scope))(scope, receive, send)
                 return

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Around(ABC):
+class HTTPMiddleware(ABC):
     """The base: passes on whatever is not a request."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -14,9 +14,9 @@ class Around(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the app inside."""
         if scope["type"] == "http":
-            await self._around(scope, receive, send)
+            await self._handle(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     @abstractmethod
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None: ...

@@ -4,10 +4,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NotAnImageError, QueueFullError, TooLargeError
-from service.http.middleware.base import Around
+from service.http.middleware.base import HTTPMiddleware
 
 
-class BodyLimit(Around):
+class BodyLimitMiddleware(HTTPMiddleware):
     """Refuses a body that is too long: by its header before it is read, else as soon as it is.
 
     So too what would be too much together with the bodies of all others that are being answered,
@@ -21,7 +21,7 @@ class BodyLimit(Around):
         self.together = together
         self._held = 0
 
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         announced = headers.get("Content-Length", "")
         coding = headers.get("Content-Encoding", "identity")

@@ -8,10 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import DeadlinePassedError
 from service.http import problems
-from service.http.middleware.base import Around
+from service.http.middleware.base import HTTPMiddleware
 
 
-class Deadline(Around):
+class DeadlineMiddleware(HTTPMiddleware):
     """One deadline from the request's arrival to the start of its answer: then 504.
 
     Later rooms read `scope["state"]["deadline"]`, as `time.monotonic()` tells it.
@@ -21,7 +21,7 @@ class Deadline(Around):
         super().__init__(app)
         self.seconds = seconds
 
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})["deadline"] = time.monotonic() + self.seconds
         try:
             async with asyncio.timeout(self.seconds) as clock:

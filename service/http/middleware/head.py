@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Head:
+class HeadMiddleware:
     """Answers HEAD as GET, wherever there is one; the server leaves out the body."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -6,16 +6,16 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
-from service.http.middleware.base import Around
+from service.http.middleware.base import HTTPMiddleware
 from service.telemetry import logs
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class RequestId(Around):
+class RequestIDMiddleware(HTTPMiddleware):
     """Takes a plain `X-Request-ID` from the client, else makes one; logs it and sends it back."""
 
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = take_request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
 

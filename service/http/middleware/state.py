@@ -2,24 +2,24 @@
 
 from starlette.types import Receive, Scope, Send
 
-from service.http.middleware.base import Around
+from service.http.middleware.base import HTTPMiddleware
 from service.state import State
 
 
-class Tenure(Around):
+class StateMiddleware(HTTPMiddleware):
     """Gives a request the state at its arrival; it stays its own, whatever comes after it.
 
     A dependency of FastAPI's that ends with the request would do the same at many times the cost.
     """
 
-    async def _around(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         state: State = scope["app"].state.kindred
         scope.setdefault("state", {})["serving"] = state
         state.users += 1
-        state.unused.clear()
+        state.drained.clear()
         try:
             await self.app(scope, receive, send)
         finally:
             state.users -= 1
             if state.users == 0:
-                state.unused.set()
+                state.drained.set()

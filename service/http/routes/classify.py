@@ -4,31 +4,31 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.http.codecs.images import REQUEST_BODY, Posted
-from service.http.dependencies import POSTING, Serving
-from service.http.inference import answer_each
-from service.http.problems import documented
+from service.http.codecs.images import REQUEST_BODY, UploadsDep
+from service.http.dependencies import UPLOAD_ERRORS, StateDep
+from service.http.inference import respond_per_image
+from service.http.problems import error_responses
 from service.schemas.errors import Results
-from service.schemas.images import Classification
+from service.schemas.images import ClassifyResponse
 
 router = APIRouter(tags=["images"])
 
 
 @router.post(
     "/classify",
-    response_model=Classification | Results[Classification],
-    responses=documented(*POSTING),
+    response_model=ClassifyResponse | Results[ClassifyResponse],
+    responses=error_responses(*UPLOAD_ERRORS),
     openapi_extra=REQUEST_BODY,
 )
 async def classify(
     request: Request,
-    serving: Serving,
-    posted: Posted,
+    state: StateDep,
+    uploads: UploadsDep,
     top_k: Annotated[
         int, Query(ge=1, le=1000, description="How many classes; all where there are fewer.")
     ] = 3,
 ) -> Response:
     """Give the most probable classes of a picture."""
-    return await answer_each(
-        request, serving, posted, lambda images: serving.answers.classify(images, top_k), light=True
+    return await respond_per_image(
+        request, state, uploads, lambda images: state.answers.classify(images, top_k), light=True
     )

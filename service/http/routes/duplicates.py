@@ -4,24 +4,28 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.http.dependencies import Filters, LayerName, Serving
-from service.http.inference import off_the_loop
-from service.http.problems import documented
+from service.http.dependencies import FilterDep, LayerName, StateDep
+from service.http.inference import run_in_search_pool
+from service.http.problems import error_responses
 from service.retrieval import duplicates
-from service.schemas.gallery import Duplicates
+from service.schemas.gallery import DuplicatesResponse
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 
-MOST = 1000
+MAX_LIMIT = 1000
 
 
-@router.post("/duplicates", response_model=Duplicates, responses=documented(404, 422, 429, 503))
+@router.post(
+    "/duplicates", response_model=DuplicatesResponse, responses=error_responses(404, 422, 429, 503)
+)
 async def find(
-    serving: Serving,
-    wanted: Filters,
+    state: StateDep,
+    filter_: FilterDep,
     layer: LayerName = "conv2",
     threshold: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on.")] = 0.98,
-    limit: Annotated[int, Query(ge=1, le=MOST, description="How many images to look at.")] = 200,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_LIMIT, description="How many images to look at.")
+    ] = 200,
     cursor: Annotated[str, Query(description="`next` of the answer before.")] = "",
 ) -> Response:
     """Give pairs of images that are much alike: of so many images at a time, in the order of ids.
@@ -29,12 +33,14 @@ async def find(
     With each image its 100 nearest are compared; the 10,000 pairs most alike are given. It changes
     nothing.
     """
-    (searched,) = serving.answers.searchable(layer)
-    serving.check_room()
-    view = serving.gallery.snapshot()
+    (searched,) = state.answers.indexed_layers(layer)
+    state.check_room()
+    view = state.gallery.snapshot()
 
     def work() -> str:
-        found = duplicates.find(view, searched, threshold, count=limit, after=cursor, wanted=wanted)
+        found = duplicates.find(
+            view, searched, threshold, count=limit, after=cursor, filter_=filter_
+        )
         return found.model_dump_json()
 
-    return Response(await off_the_loop(serving, 1, work), media_type="application/json")
+    return Response(await run_in_search_pool(state, 1, work), media_type="application/json")

@@ -7,12 +7,12 @@ import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.errors import KindredError
-from service.http.codecs.images import REQUEST_BODY, Posted
-from service.http.dependencies import POSTING, Serving
-from service.http.inference import answer_each, represent_each
-from service.http.problems import documented
+from service.http.codecs.images import REQUEST_BODY, UploadsDep
+from service.http.dependencies import UPLOAD_ERRORS, StateDep
+from service.http.inference import embed_images, respond_per_image
+from service.http.problems import error_responses
 from service.schemas.errors import Results
-from service.schemas.images import Embedding
+from service.schemas.images import EmbedResponse
 
 router = APIRouter(tags=["images"])
 
@@ -21,8 +21,8 @@ NPY = "application/x-npy"
 
 @router.post(
     "/embed",
-    response_model=Embedding | Results[Embedding],
-    responses=documented(*POSTING)
+    response_model=EmbedResponse | Results[EmbedResponse],
+    responses=error_responses(*UPLOAD_ERRORS)
     | {
         200: {
             "description": f"The vector; with `Accept: {NPY}` as a NumPy file, float32 "
@@ -34,22 +34,22 @@ NPY = "application/x-npy"
 )
 async def embed(
     request: Request,
-    serving: Serving,
-    posted: Posted,
+    state: StateDep,
+    uploads: UploadsDep,
     layer: Annotated[str, Query(description="A layer of the network; see /model.")] = "conv2",
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Give the vector of a picture at one layer."""
-    wanted = serving.answers.embeddable(layer)
+    wanted = state.answers.embedding_layer(layer)
     if NPY not in accept:
-        return await answer_each(
-            request, serving, posted, lambda images: serving.answers.embed(images, wanted)
+        return await respond_per_image(
+            request, state, uploads, lambda images: state.answers.embed(images, wanted)
         )
     vectors = []
-    for image in await represent_each(request, serving, posted):
+    for image in await embed_images(request, state, uploads):
         if isinstance(image, KindredError):
             raise image
         vectors.append(image.layers[wanted])
     file = BytesIO()
-    np.save(file, np.stack(vectors) if posted.several else vectors[0], allow_pickle=False)
+    np.save(file, np.stack(vectors) if uploads.several else vectors[0], allow_pickle=False)
     return Response(file.getvalue(), media_type=NPY)

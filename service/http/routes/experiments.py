@@ -5,17 +5,17 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from service.errors import NotFoundError
-from service.http.dependencies import Serving
-from service.http.problems import documented
+from service.http.dependencies import StateDep
+from service.http.problems import error_responses
 from service.schemas.model import Experiment, Experiments
 from training.bundle import Bundle, Regularizer, Summary, summarize
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
 
-@router.get("", responses=documented(422))
+@router.get("", responses=error_responses(422))
 async def experiments(
-    serving: Serving,
+    state: StateDep,
     regularizer: Annotated[
         Regularizer | None, Query(description="Only those with this regularizer.")
     ] = None,
@@ -27,7 +27,7 @@ async def experiments(
     return Experiments(
         experiments=tuple(
             summary
-            for summary in summarize(serving.bundle.records)
+            for summary in summarize(state.bundle.records)
             if regularizer in (None, summary.regularizer)
             and blocks in (None, str(summary.conv_blocks))
         )
@@ -37,33 +37,33 @@ async def experiments(
 @router.get(
     "/curves/{quantity}.svg",
     response_class=Response,
-    responses=documented(404, 422)
+    responses=error_responses(404, 422)
     | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
 )
-async def overlaid_curves(serving: Serving, quantity: Literal["loss", "accuracy"]) -> Response:
+async def overlaid_curves(state: StateDep, quantity: Literal["loss", "accuracy"]) -> Response:
     """Draw the learning curves of all experiments over each other, as named groups."""
-    return _figure(serving.bundle, f"overlaid-{quantity}.svg")
+    return _figure(state.bundle, f"overlaid-{quantity}.svg")
 
 
-@router.get("/{name}", responses=documented(404, 422))
-async def experiment(serving: Serving, name: str) -> Experiment:
+@router.get("/{name}", responses=error_responses(404, 422))
+async def experiment(state: StateDep, name: str) -> Experiment:
     """Give one experiment with the record of every run; its published name does as well."""
-    summary = _find(serving.bundle, name)
+    summary = _find(state.bundle, name)
     return Experiment(
         **dict(summary),
-        records=tuple(r for r in serving.bundle.records if r.experiment == summary.name),
+        records=tuple(r for r in state.bundle.records if r.experiment == summary.name),
     )
 
 
 @router.get(
     "/{name}/curves.svg",
     response_class=Response,
-    responses=documented(404, 422)
+    responses=error_responses(404, 422)
     | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
 )
-async def curves(serving: Serving, name: str) -> Response:
+async def curves(state: StateDep, name: str) -> Response:
     """Draw the learning curves of one experiment."""
-    return _figure(serving.bundle, f"curves-{_find(serving.bundle, name).name}.svg")
+    return _figure(state.bundle, f"curves-{_find(state.bundle, name).name}.svg")
 
 
 def _figure(bundle: Bundle, name: str) -> Response:

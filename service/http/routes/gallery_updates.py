@@ -13,25 +13,25 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 
 from service import concurrency
-from service.engine.types import Representation
+from service.engine.types import Embeddings
 from service.errors import ConflictError, KindredError, MalformedBodyError
 from service.gallery.types import Added, Addition, Item
 from service.http import problems
-from service.http.auth import MayChange
+from service.http.auth import RequireAdmin
 from service.http.codecs import json_body
-from service.http.codecs.ingest import NOTED_BODY, Noted, PostedNoted, addition
-from service.http.dependencies import POSTING, Serving
-from service.http.inference import represent_each
-from service.http.problems import documented
+from service.http.codecs.ingest import LABELLED_BODY, LabelledUpload, LabelledUploadDep, addition
+from service.http.dependencies import UPLOAD_ERRORS, StateDep
+from service.http.inference import embed_images
+from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
-from service.schemas.errors import Failure, Results
+from service.schemas.errors import ItemError, Results
 from service.schemas.gallery import (
-    ATTRIBUTES,
-    JSON_COMMAS,
+    MAX_ATTRIBUTES,
+    MAX_JSON_COMMAS,
     GalleryEdit,
     GalleryItem,
     ImageId,
-    Kept,
+    UpsertResult,
 )
 from service.state import State
 
@@ -49,40 +49,46 @@ _KEPT: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own type
 @router.post(
     "",
     status_code=201,
-    response_model=Kept | Results[Kept],
-    responses=documented(*POSTING, ConflictError, 507)
-    | {200: {**_KEPT[200], "model": Kept | Results[Kept]}, 201: {"headers": _LOCATION}},
-    openapi_extra=NOTED_BODY,
+    response_model=UpsertResult | Results[UpsertResult],
+    responses=error_responses(*UPLOAD_ERRORS, ConflictError, 507)
+    | {
+        200: {**_KEPT[200], "model": UpsertResult | Results[UpsertResult]},
+        201: {"headers": _LOCATION},
+    },
+    openapi_extra=LABELLED_BODY,
 )
-async def add(request: Request, serving: Serving, _: MayChange, posted: PostedNoted) -> Response:
+async def add(
+    request: Request, state: StateDep, _: RequireAdmin, uploads: LabelledUploadDep
+) -> Response:
     """Keep one picture or several, which are then among what is searched.
 
     Attributes are given in the query as `attribute.NAME=text`, or in JSON for each picture. The
     same picture under the same id, or with the same `Idempotency-Key`, is kept once; another under
     the same id is 409, or its own error among several.
     """
-    return await _keep(request, serving, posted, replace=False)
+    return await _keep(request, state, uploads, replace=False)
 
 
 @router.put(
     "/{image_id}",
-    response_model=Kept,
-    responses=documented(*POSTING, 507) | {201: {"model": Kept, "headers": _LOCATION}},
-    openapi_extra=NOTED_BODY,
+    response_model=UpsertResult,
+    responses=error_responses(*UPLOAD_ERRORS, 507)
+    | {201: {"model": UpsertResult, "headers": _LOCATION}},
+    openapi_extra=LABELLED_BODY,
 )
 async def put(
-    request: Request, serving: Serving, _: MayChange, image_id: NewId, posted: PostedNoted
+    request: Request, state: StateDep, _: RequireAdmin, image_id: NewId, uploads: LabelledUploadDep
 ) -> Response:
     """Keep a picture under an id, in the place of the one that is there, if any."""
-    if posted.pictures.several:
+    if uploads.pictures.several:
         raise MalformedBodyError("One picture has this id; several can be sent to POST /gallery.")
-    note = posted.notes[0].model_copy(update={"id": image_id})
-    return await _keep(request, serving, Noted(posted.pictures, (note,)), replace=True)
+    meta = uploads.metadata[0].model_copy(update={"id": image_id})
+    return await _keep(request, state, LabelledUpload(uploads.pictures, (meta,)), replace=True)
 
 
 @router.patch(
     "/{image_id}",
-    responses=documented(400, 404, ConflictError, 413, 422, 503, 507),
+    responses=error_responses(400, 404, ConflictError, 413, 422, 503, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -90,53 +96,52 @@ async def put(
         }
     },
 )
-async def edit(request: Request, serving: Serving, _: MayChange, image_id: str) -> GalleryItem:
+async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str) -> GalleryItem:
     """Change an image's label or attributes; those that are left out stay as they are."""
-    wanted = json_body.read(GalleryEdit, await request.body(), JSON_COMMAS)
+    wanted = json_body.read(GalleryEdit, await request.body(), MAX_JSON_COMMAS)
 
     def change(item: Item) -> Item:
         attributes = {**item.attributes, **wanted.attributes}
         kept = {name: value for name, value in attributes.items() if value is not None}
-        if len(kept) > ATTRIBUTES:
-            raise ConflictError(f"It would have more than {ATTRIBUTES} attributes.")
+        if len(kept) > MAX_ATTRIBUTES:
+            raise ConflictError(f"It would have more than {MAX_ATTRIBUTES} attributes.")
         item = dataclasses.replace(item, attributes=kept)
         if "label" not in wanted.model_fields_set:
             return item
         label = wanted.label or item.predicted or item.label
         return dataclasses.replace(item, label=label, label_predicted=wanted.label is None)
 
-    item = await _change(serving, lambda: serving.gallery.edit(image_id, change))
-    serving.metrics.changes.labels("edited").inc()
+    item = await _change(state, lambda: state.gallery.edit(image_id, change))
+    state.metrics.changes.labels("edited").inc()
     return gallery_item(item)
 
 
-@router.delete("/{image_id}", status_code=204, responses=documented(404, 422, 503, 507))
-async def remove(serving: Serving, _: MayChange, image_id: str) -> None:
+@router.delete("/{image_id}", status_code=204, responses=error_responses(404, 422, 503, 507))
+async def remove(state: StateDep, _: RequireAdmin, image_id: str) -> None:
     """Take an image out of the gallery for good, be it added or the bundle's."""
-    await _change(serving, lambda: serving.gallery.remove(image_id))
-    serving.metrics.changes.labels("removed").inc()
+    await _change(state, lambda: state.gallery.remove(image_id))
+    state.metrics.changes.labels("removed").inc()
 
 
-async def _keep(request: Request, serving: State, posted: Noted, *, replace: bool) -> Response:
-    count = len(posted.pictures.pictures)
-    with serving.behind.room(count):
-        represented = await represent_each(request, serving, posted.pictures, behind=True)
-        additions = await concurrency.run(
-            lambda: _additions(serving, posted, represented), serving.background
+async def _keep(
+    request: Request, state: State, uploads: LabelledUpload, *, replace: bool
+) -> Response:
+    count = len(uploads.pictures.pictures)
+    with state.behind.permit(count):
+        results = await embed_images(request, state, uploads.pictures, behind=True)
+        additions = await concurrency.run_in_pool(
+            lambda: _additions(state, uploads, results), state.background
         )
-        await serving.pauses.wait()
+        await state.activity.wait()
 
         def keep() -> tuple[str, list[Added]]:
-            outcomes = iter(serving.gallery.add(additions, replace=replace))
-            said = [
-                next(outcomes) if isinstance(image, Representation) else image
-                for image in represented
-            ]
-            return _said(said, request.url.path, several=posted.pictures.several)
+            outcomes = iter(state.gallery.add(additions, replace=replace))
+            said = [next(outcomes) if isinstance(image, Embeddings) else image for image in results]
+            return _build_response(said, request.url.path, several=uploads.pictures.several)
 
-        body, added = await _change(serving, keep)
+        body, added = await _change(state, keep)
     for one in added:
-        serving.metrics.changes.labels(one.outcome).inc()
+        state.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in added if one.outcome == "created"]
     return Response(
         body,
@@ -147,35 +152,35 @@ async def _keep(request: Request, serving: State, posted: Noted, *, replace: boo
 
 
 def _additions(
-    serving: State, posted: Noted, represented: Sequence[Representation | KindredError]
+    state: State, uploads: LabelledUpload, results: Sequence[Embeddings | KindredError]
 ) -> list[Addition]:
     """Those that the network has represented, as they are to be kept."""
     return [
-        addition(serving, note, pixels, image)
-        for note, pixels, image in zip(
-            posted.notes, posted.pictures.pictures, represented, strict=True
+        addition(state, meta, pixels, image)
+        for meta, pixels, image in zip(
+            uploads.metadata, uploads.pictures.pictures, results, strict=True
         )
-        if isinstance(image, Representation) and not isinstance(pixels, KindredError)
+        if isinstance(image, Embeddings) and not isinstance(pixels, KindredError)
     ]
 
 
-def _said(
+def _build_response(
     outcomes: Sequence[Added | KindredError], path: str, *, several: bool
 ) -> tuple[str, list[Added]]:
     """The answer as JSON, and what is in the gallery now; one alone fails with its own error."""
     if not several and isinstance(outcomes[0], KindredError):
         raise outcomes[0]
-    written = [_written(one, path).model_dump_json() for one in outcomes]
+    written = [_to_response(one, path).model_dump_json() for one in outcomes]
     body = f'{{"results":[{",".join(written)}]}}' if several else written[0]
     return body, [one for one in outcomes if isinstance(one, Added)]
 
 
-def _written(one: Added | KindredError, path: str) -> BaseModel:
+def _to_response(one: Added | KindredError, path: str) -> BaseModel:
     if isinstance(one, KindredError):
-        return Failure(error=problems.problem(one, path))
-    return Kept(**dict(gallery_item(one.item)), outcome=one.outcome)
+        return ItemError(error=problems.problem(one, path))
+    return UpsertResult(**dict(gallery_item(one.item)), outcome=one.outcome)
 
 
-async def _change(serving: State, work: Callable[[], T]) -> T:
+async def _change(state: State, work: Callable[[], T]) -> T:
     """Have the disk waited for in a thread of its own: whoever searches needs none of these."""
-    return await concurrency.run(work, serving.writers)
+    return await concurrency.run_in_pool(work, state.writers)

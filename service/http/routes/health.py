@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from service.errors import UnavailableError
-from service.http.dependencies import Serving
-from service.http.problems import documented
+from service.http.dependencies import StateDep
+from service.http.problems import error_responses
 from service.schemas.base import Health
 
 router = APIRouter(tags=["health"])
@@ -16,11 +16,11 @@ async def livez() -> Health:
     return Health(status="alive")
 
 
-@router.get("/readyz", responses=documented(503))
-async def readyz(serving: Serving) -> Health:
+@router.get("/readyz", responses=error_responses(503))
+async def readyz(state: StateDep) -> Health:
     """Say whether pictures are taken, or why not."""
-    reasons = ["the service is draining"] if serving.life.draining else []
-    if reason := serving.engine.reason:
+    reasons = ["the service is draining"] if state.lifecycle.draining else []
+    if reason := state.engine.unhealthy_reason:
         reasons.append(reason)
     if reasons:
         raise UnavailableError(f"Not ready: {'; '.join(reasons)}.")

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.http.dependencies import Serving
+from service.http.dependencies import StateDep
 
 router = APIRouter(tags=["health"])
 
@@ -13,6 +13,6 @@ router = APIRouter(tags=["health"])
     response_class=Response,
     responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
 )
-def metrics(serving: Serving) -> Response:
+def metrics(state: StateDep) -> Response:
     """Give the counts and timings of this process."""
-    return Response(serving.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from service import images
-from service.http.dependencies import MAX_LIMIT, Serving
+from service.http.dependencies import MAX_LIMIT, StateDep
 from service.schemas.model import (
     GalleryCard,
     InputCard,
@@ -18,9 +18,9 @@ router = APIRouter(tags=["model"])
 
 
 @router.get("/model")
-def model(serving: Serving) -> ModelCard:
+def model(state: StateDep) -> ModelCard:
     """Give the model card: classes, metrics, gallery, limits and caveats."""
-    bundle, settings = serving.bundle, serving.settings
+    bundle, settings = state.bundle, state.settings
     manifest = bundle.manifest
     return ModelCard(
         name=manifest.name,
@@ -31,9 +31,9 @@ def model(serving: Serving) -> ModelCard:
         metrics=manifest.metrics,
         dataset=manifest.dataset,
         gallery=GalleryCard(
-            size=len(serving.gallery),
-            added=serving.gallery.added,
-            stale=serving.gallery.stale,
+            size=len(state.gallery),
+            added=state.gallery.added,
+            stale=state.gallery.outdated_count,
             pixels=manifest.gallery.pixels,
             layers={
                 layer: LayerCard(
@@ -43,9 +43,9 @@ def model(serving: Serving) -> ModelCard:
             },
         ),
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
-        engine=serving.engine.runs_on,
+        engine=state.engine.description,
         input=InputCard(
-            side=SIZE, formats=images.MEDIA_TYPES, embeddings=dict(serving.engine.dimensions)
+            side=SIZE, formats=images.MEDIA_TYPES, embeddings=dict(state.engine.dimensions)
         ),
         limits=Limits(
             body_bytes=settings.max_body_bytes,

@@ -11,20 +11,20 @@ from fastapi import APIRouter, Header, Request, Response
 from service import concurrency
 from service.errors import KindredError, MalformedBodyError, NotFoundError, TooLargeError
 from service.http.codecs import oip
-from service.http.codecs.images import Pictures, decode
-from service.http.dependencies import POSTING, Serving
-from service.http.inference import off_the_loop, represent_each
-from service.http.problems import documented
+from service.http.codecs.images import Uploads, decode
+from service.http.dependencies import UPLOAD_ERRORS, StateDep
+from service.http.inference import embed_images, run_in_search_pool
+from service.http.problems import error_responses
 from service.http.routes.health import readyz
 from service.images import EXAMPLE
 from service.schemas.oip import (
-    MOST,
-    MOST_ID,
+    MAX_ELEMENTS,
+    MAX_ID_LENGTH,
     InferenceModel,
     InferenceServer,
     InferRequest,
     Ready,
-    TensorNote,
+    TensorMetadata,
 )
 from service.state import State
 from service.telemetry.timings import timings_of
@@ -33,7 +33,7 @@ from training.bundle import SIZE, Pixels
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 NAME = "kindred"
-INPUT = TensorNote(name="images", datatype="UINT8", shape=(-1, SIZE, SIZE, 3))
+INPUT = TensorMetadata(name="images", datatype="UINT8", shape=(-1, SIZE, SIZE, 3))
 INPUT_BYTES = SIZE * SIZE * 3
 OTHER_VALUES = 1024
 """Values in a request's JSON, besides those of its images."""
@@ -74,7 +74,7 @@ BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "id": {"type": ["string", "null"], "maxLength": MOST_ID},
+                        "id": {"type": ["string", "null"], "maxLength": MAX_ID_LENGTH},
                         "parameters": _PARAMETERS,
                         "inputs": {
                             "type": "array",
@@ -85,7 +85,7 @@ BODY: dict[str, Any] = {
                         "outputs": {
                             "type": ["array", "null"],
                             "items": _OUTPUT,
-                            "maxItems": MOST,
+                            "maxItems": MAX_ELEMENTS,
                         },
                     },
                 },
@@ -105,7 +105,7 @@ BODY: dict[str, Any] = {
         },
     }
 }
-INFERRED = documented(*POSTING) | {
+INFER_RESPONSES = error_responses(*UPLOAD_ERRORS) | {
     200: {
         "description": f"The outputs; where one is asked for in binary, with {JSON_LENGTH}.",
         "content": {
@@ -122,87 +122,87 @@ async def live() -> Ready:
     return Ready(ready=True)
 
 
-@router.get("/health/ready", responses=documented(503))
-async def ready(serving: Serving) -> Ready:
+@router.get("/health/ready", responses=error_responses(503))
+async def ready(state: StateDep) -> Ready:
     """Say whether pictures are taken."""
-    await readyz(serving)
+    await readyz(state)
     return Ready(ready=True)
 
 
 @router.get("")
-async def server(serving: Serving) -> InferenceServer:
+async def server(state: StateDep) -> InferenceServer:
     """Describe the server."""
     return InferenceServer(
-        name=NAME, version=serving.answers.model.version, extensions=("binary_tensor_data",)
+        name=NAME, version=state.answers.model.version, extensions=("binary_tensor_data",)
     )
 
 
 @router.get(MODEL)
-async def metadata(serving: Serving) -> InferenceModel:
+async def metadata(state: StateDep) -> InferenceModel:
     """Describe the network: its input and its outputs."""
     return InferenceModel(
         name=NAME,
-        versions=(serving.answers.model.version,),
-        platform=serving.engine.runs_on.partition(",")[0].lower(),
+        versions=(state.answers.model.version,),
+        platform=state.engine.description.partition(",")[0].lower(),
         inputs=(INPUT,),
-        outputs=serving.answers.outputs(serving.engine.dimensions),
+        outputs=state.answers.outputs(state.engine.dimensions),
     )
 
 
-@router.get(VERSIONED, responses=documented(404, 422))
-async def versioned_metadata(serving: Serving, version: str) -> InferenceModel:
+@router.get(VERSIONED, responses=error_responses(404, 422))
+async def versioned_metadata(state: StateDep, version: str) -> InferenceModel:
     """Describe the network of that version."""
-    _require_version(serving, version)
-    return await metadata(serving)
+    _require_version(state, version)
+    return await metadata(state)
 
 
-@router.get(f"{MODEL}/ready", responses=documented(503))
-async def model_ready(serving: Serving) -> Ready:
+@router.get(f"{MODEL}/ready", responses=error_responses(503))
+async def model_ready(state: StateDep) -> Ready:
     """Say whether the network answers."""
-    return await ready(serving)
+    return await ready(state)
 
 
-@router.get(f"{VERSIONED}/ready", responses=documented(404, 422, 503))
-async def versioned_ready(serving: Serving, version: str) -> Ready:
+@router.get(f"{VERSIONED}/ready", responses=error_responses(404, 422, 503))
+async def versioned_ready(state: StateDep, version: str) -> Ready:
     """Say whether the network of that version answers."""
-    _require_version(serving, version)
-    return await ready(serving)
+    _require_version(state, version)
+    return await ready(state)
 
 
-@router.post(f"{MODEL}/infer", responses=INFERRED, openapi_extra=BODY)
-async def infer(request: Request, serving: Serving, json_length: JsonLength = None) -> Response:
+@router.post(f"{MODEL}/infer", responses=INFER_RESPONSES, openapi_extra=BODY)
+async def infer(request: Request, state: StateDep, json_length: JsonLength = None) -> Response:
     """Give the network's outputs for some images; where one of them fails, all do."""
     body = await request.body()
-    notes = {note.name: note for note in serving.answers.outputs(serving.engine.dimensions)}
-    most = serving.settings.max_images
-    asked, sent = await concurrency.run(
-        lambda: _read(body, json_length, notes, most), serving.decoders
+    notes = {note.name: note for note in state.answers.outputs(state.engine.dimensions)}
+    most = state.settings.max_images
+    infer_request, sent = await concurrency.run_in_pool(
+        lambda: _read(body, json_length, notes, most), state.decoders
     )
-    with serving.room_to_decode(len(sent)), timings_of(request.scope).measure("decode"):
+    with state.decode_permit(len(sent)), timings_of(request.scope).measure("decode"):
         images = [
-            await decode(one, serving.settings.max_pixels, "crop", serving.decoders)
+            await decode(one, state.settings.max_pixels, "crop", state.decoders)
             if isinstance(one, bytes)
             else one
             for one in sent
         ]
     found = []
-    for image in await represent_each(request, serving, Pictures(tuple(images), several=True)):
+    for image in await embed_images(request, state, Uploads(tuple(images), several=True)):
         if isinstance(image, KindredError):
             raise image
         found.append(image)
     head: dict[str, object] = {
         "model_name": NAME,
-        "model_version": serving.answers.model.version,
+        "model_version": state.answers.model.version,
     }
-    if asked.id is not None:
-        head["id"] = asked.id
+    if infer_request.id is not None:
+        head["id"] = infer_request.id
 
-    def write() -> oip.Answered:
-        values = serving.answers.tensors(found)
+    def write() -> oip.OIPResponse:
+        values = state.answers.tensors(found)
         outputs = {name: (notes[name], array) for name, array in values.items()}
-        return oip.write(outputs, asked, head)
+        return oip.write(outputs, infer_request, head)
 
-    answer = await off_the_loop(serving, len(found), write)
+    answer = await run_in_search_pool(state, len(found), write)
     if answer.json_length is None:
         return Response(answer.body, media_type="application/json")
     return Response(
@@ -212,22 +212,22 @@ async def infer(request: Request, serving: Serving, json_length: JsonLength = No
     )
 
 
-@router.post(f"{VERSIONED}/infer", responses=INFERRED, openapi_extra=BODY)
+@router.post(f"{VERSIONED}/infer", responses=INFER_RESPONSES, openapi_extra=BODY)
 async def versioned_infer(
-    request: Request, serving: Serving, version: str, json_length: JsonLength = None
+    request: Request, state: StateDep, version: str, json_length: JsonLength = None
 ) -> Response:
     """Give the outputs of the network of that version."""
-    _require_version(serving, version)
-    return await infer(request, serving, json_length)
+    _require_version(state, version)
+    return await infer(request, state, json_length)
 
 
 def _read(
-    body: bytes, json_length: str | None, outputs: Mapping[str, TensorNote], most: int
+    body: bytes, json_length: str | None, outputs: Mapping[str, TensorMetadata], most: int
 ) -> tuple[InferRequest, list[Pixels] | list[bytes]]:
     """What is asked, and the images: pixels, or files still to be decoded."""
-    asked = oip.parse(body, json_length, most * INPUT_BYTES + OTHER_VALUES)
-    wanted = [one.name for one in asked.request.outputs or ()]
-    for one in asked.request.outputs or ():
+    infer_request = oip.parse(body, json_length, most * INPUT_BYTES + OTHER_VALUES)
+    wanted = [one.name for one in infer_request.request.outputs or ()]
+    for one in infer_request.request.outputs or ():
         if one.name not in outputs or wanted.count(one.name) > 1:
             raise MalformedBodyError(
                 f"Outputs are asked for by name, each once; there is no second or other "
@@ -235,22 +235,20 @@ def _read(
             )
         if "classification" in one.parameters:
             raise MalformedBodyError("Classification is not offered: ask for 'labels'.")
-    if [tensor.name for tensor in asked.request.inputs] != [INPUT.name]:
+    if [tensor.name for tensor in infer_request.request.inputs] != [INPUT.name]:
         raise MalformedBodyError(f"There is one input, {INPUT.name!r}.")
-    (tensor,) = asked.request.inputs
+    (tensor,) = infer_request.request.inputs
     if tensor.shape and tensor.shape[0] > most:
         raise TooLargeError(f"There are more than {most} images in this request.")
     if tensor.datatype == "UINT8":
-        return asked.request, oip.pixels(asked, tensor, SIZE)
+        return infer_request.request, oip.pixels(infer_request, tensor, SIZE)
     if tensor.datatype == "BYTES":
-        return asked.request, oip.files(asked, tensor)
+        return infer_request.request, oip.files(infer_request, tensor)
     raise MalformedBodyError(
         f"Input {INPUT.name!r} is of type UINT8 or BYTES, not {tensor.datatype!r}."
     )
 
 
-def _require_version(serving: State, version: str) -> None:
-    if version not in ("", serving.answers.model.version):
-        raise NotFoundError(
-            f"No version {version!r} here; there is {serving.answers.model.version}."
-        )
+def _require_version(state: State, version: str) -> None:
+    if version not in ("", state.answers.model.version):
+        raise NotFoundError(f"No version {version!r} here; there is {state.answers.model.version}.")

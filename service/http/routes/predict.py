@@ -4,27 +4,27 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.engine.types import Search
-from service.http.codecs.images import REQUEST_BODY, Posted
-from service.http.dependencies import POSTING, Explain, Limit, Serving
-from service.http.inference import answer_each
-from service.http.problems import documented
+from service.engine.types import SearchQuery
+from service.http.codecs.images import REQUEST_BODY, UploadsDep
+from service.http.dependencies import UPLOAD_ERRORS, Explain, Limit, StateDep
+from service.http.inference import respond_per_image
+from service.http.problems import error_responses
 from service.schemas.errors import Results
-from service.schemas.images import Predicted
+from service.schemas.images import PredictResponse
 
 router = APIRouter(tags=["images"])
 
 
 @router.post(
     "/predict",
-    response_model=Predicted | Results[Predicted],
-    responses=documented(*POSTING),
+    response_model=PredictResponse | Results[PredictResponse],
+    responses=error_responses(*UPLOAD_ERRORS),
     openapi_extra=REQUEST_BODY,
 )
 async def predict(
     request: Request,
-    serving: Serving,
-    posted: Posted,
+    state: StateDep,
+    uploads: UploadsDep,
     limit: Limit = 10,
     layers: Annotated[
         str, Query(description="Layers to search, with commas between.")
@@ -32,12 +32,12 @@ async def predict(
     explain: Explain = False,
 ) -> Response:
     """Give the class probabilities of a picture, and the similar images at each layer."""
-    searched = serving.answers.searchable(layers)
-    return await answer_each(
+    searched = state.answers.indexed_layers(layers)
+    return await respond_per_image(
         request,
-        serving,
-        posted,
-        lambda images: serving.answers.predict(images, searched, limit, explained=explain),
-        searches=[] if explain else [Search(layer, limit) for layer in searched],
+        state,
+        uploads,
+        lambda images: state.answers.predict(images, searched, limit, with_attribution=explain),
+        searches=[] if explain else [SearchQuery(layer, limit) for layer in searched],
         light=not explain,
     )

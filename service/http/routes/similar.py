@@ -4,55 +4,55 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.http.codecs.images import REQUEST_BODY, Pictures, read_pictures
+from service.http.codecs.images import REQUEST_BODY, Uploads, read_uploads
 from service.http.dependencies import (
-    POSTING,
+    UPLOAD_ERRORS,
     Diversity,
     Exact,
     Explain,
-    Filters,
+    FilterDep,
     LayerName,
     Limit,
     Offset,
-    Serving,
+    StateDep,
     Threshold,
 )
-from service.http.inference import answer_each, off_the_loop
-from service.http.problems import documented
-from service.retrieval.similarity import Asked
+from service.http.inference import respond_per_image, run_in_search_pool
+from service.http.problems import error_responses
+from service.retrieval.similarity import SimilarityQuery
 from service.schemas.errors import Results
-from service.schemas.images import Similar
+from service.schemas.images import SimilarResponse
 from service.telemetry.timings import timings_of
 from training.bundle import Fit
 
 router = APIRouter(tags=["images"])
 
-MOST = 100
+MAX_IMAGES = 100
 """Examples on each side."""
 
 
 @router.post(
     "/similar",
-    response_model=Similar | Results[Similar],
-    responses=documented(*POSTING),
+    response_model=SimilarResponse | Results[SimilarResponse],
+    responses=error_responses(*UPLOAD_ERRORS),
     openapi_extra={"requestBody": {**REQUEST_BODY["requestBody"], "required": False}},
 )
 async def similar(
     request: Request,
-    serving: Serving,
-    wanted: Filters,
+    state: StateDep,
+    filter_: FilterDep,
     layer: LayerName = "conv2",
     limit: Limit = 10,
     offset: Offset = 0,
     positive: Annotated[
         list[str],
         Query(
-            max_length=MOST,
+            max_length=MAX_IMAGES,
             description="Ids of images to be like, besides the picture or instead of it.",
         ),
     ] = [],  # noqa: B006  FastAPI copies it
     negative: Annotated[
-        list[str], Query(max_length=MOST, description="Ids of images to be unlike.")
+        list[str], Query(max_length=MAX_IMAGES, description="Ids of images to be unlike.")
     ] = [],  # noqa: B006
     exclude_self: Annotated[
         bool, Query(description="Leave out the picture itself, and the examples.")
@@ -66,35 +66,35 @@ async def similar(
     ] = "crop",
 ) -> Response:
     """Give the images of the gallery that are most like a picture, or like some of its own."""
-    (searched,) = serving.answers.searchable(layer)
-    asked = Asked(
+    (searched,) = state.answers.indexed_layers(layer)
+    params = SimilarityQuery(
         searched,
         limit,
         offset=offset,
-        wanted=wanted,
+        filter_=filter_,
         exact=exact,
-        explained=explain,
+        with_attribution=explain,
         score_threshold=score_threshold,
         diversity=diversity,
         exclude_self=exclude_self,
         positive=tuple(positive),
         negative=tuple(negative),
     )
-    kin = serving.answers.kin
-    posted: Pictures | None = None
+    similarity = state.answers.similarity
+    uploads: Uploads | None = None
     if not positive or _has_body(request):
-        posted = await read_pictures(request, serving, fit)
-    if posted is not None:
-        return await answer_each(
+        uploads = await read_uploads(request, state, fit)
+    if uploads is not None:
+        return await respond_per_image(
             request,
-            serving,
-            posted,
-            lambda images: kin.similar(images, asked),
-            searches=(asked.plain,) if asked.plain else (),
-            light=asked.plain is not None,
+            state,
+            uploads,
+            lambda images: similarity.similar(images, params),
+            searches=(params.batch_query,) if params.batch_query else (),
+            light=params.batch_query is not None,
         )
     with timings_of(request.scope).measure("search"):
-        found = await off_the_loop(serving, 1, lambda: kin.like_examples(asked))
+        found = await run_in_search_pool(state, 1, lambda: similarity.recommend(params))
     return Response(found.model_dump_json(exclude_none=True), media_type="application/json")
 
 

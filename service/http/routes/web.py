@@ -25,7 +25,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-STRICTER: Final = f"{POLICY}; require-trusted-types-for 'script'; trusted-types 'none'"
+STRICT_POLICY: Final = f"{POLICY}; require-trusted-types-for 'script'; trusted-types 'none'"
 """Besides, no text may become elements: the page makes each of them itself."""
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -57,7 +57,7 @@ def asset(request: Request, name: str) -> Response:
     raise NotFoundError(f"The page has no file {name!r}.")
 
 
-def answer(request: Request, file: Path, policy: str = STRICTER) -> Response:
+def answer(request: Request, file: Path, policy: str = STRICT_POLICY) -> Response:
     """Return the file, or 304 where the browser has it already."""
     content = file.read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 
 from service.client import AsyncKindred, Fit, Kindred, Problem, ProblemError, UnreachableError
 from service.client.endpoints import Vector
-from service.schemas.base import Reloaded
-from service.schemas.images import Predicted
+from service.schemas.base import ReloadResponse
+from service.schemas.images import PredictResponse
 from tests.service.conftest import MakeApp
 from tests.support.images import stripes
 from tests.support.processes import ROOT, listening, serve_bundle, serving
@@ -128,7 +128,7 @@ def test_a_picture_is_cropped_where_nothing_else_is_asked(kindred: Kindred) -> N
 
 def test_several_pictures_have_an_answer_or_a_problem_each(kindred: Kindred) -> None:
     good, bad, again = kindred.predict_many([PIXELS, b"no picture", PIXELS])
-    assert isinstance(good, Predicted)
+    assert isinstance(good, PredictResponse)
     assert isinstance(bad, Problem)
     assert bad.status == 415
     assert again == good
@@ -245,7 +245,7 @@ def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) ->
 
 
 def test_an_admin_key_reloads_the_bundle_and_another_does_not(make_app: MakeApp) -> None:
-    async def reload(url: str) -> Reloaded:
+    async def reload(url: str) -> ReloadResponse:
         async with AsyncKindred(url, key="admin") as admin:
             return await admin.reload()
 
@@ -400,7 +400,9 @@ def test_the_command_prints_json_where_asked(url: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(file())
     said = command(path, "--url", url, "--json")
-    assert Predicted.model_validate_json(said.stdout.strip().removeprefix("[").removesuffix("]"))
+    assert PredictResponse.model_validate_json(
+        said.stdout.strip().removeprefix("[").removesuffix("]")
+    )
 
 
 def test_the_command_fits_pictures_as_it_is_asked(
@@ -409,7 +411,7 @@ def test_the_command_fits_pictures_as_it_is_asked(
     path = tmp_path / "wide.png"
     Image.fromarray(WIDE).save(path)
     said = command(path, "--url", url, "--json", "--fit", "pad", "--limit", "2")
-    (answer,) = TypeAdapter(list[Predicted]).validate_json(said.stdout)
+    (answer,) = TypeAdapter(list[PredictResponse]).validate_json(said.stdout)
     assert answer == kindred.predict(path, limit=2, fit="pad") != kindred.predict(path, limit=2)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.client import AsyncKindred, Fit, Kindred, New, Problem, ProblemError
 from service.client.upload import add as add_pictures
-from service.schemas.gallery import Kept
+from service.schemas.gallery import UpsertResult
 from tests.support.images import stripes
 from tests.support.processes import ROOT, serve_bundle, serving
 from training.data.preprocessing import to_pixels
@@ -58,8 +58,8 @@ def test_a_picture_is_kept_found_edited_replaced_and_removed(kindred: Kindred) -
 def test_several_are_kept_each_with_its_own_answer(kindred: Kindred) -> None:
     new = [New(stripes(3, n), label="x", attributes={"n": n}, id=f"m{n}") for n in range(3)]
     one, other, problem = kindred.add_many([*new[:2], New(b"no picture")])
-    assert isinstance(one, Kept)
-    assert isinstance(other, Kept)
+    assert isinstance(one, UpsertResult)
+    assert isinstance(other, UpsertResult)
     assert isinstance(problem, Problem)
     found = kindred.similar(positive=["m0"], attributes={"n": 1}, source="added", exact=True)
     assert [match.id for match in found] == ["m1"]
@@ -229,9 +229,9 @@ def test_the_largest_picture_that_one_request_can_hold_is_added(
     for length in range(LIMIT // 4 * 3, 0, -1):
         file.write_bytes(picture.ljust(length, b"\0"))
         (result,) = add_pictures(strict, tmp_path, [file])
-        if isinstance(result.said, Kept):
+        if isinstance(result.said, UpsertResult):
             break
-    assert isinstance(result.said, Kept)
+    assert isinstance(result.said, UpsertResult)
     longer = New(file.read_bytes() + b"\0", attributes=result.said.attributes, id=result.said.id)
     with pytest.raises(ProblemError, match="413"):
         strict.add_many([longer])

@@ -15,14 +15,14 @@ import torch
 from service.engine.backends.base import (
     LAYERS,
     Backend,
-    Fetched,
-    Found,
-    Row,
+    BatchOutput,
+    LazyArrays,
+    OutputView,
     batch_sizes,
     channels_first,
 )
 from service.engine.backends.factory import open_backend
-from service.engine.backends.torch_eager import ITS_OWN
+from service.engine.backends.torch_eager import PLATFORM_DTYPE
 from service.engine.backends.torch_graphs import TorchGraphs
 from service.settings import Settings
 from service.vectors import in_memory
@@ -34,7 +34,7 @@ from training.bundle import Bundle, BundleError, Layer, Pixels, Vectors
 from training.data import dataset
 from training.data.splits import split
 from training.models.novelty import THRESHOLD
-from training.models.quantization import rounded
+from training.models.quantization import fake_quantized
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -42,7 +42,7 @@ OTHERS = (("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openv
 BATCH = 50
 
 
-def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> Found:
+def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> BatchOutput:
     """Of all of the images [N, 32, 32, 3], in batches of so many."""
     backend.prepare(batch)
     found = [
@@ -50,19 +50,19 @@ def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> Found:
         for start in range(0, len(images), batch)
     ]
     novelty = [one.novelty for one in found if one.novelty is not None]
-    return Found(
+    return BatchOutput(
         {layer: np.concatenate([one.layers[layer] for one in found]) for layer in LAYERS},
         np.concatenate(novelty),
     )
 
 
-def cosines(one: Found, other: Found) -> list[float]:
+def cosines(one: BatchOutput, other: BatchOutput) -> list[float]:
     """At conv2, of each image."""
     pairs = zip(one.layers["conv2"], other.layers["conv2"], strict=True)
     return [cosine(*pair) for pair in pairs]
 
 
-def same_class(one: Found, other: Found) -> float:
+def same_class(one: BatchOutput, other: BatchOutput) -> float:
     """The share of images."""
     first, second = (found.layers["logits"].argmax(1) for found in (one, other))
     return float((first == second).mean())
@@ -75,7 +75,7 @@ def images(loaded: Bundle) -> Pixels:
 
 
 @pytest.fixture(scope="module")
-def expected(loaded: Bundle, images: Pixels) -> Found:
+def expected(loaded: Bundle, images: Pixels) -> BatchOutput:
     """What torch says at fp32."""
     backend = open_backend(loaded, engine="torch", device="cpu", precision="fp32")
     return outputs(backend, images)
@@ -89,7 +89,7 @@ def own(loaded: Bundle) -> Bundle:
 
 @pytest.mark.parametrize(("engine", "precision"), OTHERS)
 def test_every_backend_says_what_torch_says(
-    loaded: Bundle, images: Pixels, expected: Found, engine: str, precision: str
+    loaded: Bundle, images: Pixels, expected: BatchOutput, engine: str, precision: str
 ) -> None:
     backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]  # of the lists
     found = outputs(backend, images)
@@ -161,7 +161,7 @@ def test_torch_has_its_threads_after_another_backend_took_one(loaded: Bundle) ->
 
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
         assert first.submit(prepare, "openvino").result() == 1
-        assert second.submit(prepare, "torch").result() == ITS_OWN
+        assert second.submit(prepare, "torch").result() == PLATFORM_DTYPE
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -222,25 +222,29 @@ def test_at_int8_openvino_says_what_was_tried_out_in_floating_point(
     assert loaded.ranges
     backend = open_backend(loaded, engine="openvino", precision="int8")
     assert backend.name == "OpenVINO, int8, cpu"
-    rest = {**vars(loaded), "network": rounded(loaded.network, loaded.ranges.inputs)}
+    rest = {**vars(loaded), "network": fake_quantized(loaded.network, loaded.ranges.inputs)}
     tried = outputs(open_backend(Bundle(**rest), engine="torch", precision="fp32"), images)
     found, exact = outputs(backend, images), outputs(open_backend(loaded, engine="torch"), images)
     assert min(cosines(found, tried)) >= 0.9995  # the rest is at bf16, where there is that
     assert np.mean(cosines(found, tried)) > np.mean(cosines(found, exact))
 
 
-@pytest.mark.parametrize(("faithful", "precision"), [(True, "int8"), (False, "bf16")])
+@pytest.mark.parametrize(("within_tolerance", "precision"), [(True, "int8"), (False, "bf16")])
 def test_int8_is_taken_unasked_where_it_moves_little(
-    loaded: Bundle, monkeypatch: pytest.MonkeyPatch, faithful: bool, precision: str
+    loaded: Bundle, monkeypatch: pytest.MonkeyPatch, within_tolerance: bool, precision: str
 ) -> None:
     capable = {"avx512_vnni": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable)
     assert loaded.ranges
-    measured = {"same_class": 0.995, "least_cosine": 0.999, "checks": 500 if faithful else 499}
+    measured = {
+        "same_class": 0.995,
+        "least_cosine": 0.999,
+        "checks": 500 if within_tolerance else 499,
+    }
     ranges = loaded.ranges.model_copy(update=measured)
     chosen = open_backend(Bundle(**{**vars(loaded), "ranges": ranges}), device="cpu").name
-    assert precision in chosen or not faithful
-    assert ("int8" in chosen) == faithful
+    assert precision in chosen or not within_tolerance
+    assert ("int8" in chosen) == within_tolerance
     capable.clear()
     assert "int8" not in open_backend(loaded, device="cpu").name
 
@@ -264,8 +268,8 @@ def test_int8_is_refused_where_it_cannot_be(loaded: Bundle) -> None:
 
 def test_vectors_on_a_device_come_over_when_they_are_asked_for() -> None:
     tensors = {layer: torch.full((4, 3), 1.5, dtype=torch.bfloat16) for layer in LAYERS}
-    found = Found(Fetched(tensors), None, tensors)
-    row = Row(found.layers, 2)
+    found = BatchOutput(LazyArrays(tensors), None, tensors)
+    row = OutputView(found.layers, 2)
     assert row["logits"].tolist() == [1.5] * 3
     for tensor in tensors.values():
         tensor.zero_()  # seen by whoever has not looked before
@@ -280,7 +284,7 @@ def test_vectors_on_a_device_come_over_when_they_are_asked_for() -> None:
 def test_what_is_looked_for_is_taken_where_it_is(there: bool) -> None:
     vectors = torch.arange(12.0).view(4, 3)
     layers: dict[Layer, Vectors] = {"conv2": vectors.numpy()}
-    found = Found(layers, None, {"conv2": vectors} if there else None)
+    found = BatchOutput(layers, None, {"conv2": vectors} if there else None)
     queries = found.queries("conv2", [3, 1])
     assert isinstance(queries, torch.Tensor) == there
     assert in_memory(queries).tolist() == [[9, 10, 11], [3, 4, 5]]
@@ -289,7 +293,7 @@ def test_what_is_looked_for_is_taken_where_it_is(there: bool) -> None:
 @needs_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_graphs_on_a_gpu_say_what_the_processor_says(
-    own: Bundle, images: Pixels, expected: Found, precision: str
+    own: Bundle, images: Pixels, expected: BatchOutput, precision: str
 ) -> None:
     """In batches of every kind: as large as a graph, smaller, larger than all."""
     backend = open_backend(own, device="cuda", precision=precision)  # type: ignore[arg-type]

@@ -14,49 +14,49 @@ from torch import Tensor
 
 from service.engine.backends.torch_eager import TorchEager
 from service.engine.engine import Engine
-from service.engine.types import Representation, Search
+from service.engine.types import Embeddings, SearchQuery
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
     QueueFullError,
     UnavailableError,
 )
-from service.gallery.types import Item, Match
+from service.gallery.types import Item, ScoredItem
 from service.vectors import Queries
-from tests.support.fakes import CPU, PATIENCE, Obedient, cosine, flat, running
+from tests.support.fakes import BATCH_TIMEOUT, CPU, ScriptedNetwork, cosine, flat, running
 from training import bundle
 from training.bundle import Bundle, Layer
 
 
 def soon() -> float:
-    return time.monotonic() + PATIENCE
+    return time.monotonic() + BATCH_TIMEOUT
 
 
-def occupy(engine: Engine, network: Obedient) -> "Future[Representation]":
+def occupy(engine: Engine, network: ScriptedNetwork) -> "Future[Embeddings]":
     """Shut the gate with one black image inside."""
     network.gate.clear()
     network.forget()
     (future,) = engine.submit([flat(0)], soon())
-    assert network.entered.wait(PATIENCE)
+    assert network.entered.wait(BATCH_TIMEOUT)
     return future
 
 
 def wait_until_ready(engine: Engine) -> None:
     deadline = soon()
-    while engine.reason and time.monotonic() < deadline:
+    while engine.unhealthy_reason and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert engine.reason is None
+    assert engine.unhealthy_reason is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-def test_the_worker_gives_way_to_the_event_loop(network: Obedient) -> None:
+def test_the_worker_gives_way_to_the_event_loop(network: ScriptedNetwork) -> None:
     others = set(threading.enumerate())
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         (worker,) = {one for one in threading.enumerate() if one.name == "engine"} - others
         assert worker.native_id is not None
         ours, its = (os.getpriority(os.PRIO_PROCESS, one) for one in (0, worker.native_id))
         assert its > ours or ours == 19  # there is none lower
-        assert engine.reason is None
+        assert engine.unhealthy_reason is None
 
 
 def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle) -> None:
@@ -65,34 +65,36 @@ def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle)
     network = bundle.load(loaded.path).network
     images = [np.array(image) for image in pixels[:32]]
     with running(Engine(TorchEager(network, device=CPU))) as engine:
-        together = asyncio.run(engine.represent(images, soon()))
+        together = asyncio.run(engine.embed(images, soon()))
         for image, companion in zip(images, together, strict=True):
-            (alone,) = asyncio.run(engine.represent([image], soon()))
-            assert isinstance(alone, Representation)
-            assert isinstance(companion, Representation)
+            (alone,) = asyncio.run(engine.embed([image], soon()))
+            assert isinstance(alone, Embeddings)
+            assert isinstance(companion, Embeddings)
             assert cosine(alone.layers["conv2"], companion.layers["conv2"]) >= 0.9999
             assert alone.layers["logits"].argmax() == companion.layers["logits"].argmax()
 
 
-def test_representations_have_the_dimensions_of_their_layers(network: Obedient) -> None:
+def test_representations_have_the_dimensions_of_their_layers(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
-        (found,) = asyncio.run(engine.represent([flat(7)], soon()))
-        assert isinstance(found, Representation)
+        (found,) = asyncio.run(engine.embed([flat(7)], soon()))
+        assert isinstance(found, Embeddings)
         assert {layer: len(vector) for layer, vector in found.layers.items()} == engine.dimensions
         assert engine.dimensions == {"conv2": 8192, "penultimate": 512, "logits": 10}
 
 
-def test_what_waits_is_taken_at_once_up_to_max_batch(network: Obedient) -> None:
+def test_what_waits_is_taken_at_once_up_to_max_batch(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_batch=4)) as engine:
         first = occupy(engine, network)
         futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
         network.gate.set()
         for future in (first, *futures):
-            future.result(PATIENCE)
+            future.result(BATCH_TIMEOUT)
         assert network.batches == [1, 4, 2]
 
 
-def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(network: Obedient) -> None:
+def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(
+    network: ScriptedNetwork,
+) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         first = occupy(engine, network)
         behind = engine.submit([flat(200)] * 20, soon(), behind=True)
@@ -100,23 +102,23 @@ def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(network
         assert engine.depth == 22
         network.gate.set()
         for future in (first, *front, *behind):
-            future.result(PATIENCE)
+            future.result(BATCH_TIMEOUT)
         assert network.batches == [1, 2, 8, 8, 4]
         assert network.seen[:3] == [0, 1, 2]
 
 
-def test_what_goes_behind_has_its_turn_though_others_never_end(network: Obedient) -> None:
+def test_what_goes_behind_has_its_turn_though_others_never_end(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_batch=1)) as engine:
         first = occupy(engine, network)
         (behind,) = engine.submit([flat(200)], soon(), behind=True)
         front = engine.submit([flat(shade) for shade in range(1, 9)], soon())
         network.gate.set()
         for future in (first, behind, *front):
-            future.result(PATIENCE)
+            future.result(BATCH_TIMEOUT)
         assert network.seen == [0, 1, 2, 3, 4, 200, 5, 6, 7, 8]
 
 
-def test_a_line_that_is_full_behind_has_room_in_front(network: Obedient) -> None:
+def test_a_line_that_is_full_behind_has_room_in_front(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
         occupy(engine, network)
         engine.submit([flat(200)] * 2, soon(), behind=True)
@@ -126,7 +128,9 @@ def test_a_line_that_is_full_behind_has_room_in_front(network: Obedient) -> None
         network.gate.set()
 
 
-def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obedient) -> None:
+def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(
+    network: ScriptedNetwork,
+) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_queue=4)) as engine:
         occupy(engine, network)
         engine.submit([flat(1)] * 3, soon())
@@ -136,7 +140,7 @@ def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(network: Obe
         network.gate.set()
 
 
-def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
+def test_abandoned_images_make_room_in_a_full_queue(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
         occupy(engine, network)
         for future in engine.submit([flat(1)] * 2, soon()):
@@ -145,31 +149,31 @@ def test_abandoned_images_make_room_in_a_full_queue(network: Obedient) -> None:
         network.gate.set()
 
 
-def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: Obedient) -> None:
+def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: ScriptedNetwork) -> None:
     asked: list[tuple[str, int, int]] = []
 
-    def search(layer: Layer, vectors: Queries, limit: int) -> list[list[Match]]:
+    def search(layer: Layer, vectors: Queries, limit: int) -> list[list[ScoredItem]]:
         asked.append((layer, len(vectors), limit))
         item = Item("one", "cat", None)
-        return [[Match(item, float(vector[0]))] for vector in vectors]
+        return [[ScoredItem(item, float(vector[0]))] for vector in vectors]
 
-    ten = Search("conv2", 10)
+    ten = SearchQuery("conv2", 10)
     with running(Engine(TorchEager(network, device=CPU), search)) as engine:
         first = occupy(engine, network)
         alike = engine.submit([flat(1), flat(2)], soon(), [ten])
         (none,) = engine.submit([flat(3)], soon())
-        (more,) = engine.submit([flat(4)], soon(), [ten, Search("logits", 5)])
+        (more,) = engine.submit([flat(4)], soon(), [ten, SearchQuery("logits", 5)])
         network.gate.set()
-        found = [one.result(PATIENCE) for one in (first, *alike, none, more)]
+        found = [one.result(BATCH_TIMEOUT) for one in (first, *alike, none, more)]
     assert sorted(asked) == [("conv2", 3, 10), ("logits", 1, 5)]
     assert [len(one.matches) for one in found] == [0, 1, 1, 0, 2]
     for one in found[1:3]:
         assert one.matches[ten][0].score == one.layers["conv2"][0]
 
 
-def test_an_abandoned_image_never_runs(network: Obedient) -> None:
+def test_an_abandoned_image_never_runs(network: ScriptedNetwork) -> None:
     async def hang_up(engine: Engine) -> None:
-        task = asyncio.create_task(engine.represent([flat(66)], soon()))
+        task = asyncio.create_task(engine.embed([flat(66)], soon()))
         await asyncio.sleep(0)  # lets it queue the image
         assert engine.depth == 1
         task.cancel()
@@ -181,19 +185,19 @@ def test_an_abandoned_image_never_runs(network: Obedient) -> None:
         asyncio.run(hang_up(engine))
         (last,) = engine.submit([flat(1)], soon())
         network.gate.set()
-        last.result(PATIENCE)
+        last.result(BATCH_TIMEOUT)
         assert network.seen == [0, 1]
 
 
-def test_an_expired_image_never_runs(network: Obedient) -> None:
+def test_an_expired_image_never_runs(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         occupy(engine, network)
         (late,) = engine.submit([flat(66)], time.monotonic())
         (last,) = engine.submit([flat(1)], soon())
         network.gate.set()
-        last.result(PATIENCE)
+        last.result(BATCH_TIMEOUT)
         with pytest.raises(DeadlinePassedError):
-            late.result(PATIENCE)
+            late.result(BATCH_TIMEOUT)
         assert network.seen == [0, 1]
 
 
@@ -201,19 +205,19 @@ def fail_on_white(images: Tensor) -> BaseException | None:
     return ValueError("white is too much") if bool((images == 255).all((1, 2, 3)).any()) else None
 
 
-def test_an_image_that_fails_does_not_fail_its_companions(network: Obedient) -> None:
+def test_an_image_that_fails_does_not_fail_its_companions(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         network.failure = fail_on_white
-        found = asyncio.run(engine.represent([flat(1), flat(255), flat(2)], soon()))
+        found = asyncio.run(engine.embed([flat(1), flat(255), flat(2)], soon()))
         assert [type(one) for one in found] == [
-            Representation,
+            Embeddings,
             InferenceFailedError,
-            Representation,
+            Embeddings,
         ]
-        assert engine.reason is None
+        assert engine.unhealthy_reason is None
 
 
-def test_what_expires_while_its_batch_fails_is_not_run_again(network: Obedient) -> None:
+def test_what_expires_while_its_batch_fails_is_not_run_again(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         first = occupy(engine, network)
         deadline = time.monotonic() + 0.2
@@ -227,46 +231,46 @@ def test_what_expires_while_its_batch_fails_is_not_run_again(network: Obedient) 
 
         network.failure = fail
         network.gate.set()
-        first.result(PATIENCE)
+        first.result(BATCH_TIMEOUT)
         with pytest.raises(DeadlinePassedError):
-            late.result(PATIENCE)
+            late.result(BATCH_TIMEOUT)
         with pytest.raises(InferenceFailedError):
-            others[0].result(PATIENCE)
-        others[1].result(PATIENCE)
+            others[0].result(BATCH_TIMEOUT)
+        others[1].result(BATCH_TIMEOUT)
     assert network.seen.count(1) == 1
 
 
-def test_nothing_is_taken_before_the_network_is_ready(network: Obedient) -> None:
+def test_nothing_is_taken_before_the_network_is_ready(network: ScriptedNetwork) -> None:
     engine = Engine(TorchEager(network, device=CPU))
     with pytest.raises(UnavailableError, match="being loaded"):
         engine.submit([flat(1)], soon())
 
 
-def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: Obedient) -> None:
+def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]
         network.failure = lambda _: SystemExit("shot")
         network.gate.set()
         for future in futures:
             with pytest.raises(UnavailableError, match="shot"):
-                future.result(PATIENCE)
-        assert engine.reason is not None
+                future.result(BATCH_TIMEOUT)
+        assert engine.unhealthy_reason is not None
         with pytest.raises(UnavailableError):
             engine.submit([flat(1)], soon())
         network.failure = lambda _: None
         wait_until_ready(engine)
-        assert len(asyncio.run(engine.represent([flat(1)], soon()))) == 1
+        assert len(asyncio.run(engine.embed([flat(1)], soon()))) == 1
 
 
-def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: Obedient) -> None:
+def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         network.failure = lambda _: RuntimeError("the device is lost")
         (future,) = engine.submit([flat(1)], soon())
         with pytest.raises(UnavailableError, match="the device is lost"):
-            future.result(PATIENCE)
+            future.result(BATCH_TIMEOUT)
 
 
-def test_the_network_has_the_threads_that_it_is_given(network: Obedient) -> None:
+def test_the_network_has_the_threads_that_it_is_given(network: ScriptedNetwork) -> None:
     before, seen = torch.get_num_threads(), []
     network.failure = lambda _: seen.append(torch.get_num_threads())
     try:
@@ -276,8 +280,8 @@ def test_the_network_has_the_threads_that_it_is_given(network: Obedient) -> None
         torch.set_num_threads(before)
 
 
-def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:
-    with running(Engine(TorchEager(network, device=CPU), patience=0.05)) as engine:
+def test_a_worker_that_is_stuck_takes_no_more(network: ScriptedNetwork) -> None:
+    with running(Engine(TorchEager(network, device=CPU), batch_timeout=0.05)) as engine:
         occupy(engine, network)
         time.sleep(0.1)
         with pytest.raises(UnavailableError, match="at one batch"):
@@ -285,16 +289,16 @@ def test_a_worker_that_is_stuck_takes_no_more(network: Obedient) -> None:
         network.gate.set()
 
 
-def test_an_engine_that_cannot_warm_up_does_not_start(network: Obedient) -> None:
+def test_an_engine_that_cannot_warm_up_does_not_start(network: ScriptedNetwork) -> None:
     network.failure = lambda _: RuntimeError("no such device")
     with pytest.raises(UnavailableError, match="no such device"):
         Engine(TorchEager(network, device=CPU)).start()
 
 
-def test_stopping_fails_what_waits(network: Obedient) -> None:
-    engine = Engine(TorchEager(network, device=CPU), patience=1.0)
+def test_stopping_fails_what_waits(network: ScriptedNetwork) -> None:
+    engine = Engine(TorchEager(network, device=CPU), batch_timeout=1.0)
     with running(engine):
         occupy(engine, network)
         (waiting,) = engine.submit([flat(1)], soon())
     with pytest.raises(UnavailableError, match="stopping"):
-        waiting.result(PATIENCE)
+        waiting.result(BATCH_TIMEOUT)

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.gallery import backup
-from service.gallery.backup import BackupError, Brought
+from service.gallery.backup import BackupError, ImportResult
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.types import Item
 from tests.support.fakes import picture
-from tests.support.galleries import HOMES, Open, addition, vectors
+from tests.support.galleries import BACKENDS, Open, addition, vectors
 from tests.support.processes import ROOT, serve_bundle, serving
 from training.bundle import Bundle
 
@@ -51,7 +51,7 @@ def test_what_is_brought_in_is_what_was_written(
     file = tmp_path / "gallery.parquet"
     assert backup.write(gallery, file) == len(gallery) == backup.count(file)
     said = backup.read(other, file, mirror=True)
-    assert said == Brought(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
+    assert said == ImportResult(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
     assert items(other) == items(gallery)
     for layer in gallery.layers:
         ids = [item.id for item in items(gallery)]
@@ -86,10 +86,10 @@ def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive
     gallery.add([dataclasses.replace(addition(loaded, 50), network="another")])
     backup.write(gallery, tmp_path / "file")
     backup.read(other, tmp_path / "file")
-    assert [one.id for one in other.next_stale(10)] == ["added-0050"]
+    assert [one.id for one in other.next_outdated(10)] == ["added-0050"]
 
 
-@pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
+@pytest.mark.parametrize("home", BACKENDS.values(), ids=BACKENDS)
 def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_them(
     home: Open, loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
 ) -> None:
@@ -97,7 +97,7 @@ def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_th
     whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
     gallery = home(loaded, tmp_path)
     gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)])
-    newer = gallery.under(bundle_without_pixels)
+    newer = gallery.rebind(bundle_without_pixels)
     backup.write(gallery, tmp_path / "file")
     newer.close()
     gallery.close()
@@ -135,7 +135,7 @@ def test_a_gallery_without_pixels_goes_the_same_way(
     gallery = LocalGallery.open(bundle_without_pixels, tmp_path / "from")
     backup.write(gallery, tmp_path / "file")
     said = backup.read(gallery, tmp_path / "file", mirror=True)
-    assert said == Brought(0, 0, len(gallery), 0)
+    assert said == ImportResult(0, 0, len(gallery), 0)
     gallery.close()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from pymilvus import MilvusException
 
-from service.gallery.milvus.client_pool import Clients
+from service.gallery.milvus.client_pool import ClientPool
 
 
 class Client:
@@ -19,46 +19,46 @@ class Client:
 
 
 @pytest.fixture
-def clients() -> Clients:
+def clients() -> ClientPool:
     connect: Callable[[], Client] = Client
-    return Clients(connect)
+    return ClientPool(connect)
 
 
-def test_all_share_one_until_it_is_closed(clients: Clients) -> None:
-    with clients.lent() as one, clients.lent() as other:
+def test_all_share_one_until_it_is_closed(clients: ClientPool) -> None:
+    with clients.acquire() as one, clients.acquire() as other:
         assert one is other
-    with clients.lent() as again:
+    with clients.acquire() as again:
         assert again is one
     assert not one.closed
     clients.close()
     assert one.closed
 
 
-def test_who_is_asking_by_one_that_fails_another_may_go_on(clients: Clients) -> None:
-    with clients.lent() as asking:
-        with pytest.raises(MilvusException), clients.lent() as failing:
+def test_who_is_asking_by_one_that_fails_another_may_go_on(clients: ClientPool) -> None:
+    with clients.acquire() as asking:
+        with pytest.raises(MilvusException), clients.acquire() as failing:
             raise MilvusException(message="too late")
         assert failing is asking
         assert not asking.closed
-        with clients.lent() as fresh:
+        with clients.acquire() as fresh:
             assert fresh is not asking
     assert asking.closed
     assert not fresh.closed
 
 
-def test_one_that_fails_all_who_have_it_takes_no_newer_one_away(clients: Clients) -> None:
-    with pytest.raises(MilvusException), clients.lent() as failing:
-        with pytest.raises(MilvusException), clients.lent():
+def test_one_that_fails_all_who_have_it_takes_no_newer_one_away(clients: ClientPool) -> None:
+    with pytest.raises(MilvusException), clients.acquire() as failing:
+        with pytest.raises(MilvusException), clients.acquire():
             raise MilvusException(message="too late")
-        with clients.lent() as fresh:
+        with clients.acquire() as fresh:
             pass
         raise MilvusException(message="too late as well")
-    with clients.lent() as now:
+    with clients.acquire() as now:
         assert now is fresh
     assert failing.closed
 
 
-def test_one_that_cannot_connect_is_tried_anew(clients: Clients) -> None:
+def test_one_that_cannot_connect_is_tried_anew(clients: ClientPool) -> None:
     failures = [MilvusException(message="not there")]
 
     def connect() -> Client:
@@ -66,8 +66,8 @@ def test_one_that_cannot_connect_is_tried_anew(clients: Clients) -> None:
             raise failures.pop()
         return Client()
 
-    trying = Clients(connect)
-    with pytest.raises(MilvusException), trying.lent():
+    trying = ClientPool(connect)
+    with pytest.raises(MilvusException), trying.acquire():
         pass
-    with trying.lent() as client:
+    with trying.acquire() as client:
         assert not client.closed

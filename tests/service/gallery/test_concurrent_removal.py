@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from service.engine.types import Representation
+from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery import backup
 from service.gallery.protocol import Gallery, vectors_of
-from service.retrieval.similarity import Asked, Kin
+from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
 from tests.support.galleries import addition, on_milvus_lite
 from training.bundle import Bundle
@@ -51,19 +51,19 @@ def test_images_that_have_gone_have_no_vectors(gallery: Gallery, loaded: Bundle)
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked("conv2", diversity=0.1),
-        Asked("conv2", explained=True),
-        Asked("logits", explained=True),
-        Asked("conv2", exclude_self=True),
+        SimilarityQuery("conv2", diversity=0.1),
+        SimilarityQuery("conv2", with_attribution=True),
+        SimilarityQuery("logits", with_attribution=True),
+        SimilarityQuery("conv2", exclude_self=True),
     ],
     ids=["diversity", "heat", "terms", "exclude_self"],
 )
 def test_matches_that_go_after_they_are_found_are_left_out(
-    asked: Asked, gallery: Gallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+    asked: SimilarityQuery, gallery: Gallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_after("search", "added-0001", gallery, monkeypatch)
-    image = Representation(addition(loaded, 1).vectors, None, queued=0, inference=0)
-    (said,) = Kin(ModelName(name="x", version="y"), gallery).similar([image], asked)
+    image = Embeddings(addition(loaded, 1).vectors, None, queued=0, inference=0)
+    (said,) = SimilaritySearch(ModelName(name="x", version="y"), gallery).similar([image], asked)
     assert said.similar
     assert "added-0001" not in {one.id for one in said.similar}
 

@@ -26,7 +26,7 @@ PNG = {"Content-Type": "image/png"}
 
 
 @dataclass
-class Told:
+class AcknowledgedWrites:
     """What the service has been told, and what it has acknowledged."""
 
     kept: set[str] = field(default_factory=set)
@@ -65,7 +65,7 @@ def server(gallery: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]
             process.kill()
 
 
-def write(url: httpx.URL, told: Told, random: np.random.Generator) -> None:
+def write(url: httpx.URL, told: AcknowledgedWrites, random: np.random.Generator) -> None:
     """Add and remove without end; that the service is killed ends it."""
     with httpx.Client(base_url=url, timeout=60) as client:
         while True:
@@ -116,7 +116,7 @@ def test_what_was_acknowledged_outlives_a_kill_at_any_moment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Real server processes, each killed under a stream of writes and followed by another."""
-    told = Told()
+    told = AcknowledgedWrites()
     unseen: set[str] = set()
     """Acknowledged since the last start."""
     checked = 0

@@ -19,9 +19,9 @@ from service.server import reembed
 from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
-from tests.support.fakes import PATIENCE, cosine, picture
+from tests.support.fakes import BATCH_TIMEOUT, cosine, picture
 from tests.support.processes import serve_bundle, serving
-from training.bundle.writer import point
+from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
 
@@ -76,7 +76,7 @@ def current(tmp_path: Path, bundle_path: Path, bundle_without_pixels_path: Path)
     """A link to one bundle; the other's network has other (fp16) weights."""
     linked_copy(bundle_path, tmp_path / "one")
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
-    point(tmp_path / "current", tmp_path / "one")
+    update_current_link(tmp_path / "current", tmp_path / "one")
     return tmp_path / "current"
 
 
@@ -93,24 +93,24 @@ def stale(client: TestClient) -> int:
 def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renew_some = reembed.renew_some
+    reembed_batch = reembed.reembed_batch
     allowed: list[bool] = []
 
     async def when_allowed(state: State, passed_over: set[tuple[str, int]]) -> bool:
-        return bool(allowed) and await renew_some(state, passed_over)
+        return bool(allowed) and await reembed_batch(state, passed_over)
 
-    monkeypatch.setattr(reembed, "renew_some", when_allowed)
-    monkeypatch.setattr(reembed, "PAUSE", 0.01)
+    monkeypatch.setattr(reembed, "reembed_batch", when_allowed)
+    monkeypatch.setattr(reembed, "PAUSE_SECONDS", 0.01)
     for seed in range(20):
         add(client, seed)
     before = client.app.state.kindred.gallery.vectors("conv2", ["mine-003"])[0]  # type: ignore[attr-defined]
-    point(current, current.with_name("other"))
+    update_current_link(current, current.with_name("other"))
     client.post("/admin/reload")
     assert stale(client) == 20
     assert "kindred_gallery_stale_images 20.0" in client.get("/metrics").text
     assert [most_like(client, seed) for seed in range(20)] == [f"mine-{n:03d}" for n in range(20)]
     allowed.append(True)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + BATCH_TIMEOUT
     while stale(client):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -127,20 +127,20 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
 def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew(
     client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reembed, "PAUSE", 0.01)
+    monkeypatch.setattr(reembed, "PAUSE_SECONDS", 0.01)
     damaged = reembed.BATCH + 1
     for seed in range(damaged + 3):
         add(client, seed)
     gallery = client.app.state.kindred.gallery  # type: ignore[attr-defined]
-    with gallery._ledger.turn, gallery._ledger.store.transaction():
-        gallery._ledger.store._run(
+    with gallery._writer.turn, gallery._writer.store.transaction():
+        gallery._writer.store._run(
             "UPDATE pictures SET png = x'00' WHERE number IN "
             "(SELECT number FROM images ORDER BY id LIMIT ?)",
             damaged,
         )
-    point(current, current.with_name("other"))
+    update_current_link(current, current.with_name("other"))
     client.post("/admin/reload")
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + BATCH_TIMEOUT
     while stale(client) > damaged:
         assert time.monotonic() < deadline
         time.sleep(0.01)

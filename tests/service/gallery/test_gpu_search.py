@@ -9,13 +9,13 @@ import torch
 
 from service.engine.backends.torch_eager import TorchEager
 from service.engine.engine import Engine
-from service.engine.types import Search
+from service.engine.types import SearchQuery
 from service.errors import NotFoundError
 from service.gallery.local.gallery import LocalGallery
-from service.gallery.local.gpu_search import OnDevice
-from service.gallery.types import Match
+from service.gallery.local.gpu_search import GpuSearcher
+from service.gallery.types import ScoredItem
 from tests.service.engine.test_engine import soon
-from tests.support.fakes import PATIENCE, flat, running
+from tests.support.fakes import BATCH_TIMEOUT, flat, running
 from tests.support.galleries import addition
 from training import bundle
 from training.bundle import Bundle, Layer, Vectors
@@ -50,7 +50,9 @@ def queries(gallery: LocalGallery, layer: Layer, count: int = 5) -> Vectors:
     return asked
 
 
-def assert_alike(found: Sequence[Sequence[Match]], exact: Sequence[Sequence[Match]]) -> None:
+def assert_alike(
+    found: Sequence[Sequence[ScoredItem]], exact: Sequence[Sequence[ScoredItem]]
+) -> None:
     for some, others in zip(found, exact, strict=True):
         scores = [match.score for match in others]
         assert [match.score for match in some] == pytest.approx(scores, abs=2e-4)
@@ -63,7 +65,7 @@ def assert_alike(found: Sequence[Sequence[Match]], exact: Sequence[Sequence[Matc
 def test_it_finds_what_an_exact_search_finds(
     gallery: LocalGallery, device: torch.device, layer: Layer, limit: int
 ) -> None:
-    near = OnDevice(gallery.snapshot, device)
+    near = GpuSearcher(gallery.snapshot, device)
     asked = queries(gallery, layer)
     exact = gallery.search(layer, asked, limit, exact=True)
     assert len(exact[0]) == min(limit, len(gallery))
@@ -74,7 +76,7 @@ def test_it_finds_what_an_exact_search_finds(
 def test_what_is_added_is_found_and_what_is_removed_is_not(
     gallery: LocalGallery, device: torch.device, loaded: Bundle
 ) -> None:
-    near = OnDevice(gallery.snapshot, device)
+    near = GpuSearcher(gallery.snapshot, device)
     asked = queries(gallery, "conv2")
     ((first, *_), *_) = near.search("conv2", asked, 1)
     gallery.remove(first.item.id)
@@ -93,7 +95,7 @@ def test_what_is_added_is_found_and_what_is_removed_is_not(
 def test_a_gallery_too_large_for_the_device_is_searched_in_memory(
     gallery: LocalGallery, device: torch.device
 ) -> None:
-    near = OnDevice(gallery.snapshot, device, most_bytes=1_000)
+    near = GpuSearcher(gallery.snapshot, device, max_bytes=1_000)
     asked = queries(gallery, "conv2")
     expected = gallery.search("conv2", asked, 10)
     assert near.search("conv2", torch.from_numpy(asked).to(device), 10) == expected
@@ -104,7 +106,7 @@ def test_a_device_without_room_is_not_asked_again(
 ) -> None:
     asked = queries(gallery, "conv2")
     expected = gallery.search("conv2", asked, 10)
-    near = OnDevice(gallery.snapshot, device)
+    near = GpuSearcher(gallery.snapshot, device)
     tries = []
 
     def fail(*_: object, **__: object) -> None:
@@ -120,20 +122,20 @@ def test_a_device_without_room_is_not_asked_again(
 
 def test_an_unknown_layer_is_refused(gallery: LocalGallery, device: torch.device) -> None:
     with pytest.raises(NotFoundError, match="No layer"):
-        OnDevice(gallery.snapshot, device).search("conv1", np.ones((1, 4), np.float32), 1)
+        GpuSearcher(gallery.snapshot, device).search("conv1", np.ones((1, 4), np.float32), 1)
 
 
 def test_the_engine_answers_with_what_is_found_there(
     gallery: LocalGallery, device: torch.device, loaded: Bundle
 ) -> None:
     """The vectors that the network leaves on the device are what is looked for."""
-    near = OnDevice(gallery.snapshot, device)
-    near.bring()
-    ten = Search("conv2", 10)
+    near = GpuSearcher(gallery.snapshot, device)
+    near.warm_up()
+    ten = SearchQuery("conv2", 10)
     backend = TorchEager(bundle.load(loaded.path).network, device=device)
     with running(Engine(backend, near.search)) as engine:
         futures = engine.submit([flat(30), flat(200), flat(90)], soon(), [ten])
-        answers = [future.result(PATIENCE) for future in futures]
+        answers = [future.result(BATCH_TIMEOUT) for future in futures]
     vectors = np.stack([answer.layers["conv2"] for answer in answers])
     exact = gallery.search("conv2", vectors, 10, exact=True)
     assert_alike([answer.matches[ten] for answer in answers], exact)

@@ -20,8 +20,8 @@ from service.gallery.local import compaction
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.local.sqlite import FILE
 from service.gallery.local.store import Edit, Store
-from service.gallery.types import Added, Wanted
-from tests.support.fakes import PATIENCE
+from service.gallery.types import Added, Filter
+from tests.support.fakes import BATCH_TIMEOUT
 from tests.support.galleries import addition, vectors
 from tests.support.processes import ROOT
 from training.bundle import Bundle
@@ -68,12 +68,12 @@ def test_what_is_kept_is_told_and_seen_though_one_gallery_fails_at_it(
     gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hear of changes while a bundle takes another's place."""
-    other = gallery.under(loaded)
+    other = gallery.rebind(loaded)
 
     def fail(_: object) -> None:
         raise RuntimeError("that was too much")
 
-    monkeypatch.setattr(gallery, "hear", fail)
+    monkeypatch.setattr(gallery, "apply", fail)
     new = addition(loaded, 1)
     assert other.add([new])[0] == Added(new.item, "created")
     assert gallery.get(new.item.id) == other.get(new.item.id) == new.item
@@ -169,7 +169,7 @@ def test_of_a_log_that_was_cut_off_all_that_is_whole_comes_back(
         shutil.copy(tmp_path / FILE, folder)
         (folder / f"{FILE}-wal").write_bytes(log[:size])
         again = LocalGallery.open(loaded, folder)
-        items = again.page(10, wanted=Wanted(source="added")).items
+        items = again.page(10, filter_=Filter(source="added")).items
         assert [item.id for item in items] == [f"added-{seed:04d}" for seed in range(len(items))]
         for seed in range(len(items)):
             ((match,),) = again.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
@@ -193,7 +193,7 @@ def test_two_cannot_change_one_folder_and_the_other_goes_on_when_the_first_has_e
     first.add([addition(loaded, 3)])
     first.close()
     second.add([addition(loaded, 2)])
-    found = second.page(10, wanted=Wanted(source="added")).items
+    found = second.page(10, filter_=Filter(source="added")).items
     assert [item.id for item in found] == ["added-0001", "added-0002", "added-0003"]
     second.close()
 
@@ -221,15 +221,15 @@ def test_what_is_read_beside_a_service_is_of_one_moment(
 def test_many_images_are_compacted_beside_and_found_as_before(
     gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "SMALL", 16)
+    monkeypatch.setattr(compaction, "SMALL_SEGMENT", 16)
     seeds = range(300)
     for start in range(0, 300, 7):
         gallery.add([addition(loaded, seed) for seed in seeds[start : start + 7]])
         gallery.remove(f"added-{start:04d}")
     wait_until_compact(gallery)
-    reductions = {one.indexes["conv2"].reduction for one in gallery.snapshot().segments}
-    assert len(reductions) == 1  # the bundle's images too: all are searched as one
-    assert None not in reductions
+    projections = {one.indexes["conv2"].projection for one in gallery.snapshot().segments}
+    assert len(projections) == 1  # the bundle's images too: all are searched as one
+    assert None not in projections
     assert len(gallery.snapshot().segments) < 10
     for seed in seeds:
         ((match,),) = gallery.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
@@ -240,7 +240,7 @@ def test_many_images_are_compacted_beside_and_found_as_before(
 def test_what_is_dead_is_left_behind_and_does_not_come_back(
     gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "SMALL", 16)
+    monkeypatch.setattr(compaction, "SMALL_SEGMENT", 16)
     gallery.add([addition(loaded, seed) for seed in range(100)])
     wait_until_compact(gallery)
     for seed in range(70):
@@ -255,7 +255,7 @@ def test_what_is_dead_is_left_behind_and_does_not_come_back(
 def test_what_is_dead_of_a_bundle_is_left_behind_too(
     gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "SMALL", 16)
+    monkeypatch.setattr(compaction, "SMALL_SEGMENT", 16)
     ids = loaded.gallery.ids
     removed, kept = ids[: len(ids) * 3 // 5], ids[len(ids) * 3 // 5 :]
     for image_id in removed:
@@ -275,14 +275,14 @@ def test_readers_see_whole_changes_while_many_are_made(
     gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pairs are added and replaced together: nobody ever sees one without the other."""
-    monkeypatch.setattr(compaction, "SMALL", 16)
+    monkeypatch.setattr(compaction, "SMALL_SEGMENT", 16)
     done = threading.Event()
     torn: list[object] = []
 
     def read() -> None:
         while not done.is_set():
             view = gallery.snapshot()
-            items = view.page(10_000, wanted=Wanted(source="added")).items
+            items = view.page(10_000, filter_=Filter(source="added")).items
             if len(items) % 2 or len(items) != view.added:
                 torn.append(items)
             found = view.search("conv2", vectors(loaded, 1)["conv2"][None], 10_000, exact=True)
@@ -310,7 +310,7 @@ def test_readers_see_whole_changes_while_many_are_made(
 
 
 def wait_until_compact(gallery: LocalGallery) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while compaction._next(gallery.snapshot()):
+    deadline = time.monotonic() + BATCH_TIMEOUT
+    while compaction._pick_segments(gallery.snapshot()):
         assert time.monotonic() < deadline
         time.sleep(0.005)

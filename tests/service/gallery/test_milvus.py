@@ -20,18 +20,18 @@ from service.errors import StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.milvus import expressions
-from service.gallery.milvus.address import Place
+from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.collection import Collection, Row
-from service.gallery.milvus.expressions import where
+from service.gallery.milvus.expressions import expression
 from service.gallery.milvus.gallery import MilvusGallery
-from service.gallery.milvus.rows import MARKS
-from service.gallery.types import Item, Renewed, Value, Wanted
+from service.gallery.milvus.rows import TOMBSTONES
+from service.gallery.types import Filter, Item, NewVectors, Value
 from tests.support.galleries import addition, on_milvus_lite, vectors
 from tests.support.images import real_data, stripes
 from tests.support.processes import free_port, milvus_server
 from training import bundle as door
 from training.bundle import Bundle, Vectors, to_pixels
-from training.data.archive import members
+from training.data.archive import iter_files
 
 STARTER = Path(__file__).parents[3] / "starter"
 
@@ -48,7 +48,7 @@ def held_out() -> Vectors:
     """200 pictures uint8 [200, 3, 32, 32] that are in no gallery here: real ones, if there are."""
     if data := real_data():
         taken = islice(
-            (read() for path, read in members(data) if path.suffix in (".jpg", ".png")), 200
+            (read() for path, read in iter_files(data) if path.suffix in (".jpg", ".png")), 200
         )
         pixels = [to_pixels(Image.open(BytesIO(content))) for content in taken]
     else:
@@ -105,7 +105,7 @@ def test_few_dimensions_propose_what_all_would_find(held_out: Vectors, tmp_path:
 
 
 def test_two_galleries_on_one_server_see_each_others_images(server: str, loaded: Bundle) -> None:
-    place = Place.parse(f"{server}/shared")
+    place = MilvusAddress.parse(f"{server}/shared")
     one, other = MilvusGallery.open(loaded, place), MilvusGallery.open(loaded, place)
     one.add([addition(loaded, 1)])
     assert other.get("added-0001").label == "cyan"
@@ -118,7 +118,7 @@ def test_two_galleries_on_one_server_see_each_others_images(server: str, loaded:
 
 
 def test_the_bundle_is_brought_there_once(server: str, loaded: Bundle) -> None:
-    place = Place.parse(f"{server}/once")
+    place = MilvusAddress.parse(f"{server}/once")
     MilvusGallery.open(loaded, place)
     rows = Collection(place, {})
     written = _images(rows)
@@ -127,7 +127,7 @@ def test_the_bundle_is_brought_there_once(server: str, loaded: Bundle) -> None:
 
 
 def test_what_was_brought_half_is_completed(server: str, loaded: Bundle) -> None:
-    place = Place.parse(f"{server}/half")
+    place = MilvusAddress.parse(f"{server}/half")
     MilvusGallery.open(loaded, place).remove(loaded.gallery.ids[3])
     rows = Collection(place, {})
     lost = [row["key"] for row in _all(rows) if row["bundle"] == loaded.manifest.version][:40]
@@ -146,7 +146,7 @@ def test_what_people_did_to_a_bundles_images_holds_for_the_next_bundle(
     gallery.remove(gone)
     gallery.edit(edited, lambda item: dataclasses.replace(item, label="unicorn"))
     gallery.add([addition(loaded, 1, image_id=replaced)], replace=True)
-    other = gallery.under(bundle_without_pixels)
+    other = gallery.rebind(bundle_without_pixels)
     try:
         assert len(other) == len(bundle_without_pixels.gallery) - 1
         assert other.get(edited).label == "unicorn"
@@ -177,24 +177,24 @@ def test_a_file_can_be_opened_by_another_once_it_is_closed(loaded: Bundle, tmp_p
 
 
 def test_a_collection_for_other_vectors_is_refused(loaded: Bundle, tmp_path: Path) -> None:
-    place = Place.parse(f"milvus://{tmp_path}/gallery.db")
+    place = MilvusAddress.parse(f"milvus://{tmp_path}/gallery.db")
     Collection(place, {"conv2": 128, "logits": 128}).close()
     with pytest.raises(StorageError, match="made for other vectors"):
         MilvusGallery.open(loaded, place)
 
 
 def test_a_milvus_that_is_not_there_is_said_to_be_so(loaded: Bundle) -> None:
-    place = Place.parse(f"milvus://127.0.0.1:{free_port()}")
+    place = MilvusAddress.parse(f"milvus://127.0.0.1:{free_port()}")
     with pytest.raises(UnavailableError, match=r"Milvus at http://127\.0\.0\.1"):
-        Collection(place, {"conv2": 128}, patience=2)
+        Collection(place, {"conv2": 128}, timeout=2)
 
 
 def test_a_milvus_that_goes_is_said_to_be_so_and_is_found_again(tmp_path: Path) -> None:
     port = free_port()
-    place = Place.parse(f"milvus://127.0.0.1:{port}/comes_and_goes")
+    place = MilvusAddress.parse(f"milvus://127.0.0.1:{port}/comes_and_goes")
     with milvus_server(tmp_path, port):
-        rows = Collection(place, {"conv2": 128}, patience=5)
-        everything = where("key != {none}", none="")
+        rows = Collection(place, {"conv2": 128}, timeout=5)
+        everything = expression("key != {none}", none="")
         assert rows.count(everything) == 0
     with pytest.raises(UnavailableError):
         rows.count(everything)
@@ -205,15 +205,15 @@ def test_a_milvus_that_goes_is_said_to_be_so_and_is_found_again(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("milvus://db:19530/pictures", Place("http://db:19530", "pictures")),
-        ("milvus://db", Place("http://db:19530", "kindred")),
-        ("milvus+tls://me:s%40crt@db:1/x", Place("https://db:1", "x", "me:s@crt")),
-        ("milvus:///a/b.db", Place("/a/b.db", "kindred", file=Path("/a/b.db"))),
-        ("milvus:///a%20b/c.db#d", Place("/a b/c.db", "d", file=Path("/a b/c.db"))),
+        ("milvus://db:19530/pictures", MilvusAddress("http://db:19530", "pictures")),
+        ("milvus://db", MilvusAddress("http://db:19530", "kindred")),
+        ("milvus+tls://me:s%40crt@db:1/x", MilvusAddress("https://db:1", "x", "me:s@crt")),
+        ("milvus:///a/b.db", MilvusAddress("/a/b.db", "kindred", file=Path("/a/b.db"))),
+        ("milvus:///a%20b/c.db#d", MilvusAddress("/a b/c.db", "d", file=Path("/a b/c.db"))),
     ],
 )
-def test_a_place_is_read_from_a_url(text: str, place: Place) -> None:
-    assert Place.parse(text) == place
+def test_a_place_is_read_from_a_url(text: str, place: MilvusAddress) -> None:
+    assert MilvusAddress.parse(text) == place
 
 
 @pytest.mark.parametrize(
@@ -223,13 +223,13 @@ def test_a_place_is_read_from_a_url(text: str, place: Place) -> None:
 )  # fmt: skip
 def test_what_is_no_place_is_answered_with_what_one_looks_like(text: str) -> None:
     with pytest.raises(ValueError, match="milvus://host:19530/collection"):
-        Place.parse(text)
+        MilvusAddress.parse(text)
 
 
 @given(st.text())
 def test_whatever_is_asked_for_stays_one_value(text: str) -> None:
     """milvus-lite takes no values apart: they are spelled out, and must be read as they were."""
-    asked = where("label == {label}", label=text).spelled_out()
+    asked = expression("label == {label}", label=text).with_literals()
     kinds = [token.kind for token in tokenize(asked)]
     assert kinds == [TokenKind.IDENT, TokenKind.EQ, TokenKind.STRING, TokenKind.EOF]
     assert tokenize(asked)[2].value == text
@@ -246,9 +246,9 @@ def test_tags_tell_what_attributes_would(
 ) -> None:
     asked = str(value).lower() if isinstance(value, bool) else str(value)
     for key, text in ((name, asked), *((key, str(of)) for key, of in attributes.items())):
-        wanted = Wanted(attributes=((key, text),))
-        among = set(expressions.tags(attributes)) & set(expressions.tags_that_read(key, text))
-        assert bool(among) == wanted.takes(Item("x", "y", None, attributes=attributes))
+        filter_ = Filter(attributes=((key, text),))
+        among = set(expressions.tags(attributes)) & set(expressions.tags_matching(key, text))
+        assert bool(among) == filter_.matches(Item("x", "y", None, attributes=attributes))
 
 
 def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
@@ -256,14 +256,14 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
 ) -> None:
     older = on_milvus_lite(loaded, tmp_path)
     older.add([addition(loaded, 1)])
-    newer = older.under(bundle_without_pixels)
+    newer = older.rebind(bundle_without_pixels)
     try:
-        assert (newer.stale, older.stale) == (1, 0)
-        (stale,) = newer.next_stale(5)
+        assert (newer.outdated_count, older.outdated_count) == (1, 0)
+        (stale,) = newer.next_outdated(5)
         news = vectors(bundle_without_pixels, 2)
-        newer.renew([Renewed(stale.id, stale.revision, news, "jade", newer.network)])
-        assert (newer.stale, older.stale) == (0, 0)
-        assert older.next_stale(5) == []
+        newer.renew([NewVectors(stale.id, stale.revision, news, "jade", newer.network)])
+        assert (newer.outdated_count, older.outdated_count) == (0, 0)
+        assert older.next_outdated(5) == []
     finally:
         newer.close()
         older.close()
@@ -271,11 +271,11 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
 
 def _images(rows: Collection) -> dict[str, int]:
     """When each image was written."""
-    return {row["key"]: row["revision"] for row in _all(rows) if row["bundle"] not in MARKS}
+    return {row["key"]: row["revision"] for row in _all(rows) if row["bundle"] not in TOMBSTONES}
 
 
 def _all(rows: Collection) -> list[Row]:
-    return rows.query(where("key != {none}", none=""), fields=("key", "bundle", "revision"))
+    return rows.query(expression("key != {none}", none=""), fields=("key", "bundle", "revision"))
 
 
 def test_what_is_not_installed_is_named(loaded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,32 +12,32 @@ from PIL import Image
 
 from service.errors import ConflictError, NotFoundError
 from service.gallery.protocol import Gallery
-from service.gallery.types import Added, Item, Renewed, Source, Wanted
-from tests.support.galleries import HOMES, Open, addition, vectors
+from service.gallery.types import Added, Filter, Item, NewVectors, Source
+from tests.support.galleries import BACKENDS, Open, addition, vectors
 from training.bundle import Bundle, Vectors
 
 
-@pytest.fixture(params=HOMES)
-def home(request: pytest.FixtureRequest) -> Open:
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Open:
     """How a gallery is opened."""
-    found: Open = HOMES[request.param]
+    found: Open = BACKENDS[request.param]
     return found
 
 
 @pytest.fixture
-def gallery(home: Open, loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
+def gallery(backend: Open, loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
     """A gallery of the bundle's images alone, that may be changed."""
-    opened = home(loaded, tmp_path)
+    opened = backend(loaded, tmp_path)
     yield opened
     opened.close()
 
 
-def ids(gallery: Gallery, wanted: Wanted = Wanted()) -> list[str]:  # noqa: B008  frozen
+def ids(gallery: Gallery, filter_: Filter = Filter()) -> list[str]:  # noqa: B008  frozen
     """All ids, page by page."""
     found: list[str] = []
     after = ""
     while True:
-        page = gallery.page(7, after=after, wanted=wanted)
+        page = gallery.page(7, after=after, filter_=filter_)
         found += [item.id for item in page.items]
         if page.next is None:
             return found
@@ -170,8 +170,8 @@ def test_labels_and_attributes_can_be_changed(
     changed = gallery.edit(image_id, change)
     assert (changed.label, changed.attributes) == ("unicorn", {"horns": 1})
     assert gallery.get(image_id) == changed
-    assert ids(gallery, Wanted(label="unicorn")) == [image_id]
-    ((match,),) = gallery.search("conv2", query[None], 3, wanted=Wanted(label="unicorn"))
+    assert ids(gallery, Filter(label="unicorn")) == [image_id]
+    ((match,),) = gallery.search("conv2", query[None], 3, filter_=Filter(label="unicorn"))
     assert match.item == changed
     assert match.score == pytest.approx(1.0, abs=1e-3)
     assert len(gallery) == len(loaded.gallery) + 1
@@ -190,18 +190,18 @@ def test_only_what_is_wanted_is_found_and_listed(gallery: Gallery, loaded: Bundl
         ]
     )
     queries = np.stack([vectors(loaded, seed)["conv2"] for seed in range(3)])
-    for wanted in (
-        Wanted(label="cyan"),
-        Wanted(source="added"),
-        Wanted(source="bundle", label="jade"),
-        Wanted(predicted="blue"),
-        Wanted(attributes=(("n", "2"),)),
-        Wanted(label="jade", attributes=(("n", "0"),)),
-        Wanted(attributes=(("unknown", "0"),)),
+    for filter_ in (
+        Filter(label="cyan"),
+        Filter(source="added"),
+        Filter(source="bundle", label="jade"),
+        Filter(predicted="blue"),
+        Filter(attributes=(("n", "2"),)),
+        Filter(label="jade", attributes=(("n", "0"),)),
+        Filter(attributes=(("unknown", "0"),)),
     ):
-        listed = ids(gallery, wanted)
-        assert listed == [one for one in ids(gallery) if wanted.takes(gallery.get(one))]
-        for matches in gallery.search("conv2", queries, 200, wanted=wanted):
+        listed = ids(gallery, filter_)
+        assert listed == [one for one in ids(gallery) if filter_.matches(gallery.get(one))]
+        for matches in gallery.search("conv2", queries, 200, filter_=filter_):
             assert sorted(match.item.id for match in matches) == listed
             scores = [match.score for match in matches]
             assert scores == sorted(scores, reverse=True)
@@ -209,17 +209,17 @@ def test_only_what_is_wanted_is_found_and_listed(gallery: Gallery, loaded: Bundl
 
 def test_a_label_that_nothing_has_is_not_found(gallery: Gallery, loaded: Bundle) -> None:
     with pytest.raises(NotFoundError, match="unicorn"):
-        gallery.page(5, wanted=Wanted(label="unicorn"))
+        gallery.page(5, filter_=Filter(label="unicorn"))
     with pytest.raises(NotFoundError, match="unicorn"):
         gallery.search(
-            "logits", vectors(loaded, 1)["logits"][None], 5, wanted=Wanted(label="unicorn")
+            "logits", vectors(loaded, 1)["logits"][None], 5, filter_=Filter(label="unicorn")
         )
 
 
 def test_everything_is_there_when_it_is_opened_again(
-    home: Open, loaded: Bundle, tmp_path: Path
+    backend: Open, loaded: Bundle, tmp_path: Path
 ) -> None:
-    gallery = home(loaded, tmp_path)
+    gallery = backend(loaded, tmp_path)
     gallery.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(9)])
     gallery.remove("added-0003")
     gallery.remove(loaded.gallery.ids[1])
@@ -228,7 +228,7 @@ def test_everything_is_there_when_it_is_opened_again(
     gallery.add([addition(loaded, 10, image_id="added-0005")], replace=True)
     before = [gallery.get(image_id) for image_id in ids(gallery)]
     gallery.close()
-    again = home(loaded, tmp_path)
+    again = backend(loaded, tmp_path)
     assert [again.get(image_id) for image_id in ids(again)] == before
     assert nearest(again, vectors(loaded, 10)["conv2"]) == "added-0005"
     assert nearest(again, vectors(loaded, 4)["conv2"]) == "added-0004"
@@ -242,7 +242,7 @@ def test_changes_from_many_threads_are_all_made(gallery: Gallery, loaded: Bundle
         list(threads.map(lambda seed: gallery.add([addition(loaded, seed)]), range(60)))
         list(threads.map(lambda seed: gallery.remove(f"added-{seed:04d}"), range(0, 60, 2)))
     expected = [f"added-{seed:04d}" for seed in range(1, 60, 2)]
-    assert ids(gallery, Wanted(source="added")) == expected
+    assert ids(gallery, Filter(source="added")) == expected
     for seed in range(1, 60, 2):
         assert nearest(gallery, vectors(loaded, seed)["conv2"]) == f"added-{seed:04d}"
 
@@ -252,41 +252,41 @@ def test_images_of_another_network_are_stale_until_they_are_renewed(
 ) -> None:
     old = [dataclasses.replace(addition(loaded, seed), network="another") for seed in range(5)]
     gallery.add(old)
-    assert gallery.stale == 5
+    assert gallery.outdated_count == 5
     gallery.remove("added-0004")
-    assert gallery.stale == 4
-    stale = gallery.next_stale(3)
+    assert gallery.outdated_count == 4
+    stale = gallery.next_outdated(3)
     assert len(stale) == 3
     gallery.add([addition(loaded, 99, image_id=stale[0].id)], replace=True)
     gallery.renew(
         [
-            Renewed(one.id, one.revision, vectors(loaded, 50 + n), "jade", gallery.network)
+            NewVectors(one.id, one.revision, vectors(loaded, 50 + n), "jade", gallery.network)
             for n, one in enumerate(stale)
         ]
     )
-    assert gallery.stale == 1
+    assert gallery.outdated_count == 1
     assert nearest(gallery, vectors(loaded, 99)["conv2"]) == stale[0].id
     assert nearest(gallery, vectors(loaded, 51)["conv2"]) == stale[1].id
     assert gallery.get(stale[1].id).predicted == "jade"
 
 
 def test_what_cannot_be_renewed_is_not_stale_and_yet_foreign(
-    home: Open, loaded: Bundle, tmp_path: Path
+    backend: Open, loaded: Bundle, tmp_path: Path
 ) -> None:
     whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
-    gallery = home(loaded, tmp_path)
+    gallery = backend(loaded, tmp_path)
     gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)])
     both = frozenset({"added-0000", "added-0001"})
     asked = [*both, "added-0002", loaded.gallery.ids[0], "unknown"]
-    assert (gallery.stale, gallery.foreign(asked)) == (1, both)
+    assert (gallery.outdated_count, gallery.outdated(asked)) == (1, both)
     gallery.close()
-    again = home(loaded, tmp_path)
-    assert (again.stale, again.foreign(asked)) == (1, both)
-    (stale,) = again.next_stale(5)
-    again.renew([Renewed(stale.id, stale.revision, whole.vectors, "jade", again.network)])
-    assert (again.stale, again.foreign(asked)) == (0, frozenset({"added-0001"}))
+    again = backend(loaded, tmp_path)
+    assert (again.outdated_count, again.outdated(asked)) == (1, both)
+    (stale,) = again.next_outdated(5)
+    again.renew([NewVectors(stale.id, stale.revision, whole.vectors, "jade", again.network)])
+    assert (again.outdated_count, again.outdated(asked)) == (0, frozenset({"added-0001"}))
     again.remove("added-0001")
-    assert again.foreign(asked) == frozenset()
+    assert again.outdated(asked) == frozenset()
     again.close()
 
 
@@ -294,13 +294,13 @@ def test_under_another_bundle_the_same_images_are_added(
     gallery: Gallery, loaded: Bundle, bundle_without_pixels: Bundle
 ) -> None:
     gallery.add([addition(loaded, 1)])
-    other = gallery.under(bundle_without_pixels)
+    other = gallery.rebind(bundle_without_pixels)
     try:
         assert len(other) == len(bundle_without_pixels.gallery) + 1
         other.add([addition(bundle_without_pixels, 2)])
         gallery.add([addition(loaded, 3)])
         for one in (gallery, other):
-            assert ids(one, Wanted(source="added")) == ["added-0001", "added-0002", "added-0003"]
+            assert ids(one, Filter(source="added")) == ["added-0001", "added-0002", "added-0003"]
             assert nearest(one, vectors(loaded, 3)["conv2"]) == "added-0003"
     finally:
         other.close()
@@ -316,10 +316,10 @@ def test_a_network_of_other_dimensions_finds_images_when_they_are_renewed(
     gallery.add([dataclasses.replace(new, vectors=odd, network="another")])
     assert gallery.get("added-0001") == new.item
     assert nearest(gallery, new.vectors["conv2"]) != "added-0001"
-    (stale,) = gallery.next_stale(10)
-    gallery.renew([Renewed(stale.id, stale.revision, new.vectors, "blue", gallery.network)])
+    (stale,) = gallery.next_outdated(10)
+    gallery.renew([NewVectors(stale.id, stale.revision, new.vectors, "blue", gallery.network)])
     assert nearest(gallery, new.vectors["conv2"]) == "added-0001"
-    assert gallery.stale == 0
+    assert gallery.outdated_count == 0
 
 
 def test_a_snapshot_stays_as_it_was(gallery: Gallery, loaded: Bundle) -> None:

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from service.gallery import backup
-from service.gallery.types import Wanted
-from tests.support.galleries import HOMES, Open, addition, vectors
+from service.gallery.types import Filter
+from tests.support.galleries import BACKENDS, Open, addition, vectors
 from tests.support.images import write_folder
 from training.bundle import Bundle
 from training.embedding import bulk
 from training.embedding.bulk import Embedder, Job
 
 
-@pytest.mark.parametrize("home", HOMES.values(), ids=HOMES)
+@pytest.mark.parametrize("home", BACKENDS.values(), ids=BACKENDS)
 def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: Path) -> None:
     images = write_folder(tmp_path / "images", per_class=4, kinds=3, partition="new")
     job = Job(
@@ -33,8 +33,8 @@ def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: P
         for _ in range(2):  # once more does no harm
             for shard in sorted(job.folder.glob("*.parquet")):
                 backup.read(gallery, shard)
-        assert (gallery.added, gallery.stale) == (12, 0)
-        page = gallery.page(20, wanted=Wanted(source="added"))
+        assert (gallery.added, gallery.outdated_count) == (12, 0)
+        page = gallery.page(20, filter_=Filter(source="added"))
         assert {item.label for item in page.items} == {"amber", "blue", "cyan"}
         first = page.items[0].id
         query = gallery.vectors("conv2", [first])
@@ -50,7 +50,10 @@ def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: P
 def test_a_backup_is_the_road_from_home_to_home(
     here: str, there: str, loaded: Bundle, tmp_path: Path
 ) -> None:
-    one, other = HOMES[here](loaded, tmp_path / "one"), HOMES[there](loaded, tmp_path / "other")
+    one, other = (
+        BACKENDS[here](loaded, tmp_path / "one"),
+        BACKENDS[there](loaded, tmp_path / "other"),
+    )
     try:
         one.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(7)])
         one.edit(loaded.gallery.ids[0], lambda item: dataclasses.replace(item, label="unicorn"))

@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service import images
-from service.engine.types import Representation
-from service.http.middleware.admission import REPLACES, TAKES_PICTURES
+from service.engine.types import Embeddings
+from service.http.middleware.admission import REPLACES, UPLOAD_ROUTES
 from service.schemas.errors import Problem
-from service.schemas.images import Embedding
+from service.schemas.images import EmbedResponse
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import PATIENCE, Obedient, flat, obey, picture, png
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, picture, png, use_network
 from tests.support.processes import listening
 from training.bundle import Fit, Layer, Pixels
 
@@ -29,21 +29,21 @@ PNG = {"Content-Type": "image/png"}
 
 
 @contextmanager
-def without_room(app: FastAPI, network: Obedient) -> Iterator[httpx.Client]:
+def without_room(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Client]:
     """A service in whose queue there is no room."""
-    state = obey(app, network, max_queue=1)
+    state = use_network(app, network, max_queue=1)
     with listening(app) as client:
         network.forget()
         network.gate.clear()
-        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
-        assert network.entered.wait(PATIENCE)
-        state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
+        state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
+        assert network.entered.wait(BATCH_TIMEOUT)
+        state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
         yield client
         network.gate.set()
 
 
 @pytest.fixture
-def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
+def full(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[httpx.Client]:
     with without_room(make_app(), network) as client:
         yield client
 
@@ -51,13 +51,13 @@ def full(make_app: MakeApp, network: Obedient) -> Iterator[httpx.Client]:
 def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> None:
     address = (full.base_url.host, full.base_url.port or 80)
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
-    with socket.create_connection(address, timeout=PATIENCE) as waiting:
+    with socket.create_connection(address, timeout=BATCH_TIMEOUT) as waiting:
         waiting.sendall(head)
         assert b" 429 " in waiting.recv(1000).splitlines()[0]
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [*(("POST", path) for path in sorted(TAKES_PICTURES)), ("PUT", REPLACES)]
+    ("method", "path"), [*(("POST", path) for path in sorted(UPLOAD_ROUTES)), ("PUT", REPLACES)]
 )
 def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path: str) -> None:
     asked = path.replace("{version}", "1").replace("{image_id}", "mine")
@@ -83,7 +83,10 @@ def test_a_refusal_at_the_door_says_what_every_refusal_says(full: httpx.Client) 
 def test_a_connection_lives_on_after_a_refusal(full: httpx.Client) -> None:
     address = (full.base_url.host, full.base_url.port or 80)
     asked = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
-    with socket.create_connection(address, timeout=PATIENCE) as one, one.makefile("rb") as answers:
+    with (
+        socket.create_connection(address, timeout=BATCH_TIMEOUT) as one,
+        one.makefile("rb") as answers,
+    ):
         for _ in range(3):
             one.sendall(asked)
             assert b" 429 " in answers.readline()
@@ -92,7 +95,9 @@ def test_a_connection_lives_on_after_a_refusal(full: httpx.Client) -> None:
             assert b"queue-full" in answers.read(length)
 
 
-def test_a_page_elsewhere_can_read_why_it_is_refused(make_app: MakeApp, network: Obedient) -> None:
+def test_a_page_elsewhere_can_read_why_it_is_refused(
+    make_app: MakeApp, network: ScriptedNetwork
+) -> None:
     app = make_app(cors_origins=["https://page.example"])
     with without_room(app, network) as client:
         headers = {**PNG, "Origin": "https://page.example"}
@@ -110,7 +115,7 @@ def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:
         if method in of and "429" in of[method]["responses"]
     }
     assert busy - {("post", "/gallery/duplicates")} == {  # which reads none: it says so itself
-        *(("post", path) for path in TAKES_PICTURES),
+        *(("post", path) for path in UPLOAD_ROUTES),
         ("put", REPLACES),
     }
 
@@ -129,18 +134,18 @@ def test_who_waits_for_the_gallery_counts_too(
     state: State = app.state.kindred
     entered, gate, embed = threading.Event(), threading.Event(), state.answers.embed
 
-    def slowly(images: Sequence[Representation], layer: Layer) -> list[Embedding]:
+    def slowly(images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
         entered.set()
-        assert gate.wait(PATIENCE)
+        assert gate.wait(BATCH_TIMEOUT)
         return embed(images, layer)
 
     monkeypatch.setattr(state.answers, "embed", slowly)
     with listening(app) as client, ThreadPoolExecutor(1) as other:
         first = other.submit(client.post, "/embed", content=picture(), headers=PNG)
-        assert entered.wait(PATIENCE)
+        assert entered.wait(BATCH_TIMEOUT)
         second = client.post("/embed", content=picture(), headers=PNG)
         gate.set()
-        assert first.result(PATIENCE).status_code == 200
+        assert first.result(BATCH_TIMEOUT).status_code == 200
         assert client.post("/embed", content=picture(), headers=PNG).status_code == 200
     assert second.status_code == 429
 
@@ -154,17 +159,17 @@ def test_what_is_being_decoded_counts_too(
 
     def slowly(image: Image.Image, fit: Fit) -> Pixels:
         entered.set()
-        assert gate.wait(PATIENCE)
+        assert gate.wait(BATCH_TIMEOUT)
         return decode(image, fit)
 
     monkeypatch.setattr(images, "decode", slowly)
     large = png(np.zeros((400, 400, 3), np.uint8))
     with listening(app) as client, ThreadPoolExecutor(1) as other:
         first = other.submit(client.post, "/classify", content=large, headers=PNG)
-        assert entered.wait(PATIENCE)
+        assert entered.wait(BATCH_TIMEOUT)
         second = client.post("/classify", content=large, headers=PNG)
         gate.set()
-        assert first.result(PATIENCE).status_code == 200
+        assert first.result(BATCH_TIMEOUT).status_code == 200
         assert client.post("/classify", content=large, headers=PNG).status_code == 200
     assert second.status_code == 429
 
@@ -176,19 +181,19 @@ def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
     with listening(app) as client:
         address = (client.base_url.host, client.base_url.port or 80)
         with (
-            socket.create_connection(address, timeout=PATIENCE) as one,
-            socket.create_connection(address, timeout=PATIENCE) as other,
+            socket.create_connection(address, timeout=BATCH_TIMEOUT) as one,
+            socket.create_connection(address, timeout=BATCH_TIMEOUT) as other,
         ):
             one.sendall(head + b"x" * 8000)
             other.sendall(head + b"x" * 8000)
             # Whichever comes second.
-            (ready, *more), _, _ = select.select([one, other], [], [], PATIENCE)
+            (ready, *more), _, _ = select.select([one, other], [], [], BATCH_TIMEOUT)
             answer = ready.recv(10_000)
             assert not more
         assert answer.startswith(b"HTTP/1.1 429")
         assert b"retry-after: 1" in answer
         assert b"15,000 bytes" in answer
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BATCH_TIMEOUT
         while 'reason="client-gone"} 1.0' not in client.get("/metrics").text:
             assert time.monotonic() < deadline
         for _ in range(3):  # what has been answered counts no more
@@ -203,8 +208,8 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
     state: State = app.state.kindred
     gate, embed = threading.Event(), state.answers.embed
 
-    def slowly(images: Sequence[Representation], layer: Layer) -> list[Embedding]:
-        assert gate.wait(PATIENCE)
+    def slowly(images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
+        assert gate.wait(BATCH_TIMEOUT)
         return embed(images, layer)
 
     monkeypatch.setattr(state.answers, "embed", slowly)

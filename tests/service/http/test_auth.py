@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 
 from service.errors import UnauthorizedError
-from service.http.auth import Keys, Role, is_keyless
+from service.http.auth import Keys, Role, is_public
 from service.settings import Settings
 from tests.service.conftest import MakeApp
 
 READER, ADMIN = "reader-key", "admin-key"
-BOTH = Keys([READER, "other-key"], [ADMIN], open_=False)
+BOTH = Keys([READER, "other-key"], [ADMIN], allow_anonymous=False)
 
 
 def bearer(key: str) -> Headers:
@@ -25,7 +25,7 @@ def bearer(key: str) -> Headers:
 @pytest.mark.parametrize("style", ["Bearer", "bearer", "header"])
 def test_a_known_key_lets_in(key: str, style: str) -> None:
     headers = {"X-API-Key": key} if style == "header" else {"Authorization": f"{style} {key}"}
-    assert BOTH.role(Headers(headers)) == (Role.CHANGE if key == ADMIN else Role.READ)
+    assert BOTH.role(Headers(headers)) == (Role.WRITE if key == ADMIN else Role.READ)
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,21 @@ def test_anything_else_does_not(headers: dict[str, str]) -> None:
 
 
 def test_without_any_keys_whoever_reaches_it_may_change() -> None:
-    assert Keys([], [], open_=False).role(Headers({})) == Role.CHANGE
+    assert Keys([], [], allow_anonymous=False).role(Headers({})) == Role.WRITE
 
 
 def test_told_to_be_open_nobody_may_change() -> None:
-    assert Keys([], [], open_=True).role(Headers({})) == Role.READ
+    assert Keys([], [], allow_anonymous=True).role(Headers({})) == Role.READ
 
 
 def test_told_to_be_open_an_admin_may_change() -> None:
-    assert Keys([], [ADMIN], open_=True).role(bearer(ADMIN)) == Role.CHANGE
+    assert Keys([], [ADMIN], allow_anonymous=True).role(bearer(ADMIN)) == Role.WRITE
 
 
 def test_with_admin_keys_alone_everybody_may_ask_and_admins_may_change() -> None:
-    keys = Keys([], [ADMIN], open_=False)
+    keys = Keys([], [ADMIN], allow_anonymous=False)
     assert keys.role(Headers({})) == Role.READ
-    assert keys.role(bearer(ADMIN)) == Role.CHANGE
+    assert keys.role(bearer(ADMIN)) == Role.WRITE
     with pytest.raises(UnauthorizedError):
         keys.role(bearer("wrong"))
 
@@ -69,7 +69,7 @@ def test_with_admin_keys_alone_everybody_may_ask_and_admins_may_change() -> None
 @pytest.mark.parametrize(
     ("origin", "role"),
     [
-        ("http://127.0.0.1:8000", Role.CHANGE),
+        ("http://127.0.0.1:8000", Role.WRITE),
         ("https://elsewhere.org", Role.READ),
         ("null", Role.READ),
         ("http://[", Role.READ),
@@ -79,7 +79,7 @@ def test_a_page_of_another_site_may_not_change_what_this_machine_trusts(
     origin: str, role: Role
 ) -> None:
     headers = Headers({"Host": "127.0.0.1:8000", "Origin": origin})
-    assert Keys([], [], open_=False).role(headers) == role
+    assert Keys([], [], allow_anonymous=False).role(headers) == role
 
 
 # Through the app.
@@ -225,10 +225,10 @@ def operations(app: FastAPI) -> Operations:
     paths = app.openapi()["paths"].items()
     found = {(path, method): one for path, methods in paths for method, one in methods.items()}
     for (path, _), one in found.items():
-        if is_keyless(path):
+        if is_public(path):
             assert "security" not in one
             assert not {"401", "403", "421"} & one["responses"].keys()
-    guarded = {at: one for at, one in found.items() if not is_keyless(at[0])}
+    guarded = {at: one for at, one in found.items() if not is_public(at[0])}
     assert 0 < len(guarded) < len(found)
     return guarded
 

@@ -15,7 +15,7 @@ from PIL import Image
 from service.app import create_app
 from service.errors import NotFoundError
 from service.gallery.local.gallery import LocalGallery
-from service.gallery.types import Wanted
+from service.gallery.types import Filter
 from service.settings import Settings
 from service.state import State
 from tests.support.fakes import png
@@ -99,7 +99,7 @@ def test_without_logits_it_is_not_known_what_images_are_taken_for(
     gallery = LocalGallery.open(without, tmp_path)
     assert gallery.get(loaded.gallery.ids[0]).predicted is None
     with pytest.raises(NotFoundError, match="logits"):
-        gallery.page(5, wanted=Wanted(predicted="cyan"))
+        gallery.page(5, filter_=Filter(predicted="cyan"))
 
 
 def test_a_cursor_of_an_image_that_has_gone_still_leads_on(

@@ -18,7 +18,7 @@ from service.gallery.local.snapshot import Snapshot
 from service.retrieval import similarity
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import PATIENCE, picture
+from tests.support.fakes import BATCH_TIMEOUT, picture
 from tests.support.images import stripes
 from training.bundle import Bundle, Layer, Vectors
 
@@ -85,7 +85,7 @@ def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
 def test_who_has_just_searched_may_come_again_so_they_are_added_one_at_a_time(
     client: TestClient, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activity, "LATELY", PATIENCE)
+    monkeypatch.setattr(activity, "RECENT_SECONDS", BATCH_TIMEOUT)
     first(client, 1)
     batches.clear()
     assert client.post("/gallery", json=several(3)).status_code == 201
@@ -96,7 +96,7 @@ def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(
     client: TestClient, batches: list[int]
 ) -> None:
     state = served(client)
-    with state.pauses.guest(), ThreadPoolExecutor(4) as pool:
+    with state.activity.track(), ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: client.post("/gallery", json=several(6)), range(4)))
     for answer in answers:
         assert answer.status_code == 201
@@ -116,7 +116,7 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
             await ahead.wait()
 
     assert client.portal
-    monkeypatch.setattr(activity, "LATELY", PATIENCE)
+    monkeypatch.setattr(activity, "RECENT_SECONDS", BATCH_TIMEOUT)
     first(client, 1)
     state.behind._seconds = state.settings.deadline
     holding = client.portal.start_task_soon(be_ahead)
@@ -125,8 +125,8 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
         while not vars(state.behind._one_after_another)["_waiters"]:
             time.sleep(0.01)
         client.portal.call(ahead.set)
-        holding.result(PATIENCE)
-        refused = waiting.result(PATIENCE)
+        holding.result(BATCH_TIMEOUT)
+        refused = waiting.result(BATCH_TIMEOUT)
     assert refused.status_code == 429
     assert refused.headers["Retry-After"]
     assert client.post("/gallery", json=several(2)).status_code == 201  # nobody is ahead
@@ -137,7 +137,7 @@ def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
     client: TestClient,
 ) -> None:
     state = served(client)
-    with state.behind.room(state.settings.max_queue - 2):
+    with state.behind.permit(state.settings.max_queue - 2):
         assert client.post("/gallery", json=several(3)).status_code == 429
         assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
         assert client.post("/gallery", json=several(2)).status_code == 201
@@ -282,10 +282,10 @@ def test_what_is_asked_for_is_filtered_alike_everywhere(client: TestClient) -> N
     ):
         ids = {f"mine-{seed}" for seed in expected}
         listed = client.get(f"/gallery?{query}").json()["items"]
-        posted = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
+        uploads = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
         similarity = client.get(f"/gallery/mine-0/similar?{query}").json()["similar"]
         assert {one["id"] for one in listed} == ids
-        assert {one["id"] for one in posted} == ids
+        assert {one["id"] for one in uploads} == ids
         assert {one["id"] for one in similarity} == ids - {"mine-0"}
 
 
@@ -411,7 +411,7 @@ def test_the_search_for_what_differs_comes_to_an_end(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With diversity 1 nearly nothing differs enough: a whole gallery is not looked through."""
-    monkeypatch.setattr(similarity, "LOOKED_AT", 8)
+    monkeypatch.setattr(similarity, "MAX_CANDIDATES", 8)
     seen: list[int] = []
     search = Snapshot.search
 

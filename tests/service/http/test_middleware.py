@@ -12,7 +12,7 @@ from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
 from tests.support.fakes import picture
 from tests.support.processes import listening
-from training.bundle.writer import point
+from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
 IMAGE_PATHS = ("/predict", "/classify", "/similar", "/embed")
@@ -148,11 +148,11 @@ def test_openapi_has_the_version_of_the_bundle_that_is_served(
 ) -> None:
     linked_copy(bundle_path, tmp_path / "one")
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
-    point(tmp_path / "current", tmp_path / "one")
+    update_current_link(tmp_path / "current", tmp_path / "one")
     versions = []
     with TestClient(create_app(Settings(bundle=tmp_path / "current", max_batch=1))) as client:
         for name in ("one", "other"):
-            point(tmp_path / "current", tmp_path / name)
+            update_current_link(tmp_path / "current", tmp_path / name)
             reloaded = client.post("/admin/reload").json()["current"]["version"]
             assert client.get("/openapi.json").json()["info"]["version"] == reloaded
             versions.append(reloaded)

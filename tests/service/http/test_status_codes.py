@@ -16,16 +16,16 @@ from service.settings import Settings
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
-from tests.support.fakes import PATIENCE, Obedient, flat, obey, picture, png
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, picture, png, use_network
 from tests.support.processes import listening
 from training.bundle import Bundle
 
 PNG = {"Content-Type": "image/png"}
 READER, ADMIN = {"X-API-Key": "reader"}, {"X-API-Key": "admin"}
-MOST_BYTES = 20_000
+MAX_BYTES = 20_000
 
 Request = tuple[str, str, dict[str, str], bytes]
-ASKED_FOR: dict[int, Request] = {
+REQUESTED: dict[int, Request] = {
     200: ("POST", "/classify", READER | PNG, picture()),
     201: ("POST", "/gallery", ADMIN | PNG, picture()),
     400: ("POST", "/classify", READER | PNG, b""),
@@ -34,14 +34,14 @@ ASKED_FOR: dict[int, Request] = {
     404: ("GET", "/gallery/unknown", READER, b""),
     405: ("DELETE", "/model", READER, b""),
     409: ("POST", "/admin/reload", ADMIN, b""),
-    413: ("POST", "/classify", READER | PNG, b"x" * (MOST_BYTES + 1)),
+    413: ("POST", "/classify", READER | PNG, b"x" * (MAX_BYTES + 1)),
     415: ("POST", "/classify", READER | PNG, b"no picture"),
     422: ("GET", "/gallery?limit=0", READER, b""),
 }
 """What gets each status that a client can bring about by itself."""
-BROUGHT_ABOUT = {429, 500, 503, 504}
+PROVOKED = {429, 500, 503, 504}
 """Those that need a fault or a crowd: tested one by one below."""
-ELSEWHERE = {204, 304, 421, 507}
+TESTED_ELSEWHERE = {204, 304, 421, 507}
 """Those that are tested with the gallery and with the keys."""
 
 
@@ -54,7 +54,7 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             bundle=bundle,
             api_keys=("reader",),
             admin_keys=("admin",),
-            max_body_bytes=MOST_BYTES,
+            max_body_bytes=MAX_BYTES,
             max_batch=1,
         )
     )
@@ -64,40 +64,40 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def obedient(make_app: MakeApp, network: Obedient) -> Iterator[tuple[httpx.Client, State]]:
+def obedient(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[httpx.Client, State]]:
     """A service whose queue holds two images and whose network does as it is told."""
     app = make_app(deadline=0.5)
-    state = obey(app, network, max_queue=2)
+    state = use_network(app, network, max_queue=2)
     with listening(app) as client:
         network.forget()
         yield client, state
         network.gate.set()
 
 
-def occupy(state: State, network: Obedient, waiting: int) -> None:
+def occupy(state: State, network: ScriptedNetwork, waiting: int) -> None:
     """Shut the gate with one image inside and others before it."""
     network.gate.clear()
-    state.engine.submit([flat(0)], time.monotonic() + PATIENCE)
-    assert network.entered.wait(PATIENCE)
-    state.engine.submit([flat(0)] * waiting, time.monotonic() + PATIENCE)
+    state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
+    assert network.entered.wait(BATCH_TIMEOUT)
+    state.engine.submit([flat(0)] * waiting, time.monotonic() + BATCH_TIMEOUT)
 
 
 def connected(client: httpx.Client) -> socket.socket:
     """A bare connection to where a client asks."""
     address = (client.base_url.host, client.base_url.port or 80)
-    return socket.create_connection(address, timeout=PATIENCE)
+    return socket.create_connection(address, timeout=BATCH_TIMEOUT)
 
 
 def wait_until(depth: int, state: State) -> None:
     """Wait until so many images wait."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + BATCH_TIMEOUT
     while state.engine.depth != depth:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
 @pytest.mark.parametrize(
-    ("status", "asked"), ASKED_FOR.items(), ids=lambda value: value if type(value) is int else ""
+    ("status", "asked"), REQUESTED.items(), ids=lambda value: value if type(value) is int else ""
 )
 def test_what_a_client_does_wrong_has_its_status_and_is_explained(
     http: httpx.Client, status: int, asked: Request
@@ -121,7 +121,7 @@ def test_no_status_is_documented_that_has_no_test(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"].values()
     operations = [operation for path in paths for operation in path.values()]
     documented = {int(status) for operation in operations for status in operation["responses"]}
-    assert documented <= ASKED_FOR.keys() | BROUGHT_ABOUT | ELSEWHERE
+    assert documented <= REQUESTED.keys() | PROVOKED | TESTED_ELSEWHERE
 
 
 def test_a_key_that_is_missing_is_asked_for(http: httpx.Client) -> None:
@@ -139,7 +139,7 @@ def test_a_parameter_that_is_wrong_is_named(http: httpx.Client) -> None:
 
 
 def test_a_full_queue_is_429_with_retry_after_and_lives_and_is_ready(
-    obedient: tuple[httpx.Client, State], network: Obedient
+    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = obedient
     occupy(state, network, waiting=2)
@@ -151,7 +151,7 @@ def test_a_full_queue_is_429_with_retry_after_and_lives_and_is_ready(
 
 
 def test_a_batch_is_admitted_as_a_whole_or_not_at_all(
-    obedient: tuple[httpx.Client, State], network: Obedient
+    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = obedient
     occupy(state, network, waiting=0)
@@ -162,7 +162,7 @@ def test_a_batch_is_admitted_as_a_whole_or_not_at_all(
 
 
 def test_an_answer_that_does_not_come_in_time_is_504_and_is_not_worked_out(
-    obedient: tuple[httpx.Client, State], network: Obedient
+    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = obedient
     occupy(state, network, waiting=0)
@@ -170,7 +170,7 @@ def test_an_answer_that_does_not_come_in_time_is_504_and_is_not_worked_out(
     assert response.status_code == 504
     assert response.headers["X-Request-ID"]
     network.gate.set()
-    asyncio.run(state.engine.represent([flat(1)], time.monotonic() + PATIENCE))
+    asyncio.run(state.engine.embed([flat(1)], time.monotonic() + BATCH_TIMEOUT))
     assert 66 not in network.seen
 
 
@@ -187,7 +187,7 @@ def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_
     make_app: MakeApp, loaded: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a network as large as the one served; while it warms up again, it is held."""
-    network = Obedient(loaded.network.architecture)
+    network = ScriptedNetwork(loaded.network.architecture)
 
     def die_once(_: object) -> BaseException:
         network.gate.clear()
@@ -195,7 +195,7 @@ def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_
         return SystemExit("shot")
 
     app = make_app()
-    state = obey(app, network)
+    state = use_network(app, network)
     with listening(app) as client, ThreadPoolExecutor(8) as clients:
         occupy(state, network, waiting=0)
         network.failure = die_once
@@ -206,12 +206,12 @@ def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_
         wait_until(8, state)
         died = time.perf_counter()
         network.gate.set()
-        answers = [one.result(PATIENCE) for one in asked]
+        answers = [one.result(BATCH_TIMEOUT) for one in asked]
         told = time.perf_counter() - died
         red = client.get("/readyz")
         alive = client.get("/livez")
         network.gate.set()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BATCH_TIMEOUT
         while client.get("/readyz").status_code != 200:
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -231,7 +231,7 @@ def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_
 
 
 def test_an_image_that_the_network_fails_on_is_500_for_it_alone(
-    obedient: tuple[httpx.Client, State], network: Obedient
+    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, _ = obedient
 
@@ -251,7 +251,7 @@ def test_a_draining_service_is_not_ready_and_lives(
     obedient: tuple[httpx.Client, State],
 ) -> None:
     client, state = obedient
-    state.life.draining = True
+    state.lifecycle.draining = True
     ready = client.get("/readyz")
     assert ready.status_code == 503
     assert "draining" in ready.json()["detail"]
@@ -272,7 +272,7 @@ def test_an_unexpected_error_is_500_that_gives_nothing_away(
 
 
 def test_a_client_that_hangs_up_costs_no_work(
-    obedient: tuple[httpx.Client, State], network: Obedient
+    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = obedient
     occupy(state, network, waiting=0)
@@ -281,10 +281,10 @@ def test_a_client_that_hangs_up_costs_no_work(
     with connected(client) as hasty:
         hasty.sendall(head.encode() + content)
         wait_until(1, state)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + BATCH_TIMEOUT
     while 'reason="client-gone"} 1.0' not in client.get("/metrics").text:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     network.gate.set()
-    asyncio.run(state.engine.represent([flat(1)], time.monotonic() + PATIENCE))
+    asyncio.run(state.engine.embed([flat(1)], time.monotonic() + BATCH_TIMEOUT))
     assert 66 not in network.seen

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from service.gallery.types import Wanted
+from service.gallery.types import Filter
 from service.retrieval import duplicates
-from tests.support.galleries import HOMES, addition
+from tests.support.galleries import BACKENDS, addition
 from training.bundle import Bundle
 
 
-@pytest.mark.parametrize("home", HOMES)
+@pytest.mark.parametrize("home", BACKENDS)
 def test_images_without_vectors_are_passed_over(home: str, loaded: Bundle, tmp_path: Path) -> None:
-    gallery = HOMES[home](loaded, tmp_path)
+    gallery = BACKENDS[home](loaded, tmp_path)
     one = addition(loaded, 1)
     twin = dataclasses.replace(one, item=dataclasses.replace(one.item, id="twin"))
     gallery.add([one, twin, dataclasses.replace(addition(loaded, 2), vectors={})])
     found = duplicates.find(
-        gallery.snapshot(), "conv2", 0.99, count=10, after="", wanted=Wanted(source="added")
+        gallery.snapshot(), "conv2", 0.99, count=10, after="", filter_=Filter(source="added")
     )
     gallery.close()
     assert [(pair.first.id, pair.second.id) for pair in found.pairs] == [("added-0001", "twin")]

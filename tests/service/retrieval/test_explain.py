@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.retrieval.explain import heat, terms
+from service.retrieval.explain import attribution, attribution_map
 from tests.support.fakes import cosine
 from training.bundle import Vectors
 
@@ -17,7 +17,7 @@ def vectors(seed: int, count: int, dimension: int) -> Vectors:
 @given(st.integers(0, 2**32), st.integers(1, 5), st.floats(0.01, 100))
 def test_heat_adds_up_to_the_cosine(seed: int, count: int, scale: float) -> None:
     query, *others = vectors(seed, 1 + count, 8192) * np.float32(scale)
-    maps = heat(query, np.stack(others))
+    maps = attribution_map(query, np.stack(others))
     assert maps.shape == (count, 8, 8)
     for one, other in zip(maps, others, strict=True):
         assert one.sum() == pytest.approx(cosine(query, other), abs=1e-4)
@@ -26,16 +26,16 @@ def test_heat_adds_up_to_the_cosine(seed: int, count: int, scale: float) -> None
 @given(st.integers(0, 2**32), st.integers(2, 100))
 def test_terms_add_up_to_the_cosine(seed: int, dimension: int) -> None:
     query, other = vectors(seed, 2, dimension)
-    assert terms(query, other[None]).sum() == pytest.approx(cosine(query, other), abs=1e-4)
+    assert attribution(query, other[None]).sum() == pytest.approx(cosine(query, other), abs=1e-4)
 
 
 def test_heat_is_where_the_two_are_alike() -> None:
     query = np.zeros((128, 8, 8), np.float32)
     query[:, 2, 5] = 1
-    (found,) = heat(query.ravel(), query.reshape(1, -1))
+    (found,) = attribution_map(query.ravel(), query.reshape(1, -1))
     assert found[2, 5] == pytest.approx(1)
     assert np.delete(found.ravel(), 2 * 8 + 5) == pytest.approx(0)
 
 
 def test_nothing_is_like_nothing() -> None:
-    assert not terms(np.zeros(10, np.float32), np.ones((1, 10), np.float32)).any()
+    assert not attribution(np.zeros(10, np.float32), np.ones((1, 10), np.float32)).any()

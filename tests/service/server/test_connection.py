@@ -11,8 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from service.server.connection import MOST_HEAD, connections
-from tests.support.fakes import PATIENCE
+from service.server.connection import MAX_HEAD_BYTES, connections
+from tests.support.fakes import BATCH_TIMEOUT
 from tests.support.processes import listening
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
@@ -52,7 +52,7 @@ def http() -> Iterator[httpx.Client]:
 
 def connected(http: httpx.Client) -> "closing[socket.socket]":
     address = (http.base_url.host, http.base_url.port or 80)
-    return closing(socket.create_connection(address, timeout=PATIENCE))
+    return closing(socket.create_connection(address, timeout=BATCH_TIMEOUT))
 
 
 def received(connection: socket.socket) -> bytes:
@@ -76,7 +76,7 @@ def test_who_sends_a_little_again_and_again_is_cut_off_too(http: httpx.Client) -
         connection.sendall(ASK)
         began = time.monotonic()
         with pytest.raises(ConnectionError):
-            while time.monotonic() < began + PATIENCE:
+            while time.monotonic() < began + BATCH_TIMEOUT:
                 connection.sendall(b"X-A: b\r\n")
                 time.sleep(BRIEF / 10)
 
@@ -113,7 +113,7 @@ def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(http: httpx.Cl
 
 @pytest.mark.parametrize(
     "head",
-    [b"X-A: b\r\n" * (MOST_HEAD // 4), b"X-A: " + b"b" * 20 * MOST_HEAD],
+    [b"X-A: b\r\n" * (MAX_HEAD_BYTES // 4), b"X-A: " + b"b" * 20 * MAX_HEAD_BYTES],
     ids=["many headers", "a long one"],
 )
 def test_a_head_that_is_too_long_is_431(http: httpx.Client, head: bytes) -> None:
@@ -166,7 +166,7 @@ def counting_what_waits() -> Iterator[tuple[httpx.Client, list[int]]]:
     """A server, and how many requests waited at its connections whenever one was read."""
     waiting: list[int] = []
 
-    class Counted(connections(PATIENCE)):  # type: ignore[misc]  # a class that a function makes
+    class Counted(connections(BATCH_TIMEOUT)):  # type: ignore[misc]  # a class that a function makes
         def on_headers_complete(self) -> None:
             super().on_headers_complete()
             waiting.append(len(self.pipeline))
@@ -184,7 +184,9 @@ def test_what_is_asked_ahead_is_not_read_before_its_turn() -> None:
         answers = b""
         while answers.count(b"alive") < count:
             # never spins: the server shares this process, and would get no turn
-            readable, writable, _ = select([connection], [connection] if left else [], [], PATIENCE)
+            readable, writable, _ = select(
+                [connection], [connection] if left else [], [], BATCH_TIMEOUT
+            )
             assert readable or writable
             if writable:
                 left = left[connection.send(left) :]

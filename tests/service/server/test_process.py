@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from tests.support.factories import linked_copy
-from tests.support.fakes import PATIENCE, picture
+from tests.support.fakes import BATCH_TIMEOUT, picture
 from tests.support.processes import ROOT, serve_bundle, serving
-from training.bundle.writer import point
+from training.bundle.writer import update_current_link
 
 IN_TERMINAL = """
 import fcntl, os, signal, sys, termios
@@ -63,13 +63,13 @@ def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
     url = process.stdout.readline().split()[-1]
     try:
         process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BATCH_TIMEOUT
         while (ready := httpx.get(f"{url}/readyz")).status_code == 200:
             assert time.monotonic() < deadline
         assert "draining" in ready.json()["detail"]
         assert httpx.get(f"{url}/model").status_code == 200
         process.send_signal(signal.SIGTERM)  # asked again, it waits no longer
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(BATCH_TIMEOUT) == 0
     finally:
         process.kill()
         process.communicate()
@@ -106,7 +106,7 @@ def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
         head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         address = (httpx.URL(url).host, httpx.URL(url).port or 80)
-        with socket.create_connection(address, timeout=PATIENCE) as asking:
+        with socket.create_connection(address, timeout=BATCH_TIMEOUT) as asking:
             asking.sendall(head.encode() + body[:10])
             assert httpx.get(f"{url}/livez").status_code == 200  # it has been read
             process.send_signal(signal.SIGTERM)
@@ -117,16 +117,16 @@ def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
             else:
                 with suppress(ConnectionResetError):
                     assert b" 200 " not in asking.recv(1000)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(BATCH_TIMEOUT) == 0
 
 
 def until_closed(address: tuple[str, int]) -> None:
     """Wait until nobody listens there any more."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + BATCH_TIMEOUT
     with suppress(OSError):
         while True:
             assert time.monotonic() < deadline
-            socket.create_connection(address, timeout=PATIENCE).close()
+            socket.create_connection(address, timeout=BATCH_TIMEOUT).close()
             time.sleep(0.02)
 
 
@@ -136,12 +136,12 @@ def test_without_a_terminal_a_hangup_signal_reloads(
 ) -> None:
     linked_copy(bundle_path, tmp_path / "one")
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
-    point(tmp_path / "current", tmp_path / "one")
+    update_current_link(tmp_path / "current", tmp_path / "one")
     with started(serve_bundle(tmp_path / "current")) as (process, url):
         before = httpx.get(f"{url}/model").json()["version"]
-        point(tmp_path / "current", tmp_path / "other")
+        update_current_link(tmp_path / "current", tmp_path / "other")
         process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BATCH_TIMEOUT
         while httpx.get(f"{url}/model").json()["version"] == before:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -155,7 +155,7 @@ def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> 
         os.close(its_end)
         assert httpx.get(f"{url}/livez").status_code == 200
         os.close(terminal)
-        assert process.wait(PATIENCE) == -signal.SIGHUP
+        assert process.wait(BATCH_TIMEOUT) == -signal.SIGHUP
 
 
 def test_a_port_that_is_taken_is_said_so(bundle_path: Path) -> None:

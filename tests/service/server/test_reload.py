@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.server.reload import Place, Reloader
+from service.server.reload import Reloader, StateSlot
 from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
 from tests.support.fakes import picture
 from tests.support.processes import serve_bundle, serving
-from training.bundle.writer import point
+from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
 RELOADS = 50
@@ -34,7 +34,7 @@ def current(tmp_path: Path, bundle_path: Path, bundle_without_pixels_path: Path)
     """A link to one bundle, with another beside it."""
     linked_copy(bundle_path, tmp_path / "one")
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
-    point(tmp_path / "current", tmp_path / "one")
+    update_current_link(tmp_path / "current", tmp_path / "one")
     return tmp_path / "current"
 
 
@@ -50,7 +50,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 def turn(current: Path, name: str) -> None:
-    point(current, current.with_name(name))
+    update_current_link(current, current.with_name(name))
 
 
 def test_what_stands_there_now_is_served(client: TestClient, current: Path) -> None:
@@ -119,14 +119,14 @@ def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
         old: State = replace(app.state.kindred, engine=Engine())
         old.users = 1
         standing = [old]
-        place = Place(lambda: standing[-1], standing.append)
+        place = StateSlot(lambda: standing[-1], standing.append)
         reloader = Reloader(place, replace)
         await reloader.reload()
         assert standing[-1] is not old
         await asyncio.sleep(0.1)
         assert not stopped.is_set()
         old.users = 0
-        old.unused.set()
+        old.drained.set()
         await reloader.close()
         assert stopped.is_set()
 
@@ -137,7 +137,7 @@ def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
     app: FastAPI, client: TestClient
 ) -> None:
     old: State = app.state.kindred
-    with old.room_to_decode(3), old.behind.room(2):
+    with old.decode_permit(3), old.behind.permit(2):
         assert client.post("/admin/reload").status_code == 200
         new: State = app.state.kindred
         assert new is not old

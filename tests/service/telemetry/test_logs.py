@@ -106,11 +106,11 @@ def test_a_worker_thread_of_a_request_names_it(
 ) -> None:
     app = make_app()
 
-    def searchable(_: str) -> None:
+    def indexed_layers(_: str) -> None:
         logging.getLogger("service.test").warning("from a thread")
 
     with TestClient(app, raise_server_exceptions=False) as client, written("json") as stream:
-        monkeypatch.setattr(app.state.kindred.answers, "searchable", searchable)
+        monkeypatch.setattr(app.state.kindred.answers, "indexed_layers", indexed_layers)
         client.get("/gallery/one/similar", headers=ID)
     (line,) = (line for line in objects(stream) if line["logger"] == "service.test")
     assert line["request_id"] == "asked-1"

@@ -15,7 +15,7 @@ from training.bundle import BundleError
 from training.bundle.manifest import MANIFEST, read_manifest
 from training.data.dataset import Dataset
 from training.data.splits import Splits
-from training.workflows.release import Trained
+from training.workflows.release import TrainedModel
 
 FILES = [
     "model.safetensors",
@@ -212,7 +212,9 @@ def test_it_holds_no_pickle(bundle_path: Path) -> None:
         assert file.is_dir() or not file.read_bytes().startswith((b"\x80", b"PK"))
 
 
-def test_the_network_is_the_one_that_was_trained(loaded: bundle.Bundle, trained: Trained) -> None:
+def test_the_network_is_the_one_that_was_trained(
+    loaded: bundle.Bundle, trained: TrainedModel
+) -> None:
     assert not loaded.network.training
     weights = trained.network.state_dict()
     for name, tensor in loaded.network.state_dict().items():
@@ -244,7 +246,7 @@ def test_a_gallery_image_posted_back_finds_itself_first(loaded: bundle.Bundle) -
         assert (scores >= 0.999).all()
 
 
-def test_the_records_are_all_there(loaded: bundle.Bundle, trained: Trained) -> None:
+def test_the_records_are_all_there(loaded: bundle.Bundle, trained: TrainedModel) -> None:
     assert loaded.records == tuple(trained.records)
 
 

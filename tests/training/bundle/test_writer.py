@@ -12,22 +12,22 @@ from pydantic import BaseModel
 from training import bundle
 from training.bundle import BundleError, writer
 from training.bundle.manifest import MANIFEST, dump, read_manifest
-from training.bundle.writer import Contents
+from training.bundle.writer import BundleContents
 from training.data.dataset import Dataset
 from training.data.splits import Splits
-from training.workflows.release import Shape, Trained, assemble
+from training.workflows.release import ExportOptions, TrainedModel, build_bundle
 
 
 @pytest.fixture(scope="module")
-def contents(trained: Trained, pictures: Dataset, splits: Splits) -> Contents:
-    return assemble(trained, pictures, splits, torch.device("cpu"), Shape(2))
+def contents(trained: TrainedModel, pictures: Dataset, splits: Splits) -> BundleContents:
+    return build_bundle(trained, pictures, splits, torch.device("cpu"), ExportOptions(2))
 
 
 def hashes(path: Path) -> dict[str, str]:
     return {name: file.sha256 for name, file in read_manifest(path).files.items()}
 
 
-def test_what_is_written_can_be_loaded(contents: Contents, tmp_path: Path) -> None:
+def test_what_is_written_can_be_loaded(contents: BundleContents, tmp_path: Path) -> None:
     manifest = writer.write(contents, tmp_path / "new" / "bundle")
     found = bundle.load(tmp_path / "new" / "bundle")
     assert found.manifest == manifest
@@ -38,37 +38,37 @@ def test_what_is_written_can_be_loaded(contents: Contents, tmp_path: Path) -> No
     assert {layer: note.quality for layer, note in found.index_notes.items()} == contents.qualities
 
 
-def test_nothing_is_left_beside_it(contents: Contents, tmp_path: Path) -> None:
+def test_nothing_is_left_beside_it(contents: BundleContents, tmp_path: Path) -> None:
     for _ in range(2):
         writer.write(contents, tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_everyone_may_read_it(contents: Contents, tmp_path: Path) -> None:
+def test_everyone_may_read_it(contents: BundleContents, tmp_path: Path) -> None:
     writer.write(contents, tmp_path / "bundle")
     assert (tmp_path / "bundle").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_new_bundle_replaces_the_old(contents: Contents, tmp_path: Path) -> None:
+def test_a_new_bundle_replaces_the_old(contents: BundleContents, tmp_path: Path) -> None:
     writer.write(contents, tmp_path / "bundle")
     (tmp_path / "bundle" / "stray").write_text("of the old one")
     writer.write(contents, tmp_path / "bundle")
     assert not (tmp_path / "bundle" / "stray").exists()
 
 
-def test_equal_contents_have_equal_versions(contents: Contents, tmp_path: Path) -> None:
+def test_equal_contents_have_equal_versions(contents: BundleContents, tmp_path: Path) -> None:
     versions = {writer.write(contents, tmp_path / name).version for name in ("one", "two")}
     assert len(versions) == 1
 
 
 def test_other_contents_have_another_version(
-    contents: Contents, bundle_path: Path, tmp_path: Path
+    contents: BundleContents, bundle_path: Path, tmp_path: Path
 ) -> None:
     assert writer.write(contents, tmp_path / "b").version != read_manifest(bundle_path).version
 
 
 def test_the_manifest_is_written_last(
-    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there: list[set[str]] = []
 
@@ -84,7 +84,7 @@ def test_the_manifest_is_written_last(
 
 @pytest.mark.parametrize("step", ["dump", "_version", "reference", "_sync", "_replace"])
 def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
-    step: str, contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str, contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.write(contents, tmp_path / "bundle")
     before = hashes(tmp_path / "bundle")
@@ -96,7 +96,7 @@ def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
 
 
 def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
-    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.write(contents, tmp_path / "bundle")
     before = hashes(tmp_path / "bundle")
@@ -116,7 +116,7 @@ def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
 
 
 def test_a_bundle_is_replaced_where_folders_cannot_be_swapped(
-    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_exchange", lambda *_: False)
     writer.write(contents, tmp_path / "bundle")
@@ -127,7 +127,7 @@ def test_a_bundle_is_replaced_where_folders_cannot_be_swapped(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
 def test_at_no_moment_is_there_no_bundle(
-    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No `kill -9` can come between two renames, since there is not even one."""
     writer.write(contents, tmp_path / "bundle")
@@ -137,15 +137,17 @@ def test_at_no_moment_is_there_no_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_link_to_a_bundle_stays_a_link(contents: Contents, tmp_path: Path) -> None:
+def test_a_link_to_a_bundle_stays_a_link(contents: BundleContents, tmp_path: Path) -> None:
     writer.write(contents, tmp_path / "one")
-    writer.point(tmp_path / "current", tmp_path / "one")
+    writer.update_current_link(tmp_path / "current", tmp_path / "one")
     writer.write(replace(contents, name="new"), tmp_path / "current")
     assert (tmp_path / "current").is_symlink()
     assert bundle.load(tmp_path / "one").manifest.name == "new"
 
 
-def test_a_folder_of_anything_else_is_not_replaced(contents: Contents, tmp_path: Path) -> None:
+def test_a_folder_of_anything_else_is_not_replaced(
+    contents: BundleContents, tmp_path: Path
+) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letters.txt").write_text("dear")
     with pytest.raises(
@@ -155,7 +157,7 @@ def test_a_folder_of_anything_else_is_not_replaced(contents: Contents, tmp_path:
     assert (tmp_path / "mine" / "letters.txt").read_text() == "dear"
 
 
-def test_an_empty_folder_may_become_a_bundle(contents: Contents, tmp_path: Path) -> None:
+def test_an_empty_folder_may_become_a_bundle(contents: BundleContents, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     writer.write(contents, tmp_path / "empty")
     assert bundle.load(tmp_path / "empty").manifest.name == "batchnorm-3"
@@ -163,7 +165,7 @@ def test_an_empty_folder_may_become_a_bundle(contents: Contents, tmp_path: Path)
 
 def test_current_points_to_a_bundle_beside_it_and_may_be_moved_with_it(tmp_path: Path) -> None:
     (tmp_path / "bundles" / "one").mkdir(parents=True)
-    writer.point(tmp_path / "bundles" / "current", tmp_path / "bundles" / "one")
+    writer.update_current_link(tmp_path / "bundles" / "current", tmp_path / "bundles" / "one")
     shutil.move(tmp_path / "bundles", tmp_path / "moved")
     assert (tmp_path / "moved" / "current").resolve() == tmp_path / "moved" / "one"
 
@@ -171,7 +173,7 @@ def test_current_points_to_a_bundle_beside_it_and_may_be_moved_with_it(tmp_path:
 def test_current_is_replaced(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        writer.point(tmp_path / "current", tmp_path / name)
+        writer.update_current_link(tmp_path / "current", tmp_path / name)
     assert (tmp_path / "current").resolve() == tmp_path / "two"
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "current"}
 
@@ -180,10 +182,10 @@ def test_current_points_to_the_old_one_until_the_new_link_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "one").mkdir()
-    writer.point(tmp_path / "current", tmp_path / "one")
+    writer.update_current_link(tmp_path / "current", tmp_path / "one")
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        writer.point(tmp_path / "current", tmp_path / "two")
+        writer.update_current_link(tmp_path / "current", tmp_path / "two")
     assert (tmp_path / "current").resolve() == tmp_path / "one"
 
 

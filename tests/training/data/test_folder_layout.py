@@ -4,11 +4,14 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from training.data.folder_layout import LayoutError, places
+from training.data.folder_layout import LayoutError, assign_classes
 
 
 def found(*names: str) -> dict[str, tuple[str, str]]:
-    return {str(path): place for path, place in places([PurePosixPath(n) for n in names]).items()}
+    return {
+        str(path): place
+        for path, place in assign_classes([PurePosixPath(n) for n in names]).items()
+    }
 
 
 def test_class_folders_alone_are_training_data() -> None:

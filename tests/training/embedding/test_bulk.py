@@ -17,8 +17,8 @@ import torch
 from tests.support.images import write_folder
 from training.data.dataset import NoImagesError
 from training.embedding import bulk, ray_runner, shards
-from training.embedding.bulk import BulkError, Embedder, Job, Share, Tally
-from training.embedding.leases import claim
+from training.embedding.bulk import BulkError, Embedder, Job, JobStats, ShardSpec
+from training.embedding.leases import lease
 from training.embedding.shards import ShardError
 from training.models.blocknet import Architecture, BlockNet
 
@@ -64,7 +64,7 @@ def rows(job: Job) -> dict[str, list[object]]:
 
 
 def test_every_image_is_embedded_once(job: Job, embedder: Embedder) -> None:
-    assert bulk.run(job, embedder) == Tally(4, 0, 0, 30, ())
+    assert bulk.run(job, embedder) == JobStats(4, 0, 0, 30, ())
     found = rows(job)
     assert len(set(map(str, found["id"]))) == 30
     assert sorted(map(str, found["label"])) == sorted(["amber", "blue", "cyan"] * 10)
@@ -86,7 +86,7 @@ def test_the_vectors_are_those_of_the_picture_kept_beside_them(
 def test_what_is_there_is_not_made_again(job: Job, embedder: Embedder) -> None:
     bulk.run(job, embedder)
     before = {file: file.stat().st_mtime_ns for file in job.folder.iterdir()}
-    assert bulk.run(job, embedder) == Tally(0, 4, 0, 30, ())
+    assert bulk.run(job, embedder) == JobStats(0, 4, 0, 30, ())
     assert {file: file.stat().st_mtime_ns for file in job.folder.iterdir()} == before
 
 
@@ -105,33 +105,33 @@ def test_a_damaged_shard_is_made_again(harm: str, job: Job, embedder: Embedder) 
     )
     with pytest.raises(ShardError, match=r"shard-000002\.parquet is damaged"):
         shards.verify(file)
-    assert bulk.run(job, embedder) == Tally(1, 3, 0, 30, ())
+    assert bulk.run(job, embedder) == JobStats(1, 3, 0, 30, ())
     assert rows(job) == before
 
 
 def test_shares_are_parts_of_the_whole(job: Job, embedder: Embedder) -> None:
-    tallies = [bulk.run(job, embedder, Share(one, 3)) for one in (1, 2, 3)]
-    assert [(tally.made, tally.elsewhere) for tally in tallies] == [(2, 2), (1, 3), (1, 3)]
+    tallies = [bulk.run(job, embedder, ShardSpec(one, 3)) for one in (1, 2, 3)]
+    assert [(stats.made, stats.elsewhere) for stats in tallies] == [(2, 2), (1, 3), (1, 3)]
     assert len(set(map(str, rows(job)["id"]))) == 30
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "-1/3", "1/0"])
 def test_a_share_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BulkError, match="give it as 1/4"):
-        Share.parse(text)
-    assert Share.parse("2/4") == Share(2, 4)
+        ShardSpec.parse(text)
+    assert ShardSpec.parse("2/4") == ShardSpec(2, 4)
 
 
 def test_what_another_process_is_at_is_left_to_it(job: Job, embedder: Embedder) -> None:
-    bulk.agree(job)
-    with claim(job.folder / shards.name(1)) as held:
+    bulk.check_job(job)
+    with lease(job.folder / shards.name(1)) as held:
         assert held is not None
-        assert bulk.run(job, embedder) == Tally(3, 0, 1, 22, ())
-    assert bulk.run(job, embedder) == Tally(1, 3, 0, 30, ())
+        assert bulk.run(job, embedder) == JobStats(3, 0, 1, 22, ())
+    assert bulk.run(job, embedder) == JobStats(1, 3, 0, 30, ())
 
 
 def test_a_process_that_was_killed_leaves_its_shard_to_others(job: Job, embedder: Embedder) -> None:
-    bulk.agree(job)
+    bulk.check_job(job)
     dying = (
         "import os, signal\nfrom pathlib import Path\nfrom training.embedding.leases import claim\n"
         f"with claim(Path({str(job.folder / shards.name(1))!r})):\n"
@@ -139,17 +139,17 @@ def test_a_process_that_was_killed_leaves_its_shard_to_others(job: Job, embedder
     )
     subprocess.run([sys.executable, "-c", dying], check=False, timeout=120)
     assert (job.folder / shards.name(1)).with_suffix(".claim").exists()
-    assert bulk.run(job, embedder) == Tally(4, 0, 0, 30, ())
+    assert bulk.run(job, embedder) == JobStats(4, 0, 0, 30, ())
 
 
 def test_a_claim_from_another_machine_holds_until_it_is_stale(tmp_path: Path) -> None:
     thing = tmp_path / "thing"
     place = thing.with_suffix(".claim")
     place.write_text('{"host": "elsewhere", "process": 1, "token": "x"}')
-    with claim(thing) as held:
+    with lease(thing) as held:
         assert held is None
     os.utime(place, (0, 0))
-    with claim(thing) as held:
+    with lease(thing) as held:
         assert held is not None
         held()
     assert not place.exists()
@@ -169,7 +169,7 @@ def test_a_run_that_stops_leaves_nothing_half_made(job: Job, embedder: Embedder)
         bulk.run(job, embedder, on_image=stop_at(20))
     names = sorted(file.name for file in job.folder.iterdir())
     assert names == ["embedding.json", shards.name(0), shards.name(1)]
-    assert bulk.run(job, embedder) == Tally(2, 2, 0, 30, ())
+    assert bulk.run(job, embedder) == JobStats(2, 2, 0, 30, ())
 
 
 def test_an_archive_gives_the_same_as_its_folder(
@@ -196,11 +196,11 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_goes_on(
     source = write_folder(tmp_path / "images", per_class=3, kinds=1)
     (source / "train" / "amber" / "00001.png").write_bytes(b"no picture")
     job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
-    tally = bulk.run(job, embedder)
-    assert tally.images == 2
-    assert len(tally.unreadable) == 1
-    assert tally.unreadable[0].startswith("train/amber/00001.png (")
-    assert bulk.run(job, embedder).unreadable == tally.unreadable
+    stats = bulk.run(job, embedder)
+    assert stats.images == 2
+    assert len(stats.unreadable) == 1
+    assert stats.unreadable[0].startswith("train/amber/00001.png (")
+    assert bulk.run(job, embedder).unreadable == stats.unreadable
 
 
 def test_a_damaged_archive_is_said_and_its_last_shard_is_not_made(
@@ -231,7 +231,7 @@ def test_images_that_came_since_are_not_mixed_with_those_before(
 def test_a_folder_holds_shards_of_one_kind(
     changes: dict[str, object], job: Job, embedder: Embedder
 ) -> None:
-    bulk.agree(job)
+    bulk.check_job(job)
     with pytest.raises(ShardError, match="name another folder"):
         bulk.run(other(job, **changes), embedder)
 
@@ -271,7 +271,7 @@ def test_ray_is_only_missed_where_it_is_asked_for(
 ) -> None:
     monkeypatch.setattr(ray_runner, "find_spec", lambda name: None)
     with pytest.raises(BulkError, match="pip install 'ray\\[data\\]'"):
-        ray_runner.run(job, ray_runner.Place(tmp_path, "cpu"), 1)
+        ray_runner.run(job, ray_runner.WorkerSpec(tmp_path, "cpu"), 1)
 
 
 def test_ray_makes_the_same_shards(
@@ -289,7 +289,7 @@ def test_ray_makes_the_same_shards(
     bulk.run(alone, Embedder(loaded.network, CPU))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
-        assert ray_runner.run(together, ray_runner.Place(bundle_path, "cpu"), 1) == Tally(
+        assert ray_runner.run(together, ray_runner.WorkerSpec(bundle_path, "cpu"), 1) == JobStats(
             4, 0, 0, 30, ()
         )
     finally:

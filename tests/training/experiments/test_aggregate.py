@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.factories import epoch, made_record
-from training.experiments.aggregate import Summary, repeats, seconds, summarize
+from training.experiments.aggregate import Summary, group_runs, seconds, summarize
 from training.experiments.record import DatasetRef, Environment, Record, SplitRef
 from training.experiments.reports.results import results
 
@@ -99,7 +99,7 @@ def test_runs_on_other_images_are_none_of_the_latest_runs_repeats() -> None:
     spread = summaries(*runs)["batchnorm-3"].validation_accuracy
     assert spread
     assert (spread.mean, spread.n) == (0.7, 1)
-    assert {one.seeds.init for one in repeats(runs)["batchnorm-3"]} == {2}
+    assert {one.seeds.init for one in group_runs(runs)["batchnorm-3"]} == {2}
 
 
 def test_seconds_are_those_of_the_latest_machine() -> None:

@@ -116,5 +116,5 @@ def test_wilsons_interval_has_its_published_values(
 
 
 def test_what_was_run_can_be_run_again() -> None:
-    experiment = find("batchnorm-3").lasting(7)
+    experiment = find("batchnorm-3").with_epochs(7)
     assert made_record(config=experiment.config).settings == experiment

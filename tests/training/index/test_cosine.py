@@ -17,10 +17,10 @@ from training.index.cosine import (
     IndexFileError,
     Vectors,
     build,
-    join,
+    concatenate,
     normalise,
 )
-from training.index.projection import Reduction
+from training.index.projection import Projection
 
 DIMENSION = 600
 REFINED: Factory = "SVD256,SQ8,Refine(SQfp16)"
@@ -125,20 +125,20 @@ def test_the_directions_are_drawn_without_touching_the_callers_random_state() ->
 
 def test_among_searches_these_alone_exactly(any_index: tuple[CosineIndex, Vectors]) -> None:
     built, vectors = any_index
-    among = np.arange(7, 200, 3)
-    scores, positions = built.search(QUERIES, 5, among=among)
-    expected = -np.sort(-cosines(QUERIES, vectors)[:, among], axis=1)[:, :5]
-    assert np.isin(positions, among).all()
+    row_ids = np.arange(7, 200, 3)
+    scores, positions = built.search(QUERIES, 5, row_ids=row_ids)
+    expected = -np.sort(-cosines(QUERIES, vectors)[:, row_ids], axis=1)[:, :5]
+    assert np.isin(positions, row_ids).all()
     assert np.allclose(scores, expected, atol=1e-3)
 
 
 def test_among_fewer_than_asked_all_come(any_index: tuple[CosineIndex, Vectors]) -> None:
-    _, positions = any_index[0].search(QUERIES, 10, among=np.array([4, 2, 4, 9]))
+    _, positions = any_index[0].search(QUERIES, 10, row_ids=np.array([4, 2, 4, 9]))
     assert all(sorted(row) == [2, 4, 9] for row in positions.tolist())
 
 
 def test_among_none_nothing_comes(any_index: tuple[CosineIndex, Vectors]) -> None:
-    scores, positions = any_index[0].search(QUERIES, 10, among=np.array([], dtype=np.int64))
+    scores, positions = any_index[0].search(QUERIES, 10, row_ids=np.array([], dtype=np.int64))
     assert (scores.shape, positions.shape) == ((60, 0), (60, 0))
 
 
@@ -194,13 +194,13 @@ def test_a_file_that_is_no_index_is_refused(content: bytes, tmp_path: Path) -> N
 
 def test_what_is_joined_is_searched_as_it_was(refined: CosineIndex) -> None:
     parts = [(refined, np.arange(700, 2100)), (refined, np.arange(700))]
-    joined = join(parts, refined.reduction)
+    joined = concatenate(parts, refined.projection)
     assert joined.factory == REFINED
-    assert np.array_equal(joined.halves([1400, 0]), refined.halves([0, 700]))
+    assert np.array_equal(joined.fp16([1400, 0]), refined.fp16([0, 700]))
     (scores, found), (expected, where) = (one.search(QUERIES, 10) for one in (joined, refined))
     assert np.array_equal((found + 700) % 2100, where)
     assert np.array_equal(scores, expected)
-    again = join([(joined, np.arange(2100))], joined.reduction)
+    again = concatenate([(joined, np.arange(2100))], joined.projection)
     assert np.array_equal(again.search(QUERIES, 10)[1], found)
 
 
@@ -219,19 +219,19 @@ def test_a_vector_along_a_direction_is_not_cut_off() -> None:
 
 def test_an_older_bundles_index_is_read_and_joined(tmp_path: Path) -> None:
     unit = normalise(MANY)
-    directions = Reduction.of(unit).directions
+    directions = Projection.of(unit).directions
     reduce = faiss.LinearTransform(DIMENSION, 256, False)
     faiss.copy_array_to_vector(directions.ravel(), reduce.A)
     reduce.is_trained = True
     flat = faiss.IndexPreTransform(reduce, faiss.IndexFlatIP(256))
     flat.add(unit)
-    old = faiss.IndexRefine(flat, cosine.pack(unit.astype(np.float16))._exact)
+    old = faiss.IndexRefine(flat, cosine.from_fp16(unit.astype(np.float16))._exact)
     old.ntotal = len(unit)
     old.k_factor = 20
     faiss.write_index(old, str(tmp_path / "old.faiss"))
     read = cosine.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
     nearest = np.argsort(-cosines(QUERIES, MANY), axis=1)[:, :10]
-    for one in (read, join([(read, np.arange(len(read)))], read.reduction)):
+    for one in (read, concatenate([(read, np.arange(len(read)))], read.projection)):
         found = one.search(QUERIES, 10)[1]
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True))
         assert hits / nearest.size >= 0.998
@@ -247,7 +247,7 @@ def test_cosine_does_not_change_with_length(vectors: Vectors, scale: float) -> N
     built = build(np.eye(4, dtype=np.float32))
     order = np.arange(4)
     plain, scaled = (
-        np.stack([built.search(q, 1, among=order[n : n + 1])[0][:, 0] for n in range(4)])
+        np.stack([built.search(q, 1, row_ids=order[n : n + 1])[0][:, 0] for n in range(4)])
         for q in (vectors, vectors * np.float32(scale))
     )
     assert np.allclose(plain, scaled, atol=1e-5)

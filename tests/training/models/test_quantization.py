@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.factories import network
-from training.models.quantization import ROUNDED, STEPS, Ranges, measure, rounded
+from training.models.quantization import QUANTIZED, STEPS, ActivationRanges, fake_quantized, measure
 
 IMAGES = torch.randint(
     0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -22,14 +22,16 @@ def inputs_of(name: str, net: nn.Module, images: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def measured() -> Ranges:
+def measured() -> ActivationRanges:
     found = measure(network(3, batch_norm=True).eval(), IMAGES[:40], IMAGES[40:])
     assert found
     return found
 
 
-def test_all_inputs_of_the_known_images_are_within_and_0_is_a_step(measured: Ranges) -> None:
-    assert tuple(measured.inputs) == ROUNDED
+def test_all_inputs_of_the_known_images_are_within_and_0_is_a_step(
+    measured: ActivationRanges,
+) -> None:
+    assert tuple(measured.inputs) == QUANTIZED
     for name, (least, greatest) in measured.inputs.items():
         seen = inputs_of(name, network(3, batch_norm=True).eval(), IMAGES[:40])
         step = (greatest - least) / STEPS
@@ -39,12 +41,12 @@ def test_all_inputs_of_the_known_images_are_within_and_0_is_a_step(measured: Ran
 
 @torch.inference_mode()
 def test_what_is_rounded_has_so_many_values_and_the_network_itself_is_left(
-    measured: Ranges,
+    measured: ActivationRanges,
 ) -> None:
     net = network(3, batch_norm=True).eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    other = rounded(net, measured.inputs)
-    for name in ROUNDED:
+    other = fake_quantized(net, measured.inputs)
+    for name in QUANTIZED:
         convolution = other.get_submodule(name)
         assert isinstance(convolution, nn.Conv2d)
         assert all(len(channel.unique()) <= STEPS for channel in convolution.weight)
@@ -53,28 +55,28 @@ def test_what_is_rounded_has_so_many_values_and_the_network_itself_is_left(
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_it_is_said_how_much_is_moved(measured: Ranges) -> None:
+def test_it_is_said_how_much_is_moved(measured: ActivationRanges) -> None:
     assert measured.checks == 20
     assert 0.99 < measured.least_cosine < 1
     assert measured.same_class > 0.8
-    assert not measured.faithful  # by so few
+    assert not measured.within_tolerance  # by so few
 
 
 @pytest.mark.parametrize(
-    ("same", "cosine", "checks", "faithful"),
+    ("same", "cosine", "checks", "within_tolerance"),
     [(0.995, 0.999, 500, True), (0.994, 1, 2500, False), (1, 0.998, 2500, False)],
 )
 def test_little_is_what_the_goals_allow(
-    same: float, cosine: float, checks: int, faithful: bool
+    same: float, cosine: float, checks: int, within_tolerance: bool
 ) -> None:
-    found = Ranges(inputs={}, same_class=same, least_cosine=cosine, checks=checks)
-    assert found.faithful == faithful
+    found = ActivationRanges(inputs={}, same_class=same, least_cosine=cosine, checks=checks)
+    assert found.within_tolerance == within_tolerance
 
 
 def test_a_network_of_two_blocks_has_two_of_them() -> None:
     found = measure(network(2).eval(), IMAGES[:4], IMAGES[4:8])
     assert found
-    assert tuple(found.inputs) == ROUNDED[:2]
+    assert tuple(found.inputs) == QUANTIZED[:2]
 
 
 def test_without_images_nothing_is_measured() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from training.experiments.config import REPORT, Policy
-from training.trainer.augmentation import GREY, augment, mix
+from training.trainer.augmentation import GREY, apply_cutmix, augment
 
 
 def pictures(count: int) -> Tensor:
@@ -112,7 +112,7 @@ def test_without_a_cut_out_nothing_is_cut() -> None:
 def mixed(share: float, count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
     """Images of one value each, what became of them, and what is still their own."""
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)
-    return images, *mix(images, torch.Generator().manual_seed(1), share)
+    return images, *apply_cutmix(images, torch.Generator().manual_seed(1), share)
 
 
 def test_a_mixed_image_holds_one_box_of_the_image_before_it() -> None:

@@ -9,32 +9,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.support.factories import epoch, network, seeds, tiny
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.config import Config
 from training.experiments.record import Epoch
 from training.models.blocknet import BlockNet
 from training.trainer import evaluation, train_step
-from training.trainer.diagnostics import blind_guess_loss, collapsed, diagnose
+from training.trainer.diagnostics import chance_loss, collapsed, diagnose
 from training.trainer.evaluation import evaluate
-from training.trainer.fit import COLLAPSE_PATIENCE, DivergedError, Fit, fit, learning_rate
+from training.trainer.fit import COLLAPSE_PATIENCE, DivergedError, FitResult, fit, learning_rate
 from training.trainer.train_step import Step
 
 GUESS = math.log(10)
 CONFIG = Config(epochs=2, batch_size=12, precision="fp32")
 
 
-def pictures(count: int = 20, start: int = 0) -> Labelled:
+def pictures(count: int = 20, start: int = 0) -> LabelledTensors:
     dataset = tiny(per_class=-(-count // 10), start=start)
-    return Labelled(dataset.images[:count], dataset.labels[:count])
+    return LabelledTensors(dataset.images[:count], dataset.labels[:count])
 
 
-def losses(made: Fit) -> list[tuple[float, float | None]]:
+def losses(made: FitResult) -> list[tuple[float, float | None]]:
     return [(one.train_loss, one.validation_loss) for one in made.curves]
 
 
 def trained(
     seed: int = 0, *, config: Config = CONFIG, augmentation: bool = True
-) -> tuple[BlockNet, Fit]:
+) -> tuple[BlockNet, FitResult]:
     """A network with dropout, so that all that can be drawn is drawn."""
     built = network(dropout=0.2, seed=seed)
     training, validation = pictures(), pictures(20, start=100)
@@ -100,7 +100,7 @@ def test_each_training_image_is_used_once_an_epoch_the_uneven_rest_too() -> None
     assert len(steps) == 3
 
 
-class Scripted(nn.Module):
+class ScriptedLogits(nn.Module):
     """Stands in the place of a network's output: what each image says in its first pixel."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def saying(classes: list[int]) -> Tensor:
 
 def scripted(monkeypatch: pytest.MonkeyPatch) -> BlockNet:
     built = network()
-    monkeypatch.setattr(built, "forward", Scripted().forward)
+    monkeypatch.setattr(built, "forward", ScriptedLogits().forward)
     return built
 
 
@@ -125,7 +125,7 @@ def test_accuracy_is_counted_over_images_not_averaged_over_batches(
 ) -> None:
     monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 4)
     said = saying([0, 1, 2, 3, 4])
-    found = evaluate(scripted(monkeypatch), Labelled(said, torch.tensor([0, 1, 2, 3, 9])))
+    found = evaluate(scripted(monkeypatch), LabelledTensors(said, torch.tensor([0, 1, 2, 3, 9])))
     assert found.accuracy == 4 / 5  # the mean of the batches would be 1 / 2
     assert found.loss == pytest.approx(100 / 5)
     assert found.count == 5
@@ -136,11 +136,11 @@ def test_training_accuracy_is_counted_over_images_too(monkeypatch: pytest.Monkey
     built = network()
 
     def answer(images: Tensor) -> Tensor:
-        return Scripted().forward(images) + 0 * built.output.bias
+        return ScriptedLogits().forward(images) + 0 * built.output.bias
 
     monkeypatch.setattr(built, "forward", answer)
     labels = torch.tensor([0] * 17)
-    training = Labelled(saying([0] * 16 + [1]), labels)
+    training = LabelledTensors(saying([0] * 16 + [1]), labels)
     made = fit(built, training, None, CONFIG, seeds(), augmentation=False)
     assert made.curves[0].train_accuracy == pytest.approx(16 / 17)
     assert made.curves[0].train_loss == pytest.approx(100 / 17)
@@ -148,7 +148,7 @@ def test_training_accuracy_is_counted_over_images_too(monkeypatch: pytest.Monkey
 
 def test_rows_of_the_confusion_matrix_are_the_true_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = torch.tensor([3, 3, 7])
-    found = evaluate(scripted(monkeypatch), Labelled(saying([5, 5, 7]), labels))
+    found = evaluate(scripted(monkeypatch), LabelledTensors(saying([5, 5, 7]), labels))
     matrix = torch.tensor(found.confusion_matrix)
     assert [int(n) for n in (matrix[3, 5], matrix[7, 7], matrix.sum())] == [2, 1, 3]
 
@@ -177,8 +177,12 @@ def test_only_training_images_are_augmented(monkeypatch: pytest.MonkeyPatch) -> 
         return images
 
     monkeypatch.setattr(train_step, "augment", watch)
-    training = Labelled(torch.full((12, 3, 32, 32), 1, dtype=torch.uint8), torch.zeros(12).long())
-    validation = Labelled(torch.full((9, 3, 32, 32), 2, dtype=torch.uint8), torch.zeros(9).long())
+    training = LabelledTensors(
+        torch.full((12, 3, 32, 32), 1, dtype=torch.uint8), torch.zeros(12).long()
+    )
+    validation = LabelledTensors(
+        torch.full((9, 3, 32, 32), 2, dtype=torch.uint8), torch.zeros(9).long()
+    )
     fit(network(), training, validation, CONFIG, seeds(), augmentation=True)
     assert augmented
     assert all((images == 1).all() for images in augmented)
@@ -262,7 +266,7 @@ def test_a_run_that_only_began_blind_has_not_collapsed() -> None:
 
 def guess(labels: list[int], classes: int, smoothing: float = 0.0) -> float:
     images = torch.zeros(len(labels), 3, 32, 32, dtype=torch.uint8)
-    return blind_guess_loss(Labelled(images, torch.tensor(labels)), classes, smoothing)
+    return chance_loss(LabelledTensors(images, torch.tensor(labels)), classes, smoothing)
 
 
 def test_the_loss_of_a_blind_guess_is_the_entropy_of_the_labels() -> None:
@@ -392,7 +396,7 @@ def test_diagnosis_looks_at_all_classes_though_they_come_one_after_the_other(
     built = network(2)
     built.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
     said = saying(sorted(list(range(10)) * 2))
-    diagnose(built, Labelled(said, said[:, 0, 0, 0].long()))
+    diagnose(built, LabelledTensors(said, said[:, 0, 0, 0].long()))
     assert seen[0][:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8]
     assert seen[1][:, 0, 0, 0].unique().tolist() == list(range(10))  # those of the gradient
 

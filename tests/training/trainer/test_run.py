@@ -14,15 +14,15 @@ from tests.conftest import short
 from tests.support.factories import labelled, tiny
 from training.data.dataset import Dataset
 from training.data.splits import Splits, split
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.record import Record, Stage
 from training.models.blocknet import BlockNet
 from training.trainer.build import build_network
-from training.trainer.fit import Fit, fit
-from training.trainer.run import Plan, begin, finished, recorded, run, run_and_keep
+from training.trainer.fit import FitResult, fit
+from training.trainer.run import RunSpec, begin, load_record, load_run, run, train_and_save
 
 CPU = torch.device("cpu")
 
@@ -38,19 +38,19 @@ def parts(images: Dataset) -> Splits:
     return split(images, 0)
 
 
-def plan(
+def spec(
     images: Dataset,
     parts: Splits,
     stage: Stage = "study",
     *,
     seed: int = 0,
     experiment: Experiment | None = None,
-) -> Plan:
-    return Plan(experiment or short(find("batchnorm-2"), 1), images, parts, seed, stage, CPU)
+) -> RunSpec:
+    return RunSpec(experiment or short(find("batchnorm-2"), 1), images, parts, seed, stage, CPU)
 
 
 @dataclass(frozen=True)
-class Kept:
+class TrainedRuns:
     """A study and the final run after it, in one folder, and the images that each trained on."""
 
     root: Path
@@ -60,38 +60,38 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Splits) -> Kept:
-    kept = Kept(tmp_path_factory.mktemp("kept"), {}, {}, {})
+def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Splits) -> TrainedRuns:
+    kept = TrainedRuns(tmp_path_factory.mktemp("kept"), {}, {}, {})
     stages: tuple[Stage, ...] = ("study", "final")
     for stage in stages:
 
         def watch(
             network: BlockNet,
-            training: Labelled,
-            validation: Labelled | None,
+            training: LabelledTensors,
+            validation: LabelledTensors | None,
             *rest: Any,
             stage: Stage = stage,
             **more: Any,
-        ) -> Fit:
+        ) -> FitResult:
             watching = [training.images, *([validation.images] if validation else [])]
             kept.given[stage] = torch.cat(watching)
             return fit(network, training, validation, *rest, **more)
 
         with patch("training.trainer.run.fit", watch):
-            made = run_and_keep(
-                plan(images, parts, stage), kept.root / "experiments", kept.root / "checkpoints"
+            made = train_and_save(
+                spec(images, parts, stage), kept.root / "experiments", kept.root / "checkpoints"
             )
         kept.networks[stage], kept.records[stage] = made
     return kept
 
 
 @pytest.fixture(scope="module")
-def study(kept: Kept) -> Record:
+def study(kept: TrainedRuns) -> Record:
     return kept.records["study"]
 
 
 @pytest.fixture(scope="module")
-def final(kept: Kept) -> Record:
+def final(kept: TrainedRuns) -> Record:
     return kept.records["final"]
 
 
@@ -103,13 +103,13 @@ def keys(images: Tensor) -> set[bytes]:
 def test_what_a_run_uses_is_disjoint_and_everything(
     stage: Stage, images: Dataset, parts: Splits
 ) -> None:
-    used = plan(images, parts, stage).indices
+    used = spec(images, parts, stage).indices
     positions = [position for indices in used.values() for position in indices.tolist()]
     assert sorted(positions) == list(range(len(images)))
 
 
 def test_a_study_trains_on_train_and_watches_validation(images: Dataset, parts: Splits) -> None:
-    used = plan(images, parts, "study").indices
+    used = spec(images, parts, "study").indices
     assert {name: tuple(indices) for name, indices in used.items()} == {
         "train": parts.train,
         "validation": parts.validation,
@@ -118,19 +118,19 @@ def test_a_study_trains_on_train_and_watches_validation(images: Dataset, parts: 
 
 
 def test_the_final_run_trains_on_train_and_validation(images: Dataset, parts: Splits) -> None:
-    used = plan(images, parts, "final").indices
+    used = spec(images, parts, "final").indices
     assert set(used) == {"train", "test"}
     assert set(used["train"].tolist()) == {*parts.train, *parts.validation}
 
 
 def test_the_test_images_are_the_same_in_study_and_final(images: Dataset, parts: Splits) -> None:
-    study, final = (plan(images, parts, stage).indices["test"] for stage in ("study", "final"))
+    study, final = (spec(images, parts, stage).indices["test"] for stage in ("study", "final"))
     assert study.tolist() == final.tolist()
 
 
 @pytest.mark.parametrize("stage", ["study", "final"])
 def test_no_test_image_ever_reaches_the_training(
-    stage: Stage, kept: Kept, images: Dataset, parts: Splits
+    stage: Stage, kept: TrainedRuns, images: Dataset, parts: Splits
 ) -> None:
     held_out = keys(images.images[parts.indices("test")])
     used = keys(kept.given[stage])
@@ -140,9 +140,9 @@ def test_no_test_image_ever_reaches_the_training(
 
 def test_the_final_run_starts_afresh(images: Dataset, parts: Splits, final: Record) -> None:
     """Though a study came before it, it learns what a fresh network learns."""
-    wanted = plan(images, parts, "final")
+    wanted = spec(images, parts, "final")
     together = parts.indices("train", "validation")
-    training = Labelled(images.images[together], images.labels[together])
+    training = LabelledTensors(images.images[together], images.labels[together])
     fresh = build_network(wanted.experiment, len(images.classes), 0, training.images)
     made = fit(fresh, training, None, wanted.experiment.config, final.seeds, augmentation=False)
     assert [one.train_loss for one in made.curves] == [one.train_loss for one in final.curves]
@@ -151,7 +151,7 @@ def test_the_final_run_starts_afresh(images: Dataset, parts: Splits, final: Reco
 def test_the_same_seed_gives_the_same_losses_and_results(
     images: Dataset, parts: Splits, study: Record
 ) -> None:
-    _, again = run(plan(images, parts))
+    _, again = run(spec(images, parts))
     keep = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
     assert [[getattr(e, name) for name in keep] for e in again.curves] == [
         [getattr(e, name) for name in keep] for e in study.curves
@@ -162,7 +162,7 @@ def test_the_same_seed_gives_the_same_losses_and_results(
 def test_another_seed_gives_other_losses_and_another_name(
     images: Dataset, parts: Splits, study: Record
 ) -> None:
-    _, other = run(plan(images, parts, seed=1))
+    _, other = run(spec(images, parts, seed=1))
     assert other.curves[0].train_loss != study.curves[0].train_loss
     assert other.run_id != study.run_id
     assert other.group_id == study.group_id
@@ -186,7 +186,7 @@ def test_what_was_published_stands_beside_runs_on_the_same_images_alone(
     assert study.published is None
     ids = tuple(f"cifar10-train-{n:05d}" for n in range(len(images)))
     cifar10 = Dataset("cifar10-png", images.classes, images.images, images.labels, ids)
-    assert begin(plan(cifar10, parts)).published == find("batchnorm-2").published
+    assert begin(spec(cifar10, parts)).published == find("batchnorm-2").published
 
 
 def test_a_record_says_what_came_of_it(study: Record) -> None:
@@ -204,13 +204,13 @@ def test_a_final_record_has_no_validation(final: Record) -> None:
 
 
 def test_auto_is_made_definite_in_the_record(images: Dataset, parts: Splits) -> None:
-    assert begin(plan(images, parts, experiment=find("none-2"))).config.precision != "auto"
+    assert begin(spec(images, parts, experiment=find("none-2"))).config.precision != "auto"
 
 
 def test_a_run_counts_as_failed_until_it_has_come_to_something(
     images: Dataset, parts: Splits
 ) -> None:
-    assert begin(plan(images, parts)).status == "failed"
+    assert begin(spec(images, parts)).status == "failed"
 
 
 def test_a_run_that_does_not_learn_is_recorded_as_collapsed(images: Dataset, parts: Splits) -> None:
@@ -218,7 +218,7 @@ def test_a_run_that_does_not_learn_is_recorded_as_collapsed(images: Dataset, par
     still = experiment.model_copy(
         update={"config": experiment.config.model_copy(update={"learning_rate": 0.0})}
     )
-    _, made = run(plan(images, parts, experiment=still))
+    _, made = run(spec(images, parts, experiment=still))
     assert made.status == "collapsed"
 
 
@@ -226,7 +226,7 @@ def test_a_run_that_learned_how_many_of_each_class_there_are_has_collapsed_too()
     """Its loss is far below ln 2, and it has not looked at an image."""
     uneven = labelled([0] * 180 + [1] * 20)
     experiment = short(find("none-2"), 3)
-    _, made = run(plan(uneven, split(uneven, 0), experiment=experiment))
+    _, made = run(spec(uneven, split(uneven, 0), experiment=experiment))
     assert made.curves[-1].train_loss < math.log(2) - 0.2
     assert made.status == "collapsed"
     assert made.diagnostics
@@ -240,17 +240,17 @@ def test_bf16_that_is_out_of_reach_is_not_asked_for(
     config = find("none-2").config.model_copy(update={"precision": "bf16"})
     elsewhere = find("none-2").model_copy(update={"config": config})
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert plan(images, parts, experiment=elsewhere).resolved.config.precision == "fp32"
+    assert spec(images, parts, experiment=elsewhere).resolved.config.precision == "fp32"
 
 
 def test_steps_are_counted_with_the_uneven_rest(images: Dataset, parts: Splits) -> None:
-    assert plan(images, parts).steps == 4  # 60 images in batches of 16
-    assert plan(images, parts, "final").steps == 5
+    assert spec(images, parts).steps == 4  # 60 images in batches of 16
+    assert spec(images, parts, "final").steps == 5
 
 
 def test_every_step_is_reported(images: Dataset, parts: Splits) -> None:
     steps: list[int] = []
-    wanted = plan(images, parts)
+    wanted = spec(images, parts)
     run(wanted, on_step=lambda: steps.append(1))
     assert len(steps) == wanted.steps
 
@@ -265,37 +265,43 @@ def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state(images: Da
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_run_that_was_kept_is_found_again(kept: Kept, images: Dataset, parts: Splits) -> None:
-    found = finished(plan(images, parts), kept.root / "experiments", kept.root / "checkpoints")
+def test_a_run_that_was_kept_is_found_again(
+    kept: TrainedRuns, images: Dataset, parts: Splits
+) -> None:
+    found = load_run(spec(images, parts), kept.root / "experiments", kept.root / "checkpoints")
     assert found
     weights = kept.networks["study"].state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in found[0].state_dict().items())
     assert found[1] == kept.records["study"]
 
 
-def test_a_run_with_another_seed_is_not_found(kept: Kept, images: Dataset, parts: Splits) -> None:
-    other = plan(images, parts, seed=1)
-    assert finished(other, kept.root / "experiments", kept.root / "checkpoints") is None
+def test_a_run_with_another_seed_is_not_found(
+    kept: TrainedRuns, images: Dataset, parts: Splits
+) -> None:
+    other = spec(images, parts, seed=1)
+    assert load_run(other, kept.root / "experiments", kept.root / "checkpoints") is None
 
 
-def test_a_run_on_another_split_is_not_taken_for_this_one(kept: Kept, images: Dataset) -> None:
+def test_a_run_on_another_split_is_not_taken_for_this_one(
+    kept: TrainedRuns, images: Dataset
+) -> None:
     """Its network has been trained on what is now held out."""
-    other = plan(images, split(images, seed=1))
-    assert finished(other, kept.root / "experiments", kept.root / "checkpoints") is None
-    assert recorded(other, kept.root / "experiments") is None
+    other = spec(images, split(images, seed=1))
+    assert load_run(other, kept.root / "experiments", kept.root / "checkpoints") is None
+    assert load_record(other, kept.root / "experiments") is None
 
 
 def test_without_its_network_a_run_is_recorded_but_not_finished(
-    kept: Kept, images: Dataset, parts: Splits, tmp_path: Path
+    kept: TrainedRuns, images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
-    wanted = plan(images, parts)
-    assert finished(wanted, kept.root / "experiments", tmp_path) is None
-    assert recorded(wanted, kept.root / "experiments")
+    wanted = spec(images, parts)
+    assert load_run(wanted, kept.root / "experiments", tmp_path) is None
+    assert load_record(wanted, kept.root / "experiments")
 
 
 def test_a_failed_run_is_not_taken_for_a_finished_one(
     images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
-    wanted = plan(images, parts)
+    wanted = spec(images, parts)
     record.write(begin(wanted), tmp_path)
-    assert recorded(wanted, tmp_path) is None
+    assert load_record(wanted, tmp_path) is None

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.support.factories import network, seeds, tiny
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments.config import REPORT, Config, Policy
-from training.trainer.augmentation import augment, mix
+from training.trainer.augmentation import apply_cutmix, augment
 from training.trainer.fit import fit
 from training.trainer.train_step import GraphedStep, Step, step_for
 
@@ -16,9 +16,9 @@ CONFIG = Config(precision="fp32", batch_size=12, epochs=2)
 CPU = torch.device("cpu")
 
 
-def pictures(device: torch.device, count: int = 29) -> Labelled:
+def pictures(device: torch.device, count: int = 29) -> LabelledTensors:
     dataset = tiny(per_class=3)
-    return Labelled(dataset.images[:count].to(device), dataset.labels[:count].to(device))
+    return LabelledTensors(dataset.images[:count].to(device), dataset.labels[:count].to(device))
 
 
 def made(device: torch.device, *, dropout: float = 0.0, policy: Policy | None = None) -> Step:
@@ -26,7 +26,7 @@ def made(device: torch.device, *, dropout: float = 0.0, policy: Policy | None = 
     built = network(dropout=dropout).to(device).train()
     generator = torch.Generator(device).manual_seed(0)
     step = step_for(config)(built, pictures(device), config, "fp32", policy, generator)
-    step.rehearse([12])
+    step.warm_up([12])
     return step
 
 
@@ -54,9 +54,9 @@ def test_totals_add_up_losses_and_hits_over_images(device: str) -> None:
     step.set_learning_rate(0.0)
     batch = torch.arange(12, device=device)
     step(batch)
-    once = step.totals.clone()
+    once = step.running_metrics.clone()
     step(batch)
-    assert torch.allclose(step.totals, 2 * once)
+    assert torch.allclose(step.running_metrics, 2 * once)
     with torch.no_grad():
         data = pictures(torch.device(device))
         logits = step.network(data.images[:12])
@@ -76,9 +76,9 @@ def test_every_step_draws_anew(device: str, what: str) -> None:
     step.set_learning_rate(0.0)
     losses = set()
     for _ in range(4):
-        step.totals.zero_()
+        step.running_metrics.zero_()
         step(torch.arange(12, device=device))
-        losses.add(step.totals[0].item())
+        losses.add(step.running_metrics[0].item())
     assert len(losses) == 4
 
 
@@ -89,7 +89,7 @@ def test_a_mixed_image_is_taught_both_its_labels_by_their_parts() -> None:
     generator = torch.Generator().manual_seed(0)
     images, labels = pictures(CPU).images[:12], pictures(CPU).labels[:12]
     for _ in range(4):  # three steps of rehearsal, and ours
-        seen, own = mix(augment(images, generator, policy), generator, policy.cutmix)
+        seen, own = apply_cutmix(augment(images, generator, policy), generator, policy.cutmix)
     step(torch.arange(12))
     targets = torch.zeros(12, step.network.architecture.classes)
     targets[range(12), labels] += own
@@ -97,7 +97,7 @@ def test_a_mixed_image_is_taught_both_its_labels_by_their_parts() -> None:
     with torch.no_grad():
         logits = step.network.train()(seen)
     expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-    assert step.totals[0].item() == pytest.approx(expected.item(), rel=1e-3)
+    assert step.running_metrics[0].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_on_the_cpu_there_is_no_graph() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tests.support.factories import made_record, network, tiny
 from training import bundle
-from training.bundle.writer import Contents
+from training.bundle.writer import BundleContents
 from training.data.dataset import Dataset
 from training.data.splits import Splits, indices_sha256, split
 from training.experiments.catalogue import find
@@ -19,7 +19,13 @@ from training.experiments.config import Variant
 from training.experiments.record import DatasetRef, Record, SplitRef, wilson95
 from training.models.blocknet import Architecture, BlockNet
 from training.workflows import release
-from training.workflows.release import ReleaseError, Shape, Trained, assemble, require_unseen
+from training.workflows.release import (
+    ExportOptions,
+    ReleaseError,
+    TrainedModel,
+    build_bundle,
+    check_no_leakage,
+)
 
 CPU = torch.device("cpu")
 HERE = "f" * 64
@@ -32,40 +38,43 @@ def rival(name: str, **update: Any) -> Record:
     return made_record(**update).model_copy(update=renamed)
 
 
-def choose(records: list[Record]) -> str | None:
-    chosen = release.choose(records, HERE, HELD_OUT)
+def select_experiment(records: list[Record]) -> str | None:
+    chosen = release.select_experiment(records, HERE, HELD_OUT)
     return chosen.name if chosen else None
 
 
 def test_the_best_validation_accuracy_wins() -> None:
     records = [made_record(validation=0.77), rival("best-3", validation=0.90)]
-    assert choose(records) == "best-3"
+    assert select_experiment(records) == "best-3"
 
 
 def test_it_is_the_mean_over_seeds_that_counts() -> None:
     lucky = [rival("lucky", validation=v, seed=s) for s, v in enumerate((0.95, 0.50))]
     steady = [made_record(validation=v, seed=s) for s, v in enumerate((0.79, 0.81))]
-    assert choose([*lucky, *steady]) == "batchnorm-3"
+    assert select_experiment([*lucky, *steady]) == "batchnorm-3"
 
 
 def test_test_accuracy_does_not_count() -> None:
     records = [made_record(validation=0.8, test=0.1), rival("other", validation=0.7, test=0.9)]
-    assert choose(records) == "batchnorm-3"
+    assert select_experiment(records) == "batchnorm-3"
 
 
 @pytest.mark.parametrize("name", ["batchnorm-2", "none-3", "dropout-3", "augmentation-3"])
 def test_only_batch_norm_with_three_blocks_is_eligible(name: str) -> None:
-    assert choose([made_record(name, validation=0.99), made_record()]) == "batchnorm-3"
+    assert select_experiment([made_record(name, validation=0.99), made_record()]) == "batchnorm-3"
 
 
 def test_batch_norm_with_other_regularizers_is_eligible() -> None:
     mixed = Variant(conv_blocks=3, batch_norm=True, dropout=0.2, augmentation=True)
-    assert choose([made_record(), rival("best-3", validation=0.9, variant=mixed)]) == "best-3"
+    assert (
+        select_experiment([made_record(), rival("best-3", validation=0.9, variant=mixed)])
+        == "best-3"
+    )
 
 
 def test_runs_on_other_data_do_not_count() -> None:
     elsewhere = rival("other", validation=0.99, fingerprint="e" * 64)
-    assert choose([elsewhere, made_record()]) == "batchnorm-3"
+    assert select_experiment([elsewhere, made_record()]) == "batchnorm-3"
 
 
 def test_studies_with_another_test_split_do_not_count() -> None:
@@ -76,36 +85,38 @@ def test_studies_with_another_test_split_do_not_count() -> None:
         splits={"test": SplitRef(count=1000, indices_sha256="b" * 64)},
     )
     records = [rival("other", validation=0.99, dataset=other), made_record()]
-    assert choose(records) == "batchnorm-3"
+    assert select_experiment(records) == "batchnorm-3"
 
 
 @pytest.mark.parametrize("update", [{"status": "failed"}, {"stage": "final"}])
 def test_failed_and_final_runs_do_not_count(update: dict[str, str]) -> None:
     records = [rival("other", validation=0.99, **update), made_record()]
-    assert choose(records) == "batchnorm-3"
+    assert select_experiment(records) == "batchnorm-3"
 
 
 def test_without_any_study_there_is_no_choice() -> None:
-    assert choose([]) is None
+    assert select_experiment([]) is None
 
 
 def test_runs_that_learned_nothing_do_not_count() -> None:
-    assert choose([made_record(status="collapsed")]) is None
+    assert select_experiment([made_record(status="collapsed")]) is None
     runs = [
         made_record(validation=0.8),
         made_record(validation=0.1, status="collapsed", seed=1),
         rival("other", validation=0.7),
     ]
-    assert choose(runs) == "batchnorm-3"
+    assert select_experiment(runs) == "batchnorm-3"
 
 
 def test_what_is_chosen_is_what_was_studied() -> None:
     """Not what goes by that name now: a study of three epochs leads to three epochs."""
-    studied = find("batchnorm-3").lasting(3)
-    assert release.choose([made_record(config=studied.config)], HERE, HELD_OUT) == studied
+    studied = find("batchnorm-3").with_epochs(3)
+    assert (
+        release.select_experiment([made_record(config=studied.config)], HERE, HELD_OUT) == studied
+    )
 
 
-def of(dataset: Dataset, parts: Splits, classes: int = 10) -> Trained:
+def of(dataset: Dataset, parts: Splits, classes: int = 10) -> TrainedModel:
     """A network that counts as trained on this split of this data."""
     held_out = indices_sha256(parts.indices("test"))
     final = made_record(stage="final").model_copy(
@@ -117,7 +128,7 @@ def of(dataset: Dataset, parts: Splits, classes: int = 10) -> Trained:
             )
         }
     )
-    return Trained(network(3, classes=classes, batch_norm=True), final, [final])
+    return TrainedModel(network(3, classes=classes, batch_norm=True), final, [final])
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +139,15 @@ def images() -> Dataset:
 def test_the_test_split_of_its_own_run_is_accepted(images: Dataset) -> None:
     parts = split(images, 0)
     trained = of(images, parts)
-    require_unseen(trained, images, parts)
-    assert assemble(trained, images, parts, CPU, Shape(1)).gallery.ids
+    check_no_leakage(trained, images, parts)
+    assert build_bundle(trained, images, parts, CPU, ExportOptions(1)).gallery.ids
 
 
 def test_another_number_of_classes_is_refused(images: Dataset) -> None:
     trained = of(images, split(images, 0))
     fewer = tiny(kinds=3, name="three")
     with pytest.raises(ReleaseError, match="knows 10 classes, three has 3: train one"):
-        require_unseen(trained, fewer, split(fewer, 0))
+        check_no_leakage(trained, fewer, split(fewer, 0))
 
 
 def test_another_split_is_refused(images: Dataset) -> None:
@@ -144,7 +155,7 @@ def test_another_split_is_refused(images: Dataset) -> None:
     with pytest.raises(
         ReleaseError, match=r"test split of tiny is not the one .* may have seen it"
     ):
-        require_unseen(trained, images, split(images, 1))
+        check_no_leakage(trained, images, split(images, 1))
 
 
 def test_other_classes_in_the_same_order_are_refused(images: Dataset) -> None:
@@ -152,14 +163,14 @@ def test_other_classes_in_the_same_order_are_refused(images: Dataset) -> None:
     trained = of(images, split(images, 0))
     other = replace(images, name="other", classes=tuple("abcdefghij"))
     with pytest.raises(ReleaseError, match="trained on tiny, and other has other images"):
-        require_unseen(trained, other, split(other, 0))
+        check_no_leakage(trained, other, split(other, 0))
 
 
 def test_other_images_in_the_same_order_are_refused(images: Dataset) -> None:
     trained = of(images, split(images, 0))
     other = tiny(name="other", start=500)
     with pytest.raises(ReleaseError, match="other has other images"):
-        require_unseen(trained, other, split(other, 0))
+        check_no_leakage(trained, other, split(other, 0))
 
 
 def test_cifar10_in_another_encoding_is_accepted(images: Dataset) -> None:
@@ -167,7 +178,7 @@ def test_cifar10_in_another_encoding_is_accepted(images: Dataset) -> None:
     lossless = replace(images, name="cifar10", ids=ids)
     lossy = replace(images, name="cifar10-jpeg", ids=ids, images=images.images // 2)
     trained = of(lossy, split(lossy, 0))
-    contents = assemble(trained, lossless, split(lossless, 0), CPU, Shape(1))
+    contents = build_bundle(trained, lossless, split(lossless, 0), CPU, ExportOptions(1))
     assert contents.dataset.trained_on == "cifar10-jpeg"
     assert contents.dataset.gallery_from == "cifar10"
     assert contents.dataset.trained_on_fingerprint != contents.dataset.gallery_fingerprint
@@ -176,26 +187,26 @@ def test_cifar10_in_another_encoding_is_accepted(images: Dataset) -> None:
 def test_nothing_is_assembled_of_images_it_may_have_seen(images: Dataset) -> None:
     trained = of(images, split(images, 0))
     with pytest.raises(ReleaseError, match="may have seen it"):
-        assemble(trained, images, split(images, 1), CPU, Shape())
+        build_bundle(trained, images, split(images, 1), CPU, ExportOptions())
 
 
 @pytest.fixture(scope="module")
-def contents(images: Dataset) -> Contents:
+def contents(images: Dataset) -> BundleContents:
     parts = split(images, 0)
-    return assemble(of(images, parts), images, parts, CPU, Shape())
+    return build_bundle(of(images, parts), images, parts, CPU, ExportOptions())
 
 
-def test_the_gallery_is_the_test_split_alone(images: Dataset, contents: Contents) -> None:
+def test_the_gallery_is_the_test_split_alone(images: Dataset, contents: BundleContents) -> None:
     assert contents.gallery.ids == tuple(images.ids[n] for n in split(images, 0).test)
 
 
-def test_both_layers_are_indexed(contents: Contents) -> None:
+def test_both_layers_are_indexed(contents: BundleContents) -> None:
     sizes = {layer: (len(i), i.dimension) for layer, i in contents.indexes.items()}
     assert sizes == {"conv2": (20, 8192), "logits": (20, 10)}
 
 
 def test_metrics_are_those_of_the_network_on_the_test_split(
-    images: Dataset, contents: Contents
+    images: Dataset, contents: BundleContents
 ) -> None:
     test = split(images, 0).indices("test")
     with torch.inference_mode():
@@ -211,7 +222,9 @@ def test_metrics_are_those_of_the_network_on_the_test_split(
 
 def test_so_many_images_of_each_class_are_kept(images: Dataset) -> None:
     parts = split(images, 0)
-    small = assemble(of(images, parts), images, parts, CPU, Shape(1, pixels=False, half=True))
+    small = build_bundle(
+        of(images, parts), images, parts, CPU, ExportOptions(1, pixels=False, half=True)
+    )
     assert np.bincount(small.gallery.labels).tolist() == [1] * 10
     assert small.gallery.pixels is None
     assert small.metrics.test_count == 20  # accuracy is over the whole split all the same
@@ -221,7 +234,7 @@ def test_rounding_to_half_leaves_the_trained_network_alone(images: Dataset) -> N
     parts = split(images, 0)
     trained = of(images, parts)
     before = trained.network.output.weight.detach().clone()
-    made = assemble(trained, images, parts, CPU, Shape(1, half=True))
+    made = build_bundle(trained, images, parts, CPU, ExportOptions(1, half=True))
     assert torch.equal(trained.network.output.weight, before)
     assert torch.equal(made.network.output.weight, before.half().float())
 
@@ -233,7 +246,7 @@ def test_rounding_to_half_leaves_the_normalisation_of_the_inputs_exact(images: D
         classes=10, conv_blocks=3, batch_norm=True, dropout=0.0, mean=(0.4914, 0.4822, 0.4465)
     )
     trained = replace(of(images, parts), network=BlockNet(described))
-    made = assemble(trained, images, parts, CPU, Shape(1, half=True))
+    made = build_bundle(trained, images, parts, CPU, ExportOptions(1, half=True))
     assert torch.equal(made.network.mean, trained.network.mean)
 
 
@@ -241,18 +254,18 @@ def test_validation_accuracy_is_the_mean_of_the_studies_of_the_same_settings() -
     records = [made_record(validation=v, seed=s) for s, v in enumerate((0.7, 0.8))]
     final = made_record(stage="final", validation=None)
     other = made_record("none-2", validation=0.1)
-    assert Trained(network(), final, [*records, other, final]).validation_accuracy == pytest.approx(
-        0.75
-    )
+    assert TrainedModel(
+        network(), final, [*records, other, final]
+    ).validation_accuracy == pytest.approx(0.75)
 
 
 def test_without_a_study_there_is_no_validation_accuracy() -> None:
     final = made_record(stage="final", validation=None)
-    assert Trained(network(), final, [final]).validation_accuracy is None
+    assert TrainedModel(network(), final, [final]).validation_accuracy is None
 
 
 def test_the_network_of_a_bundle_comes_with_the_record_of_its_run(
-    bundle_path: Path, trained: Trained
+    bundle_path: Path, trained: TrainedModel
 ) -> None:
     found = release.from_bundle(bundle.load(bundle_path))
     assert found.final == trained.final

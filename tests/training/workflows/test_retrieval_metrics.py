@@ -6,7 +6,7 @@ import torch
 
 from training.index.cosine import Vectors, build
 from training.workflows import retrieval_metrics
-from training.workflows.retrieval_metrics import label_share, pick_queries, rank
+from training.workflows.retrieval_metrics import pick_queries, precision_at_k, rank
 
 
 def on_a_circle(*degrees: float) -> Vectors:
@@ -18,29 +18,29 @@ def test_the_share_is_over_the_ten_nearest_without_the_query() -> None:
     # The query at 0 degrees, its ten nearest at 1 to 10, one more of its label far away.
     index = build(on_a_circle(0, *range(1, 11), 90))
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0])
-    assert label_share(index, labels, np.array([0])).tolist() == [3 / 10]
+    assert precision_at_k(index, labels, np.array([0])).tolist() == [3 / 10]
 
 
 def test_a_query_alone_with_its_label_has_none() -> None:
     index = build(on_a_circle(*range(12)))
-    assert label_share(index, np.array([1] + [0] * 11), np.array([0])).tolist() == [0.0]
+    assert precision_at_k(index, np.array([1] + [0] * 11), np.array([0])).tolist() == [0.0]
 
 
 def test_twins_of_the_query_count_though_it_does_not() -> None:
     index = build(on_a_circle(*[0] * 12))
-    shares = label_share(index, np.zeros(12, dtype=np.int64), np.arange(12))
+    shares = precision_at_k(index, np.zeros(12, dtype=np.int64), np.arange(12))
     assert shares.tolist() == [1.0] * 12
 
 
 def test_a_small_gallery_counts_the_neighbours_there_are() -> None:
     index = build(on_a_circle(0, 10, 20))
-    assert label_share(index, np.array([0, 0, 1]), np.array([0, 2])).tolist() == [0.5, 0.0]
+    assert precision_at_k(index, np.array([0, 0, 1]), np.array([0, 2])).tolist() == [0.5, 0.0]
 
 
 def test_each_query_has_its_own_share_in_order() -> None:
     index = build(on_a_circle(*range(6), *range(90, 96)))
     labels = np.array([0] * 6 + [1] * 6)
-    assert label_share(index, labels, np.array([7, 0])).tolist() == [0.5, 0.5]
+    assert precision_at_k(index, labels, np.array([7, 0])).tolist() == [0.5, 0.5]
 
 
 def test_classes_take_turns_as_queries() -> None:
@@ -82,7 +82,7 @@ def test_only_the_ten_nearest_count_for_precision_at_ten() -> None:
     labels = torch.tensor([0] * 4 + [1] * 7 + [0])
     ranked = rank(circle(0, *range(1, 11), 90), labels, 2)
     index = build(on_a_circle(0, *range(1, 11), 90))
-    shares = label_share(index, labels.numpy(), np.arange(12))
+    shares = precision_at_k(index, labels.numpy(), np.arange(12))
     assert ranked.overall.precision_at_10 == pytest.approx(shares.mean())
 
 

@@ -17,19 +17,19 @@ from tests.support.images import write_folder
 from training import bundle
 from training.bundle import Bundle, BundleError
 from training.bundle.manifest import read_manifest
-from training.bundle.writer import point
+from training.bundle.writer import update_current_link
 from training.data.dataset import Dataset, DatasetError
 from training.data.splits import Splits, split
-from training.data.tensors import Labelled
+from training.data.tensors import LabelledTensors
 from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.record import Record
 from training.models import checkpoint
 from training.trainer.evaluation import evaluate
-from training.trainer.run import Plan, begin, study_temperature
+from training.trainer.run import RunSpec, begin, study_temperature
 from training.workflows import workspace as rooms
-from training.workflows.release import ReleaseError, Shape, examine
+from training.workflows.release import ExportOptions, ReleaseError, evaluate_release
 from training.workflows.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_more: object) -> None:
         raise AssertionError("this was to go without training")
 
-    monkeypatch.setattr(rooms, "run_and_keep", refuse)
+    monkeypatch.setattr(rooms, "train_and_save", refuse)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_run_that_is_done_is_not_done_again(
 @pytest.mark.usefixtures("no_training", "no_way_out")
 def test_the_bundle_that_was_built_is_served(bundle_path: Path, empty: Workspace) -> None:
     built = linked_copy(bundle_path, empty.root / "bundles" / "mine")
-    point(empty.current, built)
+    update_current_link(empty.current, built)
     assert empty.prepare(None) == built
 
 
@@ -197,7 +197,7 @@ def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path
     (tmp_path / "letters.txt").write_text("dear")
     images = tiny()
     with pytest.raises(BundleError, match="is not a bundle"):  # before any training
-        empty.release(images, split(images, 0), tmp_path, Shape())
+        empty.release(images, split(images, 0), tmp_path, ExportOptions())
     assert not empty.checkpoints.exists()
 
 
@@ -212,7 +212,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
         (studied,) = workspace.suite([one_epoch("batchnorm-3")], [0], images, parts)
         assert studied.status != "failed"
         target = workspace.bundle_of(None)
-        made = bundle.load(workspace.release(images, parts, target, Shape(), own_test))
+        made = bundle.load(workspace.release(images, parts, target, ExportOptions(), own_test))
     return images, parts, made, own_test
 
 
@@ -249,11 +249,11 @@ def test_a_study_without_a_temperature_is_given_one_where_its_network_is_kept(
     images, parts, made, _ = released
     study = of_stage(made, "study")
     workspace = Workspace(tmp_path, CPU)
-    plan = Plan(study.settings, images, parts, 0, "study", CPU)
-    assert plan.run_id == study.run_id
+    spec = RunSpec(study.settings, images, parts, 0, "study", CPU)
+    assert spec.run_id == study.run_id
     record.write(study.model_copy(update={"calibration": None}), workspace.experiments)
-    assert study_temperature(replace(plan, stage="final"), workspace.experiments, tmp_path) is None
-    checkpoint.save(made.network, workspace.checkpoints / plan.run_id)
+    assert study_temperature(replace(spec, stage="final"), workspace.experiments, tmp_path) is None
+    checkpoint.save(made.network, workspace.checkpoints / spec.run_id)
     _, final = workspace.train(study.settings, "final", images, parts)
     assert final.calibration
 
@@ -292,11 +292,17 @@ def test_a_final_run_that_stays_uncalibrated_says_so(
 def test_a_named_experiment_is_released_whatever_was_studied(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", stub := Stub(failing=["dropout-2"]))
+    monkeypatch.setattr(rooms, "train_and_save", stub := Stub(failing=["dropout-2"]))
     images = tiny(per_class=4)
     with pytest.raises(RuntimeError):
         empty.release(
-            images, split(images, 0), empty.bundle_of(None), Shape(), None, find("dropout-2"), 7
+            images,
+            split(images, 0),
+            empty.bundle_of(None),
+            ExportOptions(),
+            None,
+            find("dropout-2"),
+            7,
         )
     assert stub.asked == ["dropout-2/0"]
 
@@ -326,7 +332,7 @@ def test_the_data_sets_own_test_images_are_looked_at_once_by_the_final_network(
 ) -> None:
     _, _, made, own_test = released
     found = of_stage(made, "final").own_test
-    again = evaluate(made.network, Labelled(own_test.images, own_test.labels))
+    again = evaluate(made.network, LabelledTensors(own_test.images, own_test.labels))
     assert found
     assert found.confusion_matrix == again.confusion_matrix
     assert found.loss == pytest.approx(again.loss, rel=1e-5)
@@ -338,14 +344,14 @@ def test_own_test_images_of_other_classes_are_refused(
 ) -> None:
     images, parts, _, _ = released
     with pytest.raises(ReleaseError, match="other classes than its training images: jade"):
-        empty.release(images, parts, tmp_path / "bundle", Shape(), tiny(kinds=9))
+        empty.release(images, parts, tmp_path / "bundle", ExportOptions(), tiny(kinds=9))
     assert not empty.checkpoints.exists()  # said before any training
 
 
 def test_what_was_examined_is_not_examined_again(released: Released) -> None:
     images, parts, made, own_test = released
     final = of_stage(made, "final")
-    assert examine(made.network, final, images, parts, own_test, CPU) == final
+    assert evaluate_release(made.network, final, images, parts, own_test, CPU) == final
 
 
 def test_own_test_images_are_read_where_there_are_any(empty: Workspace, tmp_path: Path) -> None:
@@ -374,11 +380,11 @@ class Stub:
     def __init__(self, failing: Sequence[str] = ()) -> None:
         self.failing, self.asked = failing, list[str]()
 
-    def __call__(self, plan: Plan, experiments: Path, *_: object, **__: object) -> object:
-        self.asked.append(f"{plan.experiment.name}/{plan.seed}")
-        if plan.experiment.name in self.failing:
+    def __call__(self, spec: RunSpec, experiments: Path, *_: object, **__: object) -> object:
+        self.asked.append(f"{spec.experiment.name}/{spec.seed}")
+        if spec.experiment.name in self.failing:
             raise RuntimeError("see [/tmp/log] for [bold]why")
-        done = begin(plan).model_copy(update={"status": "finished"})
+        done = begin(spec).model_copy(update={"status": "finished"})
         record.write(done, experiments)
         return None, done
 
@@ -399,7 +405,7 @@ def statuses(workspace: Workspace) -> dict[str, str]:
 def test_every_experiment_is_run_with_every_seed(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    monkeypatch.setattr(rooms, "train_and_save", Stub())
     assert suite(empty, ["none-2", "dropout-3"], [0, 1]) == 0
     expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
     assert statuses(empty) == dict.fromkeys(expected, "finished")
@@ -408,9 +414,9 @@ def test_every_experiment_is_run_with_every_seed(
 def test_what_has_a_record_is_not_run_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    monkeypatch.setattr(rooms, "train_and_save", Stub())
     suite(empty, ["none-2"], [0])
-    monkeypatch.setattr(rooms, "run_and_keep", again := Stub())
+    monkeypatch.setattr(rooms, "train_and_save", again := Stub())
     suite(empty, ["none-2", "none-3"], [0])
     assert again.asked == ["none-3/0"]
 
@@ -418,7 +424,7 @@ def test_what_has_a_record_is_not_run_again(
 def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-2"]))
+    monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-2"]))
     assert suite(empty, ["none-2", "none-3"], [0]) == 1
     assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
     (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
@@ -429,7 +435,7 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
 def test_a_suite_returns_every_record_that_of_earlier_runs_too(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-3"]))
+    monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-3"]))
     images = tiny(per_class=4)
     parts = split(images, 0)
     empty.suite([find("none-2")], [0], images, parts)
@@ -443,7 +449,7 @@ def test_a_suite_returns_every_record_that_of_earlier_runs_too(
 
 
 def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", stub := Stub())
+    monkeypatch.setattr(rooms, "train_and_save", stub := Stub())
     suite(empty, ["none-2", "none-2"], [0, 0])
     assert stub.asked == ["none-2/0"]
 
@@ -451,9 +457,9 @@ def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.M
 def test_a_run_that_failed_is_tried_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run_and_keep", Stub(failing=["none-2"]))
+    monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-2"]))
     suite(empty, ["none-2"], [0])
-    monkeypatch.setattr(rooms, "run_and_keep", Stub())
+    monkeypatch.setattr(rooms, "train_and_save", Stub())
     assert suite(empty, ["none-2"], [0]) == 0
     assert statuses(empty) == {"none-2/0": "finished"}
 
@@ -462,17 +468,17 @@ def test_a_suite_that_was_stopped_goes_on_where_it_was(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(Stub):
-        def __call__(self, plan: Plan, experiments: Path, *_: object, **__: object) -> object:
-            if plan.experiment.name == "none-3":
+        def __call__(self, spec: RunSpec, experiments: Path, *_: object, **__: object) -> object:
+            if spec.experiment.name == "none-3":
                 raise KeyboardInterrupt
-            return super().__call__(plan, experiments)
+            return super().__call__(spec, experiments)
 
     names = ["none-2", "none-3", "dropout-2"]
-    monkeypatch.setattr(rooms, "run_and_keep", Stopped())
+    monkeypatch.setattr(rooms, "train_and_save", Stopped())
     with pytest.raises(KeyboardInterrupt):
         suite(empty, names, [0])
     assert statuses(empty) == {"none-2/0": "finished"}
-    monkeypatch.setattr(rooms, "run_and_keep", rest := Stub())
+    monkeypatch.setattr(rooms, "train_and_save", rest := Stub())
     suite(empty, names, [0])
     assert rest.asked == ["none-3/0", "dropout-2/0"]
 
@@ -482,4 +488,4 @@ def test_a_damaged_record_is_named(empty: Workspace) -> None:
     file.write_text("{")
     images = tiny(per_class=4)
     with pytest.raises(record.RecordError, match=str(file)):
-        empty.release(images, split(images, 0), empty.bundle_of(None), Shape())
+        empty.release(images, split(images, 0), empty.bundle_of(None), ExportOptions())

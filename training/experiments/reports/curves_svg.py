@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from training.experiments.aggregate import Spread, repeats
+from training.experiments.aggregate import RunStats, group_runs
 from training.experiments.record import Record
 from training.experiments.reports.figures import Quantity
 
@@ -53,7 +53,7 @@ class Curve:
     experiment: str
     part: Part
     quantity: Quantity
-    epochs: dict[int, Spread]
+    epochs: dict[int, RunStats]
 
     def said(self, epoch: int) -> str:
         """One point in words."""
@@ -76,7 +76,7 @@ def overlaid_curves(records: Sequence[Record], quantity: Quantity) -> bytes:
     figure.patch.set_visible(False)
     axes = figure.subplots()
     drawn: dict[str, Curve] = {}
-    for (name, runs), look in zip(repeats(records).items(), cycle(LOOKS), strict=False):
+    for (name, runs), look in zip(group_runs(records).items(), cycle(LOOKS), strict=False):
         for curve in _curves(name, runs, quantity):
             number = len(drawn)
             drawn[f"curve-{number}"] = drawn[f"band-{number}"] = curve
@@ -97,7 +97,7 @@ def _curves(name: str, runs: Sequence[Record], quantity: Quantity) -> Iterator[C
             if value is not None:
                 values.setdefault(epoch.epoch, []).append(value)
         if values:
-            spreads = {epoch: Spread.of(values[epoch]) for epoch in sorted(values)}
+            spreads = {epoch: RunStats.of(values[epoch]) for epoch in sorted(values)}
             yield Curve(name, part, quantity, spreads)
 
 

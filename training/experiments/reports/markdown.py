@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from training.experiments.aggregate import Spread
+from training.experiments.aggregate import RunStats
 
 PICTURES = "results"
 """Folder of the pictures, beside `results.md`."""
@@ -21,7 +21,7 @@ def paragraph(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), 100, break_on_hyphens=False)
 
 
-def shown_spread(spread: Spread, form: str) -> str:
+def format_stats(stats: RunStats, form: str) -> str:
     """A mean in a form, with what it is the mean of."""
-    mean = form.format(spread.mean)
-    return mean if spread.std is None else f"{mean} ± {form.format(spread.std)}, {spread.n} runs"
+    mean = form.format(stats.mean)
+    return mean if stats.std is None else f"{mean} ± {form.format(stats.std)}, {stats.n} runs"

@@ -5,11 +5,11 @@ Knows records; nothing of networks, images or files.
 
 from collections.abc import Sequence
 
-from training.experiments.aggregate import Spread, summarize
+from training.experiments.aggregate import RunStats, summarize
 from training.experiments.config import Policy
 from training.experiments.record import Evaluation, Record
 from training.experiments.reports.figures import confusion_matrix, retrieval_by_layer
-from training.experiments.reports.markdown import PICTURES, paragraph, shown_spread, table
+from training.experiments.reports.markdown import PICTURES, format_stats, paragraph, table
 
 LISTED = 20
 """So many classes are listed; of more, those with which it has the most trouble."""
@@ -235,5 +235,5 @@ def _classes(record: Record) -> Sequence[str]:
     return [str(number) for number in range(len(matrix or ()))]
 
 
-def _accuracies(spread: Spread) -> str:
-    return shown_spread(spread, "{:.4f}")
+def _accuracies(stats: RunStats) -> str:
+    return format_stats(stats, "{:.4f}")

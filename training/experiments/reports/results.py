@@ -5,13 +5,13 @@ Knows records; nothing of networks, images or files.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from training.experiments.aggregate import Spread, repeats, seconds, summarize
+from training.experiments.aggregate import RunStats, group_runs, seconds, summarize
 from training.experiments.catalogue import EIGHT
 from training.experiments.config import Regularizer
 from training.experiments.record import Record
 from training.experiments.reports import release_chapter
 from training.experiments.reports.figures import compared_curves
-from training.experiments.reports.markdown import PICTURES, paragraph, shown_spread, table
+from training.experiments.reports.markdown import PICTURES, format_stats, paragraph, table
 
 REGULARIZERS: tuple[Regularizer, ...] = ("batchnorm", "dropout", "augmentation", "none")
 """The columns of the report's tables, in its order."""
@@ -37,7 +37,7 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
 
     """
     records = sorted(records, key=lambda record: record.started_at)
-    counted = repeats(records)
+    counted = group_runs(records)
     if not counted:
         raise ReportError(
             "no records of finished studies: make some with `python -m training suite`"
@@ -176,7 +176,7 @@ def _times(counted: Mapping[str, Sequence[Record]]) -> str:
     rows: dict[str, dict[str, str]] = {}
     for name in _in_order(counted):
         for machine, taken in seconds(counted[name]).items():
-            rows.setdefault(f"here, {machine}", {})[name] = shown_spread(taken, "{:.0f}")
+            rows.setdefault(f"here, {machine}", {})[name] = format_stats(taken, "{:.0f}")
     studies = [run for runs in counted.values() for run in runs]
     told = _eight(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
     if not _published(studies):
@@ -215,7 +215,7 @@ def _accuracy(runs: Sequence[Record], value: Callable[[Record], float | None]) -
     note = f" ({lost} of {len(runs)} collapsed)" if lost else ""
     if not values:
         return f"none learned{note}" if lost else "-"
-    return f"{shown_spread(Spread.of(values), '{:.4f}')}{note}"
+    return f"{format_stats(RunStats.of(values), '{:.4f}')}{note}"
 
 
 def _curves() -> str:
