@@ -11,7 +11,7 @@ from service.engine.activity import ActivityTracker
 from service.engine.background import BackgroundScheduler
 from service.engine.engine import Engine
 from service.gallery.protocol import Gallery
-from service.retrieval.responses import Answers
+from service.retrieval.responses import ResponseBuilder
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from training.bundle import Bundle
@@ -38,7 +38,7 @@ class State:
     bundle: Bundle
     engine: Engine
     gallery: Gallery
-    answers: Answers
+    responses: ResponseBuilder
     metrics: Metrics
     decoders: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("decoding"))
     searchers: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("answering"))

@@ -23,7 +23,7 @@ EMBEDDINGS: Final = LAYERS
 """The layers whose vectors are given out."""
 
 
-class Answers:
+class ResponseBuilder:
     """The answers of one network about one gallery."""
 
     def __init__(self, manifest: Manifest, gallery: Gallery) -> None:

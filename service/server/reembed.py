@@ -106,7 +106,7 @@ async def _outdated_count(state: State) -> int:
 
 
 def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVectors:
-    (answer,) = state.answers.classify([image], 1)
+    (answer,) = state.responses.classify([image], 1)
     return NewVectors(
         one.id,
         one.revision,

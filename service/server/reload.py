@@ -79,7 +79,7 @@ class Reloader:
             retiring = asyncio.create_task(_drain_and_close(old))
             self._in_flight.add(retiring)
             retiring.add_done_callback(self._in_flight.discard)
-            said = ReloadResponse(previous=old.answers.model, current=new.answers.model)
+            said = ReloadResponse(previous=old.responses.model, current=new.responses.model)
             logger.warning("Serving %s instead of %s", _name(said.current), _name(said.previous))
             return said
 

@@ -11,7 +11,7 @@ from service.gallery.factory import open_gallery
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.protocol import Gallery
-from service.retrieval.responses import Answers
+from service.retrieval.responses import ResponseBuilder
 from service.settings import Settings, default_bundle
 from service.state import State
 from service.telemetry.metrics import Metrics
@@ -25,7 +25,9 @@ def load_state(settings: Settings) -> State:
     bundle = _open(settings)
     gallery = open_gallery(settings.gallery, bundle)
     engine = _engine(settings, metrics, bundle, gallery)
-    return State(settings, bundle, engine, gallery, Answers(bundle.manifest, gallery), metrics)
+    return State(
+        settings, bundle, engine, gallery, ResponseBuilder(bundle.manifest, gallery), metrics
+    )
 
 
 def reload_state(old: State) -> State:
@@ -42,7 +44,7 @@ def reload_state(old: State) -> State:
         bundle=bundle,
         engine=engine,
         gallery=gallery,
-        answers=Answers(bundle.manifest, gallery),
+        responses=ResponseBuilder(bundle.manifest, gallery),
     )
 
 

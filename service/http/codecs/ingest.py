@@ -119,7 +119,7 @@ LabelledUploadDep = Annotated[LabelledUpload, Depends(_read)]
 
 def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embeddings) -> Addition:
     """A picture as it is to be kept."""
-    predicted_label = state.answers.classify([image], 1)[0].predictions[0].label
+    predicted_label = state.responses.classify([image], 1)[0].predictions[0].label
     assert meta.id is not None  # noqa: S101  `_with_ids` has seen to it
     return Addition(
         Item(

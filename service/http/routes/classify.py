@@ -30,5 +30,5 @@ async def classify(
 ) -> Response:
     """Give the most probable classes of a picture."""
     return await respond_per_image(
-        request, state, uploads, lambda images: state.answers.classify(images, top_k), light=True
+        request, state, uploads, lambda images: state.responses.classify(images, top_k), light=True
     )

@@ -33,7 +33,7 @@ async def find(
     With each image its 100 nearest are compared; the 10,000 pairs most alike are given. It changes
     nothing.
     """
-    (searched,) = state.answers.indexed_layers(layer)
+    (searched,) = state.responses.indexed_layers(layer)
     state.check_room()
     view = state.gallery.snapshot()
 

@@ -40,10 +40,10 @@ async def embed(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Give the vector of a picture at one layer."""
-    wanted = state.answers.embedding_layer(layer)
+    wanted = state.responses.embedding_layer(layer)
     if NPY not in accept:
         return await respond_per_image(
-            request, state, uploads, lambda images: state.answers.embed(images, wanted)
+            request, state, uploads, lambda images: state.responses.embed(images, wanted)
         )
     vectors = []
     for image in await embed_images(request, state, uploads):

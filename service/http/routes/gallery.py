@@ -107,7 +107,7 @@ async def similar(
     explain: Explain = False,
 ) -> SimilarResponse:
     """Give the images that are most like this one, itself left out."""
-    (searched,) = state.answers.indexed_layers(layer)
+    (searched,) = state.responses.indexed_layers(layer)
     state.check_room()
     params = SimilarityQuery(
         searched,
@@ -123,5 +123,5 @@ async def similar(
     )
     with timings_of(request.scope).measure("search"):
         return await run_in_search_pool(
-            state, 1, lambda: state.answers.similarity.recommend(params)
+            state, 1, lambda: state.responses.similarity.recommend(params)
         )

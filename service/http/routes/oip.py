@@ -133,7 +133,7 @@ async def ready(state: StateDep) -> Ready:
 async def server(state: StateDep) -> InferenceServer:
     """Describe the server."""
     return InferenceServer(
-        name=NAME, version=state.answers.model.version, extensions=("binary_tensor_data",)
+        name=NAME, version=state.responses.model.version, extensions=("binary_tensor_data",)
     )
 
 
@@ -142,10 +142,10 @@ async def metadata(state: StateDep) -> InferenceModel:
     """Describe the network: its input and its outputs."""
     return InferenceModel(
         name=NAME,
-        versions=(state.answers.model.version,),
+        versions=(state.responses.model.version,),
         platform=state.engine.description.partition(",")[0].lower(),
         inputs=(INPUT,),
-        outputs=state.answers.outputs(state.engine.dimensions),
+        outputs=state.responses.outputs(state.engine.dimensions),
     )
 
 
@@ -173,7 +173,7 @@ async def versioned_ready(state: StateDep, version: str) -> Ready:
 async def infer(request: Request, state: StateDep, json_length: JsonLength = None) -> Response:
     """Give the network's outputs for some images; where one of them fails, all do."""
     body = await request.body()
-    notes = {note.name: note for note in state.answers.outputs(state.engine.dimensions)}
+    notes = {note.name: note for note in state.responses.outputs(state.engine.dimensions)}
     most = state.settings.max_images
     infer_request, sent = await concurrency.run_in_pool(
         lambda: _read(body, json_length, notes, most), state.decoders
@@ -192,13 +192,13 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
         found.append(image)
     head: dict[str, object] = {
         "model_name": NAME,
-        "model_version": state.answers.model.version,
+        "model_version": state.responses.model.version,
     }
     if infer_request.id is not None:
         head["id"] = infer_request.id
 
     def write() -> oip.OIPResponse:
-        values = state.answers.tensors(found)
+        values = state.responses.tensors(found)
         outputs = {name: (notes[name], array) for name, array in values.items()}
         return oip.write(outputs, infer_request, head)
 
@@ -250,5 +250,7 @@ def _read(
 
 
 def _require_version(state: State, version: str) -> None:
-    if version not in ("", state.answers.model.version):
-        raise NotFoundError(f"No version {version!r} here; there is {state.answers.model.version}.")
+    if version not in ("", state.responses.model.version):
+        raise NotFoundError(
+            f"No version {version!r} here; there is {state.responses.model.version}."
+        )

@@ -32,12 +32,12 @@ async def predict(
     explain: Explain = False,
 ) -> Response:
     """Give the class probabilities of a picture, and the similar images at each layer."""
-    searched = state.answers.indexed_layers(layers)
+    searched = state.responses.indexed_layers(layers)
     return await respond_per_image(
         request,
         state,
         uploads,
-        lambda images: state.answers.predict(images, searched, limit, with_attribution=explain),
+        lambda images: state.responses.predict(images, searched, limit, with_attribution=explain),
         searches=[] if explain else [SearchQuery(layer, limit) for layer in searched],
         light=not explain,
     )

@@ -66,7 +66,7 @@ async def similar(
     ] = "crop",
 ) -> Response:
     """Give the images of the gallery that are most like a picture, or like some of its own."""
-    (searched,) = state.answers.indexed_layers(layer)
+    (searched,) = state.responses.indexed_layers(layer)
     params = SimilarityQuery(
         searched,
         limit,
@@ -80,7 +80,7 @@ async def similar(
         positive=tuple(positive),
         negative=tuple(negative),
     )
-    similarity = state.answers.similarity
+    similarity = state.responses.similarity
     uploads: Uploads | None = None
     if not positive or _has_body(request):
         uploads = await read_uploads(request, state, fit)

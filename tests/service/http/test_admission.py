@@ -132,14 +132,14 @@ def test_who_waits_for_the_gallery_counts_too(
     """What takes long after the network must not gather what a fast network lets through."""
     app = make_app(max_queue=1, max_images=1, max_batch=1)
     state: State = app.state.kindred
-    entered, gate, embed = threading.Event(), threading.Event(), state.answers.embed
+    entered, gate, embed = threading.Event(), threading.Event(), state.responses.embed
 
     def slowly(images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
         entered.set()
         assert gate.wait(BATCH_TIMEOUT)
         return embed(images, layer)
 
-    monkeypatch.setattr(state.answers, "embed", slowly)
+    monkeypatch.setattr(state.responses, "embed", slowly)
     with listening(app) as client, ThreadPoolExecutor(1) as other:
         first = other.submit(client.post, "/embed", content=picture(), headers=PNG)
         assert entered.wait(BATCH_TIMEOUT)
@@ -206,13 +206,13 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
     """A thread cannot be stopped; more of them would be begun with every deadline that passes."""
     app = make_app(max_queue=1, max_images=1, max_batch=1, deadline=0.3)
     state: State = app.state.kindred
-    gate, embed = threading.Event(), state.answers.embed
+    gate, embed = threading.Event(), state.responses.embed
 
     def slowly(images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
         assert gate.wait(BATCH_TIMEOUT)
         return embed(images, layer)
 
-    monkeypatch.setattr(state.answers, "embed", slowly)
+    monkeypatch.setattr(state.responses, "embed", slowly)
     with listening(app) as client:
         late = client.post("/embed", content=picture(), headers=PNG)
         busy = client.post("/embed", content=picture(), headers=PNG)

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from service.engine.backends.torch_eager import TorchEager
 from service.engine.engine import Engine
-from service.retrieval.responses import Answers
+from service.retrieval.responses import ResponseBuilder
 from service.server.startup import searcher
 from service.state import State
 from tests.service.conftest import MakeApp
@@ -189,7 +189,7 @@ def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
     app = make_app()
     state: State = app.state.kindred
     manifest = loaded.manifest.model_copy(update={"novelty": None})
-    state.answers = Answers(manifest, state.gallery)
+    state.responses = ResponseBuilder(manifest, state.gallery)
     state.engine = Engine(TorchEager(loaded.network, device=CPU), searcher(state.gallery, CPU))
     with TestClient(app) as running:
         answer = running.post("/predict", content=picture(), headers=PNG).json()

@@ -110,7 +110,7 @@ def test_a_worker_thread_of_a_request_names_it(
         logging.getLogger("service.test").warning("from a thread")
 
     with TestClient(app, raise_server_exceptions=False) as client, written("json") as stream:
-        monkeypatch.setattr(app.state.kindred.answers, "indexed_layers", indexed_layers)
+        monkeypatch.setattr(app.state.kindred.responses, "indexed_layers", indexed_layers)
         client.get("/gallery/one/similar", headers=ID)
     (line,) = (line for line in objects(stream) if line["logger"] == "service.test")
     assert line["request_id"] == "asked-1"
