@@ -66,7 +66,7 @@ Explain = Annotated[bool, Query(description="Say of each neighbour why it matche
 
 
 async def _state(request: Request) -> State:
-    state: State = request.state.state
+    state: State = request.state.serving
     return state
 
 
