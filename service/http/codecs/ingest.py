@@ -81,7 +81,7 @@ async def _read(
     label: Annotated[
         Label | None, Query(description="What it is; what the network takes it for, if left out.")
     ] = None,
-    image_id: Annotated[
+    given_id: Annotated[
         ImageId | None,
         Query(alias="id", description="For one picture; made up where it is left out."),
     ] = None,
@@ -102,14 +102,14 @@ async def _read(
     else:
         pictures = await load_uploads(request, state, fit, behind=True)
         labelled = LabelledUpload(pictures, (said,) * len(pictures.pictures))
-    if image_id is not None:
+    if given_id is not None:
         if len(labelled.metadata) > 1:
             raise MalformedBodyError(
                 "An id in the query is that of one picture, and there are several here: give each "
                 'its own in JSON, {"images": [{"image": …, "id": …}, …]}.'
             )
         labelled = LabelledUpload(
-            labelled.pictures, (labelled.metadata[0].model_copy(update={"id": image_id}),)
+            labelled.pictures, (labelled.metadata[0].model_copy(update={"id": given_id}),)
         )
     return LabelledUpload(labelled.pictures, _with_ids(labelled.metadata, key))
 
