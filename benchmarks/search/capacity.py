@@ -2,9 +2,9 @@
 
     python -m benchmarks.search.capacity
 
-Prints a table for docs/scaling.md. The vectors are drawn, not embedded: neither memory nor the time
-of a search depends on what is in them, and recall, which does, is for `benchmarks.search` to say.
-Each size has a process of its own.
+Prints the table "Capacity of one machine" of docs/performance.md. The vectors are drawn, not
+embedded, because neither memory nor time depends on their values. Recall does: `benchmarks.search`
+measures it. Each size has a process of its own.
 """
 
 import json
