@@ -127,7 +127,7 @@ def test_full_real_data_get_a_bundle_without_training(real_bundle_path: Path) ->
     full = bundle.load(real_bundle_path)
     assert len(full.gallery) == 7500
     assert not (real_bundle_path.parents[1] / "checkpoints").exists()
-    assert full.index_notes["conv2"].quality.recall_at_10 >= 0.998
+    assert full.index_metadata["conv2"].quality.recall_at_10 >= 0.998
     share = full.manifest.metrics.label_share_at_10
     assert share["logits"] > share["conv2"] > 0.4
     assert full.manifest.metrics.test_accuracy > 0.75

@@ -18,8 +18,8 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from training.index.cosine import CosineIndex, Halves, Vectors, from_fp16
-from training.index.projection import REDUCED, Projection
+from training.index.cosine import CosineIndex, Fp16Vectors, Vectors, from_fp16
+from training.index.projection import PROJECTED_DIMENSIONS, Projection
 
 SIZES: Final = (1_000, 7_500, 60_000)
 DIMENSION: Final = 8192
@@ -29,10 +29,10 @@ PAGE: Final = 4096
 HEADER: Final = "| images | memory | one query | one exact query |\n| --- | --- | --- | --- |"
 
 
-def drawn(count: int) -> Halves:
+def drawn(count: int) -> Fp16Vectors:
     """Unit vectors, fp16 [count, 8192]."""
     random = np.random.default_rng(0)
-    halves: Halves = np.empty((count, DIMENSION), np.float16)
+    halves: Fp16Vectors = np.empty((count, DIMENSION), np.float16)
     for start in range(0, count, ROWS):
         some = random.standard_normal((min(ROWS, count - start), DIMENSION), np.float32)
         halves[start : start + len(some)] = some / np.linalg.norm(some, axis=1, keepdims=True)
@@ -57,11 +57,11 @@ def milliseconds(index: CosineIndex, queries: Vectors, *, exact: bool) -> float:
 def measure(count: int) -> dict[str, float]:
     """Build an index of so many vectors, and see what it takes."""
     random = np.random.default_rng(1)
-    directions = np.linalg.qr(random.standard_normal((DIMENSION, REDUCED)))[0].T
+    directions = np.linalg.qr(random.standard_normal((DIMENSION, PROJECTED_DIMENSIONS)))[0].T
     queries = random.standard_normal((50, DIMENSION)).astype(np.float32)
     before = resident()
     halves = drawn(count)
-    index = from_fp16(halves, Projection.along(directions.astype(np.float32)))
+    index = from_fp16(halves, Projection.from_directions(directions.astype(np.float32)))
     del halves
     index.search(queries[:1], 10)
     return {

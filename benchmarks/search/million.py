@@ -30,7 +30,7 @@ from benchmarks.search.index_worker import NEAREST
 from benchmarks.search.vectors import exact_nearest
 from training.bundle import Positions, Vectors
 from training.index.cosine import normalise
-from training.index.projection import REDUCED
+from training.index.projection import PROJECTED_DIMENSIONS
 from training.workflows.progress import print_line, track
 
 Half = npt.NDArray[np.float16]
@@ -51,7 +51,11 @@ TARGET_RECALL: Final = 0.998
 SINGLES: Final = 50
 
 
-COARSE: Final = ((REDUCED, "Flat"), (2 * REDUCED, "SQfp16"), (REDUCED, "IVF1024,Flat"))
+COARSE: Final = (
+    (PROJECTED_DIMENSIONS, "Flat"),
+    (2 * PROJECTED_DIMENSIONS, "SQfp16"),
+    (PROJECTED_DIMENSIONS, "IVF1024,Flat"),
+)
 """What proposes: so many dimensions, and FAISS's name of the index in them. The first two have as
 many bytes a vector."""
 HEADER: Final = ("index", "candidates", "recall at 10", "one query, ms", "build, s", "memory, MB")

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from service.schemas.base import RoundedFloat, Schema
-from training.bundle import DatasetNote, Metrics, Record, Summary
+from training.bundle import DatasetMetadata, Metrics, Record, Summary
 
 
 class Experiments(Schema):
@@ -88,7 +88,7 @@ class ModelCard(Schema):
     created_at: datetime
     classes: tuple[str, ...]
     metrics: Metrics
-    dataset: DatasetNote
+    dataset: DatasetMetadata
     gallery: GalleryCard
     novelty: NoveltyCard | None = Field(description="null where the bundle cannot tell.")
     engine: str = Field(description="What runs the network, how precisely, and where.")

@@ -15,7 +15,7 @@ from tests.support.page_objects import PHONE, expect, grave, overflow, shoot
 from tests.support.processes import ROOT, serve_bundle, serving
 from training import bundle
 from training.bundle import Bundle, writer
-from training.bundle.manifest import DatasetNote, Metrics
+from training.bundle.manifest import DatasetMetadata, Metrics
 from training.data.tensors import LabelledTensors
 from training.embedding.embed import embed
 from training.experiments.record import MATRIX_CLASSES
@@ -53,7 +53,7 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             name=final.experiment,
             run_id=final.run_id,
             classes=tuple(f"kind{kind:03d}" for kind in range(request.param)),
-            dataset=DatasetNote(
+            dataset=DatasetMetadata(
                 trained_on=final.dataset.name,
                 trained_on_fingerprint=final.dataset.fingerprint,
                 gallery_from=final.dataset.name,

@@ -1,42 +1,37 @@
-"""The bundle: what the service imports of `training`, and nothing else."""
+"""The public API of `training`: what a program needs to load and use a bundle.
 
-from training.bundle.loader import (
-    SIZE,
-    ActivationRanges,
-    BlockNet,
-    Bundle,
-    BundleError,
+The service imports this package and nothing else of `training`. It must not know how a bundle is
+written.
+"""
+
+from training.bundle.loader import Bundle, Gallery, load
+from training.bundle.manifest import BundleError, DatasetMetadata, Manifest, Metrics
+from training.data.preprocessing import SIZE, Fit, Pixels, to_pixels
+from training.experiments.aggregate import Summary, summarize
+from training.experiments.config import Regularizer
+from training.experiments.record import Record
+from training.index.cosine import (
     CosineIndex,
-    DatasetNote,
-    DeviceError,
-    Fit,
-    Gallery,
-    Halves,
-    Hit,
-    Layer,
-    Manifest,
-    Metrics,
-    Novelty,
-    Pixels,
+    Fp16Vectors,
     Positions,
-    Precision,
-    PrecisionChoice,
-    Projection,
-    Record,
-    Regularizer,
-    Summary,
     Vectors,
-    autocast,
     concatenate,
     from_fp16,
-    load,
     normalise,
+)
+from training.index.multi_index import search_multi
+from training.index.projection import Projection
+from training.models.blocknet import BlockNet, Layer
+from training.models.device import (
+    DeviceError,
+    Precision,
+    PrecisionChoice,
+    autocast,
     pick_device,
     pick_precision,
-    search_multi,
-    summarize,
-    to_pixels,
 )
+from training.models.novelty import Novelty
+from training.models.quantization import ActivationRanges
 
 __all__ = [
     "SIZE",
@@ -45,12 +40,11 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CosineIndex",
-    "DatasetNote",
+    "DatasetMetadata",
     "DeviceError",
     "Fit",
+    "Fp16Vectors",
     "Gallery",
-    "Halves",
-    "Hit",
     "Layer",
     "Manifest",
     "Metrics",

@@ -24,85 +24,27 @@ from training.bundle.manifest import (
     PIXELS,
     RANGES,
     BundleError,
-    DatasetNote,
     GalleryFile,
-    IndexNote,
-    IndexNotes,
+    IndexesFile,
+    IndexMetadata,
     Manifest,
-    Metrics,
     parse,
     read_manifest,
     verify,
 )
-from training.data.preprocessing import SIZE, Fit, Pixels, to_pixels
+from training.data.preprocessing import SIZE, Pixels
 from training.experiments import record
-from training.experiments.aggregate import Summary, summarize
-from training.experiments.config import Regularizer
 from training.experiments.record import Record, RecordError
 from training.index import cosine
 from training.index.cosine import (
     CosineIndex,
-    Halves,
     IndexFileError,
-    Positions,
-    Vectors,
-    concatenate,
-    from_fp16,
-    normalise,
 )
-from training.index.multi_index import Hit, search_multi
-from training.index.projection import Projection
 from training.models import checkpoint, novelty
 from training.models.blocknet import BlockNet, Layer
 from training.models.checkpoint import ARCHITECTURE, WEIGHTS, CheckpointError
-from training.models.device import (
-    DeviceError,
-    Precision,
-    PrecisionChoice,
-    autocast,
-    pick_device,
-    pick_precision,
-)
 from training.models.novelty import Novelty, NoveltyFileError
 from training.models.quantization import ActivationRanges
-
-__all__ = [
-    "SIZE",
-    "ActivationRanges",
-    "BlockNet",
-    "Bundle",
-    "BundleError",
-    "CosineIndex",
-    "DatasetNote",
-    "DeviceError",
-    "Fit",
-    "Gallery",
-    "Halves",
-    "Hit",
-    "Layer",
-    "Manifest",
-    "Metrics",
-    "Novelty",
-    "Pixels",
-    "Positions",
-    "Precision",
-    "PrecisionChoice",
-    "Projection",
-    "Record",
-    "Regularizer",
-    "Summary",
-    "Vectors",
-    "autocast",
-    "concatenate",
-    "from_fp16",
-    "load",
-    "normalise",
-    "pick_device",
-    "pick_precision",
-    "search_multi",
-    "summarize",
-    "to_pixels",
-]
 
 
 @dataclass(frozen=True)
@@ -142,7 +84,7 @@ class Bundle:
     ranges: ActivationRanges | None
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
-    index_notes: dict[Layer, IndexNote]
+    index_metadata: dict[Layer, IndexMetadata]
     novelty: Novelty | None
     records: tuple[Record, ...]
     figures: dict[str, bytes]
@@ -170,7 +112,7 @@ def load(path: Path) -> Bundle:
     _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
     try:
         network = checkpoint.load(path)
-        notes = parse(IndexNotes, path / INDEXES).indexes
+        notes = parse(IndexesFile, path / INDEXES).indexes
         listed = parse(GalleryFile, path / GALLERY)
         _require_listed(manifest, *(note.file for note in notes))
         indexes = {note.layer: cosine.read(path / note.file, note.factory) for note in notes}
@@ -211,7 +153,7 @@ def load(path: Path) -> Bundle:
             pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
         ),
         indexes=indexes,
-        index_notes={note.layer: note for note in notes},
+        index_metadata={note.layer: note for note in notes},
         novelty=measured,
         records=tuple(records),
         figures=figures,
@@ -249,7 +191,7 @@ def _check_fit(bundle: Bundle) -> None:
         and (gallery.pixels.shape != (count, SIZE, SIZE, 3) or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.network.architecture.classes != len(classes),
     }
-    for layer, note in bundle.index_notes.items():
+    for layer, note in bundle.index_metadata.items():
         built = bundle.indexes[layer]
         misfits[note.file] = (note.model_sha256, note.ids_sha256) != (
             model_sha256,

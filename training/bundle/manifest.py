@@ -60,7 +60,7 @@ class Metrics(Frozen):
     label_share_queries: int
 
 
-class DatasetNote(Frozen):
+class DatasetMetadata(Frozen):
     """Which data the network and the gallery come from; they may differ in encoding."""
 
     trained_on: str
@@ -69,14 +69,14 @@ class DatasetNote(Frozen):
     gallery_fingerprint: str
 
 
-class GalleryNote(Frozen):
+class GalleryMetadata(Frozen):
     """How many images the gallery has, and whether it has their pixels."""
 
     count: int
     pixels: bool
 
 
-class NoveltyNote(Frozen):
+class NoveltyMetadata(Frozen):
     """When an image counts as familiar: `novelty` of at most `threshold`.
 
     `familiar_share` is the share of held-out images, none of which set it, that are familiar.
@@ -96,14 +96,14 @@ class Manifest(Frozen):
     run_id: str
     created_at: datetime
     classes: tuple[str, ...]
-    dataset: DatasetNote
-    gallery: GalleryNote
+    dataset: DatasetMetadata
+    gallery: GalleryMetadata
     metrics: Metrics
-    novelty: NoveltyNote | None = None
+    novelty: NoveltyMetadata | None = None
     files: dict[str, FileRef]
 
 
-class IndexNote(Frozen):
+class IndexMetadata(Frozen):
     """One index, what it was built from, and how well it searches."""
 
     layer: Layer
@@ -117,10 +117,10 @@ class IndexNote(Frozen):
     quality: Quality
 
 
-class IndexNotes(Frozen):
+class IndexesFile(Frozen):
     """The contents of `index.json`."""
 
-    indexes: tuple[IndexNote, ...]
+    indexes: tuple[IndexMetadata, ...]
 
 
 class GalleryFile(Frozen):

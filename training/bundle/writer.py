@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.bundle import Gallery
+from training.bundle.loader import Gallery
 from training.bundle.manifest import (
     CARD,
     EXPERIMENTS,
@@ -30,14 +30,14 @@ from training.bundle.manifest import (
     PIXELS,
     RANGES,
     BundleError,
-    DatasetNote,
+    DatasetMetadata,
     GalleryFile,
-    GalleryNote,
-    IndexNote,
-    IndexNotes,
+    GalleryMetadata,
+    IndexesFile,
+    IndexMetadata,
     Manifest,
     Metrics,
-    NoveltyNote,
+    NoveltyMetadata,
     dump,
     reference,
     sha256,
@@ -63,7 +63,7 @@ class BundleContents:
     name: str
     run_id: str
     classes: tuple[str, ...]
-    dataset: DatasetNote
+    dataset: DatasetMetadata
     metrics: Metrics
     network: BlockNet
     gallery: Gallery
@@ -128,7 +128,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     for layer, built in contents.indexes.items():
         built.write(folder / f"{layer}.faiss")
         notes.append(
-            IndexNote(
+            IndexMetadata(
                 layer=layer,
                 file=f"{layer}.faiss",
                 factory=built.factory,
@@ -139,7 +139,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
                 quality=contents.qualities[layer],
             )
         )
-    dump(IndexNotes(indexes=tuple(notes)), folder / INDEXES)
+    dump(IndexesFile(indexes=tuple(notes)), folder / INDEXES)
     dump(GalleryFile(ids=gallery.ids, labels=tuple(gallery.labels.tolist())), folder / GALLERY)
     if gallery.pixels is not None:
         np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
@@ -159,7 +159,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         created_at=datetime.now(UTC),
         classes=contents.classes,
         dataset=contents.dataset,
-        gallery=GalleryNote(count=len(gallery), pixels=gallery.pixels is not None),
+        gallery=GalleryMetadata(count=len(gallery), pixels=gallery.pixels is not None),
         metrics=contents.metrics,
         novelty=_note(contents.novelty),
         files={},
@@ -171,10 +171,10 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     return manifest
 
 
-def _note(fitted: Fitted | None) -> NoveltyNote | None:
+def _note(fitted: Fitted | None) -> NoveltyMetadata | None:
     if fitted is None:
         return None
-    return NoveltyNote(
+    return NoveltyMetadata(
         threshold=THRESHOLD,
         familiar_share=fitted.familiar_share,
         references=len(fitted.novelty),

@@ -12,10 +12,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from training.index.projection import REDUCED, Projection, threads_for
+from training.index.projection import PROJECTED_DIMENSIONS, Projection, threads_for
 
 Vectors = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
+Fp16Vectors = npt.NDArray[np.float16]
 Positions = npt.NDArray[np.int64]
 Factory = Literal[
     "Flat", "SQfp16", "SVD256,SQ8,Refine(SQfp16)", "SVD256,Flat,Refine(SQfp16)"
@@ -121,14 +121,14 @@ class CosineIndex:
             )
         return found
 
-    def fp16(self, positions: Sequence[int] | Positions) -> Halves:
+    def fp16(self, positions: Sequence[int] | Positions) -> Fp16Vectors:
         """The unit vectors at these positions as fp16, [N, dimension], rounded only once."""
         wanted = np.asarray(positions, dtype=np.int64)
         if not isinstance(self._exact, faiss.IndexScalarQuantizer):
             return self.reconstruct(wanted).astype(np.float16)
         size = len(self) * self._exact.code_size
         codes = faiss.rev_swig_ptr(self._exact.codes.data(), size)
-        found: Halves = codes.view(np.float16).reshape(len(self), -1)[wanted]
+        found: Fp16Vectors = codes.view(np.float16).reshape(len(self), -1)[wanted]
         return found
 
     def projected(self, positions: Sequence[int] | Positions, projection: Projection) -> Vectors:
@@ -154,25 +154,25 @@ class CosineIndex:
         faiss.write_index(self._index, str(file))
 
 
-def build(vectors: Vectors, *, half: bool = False) -> CosineIndex:
+def build(vectors: Vectors, *, fp16: bool = False) -> CosineIndex:
     """Index vectors [N, dimension] in their order.
 
-    Short vectors, or few, are searched flat; `half` stores those as fp16. Else the search is
+    Short vectors, or few, are searched flat; `fp16` stores those as fp16. Else the search is
     composed: an inner product in the 256 dimensions that hold most of the vectors, in 8 bits each,
     proposes candidates, and the fp16 vectors themselves put them in order.
     """
     vectors = normalise(vectors)
     count, dimension = vectors.shape
-    if count > SMALL and dimension > 2 * REDUCED:
+    if count > SMALL and dimension > 2 * PROJECTED_DIMENSIONS:
         return _build_refined(vectors)
-    index: faiss.Index = _half_precision(dimension) if half else faiss.IndexFlatIP(dimension)
-    if half:
+    index: faiss.Index = _half_precision(dimension) if fp16 else faiss.IndexFlatIP(dimension)
+    if fp16:
         index.train(vectors)
     index.add(vectors)
-    return CosineIndex(index, "SQfp16" if half else "Flat")
+    return CosineIndex(index, "SQfp16" if fp16 else "Flat")
 
 
-def from_fp16(fp16: Halves, projection: Projection | None = None) -> CosineIndex:
+def from_fp16(fp16: Fp16Vectors, projection: Projection | None = None) -> CosineIndex:
     """Index unit vectors [N, dimension] as they are, however many, to be looked at one by one.
 
     With a reduction, the search is composed as by `build`.
@@ -237,13 +237,13 @@ def normalise(vectors: Vectors) -> Vectors:
 def _in_8_bits(old: CosineIndex, projection: Projection) -> CosineIndex:
     """An older bundle's index as they are now; its dimensions were not in `STEPS`."""
     directions = normalise(projection.directions)
-    found = concatenate([(old, np.arange(len(old)))], Projection.along(directions))
+    found = concatenate([(old, np.arange(len(old)))], Projection.from_directions(directions))
     found.k_factor = old.k_factor
     return found
 
 
 def _build_refined(vectors: Vectors) -> CosineIndex:
-    projection = Projection.of(vectors)
+    projection = Projection.fit(vectors)
     fine = _half_precision(vectors.shape[1])
     fine.train(vectors)
     fine.add(vectors)

@@ -19,8 +19,8 @@ class Hit(NamedTuple):
 
     score: float
     """The cosine."""
-    number: int
-    """Of the index that has it."""
+    index_number: int
+    """The position of its index in the sequence that was searched."""
     position: int
 
 
@@ -53,7 +53,7 @@ def search_multi(
 
 
 def _best_first(hit: Hit) -> tuple[float, int, int]:
-    return -hit.score, hit.number, hit.position
+    return -hit.score, hit.index_number, hit.position
 
 
 def _alike(indexes: Sequence[CosineIndex]) -> list[tuple[Projection | None, list[int]]]:

@@ -14,7 +14,7 @@ import torch
 
 Vectors = npt.NDArray[np.float32]
 
-REDUCED: Final = 256
+PROJECTED_DIMENSIONS: Final = 256
 """How many they are."""
 STEPS: Final = 127
 """What 1 is in the coarse search's whole numbers: all that a part of a unit vector can be."""
@@ -35,7 +35,7 @@ class Projection:
         self._owner = owner
 
     @classmethod
-    def along(cls, directions: Vectors) -> "Projection":
+    def from_directions(cls, directions: Vectors) -> "Projection":
         """Take these [256, dimension], of length 1, for the dimensions."""
         count, dimension = directions.shape
         transform = faiss.LinearTransform(dimension, count, False)
@@ -45,7 +45,7 @@ class Projection:
         return cls(transform)
 
     @classmethod
-    def of(cls, vectors: Vectors) -> "Projection":
+    def fit(cls, vectors: Vectors) -> "Projection":
         """Find those of vectors [N, dimension]; where there are fewer than 256, N of them.
 
         By an uncentred randomised SVD (Halko et al., 2011): centring would be another measure than
@@ -53,8 +53,8 @@ class Projection:
         """
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=REDUCED)
-        return cls.along(directions.T.contiguous().numpy())
+            _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=PROJECTED_DIMENSIONS)
+        return cls.from_directions(directions.T.contiguous().numpy())
 
     @property
     def directions(self) -> Vectors:

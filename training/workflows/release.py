@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from training.bundle import Bundle, Gallery
-from training.bundle.manifest import DatasetNote, Metrics
+from training.bundle.manifest import DatasetMetadata, Metrics
 from training.bundle.model_card import model_card
 from training.bundle.writer import BundleContents
 from training.data.dataset import Dataset
@@ -224,7 +224,7 @@ def build_bundle(
     vectors = embed(network, dataset.images[test], (*LAYERS, "penultimate"), device, on_batch)
     kept = _first_of_each_class(labels, shape.per_class)
     indexes: dict[Layer, CosineIndex] = {
-        layer: cosine.build(vectors[layer][kept], half=shape.half and layer != "logits")
+        layer: cosine.build(vectors[layer][kept], fp16=shape.half and layer != "logits")
         for layer in LAYERS
     }
     qualities = {layer: tune(indexes[layer], shape.recall) for layer in LAYERS}
@@ -239,7 +239,7 @@ def build_bundle(
         name=trained.final.experiment,
         run_id=trained.final.run_id,
         classes=dataset.classes,
-        dataset=DatasetNote(
+        dataset=DatasetMetadata(
             trained_on=trained.final.dataset.name,
             trained_on_fingerprint=trained.final.dataset.fingerprint,
             gallery_from=dataset.name,

@@ -123,7 +123,7 @@ class Compactor:
 def _projections(snapshot: Snapshot) -> Mapping[Layer, Projection]:
     """By what long vectors are searched first: what there is, else what fits the images here."""
     return {
-        layer: snapshot.projections.get(layer) or Projection.of(_sample(snapshot, layer))
+        layer: snapshot.projections.get(layer) or Projection.fit(_sample(snapshot, layer))
         for layer, index in snapshot.segments[0].indexes.items()
         if index.dimension > MIN_PROJECTED_DIMENSION
     }

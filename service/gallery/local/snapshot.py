@@ -86,9 +86,9 @@ class Snapshot:
             hits = search_multi(indexes, queries, fetch_limit, exact=exact, row_ids=row_ids)
             found = [
                 [
-                    ScoredItem(segments[hit.number].items[hit.position], hit.score)
+                    ScoredItem(segments[hit.index_number].items[hit.position], hit.score)
                     for hit in some
-                    if hit.position not in segments[hit.number].deleted
+                    if hit.position not in segments[hit.index_number].deleted
                 ][:limit]
                 for some in hits
             ]

@@ -14,7 +14,7 @@ import numpy as np
 from service.errors import NotFoundError
 from service.gallery.local.sqlite import Database, translate_errors
 from service.gallery.types import Attributes, Item, OutdatedImage
-from training.bundle import Halves, Layer
+from training.bundle import Fp16Vectors, Layer
 
 _PICTURE: Final = "SELECT png FROM pictures WHERE number = ?"
 _VECTORS: Final = "SELECT number, vector FROM vectors WHERE layer = ?"
@@ -55,7 +55,7 @@ class Store(Database):
         found = self._run("SELECT * FROM images WHERE id = ?", image_id).fetchone()
         return _row(found) if found else None
 
-    def vectors(self, layer: Layer) -> Iterator[tuple[int, Halves]]:
+    def vectors(self, layer: Layer) -> Iterator[tuple[int, Fp16Vectors]]:
         """The numbers of all images and their unit vectors [dimension] at a layer."""
         with translate_errors(self.folder):
             for number, blob in self._run(_VECTORS, layer):
@@ -80,7 +80,7 @@ class Store(Database):
         return found[0] if found else None
 
     def insert(
-        self, item: Item, network: str, png: bytes | None, vectors: Mapping[Layer, Halves]
+        self, item: Item, network: str, png: bytes | None, vectors: Mapping[Layer, Fp16Vectors]
     ) -> int:
         """Keep an image whose id no other has; its number."""
         number = self._run(
@@ -102,7 +102,9 @@ class Store(Database):
             *(item.label, item.label_predicted, json.dumps(dict(item.attributes)), item.id),
         )
 
-    def renew(self, number: int, item: Item, network: str, vectors: Mapping[Layer, Halves]) -> None:
+    def renew(
+        self, number: int, item: Item, network: str, vectors: Mapping[Layer, Fp16Vectors]
+    ) -> None:
         """Keep what another network makes of an added image."""
         self._run(
             "UPDATE images SET network = ?, predicted = ?, label = ? WHERE number = ?",
@@ -164,7 +166,7 @@ class Store(Database):
         )
         return {number for (number,) in found}
 
-    def _set_vectors(self, number: int, vectors: Mapping[Layer, Halves]) -> None:
+    def _set_vectors(self, number: int, vectors: Mapping[Layer, Fp16Vectors]) -> None:
         for layer, vector in vectors.items():
             self._run("INSERT INTO vectors VALUES (?, ?, ?)", number, layer, vector.tobytes())
 

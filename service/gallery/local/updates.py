@@ -14,7 +14,7 @@ from service.gallery.bundle_images import BundleImages, same_pixels, says_the_sa
 from service.gallery.local.store import Row, Store
 from service.gallery.local.writer import Deleted, Events, Updated, Upserted
 from service.gallery.types import Added, Addition, Item, NewVectors
-from training.bundle import Halves, Vectors, normalise
+from training.bundle import Fp16Vectors, Vectors, normalise
 
 
 class Updates:
@@ -130,8 +130,8 @@ class Updates:
         return same_pixels(kept, png)
 
 
-def to_fp16(vector: Vectors) -> Halves:
+def to_fp16(vector: Vectors) -> Fp16Vectors:
     """A vector [dimension] at length 1, as it is kept."""
     # PyTorch rounds alike, in a fifteenth of NumPy's time.
-    halves: Halves = torch.from_numpy(normalise(vector)[0]).half().numpy()
+    halves: Fp16Vectors = torch.from_numpy(normalise(vector)[0]).half().numpy()
     return halves

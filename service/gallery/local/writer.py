@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from service.errors import KindredError, StorageError
 from service.gallery.local.store import Store
 from service.gallery.types import Item
-from training.bundle import Halves, Layer
+from training.bundle import Fp16Vectors, Layer
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Upserted:
     number: int
     item: Item
     network: str
-    vectors: Mapping[Layer, Halves]
+    vectors: Mapping[Layer, Fp16Vectors]
     has_pixels: bool = True
     """Whether another network can embed it anew."""
 

@@ -70,7 +70,7 @@ def _find(bundle: Bundle) -> Vectors | None:
     index = bundle.indexes.get(LAYER)
     if index is None or len(index) < MIN_IMAGES:
         return None
-    projection = index.projection or Projection.of(index.reconstruct(range(len(index))))
+    projection = index.projection or Projection.fit(index.reconstruct(range(len(index))))
     return projection.directions
 
 

@@ -39,7 +39,7 @@ def model(state: StateDep) -> ModelCard:
                 layer: LayerCard(
                     dimension=note.dimension, factory=note.factory, **dict(note.quality)
                 )
-                for layer, note in bundle.index_notes.items()
+                for layer, note in bundle.index_metadata.items()
             },
         ),
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,

@@ -269,7 +269,7 @@ def test_without_pixels_everything_else_is_there(
     assert found.gallery.pixels is None
     assert not found.manifest.gallery.pixels
     assert np.bincount(found.gallery.labels).tolist() == [10] * 10
-    assert {layer: note.factory for layer, note in found.index_notes.items()} == {
+    assert {layer: note.factory for layer, note in found.index_metadata.items()} == {
         "conv2": "SQfp16",
         "logits": "Flat",
     }

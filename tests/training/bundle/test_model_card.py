@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.factories import made_record
-from training.bundle.manifest import DatasetNote, GalleryNote, Manifest, Metrics
+from training.bundle.manifest import DatasetMetadata, GalleryMetadata, Manifest, Metrics
 from training.bundle.model_card import model_card
 from training.experiments.record import Evaluation, Record
 from training.index.tuning import Quality
@@ -52,13 +52,13 @@ def card(*, pixels: bool = True, metrics: Metrics = METRICS, final: Record = CAL
         run_id="batchnorm-3-final-seed0-01234567",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         classes=("cat", "dog"),
-        dataset=DatasetNote(
+        dataset=DatasetMetadata(
             trained_on="cifar10-jpeg",
             trained_on_fingerprint="a" * 64,
             gallery_from="cifar10",
             gallery_fingerprint="b" * 64,
         ),
-        gallery=GalleryNote(count=7500, pixels=pixels),
+        gallery=GalleryMetadata(count=7500, pixels=pixels),
         metrics=metrics,
         files={},
     )

@@ -35,7 +35,9 @@ def test_what_is_written_can_be_loaded(contents: BundleContents, tmp_path: Path)
     assert found.manifest.metrics == contents.metrics
     assert found.manifest.classes == contents.classes
     assert found.figures == contents.figures
-    assert {layer: note.quality for layer, note in found.index_notes.items()} == contents.qualities
+    assert {
+        layer: note.quality for layer, note in found.index_metadata.items()
+    } == contents.qualities
 
 
 def test_nothing_is_left_beside_it(contents: BundleContents, tmp_path: Path) -> None:

@@ -58,12 +58,12 @@ def any_index(request: pytest.FixtureRequest, refined: CosineIndex) -> tuple[Cos
     """An index of each kind, and what it was built from."""
     if request.param == REFINED:
         return refined, MANY
-    return build(FEW, half=request.param == "SQfp16"), FEW
+    return build(FEW, fp16=request.param == "SQfp16"), FEW
 
 
 def test_each_size_has_its_kind(refined: CosineIndex) -> None:
     assert build(FEW).factory == "Flat"
-    assert build(FEW, half=True).factory == "SQfp16"
+    assert build(FEW, fp16=True).factory == "SQfp16"
     assert refined.factory == REFINED
     assert build(decaying(2100, 1, dimension=10)).factory == "Flat"
 
@@ -172,7 +172,7 @@ def test_an_index_is_written_and_read_again(
 )
 def test_another_kind_than_asked_is_refused(written: bool, asked: Factory, tmp_path: Path) -> None:
     file = tmp_path / "any.faiss"
-    build(FEW, half=written).write(file)
+    build(FEW, fp16=written).write(file)
     with pytest.raises(IndexFileError, match=r"any\.faiss holds a Index\w+, not a"):
         cosine.read(file, asked)
 
@@ -219,7 +219,7 @@ def test_a_vector_along_a_direction_is_not_cut_off() -> None:
 
 def test_an_older_bundles_index_is_read_and_joined(tmp_path: Path) -> None:
     unit = normalise(MANY)
-    directions = Projection.of(unit).directions
+    directions = Projection.fit(unit).directions
     reduce = faiss.LinearTransform(DIMENSION, 256, False)
     faiss.copy_array_to_vector(directions.ravel(), reduce.A)
     reduce.is_trained = True

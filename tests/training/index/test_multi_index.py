@@ -24,7 +24,7 @@ def parts_of(whole: CosineIndex, projections: Sequence[Projection | None]) -> li
 
 def places(hits: Sequence[Hit]) -> list[int]:
     """Where the hits are in the whole."""
-    return [CUTS[hit.number] + hit.position for hit in hits]
+    return [CUTS[hit.index_number] + hit.position for hit in hits]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_query_is_reduced_once_and_no_more_are_compared_than_in_one_index(
 @pytest.mark.parametrize("mixed", [False, True])
 def test_exactly_and_among_some_all_are_found(whole: CosineIndex, *, mixed: bool) -> None:
     own = whole.projection
-    other = Projection.of(normalise(MANY[:600]))
+    other = Projection.fit(normalise(MANY[:600]))
     parts = parts_of(whole, [own, None, other, other] if mixed else [None] * 4)
     _, nearest = whole.search(QUERIES, 2100, exact=True)
     exactly = search_multi(parts, QUERIES, 20, exact=True)
@@ -102,5 +102,5 @@ def test_fewer_are_found_where_there_are_fewer(whole: CosineIndex) -> None:
         from_fp16(whole.fp16([2]), whole.projection),
     ]
     (hits,) = search_multi(small, QUERIES[:1], 10)
-    assert sorted((hit.number, hit.position) for hit in hits) == [(0, 0), (0, 1), (1, 0)]
+    assert sorted((hit.index_number, hit.position) for hit in hits) == [(0, 0), (0, 1), (1, 0)]
     assert search_multi([], QUERIES[:2], 10) == [[], []]
