@@ -1,4 +1,4 @@
-# Two commands: `make serve` and `make test`. Everything they need, they install into .venv.
+# `make help` lists the targets. Everything they need, they install into .venv.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -7,9 +7,10 @@ ROOT ?= .
 DATA ?=
 
 BIN := .venv/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help serve test bench lint format release lock clean
+.PHONY: help serve check test soak bench lint format release lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,8 +19,15 @@ serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE builds a bu
 	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
-test: .venv/installed-dev lint ## Run all tests
-	$(BIN)/python -m pytest
+check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training
+	$(PYTEST) -m "not slow and not serial" --durations=10
+
+test: .venv/installed-dev lint ## Run all tests, the long ones in short form
+	$(PYTEST) -m "not serial" --durations=10
+	$(BIN)/python -m pytest -m serial --durations=10
+
+soak: .venv/installed-dev ## Run the long tests in full: 30 kills, 50 reloads, thousands of additions
+	SOAK=1 $(BIN)/python -m pytest -m soak --durations=10
 
 bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes docs/performance.md
 	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
@@ -74,7 +82,7 @@ clean: ## Remove the environment and everything that was built, but no records
 	@touch $@
 
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null \
-	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) \
+	&& $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) \
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
 
 .venv/bin/python:

@@ -1,12 +1,18 @@
-"""What all tests share: generated pictures, and small bundles of a network trained on them."""
+"""Fixtures that all tests share: generated images, and small bundles of a network trained on them.
 
+Workers of pytest-xdist share one trained network and its bundles: the first worker builds them.
+"""
+
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.support.images import real_data, write_folder
 from tests.support.processes import ROOT
@@ -21,7 +27,7 @@ from training.workflows.workspace import Workspace
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What services add that several tests share: nothing, and not where people keep theirs."""
+    """Keep what shared services add out of the working folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("kept") / "gallery"))
         yield
@@ -29,12 +35,12 @@ def _shared_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_gallery(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test's own services keep what is added in a folder of its own."""
+    """Give the services of each test a gallery folder of their own."""
     monkeypatch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("own") / "gallery"))
 
 
 def short(experiment: Experiment, epochs: int = 3) -> Experiment:
-    """The same experiment in fewer epochs; small batches, so that batch norm still settles."""
+    """Shorten an experiment; small batches let batch norm settle."""
     update = {"epochs": epochs, "batch_size": 16, "precision": "fp32"}
     config = experiment.config.model_copy(update=update)
     return experiment.model_copy(update={"config": config})
@@ -58,18 +64,48 @@ def splits(pictures: Dataset) -> Splits:
     return split(pictures, seed=0)
 
 
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """An empty workspace on the CPU."""
-    return Workspace(tmp_path_factory.mktemp("workspace"), torch.device("cpu"))
+TRAINED = {"trained", "bundle_path", "bundle_without_pixels_path", "real_bundle_path"}
+"""Fixtures that train a network, or build a bundle of thousands of images."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a trained network as slow: `make check` leaves them out."""
+    for item in items:
+        if TRAINED.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
-def trained(workspace: Workspace, pictures: Dataset, splits: Splits) -> TrainedModel:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def one_worker_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one worker build what is missing; the others wait, then find it."""
+    with FileLock(folder.parent / f"{folder.name}.lock"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def workspace(shared_folder: Path) -> Workspace:
+    """A workspace on the CPU."""
+    return Workspace(shared_folder / "workspace", torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def trained(
+    workspace: Workspace, pictures: Dataset, splits: Splits, shared_folder: Path
+) -> TrainedModel:
     """`batchnorm-3`, studied and released in three epochs."""
     experiment = short(find("batchnorm-3"))
-    workspace.train(experiment, "study", pictures, splits)
-    network, final = workspace.train(experiment, "final", pictures, splits)
+    with one_worker_at_a_time(shared_folder / "training"):
+        workspace.train(experiment, "study", pictures, splits)
+        network, final = workspace.train(experiment, "final", pictures, splits)
     return TrainedModel(network, final, record.read_all(workspace.experiments))
 
 
@@ -77,35 +113,52 @@ def trained(workspace: Workspace, pictures: Dataset, splits: Splits) -> TrainedM
 def bundle_path(
     workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
 ) -> Path:
-    """A bundle of 150 generated pictures."""
-    target = workspace.bundle_of(Path("pictures"))
-    return workspace.publish(trained, pictures, splits, target, ExportOptions())
+    """A bundle of 150 generated images."""
+    return built(workspace, "pictures", trained, pictures, splits, ExportOptions())
 
 
 @pytest.fixture(scope="session")
 def bundle_without_pixels_path(
     workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
 ) -> Path:
-    """A bundle in the shape of the starter: 10 pictures a class, fp16, no pixels."""
-    target = workspace.bundle_of(Path("starter"))
-    return workspace.publish(
-        trained, pictures, splits, target, ExportOptions(10, pixels=False, half=True)
-    )
+    """A bundle like the starter: 10 images a class, fp16, no pixels."""
+    options = ExportOptions(10, pixels=False, half=True)
+    return built(workspace, "starter", trained, pictures, splits, options)
+
+
+def built(
+    workspace: Workspace,
+    name: str,
+    trained: TrainedModel,
+    images: Dataset,
+    splits: Splits,
+    options: ExportOptions,
+) -> Path:
+    """Build a bundle, unless another worker has done so."""
+    target = workspace.bundle_of(Path(name))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with one_worker_at_a_time(target):
+        if not target.exists():
+            workspace.publish(trained, images, splits, target, options)
+    return target
 
 
 @pytest.fixture(scope="session")
-def real_bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter's network before all 7,500 real images that it held out, as `make serve` does."""
+def real_bundle_path(shared_folder: Path) -> Path:
+    """The bundle of all 7,500 held-out real images, as `make serve` builds it."""
     data = real_data()
     if data is None:
         pytest.skip("needs the real images: set KINDRED_DATA")
-    root = tmp_path_factory.mktemp("real")
-    (root / "starter").symlink_to(ROOT / "starter")
-    made = subprocess.run(
-        [sys.executable, "-m", "training", "prepare", "--data", data, "--root", root],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    root = shared_folder / "real"
+    root.mkdir(exist_ok=True)
+    with one_worker_at_a_time(root):
+        if not (root / "starter").exists():
+            (root / "starter").symlink_to(ROOT / "starter")
+        made = subprocess.run(
+            [sys.executable, "-m", "training", "prepare", "--data", data, "--root", root],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
     return Path(made.stdout.strip())

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from tests.support.fakes import picture
+from tests.support.lengths import length
 from tests.support.processes import ROOT
 
-KILLS = 30
+KILLS = length(30, 6)
 WRITERS = 3
 LONGEST = 0.6
 """Seconds of writing before a kill, at most."""
@@ -111,6 +112,8 @@ def finds_itself(client: httpx.Client, image_id: str) -> bool:
     return found[0]["id"] == image_id and [one["id"] for one in found].count(image_id) == 1
 
 
+@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_what_was_acknowledged_outlives_a_kill_at_any_moment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

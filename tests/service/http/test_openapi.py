@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.lengths import length
 from tests.support.processes import ROOT, serve_bundle, serving
 
 KEY = "admin-key"
-CASES = 2000
+CASES = length(2000, 500)
 """At least so many are to be tried."""
-PER_OPERATION = 60
+PER_OPERATION = length(60, 15)
 
 HOOKS = ROOT / "tests/service/http/openapi_hooks.py"
 
@@ -29,6 +30,7 @@ def statuses(exposition: str) -> Counter[int]:
     return found
 
 
+@pytest.mark.soak
 def test_every_answer_is_as_documented_and_none_is_a_failure(
     bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
