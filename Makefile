@@ -16,7 +16,7 @@ help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE builds a bundle of your images
-	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
+	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
 check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training
@@ -30,7 +30,7 @@ soak: .venv/installed-dev ## Run the long tests in full: 30 kills, 50 reloads, t
 	SOAK=1 $(BIN)/python -m pytest -m soak --durations=10
 
 bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes docs/performance.md
-	@bundle="$$($(BIN)/python -m training prepare --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
+	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
 	&& $(BIN)/python -m benchmarks.serving.backends --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)" \
 	&& $(BIN)/python -m benchmarks.serving --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.serving.overload --bundle "$$bundle" \

@@ -155,7 +155,7 @@ def real_bundle_path(shared_folder: Path) -> Path:
         if not (root / "starter").exists():
             (root / "starter").symlink_to(ROOT / "starter")
         made = subprocess.run(
-            [sys.executable, "-m", "training", "prepare", "--data", data, "--root", root],
+            [sys.executable, "-m", "training", "resolve-bundle", "--data", data, "--root", root],
             cwd=ROOT,
             check=True,
             stdout=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """The command line of the offline house: `python -m training --help`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,15 @@ from training.workflows.workspace import Workspace
 
 INTERRUPTED = 130
 """What a shell makes of Ctrl-C."""
+
+RENAMED = {
+    "suite": "sweep",
+    "prepare": "resolve-bundle",
+    "index": "reindex",
+    "retrieval": "eval-retrieval",
+}
+"""Former names of commands. They keep working, and are in no help text."""
+
 
 app = typer.Typer(
     help="Train small CNNs on labelled images and make a bundle of the best.",
@@ -81,7 +91,7 @@ def run_command(
 
 
 @app.command()
-def suite(
+def sweep(
     names: Annotated[
         list[str] | None, typer.Argument(help="Experiments. Default: the eight.")
     ] = None,
@@ -105,7 +115,7 @@ def suite(
     )
     images, splits = workspace.read(data)
     try:
-        runs = workspace.suite(chosen, seed or [0], images, splits)
+        runs = workspace.sweep(chosen, seed or [0], images, splits)
     except KeyboardInterrupt:
         print_line("stopped: the same command goes on where it was, with the run that was going on")
         raise typer.Exit(INTERRUPTED) from None
@@ -149,7 +159,7 @@ def release(
 
 
 @app.command()
-def index(
+def reindex(
     data: Data = None,
     root: Root = Path(),
     split_seed: SplitSeed = 0,
@@ -172,8 +182,8 @@ def index(
     typer.echo(made)
 
 
-@app.command()
-def prepare(
+@app.command("resolve-bundle")
+def resolve_bundle(
     data: Data = None,
     root: Root = Path(),
     device: Device = "auto",
@@ -182,11 +192,11 @@ def prepare(
     ] = True,
 ) -> None:
     """Print the bundle to serve: the one already built, one built from data, or the starter."""
-    typer.echo(Workspace(root, pick_device(device)).prepare(data, download=download))
+    typer.echo(Workspace(root, pick_device(device)).resolve_bundle(data, download=download))
 
 
-@app.command()
-def retrieval(root: Root = Path(), source: Source = None) -> None:
+@app.command("eval-retrieval")
+def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
     """Print how many of an image's ten nearest have its own label, by layer and class."""
     loaded = bundle.load(source or root / "bundles" / "current")
     labels = loaded.gallery.labels
@@ -287,9 +297,13 @@ def report_command(
 
 
 def main() -> None:
-    """Run a command; what a person can mend is said in one line, without a traceback."""
+    """Run a command; print an expected error in one line, without a traceback."""
+    arguments = sys.argv[1:]
+    if arguments and (name := RENAMED.get(arguments[0])):
+        print_line(f"`{arguments[0]}` is now called `{name}`", style="yellow")
+        arguments[0] = name
     try:
-        app()
+        app(arguments)
     except (
         BulkError,
         BundleError,
@@ -305,7 +319,3 @@ def main() -> None:
     ) as error:
         print_line(f"error: {error}", style="red")
         raise SystemExit(1) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -75,14 +75,14 @@ def test_an_unknown_name_is_answered_with_those_there_are() -> None:
     assert all(experiment.name in line for experiment in EXPERIMENTS)
 
 
-def test_a_suite_with_an_unknown_name_runs_nothing(command: Command) -> None:
-    outcome = command("suite", "none-2", "nonsense")
+def test_a_sweep_with_an_unknown_name_runs_nothing(command: Command) -> None:
+    outcome = command("sweep", "none-2", "nonsense")
     assert outcome.code == 1
     assert "no experiment 'nonsense'" in outcome.err
     assert not command.root.exists()
 
 
-@pytest.mark.parametrize("words", [["run", "none-2"], ["suite"], ["release"], ["prepare"]])
+@pytest.mark.parametrize("words", [["run", "none-2"], ["sweep"], ["release"], ["resolve-bundle"]])
 def test_no_data_says_where_it_looked(words: list[str], command: Command, tmp_path: Path) -> None:
     outcome = command(*words, "--data", tmp_path / "none")
     assert (outcome.code, outcome.out) == (1, "")
@@ -120,7 +120,7 @@ def test_images_that_cannot_be_split_are_named_before_any_training(
 
 
 def test_without_a_bundle_there_is_nothing_to_look_into(command: Command) -> None:
-    outcome = command("retrieval")
+    outcome = command("eval-retrieval")
     assert outcome.code == 1
     assert f"error: no bundle at {command.root}/bundles/current" in outcome.err
 
@@ -137,8 +137,36 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         command_line.app(["--help"])
     said = capsys.readouterr().out
     assert all(
-        name in said for name in ("run", "suite", "release", "index", "prepare", "retrieval")
+        name in said
+        for name in ("run", "sweep", "release", "reindex", "resolve-bundle", "eval-retrieval")
     )
+
+
+def test_help_lists_no_former_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line.app(["--help"])
+    first_words = {line.split()[1] for line in capsys.readouterr().out.splitlines() if "│" in line}
+    assert {*command_line.RENAMED.values()} <= first_words
+    assert not {*command_line.RENAMED} & first_words
+
+
+@pytest.mark.parametrize(("former", "name"), command_line.RENAMED.items())
+def test_a_former_name_calls_the_command_and_prints_its_new_name_on_stderr(
+    former: str, name: str, command: Command, tmp_path: Path
+) -> None:
+    words: list[str | Path] = (
+        ["--data", tmp_path / "none"] if name in {"sweep", "resolve-bundle"} else []
+    )
+    by_former_name, by_name = command(former, *words), command(name, *words)
+    assert by_former_name.err == f"`{former}` is now called `{name}`\n{by_name.err}"
+    assert (by_former_name.code, by_former_name.out) == (by_name.code, by_name.out)
+
+
+def test_resolve_bundle_by_its_former_name_prints_the_bundle_alone_on_stdout(
+    command: Command,
+) -> None:
+    outcome = command("prepare", "--no-download")
+    assert (outcome.code, outcome.out) == (0, f"{command.root}/starter\n")
 
 
 def test_run_prints_the_record_that_it_wrote(
@@ -168,7 +196,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rooms, "train_and_save", interrupted)
-    outcome = command("suite", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
+    outcome = command("sweep", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
     assert outcome.code == command_line.INTERRUPTED
     assert outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
     assert "Traceback" not in outcome.err
@@ -186,12 +214,12 @@ def test_a_release_prints_its_bundle_and_it_becomes_current(
     assert (command.root / "bundles" / "current").resolve() == made
 
 
-def test_index_gives_the_network_another_gallery(
+def test_reindex_gives_the_network_another_gallery(
     command: Command, bundle_path: Path, picture_folder: Path, tmp_path: Path
 ) -> None:
     smaller = tmp_path / "smaller"
     outcome = command(
-        "index", "--bundle", bundle_path, "--data", picture_folder,
+        "reindex", "--bundle", bundle_path, "--data", picture_folder,
         "--output", smaller, "--per-class", "3", "--no-pixels", "--half",
     )  # fmt: skip
     assert (outcome.code, outcome.out.strip()) == (0, str(smaller))
@@ -201,14 +229,14 @@ def test_index_gives_the_network_another_gallery(
     assert not (command.root / "bundles" / "current").exists()
 
 
-def test_prepare_prints_the_bundle_alone(command: Command, bundle_path: Path) -> None:
+def test_resolve_bundle_prints_the_bundle_alone(command: Command, bundle_path: Path) -> None:
     built = linked_copy(bundle_path, command.root / "bundles" / "mine")
     update_current_link(command.root / "bundles" / "current", built)
-    assert command("prepare").out == f"{built}\n"
+    assert command("resolve-bundle").out == f"{built}\n"
 
 
-def test_prepare_without_download_prints_the_starter_and_one_line(command: Command) -> None:
-    outcome = command("prepare", "--no-download")
+def test_resolve_bundle_without_download_prints_the_starter_and_one_line(command: Command) -> None:
+    outcome = command("resolve-bundle", "--no-download")
     assert outcome.out == f"{command.root}/starter\n"
     assert len(outcome.err.splitlines()) == 1
 
@@ -240,8 +268,10 @@ def test_a_share_that_is_none_is_refused_in_a_line(
     )
 
 
-def test_retrieval_prints_shares_by_layer_and_class(command: Command, bundle_path: Path) -> None:
-    outcome = command("retrieval", "--bundle", bundle_path)
+def test_eval_retrieval_prints_shares_by_layer_and_class(
+    command: Command, bundle_path: Path
+) -> None:
+    outcome = command("eval-retrieval", "--bundle", bundle_path)
     assert outcome.code == 0
     metrics = bundle.load(bundle_path).manifest.metrics
     (total,) = (line for line in outcome.out.splitlines() if " all " in line)

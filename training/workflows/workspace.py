@@ -1,4 +1,4 @@
-"""The long steps of the command line, with their progress: read, train, release, reindex, prepare.
+"""The long steps of the command line, with their progress: read, train, release, reindex, resolve.
 
 A workspace is a folder with `experiments/`, `checkpoints/`, `bundles/`, `data/` and `starter/`.
 Everything that is there already is taken, not made again.
@@ -157,7 +157,7 @@ class Workspace:
             print_line(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
         return network, made
 
-    def suite(
+    def sweep(
         self,
         experiments: Sequence[Experiment],
         seeds: Sequence[int],
@@ -190,7 +190,7 @@ class Workspace:
         return [made for made in found.values() if made]
 
     def _study(self, spec: RunSpec, on_step: Callable[[], None], turn: str) -> Record:
-        """The record of one run of a suite, whatever becomes of it."""
+        """The record of one run of a sweep, whatever becomes of it."""
         own = replace(self, seed=spec.seed)
         try:
             images, splits = spec.dataset, spec.splits
@@ -270,7 +270,7 @@ class Workspace:
         )
         return target
 
-    def prepare(self, data: Path | None, *, download: bool = True) -> Path:
+    def resolve_bundle(self, data: Path | None, *, download: bool = True) -> Path:
         """The bundle to serve: the one already built, else one from data, else the starter.
 
         The starter's network is taken where it fits the data, which spares the training.

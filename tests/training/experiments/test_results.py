@@ -175,7 +175,7 @@ def test_where_settings_changed_the_latest_count() -> None:
 
 def test_without_studies_there_is_nothing_to_report() -> None:
     for records in ([], [final()], [study("none-2", status="failed")]):
-        with pytest.raises(ReportError, match="python -m training suite"):
+        with pytest.raises(ReportError, match="python -m training sweep"):
             results(records)
 
 

@@ -123,7 +123,7 @@ def test_a_run_that_is_done_is_not_done_again(
 def test_the_bundle_that_was_built_is_served(bundle_path: Path, empty: Workspace) -> None:
     built = linked_copy(bundle_path, empty.root / "bundles" / "mine")
     update_current_link(empty.current, built)
-    assert empty.prepare(None) == built
+    assert empty.resolve_bundle(None) == built
 
 
 @pytest.mark.usefixtures("no_training")
@@ -131,7 +131,7 @@ def test_the_bundle_of_the_data_is_served_where_it_was_built_before(
     bundle_path: Path, empty: Workspace
 ) -> None:
     built = linked_copy(bundle_path, empty.bundle_of(Path("photos.zip")))
-    assert empty.prepare(Path("photos.zip")) == built
+    assert empty.resolve_bundle(Path("photos.zip")) == built
 
 
 @pytest.mark.usefixtures("no_training")
@@ -139,7 +139,7 @@ def test_data_that_the_starter_held_out_are_embedded_with_its_network(
     bundle_without_pixels_path: Path, picture_folder: Path, empty: Workspace
 ) -> None:
     starter = linked_copy(bundle_without_pixels_path, empty.starter)
-    made = bundle.load(empty.prepare(picture_folder))
+    made = bundle.load(empty.resolve_bundle(picture_folder))
     assert made.manifest.run_id == read_manifest(starter).run_id
     assert made.gallery.pixels is not None
     assert len(made.gallery) == 150
@@ -156,7 +156,7 @@ def test_other_data_have_a_network_trained(
     linked_copy(bundle_without_pixels_path, empty.starter)
     monkeypatch.setattr(rooms, "find", one_epoch)
     folder = write_folder(tmp_path / "three", per_class=6, kinds=3)
-    made = bundle.load(empty.prepare(folder))
+    made = bundle.load(empty.resolve_bundle(folder))
     assert made.manifest.classes == ("amber", "blue", "cyan")
     assert {one.stage for one in made.records} == {"study", "final"}
     assert empty.current.resolve() == made.path
@@ -168,7 +168,7 @@ def test_without_data_and_network_the_starter_is_served_with_one_line(
     bundle_without_pixels_path: Path, empty: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     linked_copy(bundle_without_pixels_path, empty.starter)
-    assert empty.prepare(None) == empty.starter
+    assert empty.resolve_bundle(None) == empty.starter
     (line,) = capsys.readouterr().err.splitlines()
     assert "CIFAR-10 cannot be downloaded" in line
     assert "make serve DATA=" in line
@@ -179,7 +179,7 @@ def test_what_is_not_to_be_downloaded_is_not(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CIFAR10, "url", "nonsense")
-    assert empty.prepare(None, download=False) == empty.starter
+    assert empty.resolve_bundle(None, download=False) == empty.starter
 
 
 @pytest.mark.usefixtures("no_training")
@@ -187,7 +187,7 @@ def test_data_that_were_named_and_are_not_there_are_no_case_for_the_starter(
     empty: Workspace, tmp_path: Path
 ) -> None:
     with pytest.raises(DatasetError, match=f"no data at {tmp_path}/none"):
-        empty.prepare(tmp_path / "none")
+        empty.resolve_bundle(tmp_path / "none")
 
 
 # Releasing.
@@ -203,13 +203,13 @@ def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Tiny data and a bundle made of them through suite and release, with test images beside."""
+    """Tiny data and a bundle made of them through sweep and release, with test images beside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rooms, "find", one_epoch)
         workspace = Workspace(tmp_path_factory.mktemp("released"), torch.device("cpu"))
         images, own_test = tiny(per_class=12), tiny(per_class=2, start=50)
         parts = split(images, 0)
-        (studied,) = workspace.suite([one_epoch("batchnorm-3")], [0], images, parts)
+        (studied,) = workspace.sweep([one_epoch("batchnorm-3")], [0], images, parts)
         assert studied.status != "failed"
         target = workspace.bundle_of(None)
         made = bundle.load(workspace.release(images, parts, target, ExportOptions(), own_test))
@@ -221,7 +221,7 @@ def of_stage(made: Bundle, stage: str) -> Record:
     return found
 
 
-def test_no_image_is_in_two_parts_through_suite_and_release(released: Released) -> None:
+def test_no_image_is_in_two_parts_through_sweep_and_release(released: Released) -> None:
     images, parts, made, _ = released
     gallery = set(made.gallery.ids)
     trained_on = {images.ids[n] for n in (*parts.train, *parts.validation)}
@@ -371,7 +371,7 @@ def test_own_test_images_that_cannot_be_read_are_named(empty: Workspace, tmp_pat
         empty.read_own_test(tmp_path)
 
 
-# The suite.
+# Sweeps.
 
 
 class Stub:
@@ -389,9 +389,9 @@ class Stub:
         return None, done
 
 
-def suite(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
+def sweep(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
     images = tiny(per_class=4)
-    runs = workspace.suite([find(name) for name in names], seeds, images, split(images, 0))
+    runs = workspace.sweep([find(name) for name in names], seeds, images, split(images, 0))
     return sum(run.status == "failed" for run in runs)
 
 
@@ -406,7 +406,7 @@ def test_every_experiment_is_run_with_every_seed(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rooms, "train_and_save", Stub())
-    assert suite(empty, ["none-2", "dropout-3"], [0, 1]) == 0
+    assert sweep(empty, ["none-2", "dropout-3"], [0, 1]) == 0
     expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
     assert statuses(empty) == dict.fromkeys(expected, "finished")
 
@@ -415,9 +415,9 @@ def test_what_has_a_record_is_not_run_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rooms, "train_and_save", Stub())
-    suite(empty, ["none-2"], [0])
+    sweep(empty, ["none-2"], [0])
     monkeypatch.setattr(rooms, "train_and_save", again := Stub())
-    suite(empty, ["none-2", "none-3"], [0])
+    sweep(empty, ["none-2", "none-3"], [0])
     assert again.asked == ["none-3/0"]
 
 
@@ -425,21 +425,21 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-2"]))
-    assert suite(empty, ["none-2", "none-3"], [0]) == 1
+    assert sweep(empty, ["none-2", "none-3"], [0]) == 1
     assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
     (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
     assert failed.error == "RuntimeError('see [/tmp/log] for [bold]why')"
     assert "see [/tmp/log] for [bold]why" in capsys.readouterr().err
 
 
-def test_a_suite_returns_every_record_that_of_earlier_runs_too(
+def test_a_sweep_returns_every_record_that_of_earlier_runs_too(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-3"]))
     images = tiny(per_class=4)
     parts = split(images, 0)
-    empty.suite([find("none-2")], [0], images, parts)
-    runs = empty.suite([find("none-2"), find("none-3")], [0, 1], images, parts)
+    empty.sweep([find("none-2")], [0], images, parts)
+    runs = empty.sweep([find("none-2"), find("none-3")], [0, 1], images, parts)
     assert [(run.experiment, run.seeds.init, run.status) for run in runs] == [
         ("none-2", 0, "finished"),
         ("none-3", 0, "failed"),
@@ -450,7 +450,7 @@ def test_a_suite_returns_every_record_that_of_earlier_runs_too(
 
 def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "train_and_save", stub := Stub())
-    suite(empty, ["none-2", "none-2"], [0, 0])
+    sweep(empty, ["none-2", "none-2"], [0, 0])
     assert stub.asked == ["none-2/0"]
 
 
@@ -458,13 +458,13 @@ def test_a_run_that_failed_is_tried_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-2"]))
-    suite(empty, ["none-2"], [0])
+    sweep(empty, ["none-2"], [0])
     monkeypatch.setattr(rooms, "train_and_save", Stub())
-    assert suite(empty, ["none-2"], [0]) == 0
+    assert sweep(empty, ["none-2"], [0]) == 0
     assert statuses(empty) == {"none-2/0": "finished"}
 
 
-def test_a_suite_that_was_stopped_goes_on_where_it_was(
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(Stub):
@@ -476,10 +476,10 @@ def test_a_suite_that_was_stopped_goes_on_where_it_was(
     names = ["none-2", "none-3", "dropout-2"]
     monkeypatch.setattr(rooms, "train_and_save", Stopped())
     with pytest.raises(KeyboardInterrupt):
-        suite(empty, names, [0])
+        sweep(empty, names, [0])
     assert statuses(empty) == {"none-2/0": "finished"}
     monkeypatch.setattr(rooms, "train_and_save", rest := Stub())
-    suite(empty, names, [0])
+    sweep(empty, names, [0])
     assert rest.asked == ["none-3/0", "dropout-2/0"]
 
 

@@ -40,7 +40,7 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
     counted = group_runs(records)
     if not counted:
         raise ReportError(
-            "no records of finished studies: make some with `python -m training suite`"
+            "no records of finished studies: make some with `python -m training sweep`"
         )
     studies = [run for name in _in_order(counted) for run in counted[name]]
     pictures = {"curves.svg": compared_curves(_layout(counted), studies)}
