@@ -1,5 +1,5 @@
 # The service alone, with the starter bundle; it serves bundles/current where that is mounted.
-# It listens on all addresses, so it asks for KINDRED_API_KEYS, or KINDRED_OPEN=true.
+# It listens on all addresses, so it asks for KINDRED_API_KEYS, or KINDRED_ALLOW_ANONYMOUS=true.
 FROM python:3.12-slim
 
 WORKDIR /app

@@ -114,11 +114,11 @@ def create_app(settings: Settings) -> FastAPI:
                 compresslevel=1,
                 exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
             ),
-            Middleware(DeadlineMiddleware, seconds=settings.deadline),
+            Middleware(DeadlineMiddleware, seconds=settings.request_timeout),
             Middleware(
                 BodyLimitMiddleware,
                 limit=settings.max_body_bytes,
-                together=settings.max_bodies_bytes,
+                together=settings.max_in_flight_bytes,
             ),
             Middleware(StateMiddleware),
         ],
@@ -159,7 +159,7 @@ def _keys(settings: Settings) -> Keys:
     return Keys(
         (key.get_secret_value() for key in settings.api_keys),
         (key.get_secret_value() for key in settings.admin_keys),
-        allow_anonymous=settings.open,
+        allow_anonymous=settings.allow_anonymous,
     )
 
 

@@ -21,7 +21,7 @@ from service.server.process import (
     run,
     tune_garbage_collector,
 )
-from service.settings import Settings, default_bundle
+from service.settings import Settings, default_bundle, variable, warn_of_former_names
 from service.telemetry import logs
 from training.bundle import BundleError, DeviceError, load
 
@@ -49,13 +49,15 @@ def serve(
             {name: value for name, value in given.items() if value is not None}
         )
         logs.configure(settings.log_format, settings.log_level)
+        warn_of_former_names()
         listener = bind(settings.host, settings.port)
         tune_garbage_collector()
         raise_file_limit()
         app = create_app(settings)
     except ValidationError as error:
+        warn_of_former_names()
         reasons = "; ".join(
-            f"KINDRED_{'_'.join(map(str, reason['loc'])).upper()}: {reason['msg']}"
+            f"{variable('_'.join(map(str, reason['loc'])))}: {reason['msg']}"
             for reason in error.errors()
         )
         raise _startup_error(f"the settings do not fit: {reasons}") from error
@@ -142,6 +144,7 @@ def _opened(bundle: Path | None) -> Iterator[Gallery]:
 
     try:
         settings = Settings()
+        warn_of_former_names()
         opened = open_gallery(settings.gallery, load(bundle or settings.bundle or default_bundle()))
         try:
             yield opened

@@ -1,6 +1,7 @@
-"""Every setting of the service, each an environment variable `KINDRED_*` with a word of advice."""
+"""Every setting of the service, each an environment variable `KINDRED_*`. Knows nothing of HTTP."""
 
 import ipaddress
+import logging
 import os
 import re
 from importlib import import_module
@@ -15,31 +16,78 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from service.engine.backends.base import ServedPrecision
 from service.engine.backends.factory import BackendChoice, has_openvino
 from service.gallery.milvus.address import MilvusAddress, is_milvus
 from service.telemetry.logs import LogFormat, LogLevel
 
+log = logging.getLogger(__name__)
+
 BUILT = Path("bundles/current")
 STARTER = Path("starter")
+PREFIX = "KINDRED_"
+
+FORMER_NAMES = {
+    "allow_anonymous": "open",
+    "backend": "engine",
+    "intra_op_threads": "threads",
+    "max_batch_size": "max_batch",
+    "max_queue_size": "max_queue",
+    "request_timeout": "deadline",
+    "max_in_flight_bytes": "max_bodies_bytes",
+    "max_client_batch_size": "max_images",
+    "shutdown_delay": "notice",
+    "graceful_shutdown_timeout": "drain",
+}
+"""Settings that were renamed, with the former name, which the environment may still use."""
 
 
 def default_bundle() -> Path:
-    """The bundle that was built last, else the one that comes with the code."""
+    """Return the bundle that was built last, else the starter bundle."""
     return BUILT if BUILT.exists() else STARTER
 
 
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def warn_of_former_names() -> None:
+    """Log a warning for each environment variable that has a former name."""
+    environment = {name.upper() for name in os.environ}
+    for name in _formerly_named():
+        new, old = variable(name), variable(FORMER_NAMES[name])
+        ignored = f"; {old} is ignored, because both are set" if new in environment else ""
+        log.warning("%s is now called %s%s", old, new, ignored)
+
+
+def _formerly_named() -> dict[str, str]:
+    """Return the values that the environment has under former names, by the new names."""
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    return {
+        name: environment[variable(former)]
+        for name, former in FORMER_NAMES.items()
+        if variable(former) in environment
+    }
+
+
 def _split(given: object) -> object:
-    """`a,b` as two; a list as it is."""
+    """Split `a,b` into a tuple, and return anything else unchanged."""
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(",") if part.strip())
     return given
 
 
 def _sendable(key: SecretStr) -> SecretStr:
-    """Refuse what no header can carry, and so nobody could ever send."""
+    """Refuse a key that no HTTP header can carry."""
     if not re.fullmatch("[!-~]+", key.get_secret_value()):
         raise ValueError("a key is made of ASCII letters, digits and signs, without spaces")
     return key
@@ -50,7 +98,7 @@ KeyList = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split)]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address is always this machine's own."""
+    """Return whether a host name or address always means this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -58,167 +106,213 @@ def is_loopback(host: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """How the service runs; the defaults suit two CPU cores."""
+    """How the service runs. The defaults suit two CPU cores."""
 
     model_config = SettingsConfigDict(
-        env_prefix="KINDRED_",
+        env_prefix=PREFIX,
         frozen=True,
         hide_input_in_errors=True,  # it may be a key
     )
 
     bundle: Path | None = Field(
         None,
-        description="Folder to serve; the one built last, else the starter, where not set.",
+        description="Folder of the bundle to serve. Default: bundles/current, or starter where "
+        "none has been built.",
     )
     gallery: str = Field(
         "gallery",
-        description="Folder for the images that are added; made when there is one. Or a Milvus "
-        "that services share: milvus://host:19530/collection, or milvus:///folder/gallery.db for "
-        "one in a file. Back it up with 'python -m service gallery export'.",
+        description="Folder for added images, created with the first one; or a Milvus collection "
+        "that several services share: milvus://host:19530/collection, or "
+        "milvus:///folder/gallery.db for one in a file. 'python -m service gallery export' backs "
+        "it up.",
     )
     host: str = Field(
         "127.0.0.1",
-        description="Address to listen on; any but this machine's own needs api_keys, or open.",
+        description="Address to listen on. Any address other than loopback needs api_keys or "
+        "allow_anonymous.",
     )
-    port: int = Field(8000, ge=0, le=65535, description="0 takes any port that is free.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on. 0: any free port.")
 
-    log_level: LogLevel = Field("warning", description="info adds a line for each request.")
+    log_level: LogLevel = Field(
+        "warning", description="Lowest level that is logged. info adds one line a request."
+    )
     log_format: LogFormat = Field(
         "text",
-        description="On standard error; json is one object a line, for what collects logs.",
+        description="Format of the log on standard error: text, or json with one object a line.",
     )
     telemetry: bool = Field(
         False,
-        description="Send traces, metrics and errors of requests by OpenTelemetry; needs "
-        "'fastapi[opentelemetry]'. OTEL_EXPORTER_OTLP_ENDPOINT says where to, OTEL_SERVICE_NAME "
-        "as whose, and the other OTEL_* variables the rest.",
+        description="Export traces, metrics and errors of requests by OpenTelemetry. Needs "
+        "'fastapi[opentelemetry]' and OTEL_EXPORTER_OTLP_ENDPOINT; OTEL_SERVICE_NAME and the other "
+        "OTEL_* variables apply.",
     )
 
     api_keys: KeyList = Field(
-        (), description="Keys that may ask, with commas between; without any, everybody may."
+        (),
+        description="API keys, separated by commas; every request needs one. Default: none, so "
+        "requests need no key.",
     )
     admin_keys: KeyList = Field(
         (),
-        description="Keys that may also change what is served; without any keys, whoever is on "
-        "this machine may.",
+        description="API keys, separated by commas, that may also change the gallery and reload. "
+        "Default: none. Without any keys, only requests from this machine may change anything.",
     )
-    open: bool = Field(
+    allow_anonymous: bool = Field(
         False,
-        description="Answer everybody without keys, on any address. For networks you trust.",
+        description="Answer requests without keys at any address. Only for trusted networks.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="Sites whose pages may call this service from a browser, such as "
-        "https://example.org, with commas between.",
+        description="Origins whose web pages may call the service, such as https://example.org, "
+        "separated by commas. Default: none.",
     )
 
-    engine: BackendChoice = Field(
+    backend: BackendChoice = Field(
         "auto",
-        description="What runs the network: auto, torch or openvino. auto takes OpenVINO on a CPU, "
-        "where it is installed (pip install 'kindred[openvino]') and the bundle has model.onnx.",
+        description="Runtime of the network. auto: OpenVINO on a CPU if it is installed (pip "
+        "install 'kindred[openvino]') and the bundle has model.onnx, else PyTorch.",
     )
     device: str = Field(
-        "auto", description="auto, cpu or cuda[:n]; auto takes the first GPU there is."
+        "auto",
+        description="Device of the network: auto, cpu or cuda[:n]. auto: the first GPU, else the "
+        "CPU.",
     )
     precision: ServedPrecision = Field(
         "auto",
-        description="auto, fp32, bf16 or, with OpenVINO, int8; auto is the fastest that the "
-        "processor has instructions for and that moves little: see docs/performance.md.",
+        description="Arithmetic of the network; int8 needs OpenVINO. auto: the fastest that the "
+        "processor supports and that stays within tolerance; see docs/performance.md.",
     )
-    threads: int | None = Field(
+    intra_op_threads: int | None = Field(
         None,
         ge=1,
-        description="Threads of the network on a CPU; its own choice where not set.",
+        description="CPU threads for inference. Default: chosen by the backend.",
     )
-    max_batch: int = Field(
-        64, ge=1, description="Images run at once; on a CPU more than 64 gain nothing."
+    max_batch_size: int = Field(
+        64,
+        ge=1,
+        description="Images in one batch at most. On a CPU, more than 64 bring no gain.",
     )
-    max_queue: int = Field(
-        512, ge=1, description="Images that may wait; more than a deadline's worth wait in vain."
+    max_queue_size: int = Field(
+        512,
+        ge=1,
+        description="Images that may wait in the queue; further requests get 429. A queue longer "
+        "than request_timeout can serve only produces timeouts.",
     )
-    deadline: float = Field(
-        10.0, gt=0, description="Seconds from a request's arrival to its answer; then 504."
+    request_timeout: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds from a request's arrival to its response; then it gets 504.",
     )
 
     max_body_bytes: int = Field(
-        16 * 2**20, ge=1, description="Size of a request; a phone's photograph has 3 to 8 MB."
+        16 * 2**20,
+        ge=1,
+        description="Bytes of a request body at most; a larger one gets 413. A phone's photograph "
+        "has 3 to 8 MB.",
     )
-    max_bodies_bytes: int = Field(
+    max_in_flight_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Size of all requests together that are being read and answered; then 429.",
+        description="Bytes of all request bodies in flight at most; further requests get 429.",
     )
     max_pixels: int = Field(
         25_000_000,
         ge=1,
         le=178_956_970,  # Pillow opens no more
-        description="Pixels of a picture, read before decoding; each may take 24 bytes then, and "
-        "as many pictures are decoded at once as there are cores.",
+        description="Pixels of an image at most, checked before decoding. Decoding may take 24 "
+        "bytes a pixel, in as many images at once as there are cores.",
     )
-    max_images: int = Field(
-        64, ge=1, description="Images in one request; at most as many as may wait."
+    max_client_batch_size: int = Field(
+        64,
+        ge=1,
+        description="Images in one request at most. No more than max_queue_size.",
     )
 
-    notice: float = Field(
+    shutdown_delay: float = Field(
         0.0,
         ge=0,
-        description="Seconds that a stopping service still takes requests while /readyz says no; "
-        "set it above the period at which your load balancer asks.",
+        description="Seconds after SIGTERM during which requests are still accepted while /readyz "
+        "answers 503. Set it above the time in which your load balancer takes a replica out.",
     )
-    drain: int = Field(10, ge=0, description="Seconds that requests under way then have to finish.")
+    graceful_shutdown_timeout: int = Field(
+        10,
+        ge=0,
+        description="Seconds for requests in flight to finish, once no more are accepted.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment, then the environment's former names."""
+        former = InitSettingsSource(settings_cls, dict(_formerly_named()))
+        return init_settings, env_settings, former
 
     @field_validator("gallery")
     @classmethod
-    def _the_gallery_can_be_found(cls, address: str) -> str:
+    def _check_gallery_address(cls, address: str) -> str:
         if is_milvus(address):
             MilvusAddress.parse(address)
         return address
 
     @field_validator("telemetry")
     @classmethod
-    def _telemetry_can_be_sent(cls, on: bool) -> bool:
+    def _check_telemetry(cls, on: bool) -> bool:
         if on:
             _require_exporter()
         return on
 
     @model_validator(mode="after")
-    def _the_engine_can_run(self) -> Self:
-        if self.engine == "openvino" and not has_openvino():
+    def _check_backend(self) -> Self:
+        if self.backend == "openvino" and not has_openvino():
             raise ValueError("OpenVINO is not installed: pip install 'kindred[openvino]'")
-        if self.engine == "openvino" and self.device not in ("auto", "cpu"):
-            raise ValueError("OpenVINO runs on the CPU alone: leave device, or engine, to auto")
+        if self.backend == "openvino" and self.device not in ("auto", "cpu"):
+            raise ValueError("OpenVINO runs on the CPU only: set device or backend to auto")
         return self
 
     @model_validator(mode="after")
-    def _a_request_fits_the_queue(self) -> Self:
-        if self.max_images > self.max_queue:
-            raise ValueError("max_images is more than max_queue: such a request could never wait")
-        return self
-
-    @model_validator(mode="after")
-    def _a_body_fits_beside_others(self) -> Self:
-        if self.max_body_bytes > self.max_bodies_bytes:
-            raise ValueError("max_body_bytes is more than max_bodies_bytes: it could never be sent")
-        return self
-
-    @model_validator(mode="after")
-    def _strangers_need_keys(self) -> Self:
-        if not (self.api_keys or self.open or is_loopback(self.host)):
+    def _check_client_batch_size(self) -> Self:
+        if self.max_client_batch_size > self.max_queue_size:
             raise ValueError(
-                f"at {self.host} others than this machine can ask: set KINDRED_API_KEYS, or "
-                "KINDRED_OPEN=true to answer everybody"
+                "max_client_batch_size is more than max_queue_size: such a request could never "
+                "be queued. Lower the one or raise the other."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_body_bytes(self) -> Self:
+        if self.max_body_bytes > self.max_in_flight_bytes:
+            raise ValueError(
+                "max_body_bytes is more than max_in_flight_bytes: such a request could never be "
+                "accepted. Lower the one or raise the other."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
+            raise ValueError(
+                f"{self.host} can be reached from other machines: set KINDRED_API_KEYS, or "
+                "KINDRED_ALLOW_ANONYMOUS=true to answer requests without keys"
             )
         return self
 
 
 def _require_exporter() -> None:
-    """FastAPI would do without an exporter, or a place to send to, and say little of it."""
+    """Refuse telemetry without an exporter or an endpoint, which FastAPI would drop silently."""
     try:
         import_module("opentelemetry.exporter.otlp.proto.http")
     except ImportError as error:
         raise ValueError(
             "OpenTelemetry's exporter is not installed: pip install 'fastapi[opentelemetry]'"
         ) from error
-    places = [f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_", "LOGS_")]
-    if not any(map(os.environ.get, places)):
-        raise ValueError(f"set {places[0]} to where it goes, such as http://localhost:4318")
+    endpoints = [
+        f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_", "LOGS_")
+    ]
+    if not any(map(os.environ.get, endpoints)):
+        raise ValueError(f"set {endpoints[0]} to the collector, such as http://localhost:4318")

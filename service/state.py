@@ -54,7 +54,7 @@ class State:
     behind: BackgroundScheduler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.behind = BackgroundScheduler(self.engine, self.activity, self.settings.max_queue)
+        self.behind = BackgroundScheduler(self.engine, self.activity, self.settings.max_queue_size)
 
     def check_room(self, count: int = 1) -> None:
         """Refuse at once what would be refused, or late, after the work of reading it.

@@ -351,16 +351,16 @@ def test_every_setting_there_is_one() -> None:
     del given["gallery"]  # what it means is for the gallery's own tests
     settings = Settings.model_validate(given)
     cpus = container()["resources"]["requests"]["cpu"]
-    assert settings.threads == int(cpus)
+    assert settings.intra_op_threads == int(cpus)
 
 
 def test_a_pod_that_stops_is_not_asked_any_more_before_it_closes() -> None:
     environment = {one["name"]: one["value"] for one in container()["env"]}
     probe = container()["readinessProbe"]
-    notice = float(environment["KINDRED_NOTICE"])
+    notice = float(environment["KINDRED_SHUTDOWN_DELAY"])
     assert notice > probe["periodSeconds"] * probe["failureThreshold"]
     grace = manifest("deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace > notice + Settings.model_fields["drain"].default
+    assert grace > notice + Settings.model_fields["graceful_shutdown_timeout"].default
 
 
 def test_a_pod_runs_as_the_user_of_the_image() -> None:
@@ -388,7 +388,7 @@ def test_replicas_are_scaled_by_a_measure_that_there_is() -> None:
     assert re.search(rf"^{name} ", Metrics().exposition().decode(), re.MULTILINE)
     assert (
         float(measure["pods"]["target"]["averageValue"])
-        < Settings.model_fields["max_queue"].default
+        < Settings.model_fields["max_queue_size"].default
     )
     (rule,) = manifest("metrics")["rules"]["custom"]
     assert rule["name"]["as"] == name

@@ -52,12 +52,12 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
     pixels = np.stack([query.pixels for query in queries(opened)])
     backend = open_backend(
         opened,
-        engine=settings.engine,
+        engine=settings.backend,
         device=settings.device,
         precision=settings.precision,
-        threads=settings.threads,
+        threads=settings.intra_op_threads,
     )
-    backend.prepare(settings.max_batch)
+    backend.prepare(settings.max_batch_size)
     index = opened.indexes["conv2"]
     near: GpuSearcher | None = None
     if backend.device.type == "cuda":

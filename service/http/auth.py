@@ -176,5 +176,5 @@ def _require_known_host(scope: Scope) -> None:
         raise MisdirectedError(
             f"Without keys, only this machine is answered, and {asked[:100]!r} is not its name: "
             "ask at http://localhost or http://127.0.0.1, or set KINDRED_API_KEYS, or "
-            "KINDRED_OPEN=true to answer everybody."
+            "KINDRED_ALLOW_ANONYMOUS=true to answer everybody."
         )

@@ -30,7 +30,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         state: State = app.state.kindred
         self._lifecycle = state.lifecycle
-        self._notice = state.settings.notice
+        self._shutdown_delay = state.settings.shutdown_delay
         self._app = app
         self._address = address
         self._reloading: set[asyncio.Task[None]] = set()
@@ -47,11 +47,11 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Turn `/readyz` red at once; stop after the notice, or at once if asked again."""
-        if self._lifecycle.draining or self._notice == 0:
+        if self._lifecycle.draining or self._shutdown_delay == 0:
             super().handle_exit(sig, frame)
         else:
             signal.signal(signal.SIGALRM, lambda _, frame: self.handle_exit(sig, frame))
-            signal.setitimer(signal.ITIMER_REAL, self._notice)
+            signal.setitimer(signal.ITIMER_REAL, self._shutdown_delay)
         self._lifecycle.draining = True
 
     def _on_hangup(self) -> None:
@@ -110,13 +110,13 @@ def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
         app,
-        http=connections(settings.deadline),
+        http=connections(settings.request_timeout),
         ws="none",  # nothing here speaks it
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # it tells neither the time that a request took nor its id
         server_header=False,
-        timeout_graceful_shutdown=settings.drain,
+        timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
     )
     server = Server(config, app, f"http://{host}:{listener.getsockname()[1]}")
     # uvicorn sends itself the signal again when it is done: a stop in good order is no failure.

@@ -106,7 +106,7 @@ async def _drain_and_close(old: State) -> None:
     """Let it answer who began with it."""
     if old.users:
         with suppress(TimeoutError):
-            async with asyncio.timeout(old.settings.deadline + GRACE_SECONDS):
+            async with asyncio.timeout(old.settings.request_timeout + GRACE_SECONDS):
                 await old.drained.wait()
     await anyio.to_thread.run_sync(old.engine.stop)
     await anyio.to_thread.run_sync(old.gallery.close)

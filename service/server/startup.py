@@ -55,17 +55,17 @@ def _open(settings: Settings) -> Bundle:
 def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:
     backend = open_backend(
         bundle,
-        engine=settings.engine,
+        engine=settings.backend,
         device=settings.device,
         precision=settings.precision,
-        threads=settings.threads,
+        threads=settings.intra_op_threads,
     )
     return Engine(
         backend,
         searcher(gallery, backend.device),
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        batch_timeout=settings.deadline,
+        max_batch=settings.max_batch_size,
+        max_queue=settings.max_queue_size,
+        batch_timeout=settings.request_timeout,
         on_batch=metrics.batch.observe,
     )
 

@@ -45,7 +45,7 @@ def open_backend(
         if bundle.onnx is None:
             raise BundleError(
                 f"{bundle.path} has no network in ONNX, which OpenVINO needs: build the bundle "
-                "anew, or set KINDRED_ENGINE=torch"
+                "anew, or set KINDRED_BACKEND=torch"
             )
         device = "cpu"
     where = pick_device(device)

@@ -74,7 +74,7 @@ async def load_uploads(
         state.behind.check_room()
     else:
         state.check_room()
-    found = await _read_files(request, state.settings.max_images, state.decoders)
+    found = await _read_files(request, state.settings.max_client_batch_size, state.decoders)
     return await decode_all(request, state, found.files, fit, several=found.several, behind=behind)
 
 

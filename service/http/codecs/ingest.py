@@ -141,7 +141,7 @@ async def _read_json(
     request: Request, state: State, fit: Fit, said: ImageMetadata
 ) -> LabelledUpload:
     state.behind.check_room()
-    most = state.settings.max_images
+    most = state.settings.max_client_batch_size
     sent = await request.body()
     body = (
         await concurrency.run_in_pool(

@@ -50,9 +50,9 @@ def model(state: StateDep) -> ModelCard:
         limits=Limits(
             body_bytes=settings.max_body_bytes,
             pixels=settings.max_pixels,
-            images=settings.max_images,
+            images=settings.max_client_batch_size,
             neighbours=MAX_LIMIT,
-            deadline_seconds=settings.deadline,
+            deadline_seconds=settings.request_timeout,
         ),
         caveats=" ".join(bundle.card.partition("## Limits")[2].split()),
     )

@@ -174,7 +174,7 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
     """Give the network's outputs for some images; where one of them fails, all do."""
     body = await request.body()
     notes = {note.name: note for note in state.responses.outputs(state.engine.dimensions)}
-    most = state.settings.max_images
+    most = state.settings.max_client_batch_size
     infer_request, sent = await concurrency.run_in_pool(
         lambda: _read(body, json_length, notes, most), state.decoders
     )

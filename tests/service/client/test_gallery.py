@@ -175,7 +175,7 @@ def strict_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         serve_bundle(bundle_path),
         KINDRED_GALLERY=str(tmp_path_factory.mktemp("strict")),
         KINDRED_MAX_BODY_BYTES=str(LIMIT),
-        KINDRED_MAX_IMAGES="3",
+        KINDRED_MAX_CLIENT_BATCH_SIZE="3",
     ) as http:
         yield str(http.base_url)
 

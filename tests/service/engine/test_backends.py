@@ -341,7 +341,7 @@ def test_a_bundle_is_captured_while_another_is_served(
 
 def test_openvino_is_for_the_cpu_alone() -> None:
     with pytest.raises(ValueError, match="on the CPU alone"):
-        Settings(engine="openvino", device="cuda:0")
+        Settings(backend="openvino", device="cuda:0")
 
 
 def test_an_engine_that_is_not_installed_is_refused_with_the_command(
@@ -349,7 +349,7 @@ def test_an_engine_that_is_not_installed_is_refused_with_the_command(
 ) -> None:
     monkeypatch.setattr("service.settings.has_openvino", lambda: False)
     with pytest.raises(ValueError, match=r"pip install 'kindred\[openvino\]'"):
-        Settings(engine="openvino")
+        Settings(backend="openvino")
 
 
 @pytest.mark.parametrize(

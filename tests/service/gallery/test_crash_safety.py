@@ -48,7 +48,7 @@ class AcknowledgedWrites:
 def server(gallery: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """The starter bundle, served by a process of its own until it is killed."""
     command = [sys.executable, "-m", "service", "--bundle", "starter", "--port", "0"]
-    settings = {"KINDRED_GALLERY": str(gallery), "KINDRED_MAX_BATCH": "1"}  # is warm at once
+    settings = {"KINDRED_GALLERY": str(gallery), "KINDRED_MAX_BATCH_SIZE": "1"}  # is warm at once
     with subprocess.Popen(
         command,
         cwd=ROOT,

@@ -45,7 +45,7 @@ def test_on_a_full_disk_changes_are_507_and_all_else_goes_on(
 
     limited: list[str | Path] = ["bash", "-c", 'echo $$ > "$0"; ulimit -S -f 1500; exec "$@"']
     limited.append(tmp_path / "pid")
-    with serving([*limited, *serve_bundle(bundle_path)], KINDRED_MAX_BATCH="4") as client:
+    with serving([*limited, *serve_bundle(bundle_path)], KINDRED_MAX_BATCH_SIZE="4") as client:
         answers = [add(client, seed) for seed in range(200)]
         kept = [seed for seed, answer in enumerate(answers) if answer.status_code == 201]
         refused = [answer for answer in answers if answer.status_code != 201]
@@ -82,7 +82,7 @@ def current(tmp_path: Path, bundle_path: Path, bundle_without_pixels_path: Path)
 
 @pytest.fixture
 def client(current: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(bundle=current, max_batch=4))) as running:
+    with TestClient(create_app(Settings(bundle=current, max_batch_size=4))) as running:
         yield running
 
 
@@ -120,7 +120,7 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     assert (before != after).any()
     assert cosine(after, answer["vector"]) > cosine(before, answer["vector"])
     client.close()
-    with TestClient(create_app(Settings(bundle=current, max_batch=4))) as again:
+    with TestClient(create_app(Settings(bundle=current, max_batch_size=4))) as again:
         assert stale(again) == 0
 
 
@@ -150,7 +150,7 @@ def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew
 def test_what_is_searched_is_made_of_the_database_alone(bundle_path: Path, tmp_path: Path) -> None:
     """Nothing derived is on the disk that could be damaged: a copy of one file is a gallery."""
     folder = tmp_path / "gallery"
-    settings = Settings(bundle=bundle_path, max_batch=4, gallery=str(folder))
+    settings = Settings(bundle=bundle_path, max_batch_size=4, gallery=str(folder))
     with TestClient(create_app(settings)) as client:
         for seed in range(5):
             add(client, seed)

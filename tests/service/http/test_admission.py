@@ -130,7 +130,7 @@ def test_who_waits_for_the_gallery_counts_too(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What takes long after the network must not gather what a fast network lets through."""
-    app = make_app(max_queue=1, max_images=1, max_batch=1)
+    app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1)
     state: State = app.state.kindred
     entered, gate, embed = threading.Event(), threading.Event(), state.responses.embed
 
@@ -154,7 +154,7 @@ def test_what_is_being_decoded_counts_too(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large picture takes a second to decode, and a small file can hold one."""
-    app = make_app(max_queue=1, max_images=1, max_batch=1)
+    app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1)
     entered, gate, decode = threading.Event(), threading.Event(), images.decode
 
     def slowly(image: Image.Image, fit: Fit) -> Pixels:
@@ -176,7 +176,7 @@ def test_what_is_being_decoded_counts_too(
 
 def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
     """Else whoever sends many at once, slowly, fills the memory."""
-    app = make_app(max_body_bytes=10_000, max_bodies_bytes=15_000, max_batch=1)
+    app = make_app(max_body_bytes=10_000, max_in_flight_bytes=15_000, max_batch_size=1)
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
     with listening(app) as client:
         address = (client.base_url.host, client.base_url.port or 80)
@@ -204,7 +204,7 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread cannot be stopped; more of them would be begun with every deadline that passes."""
-    app = make_app(max_queue=1, max_images=1, max_batch=1, deadline=0.3)
+    app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1, request_timeout=0.3)
     state: State = app.state.kindred
     gate, embed = threading.Event(), state.responses.embed
 

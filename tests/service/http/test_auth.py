@@ -198,7 +198,7 @@ def test_the_address_that_a_request_came_in_at_is_a_name_too(app: FastAPI) -> No
 
 def test_with_keys_or_open_any_name_will_do(make_app: MakeApp) -> None:
     headers = {"Host": "kindred.example", "X-API-Key": READER}
-    for settings in ({"api_keys": (READER,)}, {"open": True}):
+    for settings in ({"api_keys": (READER,)}, {"allow_anonymous": True}):
         client = TestClient(make_app(**settings))
         assert client.get("/model", headers=headers).status_code == 200
 
@@ -255,7 +255,7 @@ def test_where_only_admins_have_keys_they_are_optional_but_for_changes(make_app:
 
 
 def test_where_there_are_no_keys_none_is_asked_for(make_app: MakeApp) -> None:
-    for settings, statuses in (({}, {"421"}), ({"open": True}, set())):
+    for settings, statuses in (({}, {"421"}), ({"allow_anonymous": True}, set())):
         app = make_app(**settings)
         assert "securitySchemes" not in app.openapi()["components"]
         for at, operation in operations(app).items():
@@ -269,9 +269,11 @@ def test_where_there_are_no_keys_none_is_asked_for(make_app: MakeApp) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])  # noqa: S104
 def test_without_keys_only_this_machine_is_answered(host: str) -> None:
-    with pytest.raises(ValidationError, match="set KINDRED_API_KEYS, or KINDRED_OPEN=true"):
+    with pytest.raises(
+        ValidationError, match="set KINDRED_API_KEYS, or KINDRED_ALLOW_ANONYMOUS=true"
+    ):
         Settings(host=host)
-    assert Settings(host=host, open=True).host == host
+    assert Settings(host=host, allow_anonymous=True).host == host
     assert Settings(host=host, api_keys=("key",)).host == host
 
 

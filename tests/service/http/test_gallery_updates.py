@@ -28,7 +28,7 @@ PNG = {"Content-Type": "image/png"}
 @pytest.fixture
 def client(make_app: MakeApp) -> Iterator[TestClient]:
     """A client of a service whose gallery is its own."""
-    with TestClient(make_app(max_batch=4)) as running:
+    with TestClient(make_app(max_batch_size=4)) as running:
         yield running
 
 
@@ -118,7 +118,7 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
     assert client.portal
     monkeypatch.setattr(activity, "RECENT_SECONDS", BATCH_TIMEOUT)
     first(client, 1)
-    state.behind._seconds = state.settings.deadline
+    state.behind._seconds = state.settings.request_timeout
     holding = client.portal.start_task_soon(be_ahead)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, "/gallery", json=several(2))
@@ -130,14 +130,14 @@ def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
     assert refused.status_code == 429
     assert refused.headers["Retry-After"]
     assert client.post("/gallery", json=several(2)).status_code == 201  # nobody is ahead
-    assert state.behind._seconds < state.settings.deadline
+    assert state.behind._seconds < state.settings.request_timeout
 
 
 def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
     client: TestClient,
 ) -> None:
     state = served(client)
-    with state.behind.permit(state.settings.max_queue - 2):
+    with state.behind.permit(state.settings.max_queue_size - 2):
         assert client.post("/gallery", json=several(3)).status_code == 429
         assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
         assert client.post("/gallery", json=several(2)).status_code == 201

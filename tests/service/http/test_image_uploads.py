@@ -27,7 +27,7 @@ def b64(data: bytes) -> str:
 @pytest.fixture(scope="module")
 def strict(make_app: MakeApp) -> Iterator[TestClient]:
     """A client of an app with narrow limits."""
-    app = make_app(max_body_bytes=20_000, max_images=3, max_pixels=2_000)
+    app = make_app(max_body_bytes=20_000, max_client_batch_size=3, max_pixels=2_000)
     with TestClient(app) as client:
         yield client
 

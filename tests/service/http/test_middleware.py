@@ -99,7 +99,7 @@ def test_who_asks_for_what_is_not_there_is_told_where_to_look(client: TestClient
 
 
 def test_head_is_answered_as_get_without_the_body(make_app: MakeApp) -> None:
-    with listening(make_app(max_batch=1)) as http:
+    with listening(make_app(max_batch_size=1)) as http:
         for path in ("/", "/livez", "/model", "/experiments", "/gallery/unknown", "/classify"):
             asked, whole = http.head(path), http.get(path)
             assert asked.status_code == whole.status_code
@@ -150,7 +150,7 @@ def test_openapi_has_the_version_of_the_bundle_that_is_served(
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
     update_current_link(tmp_path / "current", tmp_path / "one")
     versions = []
-    with TestClient(create_app(Settings(bundle=tmp_path / "current", max_batch=1))) as client:
+    with TestClient(create_app(Settings(bundle=tmp_path / "current", max_batch_size=1))) as client:
         for name in ("one", "other"):
             update_current_link(tmp_path / "current", tmp_path / name)
             reloaded = client.post("/admin/reload").json()["current"]["version"]

@@ -40,7 +40,7 @@ def test_every_answer_is_as_documented_and_none_is_a_failure(
         serve_bundle(bundle_path),
         KINDRED_API_KEYS="reader-key",
         KINDRED_ADMIN_KEYS=KEY,
-        KINDRED_MAX_BATCH="4",
+        KINDRED_MAX_BATCH_SIZE="4",
     ) as http:
         ran = subprocess.run(
             [

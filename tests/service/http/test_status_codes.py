@@ -55,7 +55,7 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             api_keys=("reader",),
             admin_keys=("admin",),
             max_body_bytes=MAX_BYTES,
-            max_batch=1,
+            max_batch_size=1,
         )
     )
     shutil.rmtree(bundle)
@@ -66,7 +66,7 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def obedient(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[httpx.Client, State]]:
     """A service whose queue holds two images and whose network does as it is told."""
-    app = make_app(deadline=0.5)
+    app = make_app(request_timeout=0.5)
     state = use_network(app, network, max_queue=2)
     with listening(app) as client:
         network.forget()
@@ -261,7 +261,7 @@ def test_a_draining_service_is_not_ready_and_lives(
 def test_an_unexpected_error_is_500_that_gives_nothing_away(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(max_batch=1)
+    app = make_app(max_batch_size=1)
     with listening(app) as client:
         monkeypatch.setattr(app.state.kindred, "gallery", None)
         response = client.get("/gallery")

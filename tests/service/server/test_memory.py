@@ -68,7 +68,7 @@ def test_memory_stays_flat_under_pictures_that_are_larger_than_they_look(
     files = bombs()
     assert max(map(len, files.values())) < LITTLE
     sizes = []
-    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH="1") as http:
+    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH_SIZE="1") as http:
         for _ in range(2 * ROUNDS):
             for file in files.values():
                 asked = [("file", ("bomb", file))] * 4

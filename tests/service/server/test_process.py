@@ -57,7 +57,10 @@ def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
 ) -> None:
     command = [str(part) for part in serve_bundle(bundle_path)]
     process = subprocess.Popen(
-        ["env", "KINDRED_NOTICE=60", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ["env", "KINDRED_SHUTDOWN_DELAY=60", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     url = process.stdout.readline().split()[-1]
@@ -101,7 +104,7 @@ def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
 ) -> None:
     """Then it is cut off; either way the process has ended in good order."""
     command = [str(part) for part in serve_bundle(bundle_path)]
-    with started(["env", f"KINDRED_DRAIN={drain}", *command]) as (process, url):
+    with started(["env", f"KINDRED_GRACEFUL_SHUTDOWN_TIMEOUT={drain}", *command]) as (process, url):
         body = picture()
         head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
@@ -183,10 +186,10 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("KINDRED_MAX_BATCH", "0"),
+        ("KINDRED_MAX_BATCH_SIZE", "0"),
         ("KINDRED_PRECISION", "fp8"),
-        ("KINDRED_MAX_IMAGES", "9999"),
-        ("KINDRED_MAX_BODIES_BYTES", "1000"),
+        ("KINDRED_MAX_CLIENT_BATCH_SIZE", "9999"),
+        ("KINDRED_MAX_IN_FLIGHT_BYTES", "1000"),
         ("KINDRED_LOG_LEVEL", "loud"),
         ("KINDRED_LOG_FORMAT", "xml"),
     ],

@@ -40,7 +40,7 @@ def current(tmp_path: Path, bundle_path: Path, bundle_without_pixels_path: Path)
 
 @pytest.fixture
 def app(current: Path) -> FastAPI:
-    return create_app(Settings(bundle=current, max_batch=4))
+    return create_app(Settings(bundle=current, max_batch_size=4))
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_no_request_fails_while_bundles_change(
 
     # Warming up is most of a reload: no batches larger than these few can make.
     with (
-        serving(serve_bundle(current), KINDRED_MAX_BATCH="4") as http,
+        serving(serve_bundle(current), KINDRED_MAX_BATCH_SIZE="4") as http,
         ThreadPoolExecutor(ASKING) as clients,
     ):
         asking = [clients.submit(ask, http.base_url) for _ in range(ASKING)]
