@@ -104,8 +104,9 @@ def trained(
     """`batchnorm-3`, studied and released in three epochs."""
     experiment = short(find("batchnorm-3"))
     with one_worker_at_a_time(shared_folder / "training"):
-        workspace.train(experiment, "study", pictures, splits)
-        network, final = workspace.train(experiment, "final", pictures, splits)
+        workspace.train_or_load(workspace.spec(experiment, "study", pictures, splits))
+        spec = workspace.spec(experiment, "final", pictures, splits)
+        network, final = workspace.train_or_load(spec)
     return TrainedModel(network, final, record.read_all(workspace.experiments))
 
 

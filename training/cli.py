@@ -86,7 +86,8 @@ def run_command(
     """Train one experiment on the 70 % split and record it."""
     experiment = find(name).with_epochs(epochs)
     workspace = Workspace(root, pick_device(device), seed, split_seed)
-    _, made = workspace.train(experiment, "study", *workspace.read(data))
+    spec = workspace.spec(experiment, "study", *workspace.read(data))
+    _, made = workspace.train_or_load(spec)
     typer.echo(workspace.experiments / f"{made.run_id}.json")
 
 

@@ -195,7 +195,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     def interrupted(*_args: object, **_more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rooms, "train_and_save", interrupted)
+    monkeypatch.setattr(rooms, "run", interrupted)
     outcome = command("sweep", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
     assert outcome.code == command_line.INTERRUPTED
     assert outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")

@@ -6,19 +6,18 @@ both. Either is tested once, on the 15 % that it never saw.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from training.data.dataset import Dataset
 from training.data.splits import Indices, Splits, indices_sha256
 from training.data.tensors import LabelledTensors
-from training.experiments import environment, record
+from training.experiments import environment
 from training.experiments.config import Experiment, group_id
 from training.experiments.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
-from training.models import checkpoint
 from training.models.blocknet import BlockNet
 from training.models.calibration import describe, fit_temperature
 from training.models.device import pick_precision
@@ -72,6 +71,14 @@ class RunSpec:
             "train": splits.indices("train"),
             "validation": splits.indices("validation"),
             **test,
+        }
+
+    @property
+    def split_refs(self) -> dict[str, SplitRef]:
+        """The same parts as their sizes and hashes, as the record has them."""
+        return {
+            name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
+            for name, indices in self.indices.items()
         }
 
     def part(self, name: str) -> LabelledTensors:
@@ -131,10 +138,10 @@ def run(
     }
     if validation := parts.get("validation"):
         temperature = fit_temperature(predict(network, validation), validation.labels)
+    made = blank.model_copy(update=outcome)
     if temperature is not None:
-        outcome["calibration"] = describe(logits, parts["test"].labels, temperature)
-        network.calibrate(temperature)
-    return network, blank.model_copy(update=outcome)
+        made = calibrate(network, made, logits, parts["test"].labels, temperature)
+    return network, made
 
 
 def begin(spec: RunSpec) -> Record:
@@ -155,7 +162,7 @@ def begin(spec: RunSpec) -> Record:
         dataset=DatasetRef(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
-            splits=_split_refs(spec),
+            splits=spec.split_refs,
             classes=dataset.classes,
         ),
         environment=environment.describe(spec.device),
@@ -163,84 +170,18 @@ def begin(spec: RunSpec) -> Record:
     )
 
 
-def train_and_save(
-    spec: RunSpec,
-    experiments: Path,
-    checkpoints: Path,
-    *,
-    temperature: float | None = None,
-    stop_if_collapsed: bool = False,
-    on_step: Callable[[], None] = lambda: None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> tuple[BlockNet, Record]:
-    """Like `run`; the network and, when it is safe, the record are kept for `load_run` to find."""
-    network, made = run(
-        spec,
-        temperature=temperature,
-        stop_if_collapsed=stop_if_collapsed,
-        on_step=on_step,
-        on_epoch=on_epoch,
-    )
-    checkpoint.save(network, checkpoints / spec.run_id)
-    record.write(made, experiments)
-    return network, made
+def calibrate(
+    network: BlockNet, made: Record, logits: Tensor, labels: Tensor, temperature: float
+) -> Record:
+    """Set the network's temperature and return the record with its effect on the test images.
 
+    Args:
+        network: changed in place.
+        made: the record of its run. The losses in it stay those before calibration.
+        logits: of the test images before calibration, fp32 [N, classes].
+        labels: of the test images, int64 [N].
+        temperature: what logits are divided by.
 
-def load_run(spec: RunSpec, experiments: Path, checkpoints: Path) -> tuple[BlockNet, Record] | None:
-    """The network and record that an earlier run of this plan left, if it did."""
-    made = load_record(spec, experiments)
-    folder = checkpoints / spec.run_id
-    return (checkpoint.load(folder), made) if made and folder.is_dir() else None
-
-
-def study_temperature(spec: RunSpec, experiments: Path, checkpoints: Path) -> float | None:
-    """The temperature of a final run's study; None where it cannot be known.
-
-    A study may be older than calibration, or have been recorded elsewhere: it is fitted now, where
-    its network is kept.
     """
-    study = replace(spec, stage="study")
-    made = load_record(study, experiments)
-    if made and made.calibration:
-        return made.calibration.temperature
-    kept = load_run(study, experiments, checkpoints)
-    if kept is None:
-        return None
-    validation = study.part("validation")
-    return fit_temperature(predict(kept[0].to(spec.device), validation), validation.labels)
-
-
-def calibrate_and_save(
-    spec: RunSpec, done: tuple[BlockNet, Record], temperature: float, experiments: Path, kept: Path
-) -> tuple[BlockNet, Record]:
-    """Give a run that was kept uncalibrated its temperature; the losses in its record stay."""
-    network, made = done
-    test = spec.part("test")
-    found = describe(predict(network.to(spec.device), test), test.labels, temperature)
     network.calibrate(temperature)
-    made = made.model_copy(update={"calibration": found})
-    checkpoint.save(network, kept / spec.run_id)
-    record.write(made, experiments)
-    return network, made
-
-
-def load_record(spec: RunSpec, experiments: Path) -> Record | None:
-    """The record that an earlier run of this plan left, if it did not fail.
-
-    A run on other images is none of this plan's, though the name is the same: a split with another
-    seed would let the network see what is now held out.
-    """
-    file = experiments / f"{spec.run_id}.json"
-    if not file.exists():
-        return None
-    made = record.read(file)
-    if made.status == "failed" or made.dataset.splits != _split_refs(spec):
-        return None
-    return made
-
-
-def _split_refs(spec: RunSpec) -> dict[str, SplitRef]:
-    return {
-        name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
-        for name, indices in spec.indices.items()
-    }
+    return made.model_copy(update={"calibration": describe(logits, labels, temperature)})

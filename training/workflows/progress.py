@@ -35,10 +35,13 @@ class Advance(Protocol):
 
 
 @contextmanager
-def track(description: str, total: int | None = None) -> Iterator[Advance]:
+def track(
+    description: str, total: int | None = None, parent: Advance | None = None
+) -> Iterator[Advance]:
     """Show a bar while the block runs; call what it yields after each step.
 
-    A bar within a bar is shown with it: that of a run below that of all runs.
+    The steps of a bar within a bar also move the outer one, its `parent`. When the block ends
+    early, the parent is moved by the steps that are left.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -49,7 +52,17 @@ def track(description: str, total: int | None = None) -> Iterator[Advance]:
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(escape(description), total=total)
-        yield lambda steps=1: progress.advance(task, steps)
+
+        def advance(steps: int = 1) -> None:
+            progress.advance(task, steps)
+            if parent:
+                parent(steps)
+
+        try:
+            yield advance
+        finally:
+            if parent and total:
+                parent(total - int(progress.tasks[0].completed))
 
 
 def show_epoch(epoch: Epoch) -> None:

@@ -6,7 +6,7 @@ Everything that is there already is taken, not made again.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,17 +25,11 @@ from training.experiments.config import Experiment
 from training.experiments.record import Record, Stage
 from training.models.blocknet import BlockNet
 from training.models.novelty import REFERENCES
-from training.trainer.run import (
-    RunSpec,
-    begin,
-    calibrate_and_save,
-    load_record,
-    load_run,
-    study_temperature,
-    train_and_save,
-)
+from training.trainer.evaluation import predict
+from training.trainer.run import RunSpec, begin, calibrate, run
+from training.trainer.run_store import RunStore
 from training.workflows import progress
-from training.workflows.progress import print_line
+from training.workflows.progress import Advance, print_line
 from training.workflows.release import (
     DEFAULT,
     ExportOptions,
@@ -73,6 +67,11 @@ class Workspace:
         return self.root / "checkpoints"
 
     @property
+    def store(self) -> RunStore:
+        """The records and networks of runs."""
+        return RunStore(self.experiments, self.checkpoints)
+
+    @property
     def current(self) -> Path:
         """A link to the bundle that was made last."""
         return self.root / "bundles" / "current"
@@ -105,56 +104,26 @@ class Workspace:
                 images = dataset.load(data, on_image=on_image)
         return images, split_once(images, self.split_seed, self.experiments / "splits")
 
-    def train(
-        self,
-        experiment: Experiment,
-        stage: Stage,
-        images: Dataset,
-        splits: Splits,
-        on_step: Callable[[], None] = lambda: None,
-        turn: str = "",
-    ) -> tuple[BlockNet, Record]:
-        """Run an experiment, or take what an earlier run of it left; `turn` says which of many."""
-        spec = RunSpec(experiment, images, splits, self.seed, stage, self.device)
-        temperature = None
-        if stage == "final":
-            temperature = study_temperature(spec, self.experiments, self.checkpoints)
-        if done := load_run(spec, self.experiments, self.checkpoints):
-            print_line(f"{spec.run_id}: already done")
-            if temperature is not None and done[1].calibration is None:
-                kept = self.experiments, self.checkpoints
-                return calibrate_and_save(spec, done, temperature, *kept)
-            return done
-        if stage == "final" and temperature is None:
-            print_line(
-                "its study left no temperature and no network to fit one with, so probabilities "
-                f"stay uncalibrated; to study it again, remove {self.experiments}/"
-                f"{replace(spec, stage='study').run_id}.json",
-                style="yellow",
-            )
-        print_line(f"{turn}{spec.run_id} on {images.name} ({self.device})")
-        with progress.track(f"{experiment.name}, seed {spec.seed}", spec.steps) as advance:
+    def spec(
+        self, experiment: Experiment, stage: Stage, images: Dataset, splits: Splits
+    ) -> RunSpec:
+        """Return a run of this experiment with the workspace's seed and device."""
+        return RunSpec(experiment, images, splits, self.seed, stage, self.device)
 
-            def step() -> None:
-                advance()
-                on_step()
-
-            network, made = train_and_save(
-                spec,
-                self.experiments,
-                self.checkpoints,
-                temperature=temperature,
-                stop_if_collapsed=self.stop_if_collapsed,
-                on_step=step,
-                on_epoch=progress.show_epoch,
-            )
-        if made.status == "collapsed":
-            print_line(
-                f"{spec.run_id} learned nothing: its training loss is that of a blind guess",
-                style="yellow",
-            )
-        if made.test:
-            print_line(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
+    def train_or_load(self, spec: RunSpec) -> tuple[BlockNet, Record]:
+        """Return the network and the record of a run; train it if it is not in the store."""
+        loaded = self.store.load(spec)
+        if loaded is None:
+            return self._train(spec)
+        print_line(f"{spec.run_id}: already done")
+        network, made = loaded
+        if spec.stage == "final" and made.calibration is None:
+            temperature = self.store.study_temperature(spec)
+            if temperature is not None:  # a run older than calibration
+                test = spec.part("test")
+                logits = predict(network.to(spec.device), test)
+                made = calibrate(network, made, logits, test.labels, temperature)
+                self.store.save(network, made)
         return network, made
 
     def sweep(
@@ -164,42 +133,66 @@ class Workspace:
         images: Dataset,
         splits: Splits,
     ) -> Sequence[Record]:
-        """Study every experiment with every seed; a run that fails is recorded, the rest goes on.
+        """Study every experiment with every seed and return the record of every run.
 
-        What has a record that did not fail is not run again. Returns the record of every run.
+        A run with a record that did not fail is not run again. A run that fails is recorded, and
+        the other runs go on.
         """
-        plans = [
+        specs = [
             RunSpec(experiment, images, splits, seed, "study", self.device)
             for seed in dict.fromkeys(seeds)
             for experiment in dict.fromkeys(experiments)
         ]
-        found = {spec.run_id: load_record(spec, self.experiments) for spec in plans}
-        if done := sum(made is not None for made in found.values()):
-            print_line(f"{done} of {len(plans)} runs have a record already and are not run again")
-        waiting = [spec for spec in plans if found[spec.run_id] is None]
+        records = {spec.run_id: self.store.load_record(spec) for spec in specs}
+        waiting = [spec for spec in specs if records[spec.run_id] is None]
+        if done := len(specs) - len(waiting):
+            print_line(f"{done} of {len(specs)} runs have a record already and are not run again")
         with progress.track("all runs", sum(spec.steps for spec in waiting)) as advance:
             for number, spec in enumerate(waiting, start=done + 1):
-                taken: list[None] = []
+                label = f"[{number}/{len(specs)}] "
+                records[spec.run_id] = self._study(spec, advance, label)
+        return [made for made in records.values() if made]
 
-                def step(taken: list[None] = taken) -> None:
-                    taken.append(None)
-                    advance()
-
-                found[spec.run_id] = self._study(spec, step, f"[{number}/{len(plans)}] ")
-                advance(spec.steps - len(taken))  # of a run that was given up, or failed
-        return [made for made in found.values() if made]
-
-    def _study(self, spec: RunSpec, on_step: Callable[[], None], turn: str) -> Record:
-        """The record of one run of a sweep, whatever becomes of it."""
-        own = replace(self, seed=spec.seed)
+    def _study(self, spec: RunSpec, parent: Advance, label: str) -> Record:
+        """Train one run of a sweep and return its record, also if it fails."""
         try:
-            images, splits = spec.dataset, spec.splits
-            return own.train(spec.experiment, "study", images, splits, on_step, turn)[1]
-        except Exception as error:  # whatever it is, the other runs go on
+            return self._train(spec, parent, label)[1]
+        except Exception as error:  # any failure of one run: the other runs go on
             failed = begin(spec).model_copy(update={"error": repr(error)})
             record.write(failed, self.experiments)
             print_line(f"{spec.run_id} failed: {error!r}", style="red")
             return failed
+
+    def _train(
+        self, spec: RunSpec, parent: Advance | None = None, label: str = ""
+    ) -> tuple[BlockNet, Record]:
+        temperature = self.store.study_temperature(spec) if spec.stage == "final" else None
+        if spec.stage == "final" and temperature is None:
+            print_line(
+                "its study left no temperature and no network to fit one with, so probabilities "
+                f"stay uncalibrated; to study it again, remove {self.experiments}/"
+                f"{replace(spec, stage='study').run_id}.json",
+                style="yellow",
+            )
+        print_line(f"{label}{spec.run_id} on {spec.dataset.name} ({spec.device})")
+        description = f"{spec.experiment.name}, seed {spec.seed}"
+        with progress.track(description, spec.steps, parent) as advance:
+            network, made = run(
+                spec,
+                temperature=temperature,
+                stop_if_collapsed=self.stop_if_collapsed,
+                on_step=advance,
+                on_epoch=progress.show_epoch,
+            )
+        self.store.save(network, made)
+        if made.status == "collapsed":
+            print_line(
+                f"{spec.run_id} learned nothing: its training loss is that of a blind guess",
+                style="yellow",
+            )
+        if made.test:
+            print_line(f"{made.status}, test accuracy {made.test.accuracy:.4f}")
+        return network, made
 
     def read_own_test(self, data: Path | None) -> Dataset | None:
         """The test images that the data set itself sets apart, if it does."""
@@ -235,10 +228,10 @@ class Workspace:
         )
         chosen = chosen.with_epochs(epochs)
         print_line(f"releasing {chosen.name}, {chosen.config.epochs} epochs")
-        study = RunSpec(chosen, images, splits, self.seed, "study", self.device)
-        if load_record(study, self.experiments) is None:
-            self.train(chosen, "study", images, splits)
-        network, final = self.train(chosen, "final", images, splits)
+        study = self.spec(chosen, "study", images, splits)
+        if self.store.load_record(study) is None:
+            self.train_or_load(study)
+        network, final = self.train_or_load(replace(study, stage="final"))
         print_line(f"examining {final.run_id}")
         final = evaluate_release(network, final, images, splits, own_test, self.device)
         record.write(final, self.experiments)

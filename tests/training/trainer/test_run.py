@@ -22,7 +22,8 @@ from training.experiments.record import Record, Stage
 from training.models.blocknet import BlockNet
 from training.trainer.build import build_network
 from training.trainer.fit import FitResult, fit
-from training.trainer.run import RunSpec, begin, load_record, load_run, run, train_and_save
+from training.trainer.run import RunSpec, begin, run
+from training.trainer.run_store import RunStore
 
 CPU = torch.device("cpu")
 
@@ -53,7 +54,7 @@ def spec(
 class TrainedRuns:
     """A study and the final run after it, in one folder, and the images that each trained on."""
 
-    root: Path
+    store: RunStore
     networks: dict[Stage, BlockNet]
     records: dict[Stage, Record]
     given: dict[Stage, Tensor]
@@ -61,7 +62,8 @@ class TrainedRuns:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Splits) -> TrainedRuns:
-    kept = TrainedRuns(tmp_path_factory.mktemp("kept"), {}, {}, {})
+    root = tmp_path_factory.mktemp("kept")
+    kept = TrainedRuns(RunStore(root / "experiments", root / "checkpoints"), {}, {}, {})
     stages: tuple[Stage, ...] = ("study", "final")
     for stage in stages:
 
@@ -78,10 +80,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Split
             return fit(network, training, validation, *rest, **more)
 
         with patch("training.trainer.run.fit", watch):
-            made = train_and_save(
-                spec(images, parts, stage), kept.root / "experiments", kept.root / "checkpoints"
-            )
-        kept.networks[stage], kept.records[stage] = made
+            kept.networks[stage], kept.records[stage] = run(spec(images, parts, stage))
+        kept.store.save(kept.networks[stage], kept.records[stage])
     return kept
 
 
@@ -268,7 +268,7 @@ def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state(images: Da
 def test_a_run_that_was_kept_is_found_again(
     kept: TrainedRuns, images: Dataset, parts: Splits
 ) -> None:
-    found = load_run(spec(images, parts), kept.root / "experiments", kept.root / "checkpoints")
+    found = kept.store.load(spec(images, parts))
     assert found
     weights = kept.networks["study"].state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in found[0].state_dict().items())
@@ -278,8 +278,7 @@ def test_a_run_that_was_kept_is_found_again(
 def test_a_run_with_another_seed_is_not_found(
     kept: TrainedRuns, images: Dataset, parts: Splits
 ) -> None:
-    other = spec(images, parts, seed=1)
-    assert load_run(other, kept.root / "experiments", kept.root / "checkpoints") is None
+    assert kept.store.load(spec(images, parts, seed=1)) is None
 
 
 def test_a_run_on_another_split_is_not_taken_for_this_one(
@@ -287,16 +286,17 @@ def test_a_run_on_another_split_is_not_taken_for_this_one(
 ) -> None:
     """Its network has been trained on what is now held out."""
     other = spec(images, split(images, seed=1))
-    assert load_run(other, kept.root / "experiments", kept.root / "checkpoints") is None
-    assert load_record(other, kept.root / "experiments") is None
+    assert kept.store.load(other) is None
+    assert kept.store.load_record(other) is None
 
 
 def test_without_its_network_a_run_is_recorded_but_not_finished(
     kept: TrainedRuns, images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
     wanted = spec(images, parts)
-    assert load_run(wanted, kept.root / "experiments", tmp_path) is None
-    assert load_record(wanted, kept.root / "experiments")
+    store = RunStore(kept.store.records, tmp_path)
+    assert store.load(wanted) is None
+    assert store.load_record(wanted)
 
 
 def test_a_failed_run_is_not_taken_for_a_finished_one(
@@ -304,4 +304,4 @@ def test_a_failed_run_is_not_taken_for_a_finished_one(
 ) -> None:
     wanted = spec(images, parts)
     record.write(begin(wanted), tmp_path)
-    assert load_record(wanted, tmp_path) is None
+    assert RunStore(tmp_path, tmp_path).load_record(wanted) is None

@@ -12,7 +12,7 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from tests.conftest import short
-from tests.support.factories import linked_copy, made_record, tiny
+from tests.support.factories import linked_copy, made_record, network, tiny
 from tests.support.images import write_folder
 from training import bundle
 from training.bundle import Bundle, BundleError
@@ -26,8 +26,10 @@ from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.record import Record
 from training.models import checkpoint
+from training.models.blocknet import BlockNet
 from training.trainer.evaluation import evaluate
-from training.trainer.run import RunSpec, begin, study_temperature
+from training.trainer.run import RunSpec, begin
+from training.trainer.run_store import RunStore
 from training.workflows import workspace as rooms
 from training.workflows.release import ExportOptions, ReleaseError, evaluate_release
 from training.workflows.workspace import Workspace
@@ -61,7 +63,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_more: object) -> None:
         raise AssertionError("this was to go without training")
 
-    monkeypatch.setattr(rooms, "train_and_save", refuse)
+    monkeypatch.setattr(rooms, "run", refuse)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,8 @@ def test_a_run_that_is_done_is_not_done_again(
 ) -> None:
     assert trained
     parts = split(pictures, seed=0)
-    _, made = workspace.train(short(find("batchnorm-3")), "study", pictures, parts)
+    spec = workspace.spec(short(find("batchnorm-3")), "study", pictures, parts)
+    _, made = workspace.train_or_load(spec)
     assert made.status == "finished"
     assert f"{made.run_id}: already done" in capsys.readouterr().err
 
@@ -252,9 +255,11 @@ def test_a_study_without_a_temperature_is_given_one_where_its_network_is_kept(
     spec = RunSpec(study.settings, images, parts, 0, "study", CPU)
     assert spec.run_id == study.run_id
     record.write(study.model_copy(update={"calibration": None}), workspace.experiments)
-    assert study_temperature(replace(spec, stage="final"), workspace.experiments, tmp_path) is None
+    final_spec = replace(spec, stage="final")
+    elsewhere = RunStore(workspace.experiments, tmp_path)
+    assert elsewhere.study_temperature(final_spec) is None
     checkpoint.save(made.network, workspace.checkpoints / spec.run_id)
-    _, final = workspace.train(study.settings, "final", images, parts)
+    _, final = workspace.train_or_load(final_spec)
     assert final.calibration
 
 
@@ -270,7 +275,7 @@ def test_a_final_run_that_was_kept_uncalibrated_gets_its_studys_temperature(
     checkpoint.save(bare, workspace.checkpoints / final.run_id)
     record.write(final.model_copy(update={"calibration": None}), workspace.experiments)
     record.write(study, workspace.experiments)
-    network, again = workspace.train(study.settings, "final", images, parts)
+    network, again = workspace.train_or_load(workspace.spec(study.settings, "final", images, parts))
     assert network.architecture.temperature == study.calibration.temperature
     assert again.calibration
     assert final.calibration
@@ -284,7 +289,8 @@ def test_a_final_run_that_stays_uncalibrated_says_so(
     empty: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tiny(per_class=4, kinds=2)
-    _, made = empty.train(one_epoch("none-2"), "final", images, split(images, 0))
+    spec = empty.spec(one_epoch("none-2"), "final", images, split(images, 0))
+    _, made = empty.train_or_load(spec)
     assert made.calibration is None
     assert "probabilities stay uncalibrated" in capsys.readouterr().err
 
@@ -292,7 +298,7 @@ def test_a_final_run_that_stays_uncalibrated_says_so(
 def test_a_named_experiment_is_released_whatever_was_studied(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", stub := Stub(failing=["dropout-2"]))
+    monkeypatch.setattr(rooms, "run", stub := Stub(failing=["dropout-2"]))
     images = tiny(per_class=4)
     with pytest.raises(RuntimeError):
         empty.release(
@@ -380,13 +386,11 @@ class Stub:
     def __init__(self, failing: Sequence[str] = ()) -> None:
         self.failing, self.asked = failing, list[str]()
 
-    def __call__(self, spec: RunSpec, experiments: Path, *_: object, **__: object) -> object:
+    def __call__(self, spec: RunSpec, **_: object) -> tuple[BlockNet, Record]:
         self.asked.append(f"{spec.experiment.name}/{spec.seed}")
         if spec.experiment.name in self.failing:
             raise RuntimeError("see [/tmp/log] for [bold]why")
-        done = begin(spec).model_copy(update={"status": "finished"})
-        record.write(done, experiments)
-        return None, done
+        return network(), begin(spec).model_copy(update={"status": "finished"})
 
 
 def sweep(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
@@ -405,7 +409,7 @@ def statuses(workspace: Workspace) -> dict[str, str]:
 def test_every_experiment_is_run_with_every_seed(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", Stub())
+    monkeypatch.setattr(rooms, "run", Stub())
     assert sweep(empty, ["none-2", "dropout-3"], [0, 1]) == 0
     expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
     assert statuses(empty) == dict.fromkeys(expected, "finished")
@@ -414,9 +418,9 @@ def test_every_experiment_is_run_with_every_seed(
 def test_what_has_a_record_is_not_run_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", Stub())
+    monkeypatch.setattr(rooms, "run", Stub())
     sweep(empty, ["none-2"], [0])
-    monkeypatch.setattr(rooms, "train_and_save", again := Stub())
+    monkeypatch.setattr(rooms, "run", again := Stub())
     sweep(empty, ["none-2", "none-3"], [0])
     assert again.asked == ["none-3/0"]
 
@@ -424,7 +428,7 @@ def test_what_has_a_record_is_not_run_again(
 def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-2"]))
+    monkeypatch.setattr(rooms, "run", Stub(failing=["none-2"]))
     assert sweep(empty, ["none-2", "none-3"], [0]) == 1
     assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
     (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
@@ -435,7 +439,7 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
 def test_a_sweep_returns_every_record_that_of_earlier_runs_too(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-3"]))
+    monkeypatch.setattr(rooms, "run", Stub(failing=["none-3"]))
     images = tiny(per_class=4)
     parts = split(images, 0)
     empty.sweep([find("none-2")], [0], images, parts)
@@ -449,7 +453,7 @@ def test_a_sweep_returns_every_record_that_of_earlier_runs_too(
 
 
 def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", stub := Stub())
+    monkeypatch.setattr(rooms, "run", stub := Stub())
     sweep(empty, ["none-2", "none-2"], [0, 0])
     assert stub.asked == ["none-2/0"]
 
@@ -457,9 +461,9 @@ def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.M
 def test_a_run_that_failed_is_tried_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "train_and_save", Stub(failing=["none-2"]))
+    monkeypatch.setattr(rooms, "run", Stub(failing=["none-2"]))
     sweep(empty, ["none-2"], [0])
-    monkeypatch.setattr(rooms, "train_and_save", Stub())
+    monkeypatch.setattr(rooms, "run", Stub())
     assert sweep(empty, ["none-2"], [0]) == 0
     assert statuses(empty) == {"none-2/0": "finished"}
 
@@ -468,17 +472,17 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(Stub):
-        def __call__(self, spec: RunSpec, experiments: Path, *_: object, **__: object) -> object:
+        def __call__(self, spec: RunSpec, **_: object) -> tuple[BlockNet, Record]:
             if spec.experiment.name == "none-3":
                 raise KeyboardInterrupt
-            return super().__call__(spec, experiments)
+            return super().__call__(spec)
 
     names = ["none-2", "none-3", "dropout-2"]
-    monkeypatch.setattr(rooms, "train_and_save", Stopped())
+    monkeypatch.setattr(rooms, "run", Stopped())
     with pytest.raises(KeyboardInterrupt):
         sweep(empty, names, [0])
     assert statuses(empty) == {"none-2/0": "finished"}
-    monkeypatch.setattr(rooms, "train_and_save", rest := Stub())
+    monkeypatch.setattr(rooms, "run", rest := Stub())
     sweep(empty, names, [0])
     assert rest.asked == ["none-3/0", "dropout-2/0"]
 

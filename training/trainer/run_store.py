@@ -1,0 +1,64 @@
+"""Saves and loads runs: their records and their trained networks, each in a folder.
+
+Knows nothing of how a network is trained.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from training.experiments import record
+from training.experiments.record import Record
+from training.models import checkpoint
+from training.models.blocknet import BlockNet
+from training.models.calibration import fit_temperature
+from training.trainer.evaluation import predict
+from training.trainer.run import RunSpec
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """Two folders: `records` has one JSON file a run, `checkpoints` one network a run."""
+
+    records: Path
+    checkpoints: Path
+
+    def save(self, network: BlockNet, made: Record) -> None:
+        """Write the network, then the record: where there is a record, the run is complete."""
+        checkpoint.save(network, self.checkpoints / made.run_id)
+        record.write(made, self.records)
+
+    def load(self, spec: RunSpec) -> tuple[BlockNet, Record] | None:
+        """Return the network and the record of a completed run, or None if either is missing."""
+        made = self.load_record(spec)
+        folder = self.checkpoints / spec.run_id
+        return (checkpoint.load(folder), made) if made and folder.is_dir() else None
+
+    def load_record(self, spec: RunSpec) -> Record | None:
+        """Return the record of a completed run, or None if there is none or the run failed.
+
+        A run with the same name on other images is not the same run: a network trained on another
+        split may have been trained on the images that this one tests with.
+        """
+        file = self.records / f"{spec.run_id}.json"
+        if not file.exists():
+            return None
+        made = record.read(file)
+        if made.status == "failed" or made.dataset.splits != spec.split_refs:
+            return None
+        return made
+
+    def study_temperature(self, spec: RunSpec) -> float | None:
+        """Return the temperature that the study of a final run fitted.
+
+        If the study's record is older than calibration, fit the temperature with its network.
+        Return None if there is no such network.
+        """
+        study = replace(spec, stage="study")
+        made = self.load_record(study)
+        if made and made.calibration:
+            return made.calibration.temperature
+        loaded = self.load(study)
+        if loaded is None:
+            return None
+        validation = study.part("validation")
+        return fit_temperature(predict(loaded[0].to(spec.device), validation), validation.labels)
