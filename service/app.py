@@ -1,4 +1,4 @@
-"""Puts the rooms together: one app that serves one bundle. No globals; the state is the app's."""
+"""Wires the app together: state, middleware and routes. Has no globals: the app holds its state."""
 
 import math
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +22,7 @@ from service.http.middleware.deadline import DeadlineMiddleware
 from service.http.middleware.head import HeadMiddleware
 from service.http.middleware.request_id import RequestIDMiddleware
 from service.http.middleware.state import StateMiddleware
-from service.http.openapi import SecuredApp
+from service.http.openapi import API_VERSION, SecuredApp
 from service.http.routes import (
     admin,
     classify,
@@ -46,125 +46,120 @@ from service.server.reload import Reloader, StateSlot
 from service.server.startup import load_state, reload_state
 from service.settings import Settings
 from service.state import State
+from service.telemetry.metrics import Metrics
 
-DESCRIPTION = """Give it an image; get its class, and its kin.
+DESCRIPTION = """Send an image; get its class and the most similar images of the gallery.
 
-A picture comes as a raw body (`image/*`), as multipart `file` (one or several), or as JSON with
+Send an image as a raw body (`image/*`), as multipart `file` (one or several), or as JSON with
 base64. Every error is `application/problem+json`."""
+
+# In the order of the OpenAPI document; `/gallery/duplicates` must precede `/gallery/{image_id}`.
+ROUTES = (
+    predict,
+    classify,
+    similar,
+    embed,
+    duplicates,
+    gallery_updates,
+    gallery,
+    experiments,
+    model,
+    health,
+    metrics,
+    web,
+    docs,
+    admin,
+    oip,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Load the bundle and make the app; the network runs from the app's start to its end.
+    """Load the bundle and create the app; inference runs during the app's lifespan.
 
     Raises:
         BundleError: the bundle does not verify.
-        DeviceError: the device is not there.
+        DeviceError: the device is not available.
 
     """
-
-    first = load_state(settings)  # not to be named in what outlives it: a reload is to free it
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        images.load_plugins()
-        app.state.reloader = Reloader(StateSlot(current, put), reload_state)
-        await anyio.to_thread.run_sync(current().engine.start)
-        reload.trim_heap()
-        reembedding = ReembeddingJob(current)
-        reembedding.start()
-        yield
-        current().lifecycle.draining = True
-        await reembedding.stop()
-        await app.state.reloader.close()
-        await anyio.to_thread.run_sync(current().engine.stop)
-        await anyio.to_thread.run_sync(current().gallery.close)
-
-    def current() -> State:
-        found: State = app.state.kindred
-        return found
-
-    def put(state: State) -> None:
-        manifest = state.bundle.manifest
-        state.metrics.set_bundle(manifest.name, manifest.version)
-        state.metrics.queue.set_function(lambda: state.waiting)
-        state.metrics.gallery.set_function(lambda: _safe_gauge(lambda: len(state.gallery)))
-        state.metrics.stale.set_function(lambda: _safe_gauge(lambda: state.gallery.outdated_count))
-        app.version = manifest.version
-        app.openapi_schema = None  # FastAPI keeps the one that it made for the version before
-        app.state.kindred = state
-
+    state = load_state(settings)
     keys = _keys(settings)
     app = SecuredApp(
         title="kindred",
+        version=API_VERSION,
         description=DESCRIPTION,
-        lifespan=lifespan,
-        docs_url=None,  # ours fetches nothing from elsewhere
+        lifespan=_lifespan,
+        docs_url=None,  # routes/docs.py serves them without a CDN
         redoc_url=None,
         telemetry={"auto_configure": settings.telemetry},
-        middleware=[
-            Middleware(AdmissionMiddleware, keys=keys, metrics=first.metrics),
-            Middleware(HeadMiddleware),
-            Middleware(RequestIDMiddleware),
-            Middleware(AccessLogMiddleware, metrics=first.metrics),
-            *_cors(settings),
-            Middleware(APIKeyMiddleware, keys=keys),
-            Middleware(
-                GZipMiddleware,
-                minimum_size=1024,
-                compresslevel=1,
-                exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
-            ),
-            Middleware(DeadlineMiddleware, seconds=settings.request_timeout),
-            Middleware(
-                BodyLimitMiddleware,
-                limit=settings.max_body_bytes,
-                together=settings.max_in_flight_bytes,
-            ),
-            Middleware(StateMiddleware),
-        ],
+        middleware=_middleware(settings, keys, state.metrics),
     )
     app.state.keys = keys
-    put(first)
+    _serve(app, state)
+    _export_gauges(app, state.metrics)
     problems.install(app)
-    for room in (
-        predict,
-        classify,
-        similar,
-        embed,
-        duplicates,
-        gallery_updates,
-        gallery,
-        experiments,
-        model,
-        health,
-        metrics,
-        web,
-        docs,
-        admin,
-        oip,
-    ):
-        app.include_router(room.router)
+    for module in ROUTES:
+        app.include_router(module.router)
     return app
 
 
-def _safe_gauge(number: Callable[[], int]) -> float:
-    """A number of the gallery; none where it cannot be asked: all others are wanted just then."""
-    try:
-        return number()
-    except KindredError:
-        return math.nan
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    def current() -> State:
+        return _current(app)
 
-
-def _keys(settings: Settings) -> Keys:
-    return Keys(
-        (key.get_secret_value() for key in settings.api_keys),
-        (key.get_secret_value() for key in settings.admin_keys),
-        allow_anonymous=settings.allow_anonymous,
+    images.load_plugins()
+    app.state.reloader = Reloader(
+        StateSlot(current, lambda state: _serve(app, state)), reload_state
     )
+    await anyio.to_thread.run_sync(current().engine.start)
+    reload.trim_heap()
+    reembedding = ReembeddingJob(current)
+    reembedding.start()
+    yield
+    current().lifecycle.draining = True
+    await reembedding.stop()
+    await app.state.reloader.close()
+    await anyio.to_thread.run_sync(current().engine.stop)
+    await anyio.to_thread.run_sync(current().gallery.close)
+
+
+def _middleware(settings: Settings, keys: Keys, metrics: Metrics) -> list[Middleware]:
+    """Return the middleware, outermost first."""
+    return [
+        # First, because refusing an upload to a full queue should cost as little as possible.
+        Middleware(AdmissionMiddleware, keys=keys, metrics=metrics),
+        # Before routing, because the routes know no HEAD.
+        Middleware(HeadMiddleware),
+        # Before the log, so that each line has the id of its request.
+        Middleware(RequestIDMiddleware),
+        # Around all that may refuse, so that refusals are logged and counted too.
+        Middleware(AccessLogMiddleware, metrics=metrics),
+        # Before authentication, because browsers send preflight requests without a key.
+        *_cors(settings),
+        # Before the body is read, so that requests without a key cost little.
+        Middleware(APIKeyMiddleware, keys=keys),
+        # Outside the deadline, so that its error responses are compressed alike.
+        Middleware(
+            GZipMiddleware,
+            minimum_size=1024,
+            compresslevel=1,
+            exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
+        ),
+        # Around the reading of the body, so that a slow upload counts against the deadline.
+        Middleware(DeadlineMiddleware, seconds=settings.request_timeout),
+        # Within the deadline, because it wraps the reading of the body.
+        Middleware(
+            BodyLimitMiddleware,
+            limit=settings.max_body_bytes,
+            max_in_flight=settings.max_in_flight_bytes,
+        ),
+        # Last, so that a reload waits for no request that was refused.
+        Middleware(StateMiddleware),
+    ]
 
 
 def _cors(settings: Settings) -> list[Middleware]:
-    """Off until origins are listed."""
+    """Return the CORS middleware, if any origins are allowed."""
     if not settings.cors_origins:
         return []
     return [
@@ -183,3 +178,42 @@ def _cors(settings: Settings) -> list[Middleware]:
             ),
         )
     ]
+
+
+def _keys(settings: Settings) -> Keys:
+    return Keys(
+        (key.get_secret_value() for key in settings.api_keys),
+        (key.get_secret_value() for key in settings.admin_keys),
+        allow_anonymous=settings.allow_anonymous,
+    )
+
+
+def _serve(app: FastAPI, state: State) -> None:
+    """Give every request from now on this state."""
+    manifest = state.bundle.manifest
+    state.metrics.set_bundle(manifest.name, manifest.version)
+    app.state.kindred = state
+
+
+def _current(app: FastAPI) -> State:
+    state: State = app.state.kindred
+    return state
+
+
+def _export_gauges(app: FastAPI, metrics: Metrics) -> None:
+    """Export numbers of the current state; they are read when the metrics are collected."""
+    metrics.queue.set_function(lambda: _current(app).waiting)
+    metrics.gallery.set_function(_safe_gauge(lambda: len(_current(app).gallery)))
+    metrics.outdated.set_function(_safe_gauge(lambda: _current(app).gallery.outdated_count))
+
+
+def _safe_gauge(read: Callable[[], int]) -> Callable[[], float]:
+    """Return NaN if the gallery is unavailable, so that the other metrics are still exported."""
+
+    def value() -> float:
+        try:
+            return read()
+        except KindredError:
+            return math.nan
+
+    return value

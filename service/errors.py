@@ -1,20 +1,20 @@
-"""What can go wrong, by name: each error carries its status, its title and what to do next.
+"""The service's errors. Each class has its HTTP status, its title and its problem type.
 
-Raised wherever the fact is known, turned into a response in `problems.py` alone. Knows no HTTP
-library.
+Raise them where the fact is known; `http/problems.py` alone turns them into responses. Imports no
+HTTP library.
 """
 
 from typing import ClassVar
 
 
 class KindredError(Exception):
-    """Something that the caller is to be told; `detail` is a sentence for people."""
+    """The base class of errors that a client sees; `detail` says what to do, in a sentence."""
 
     status: ClassVar[int] = 500
-    title: ClassVar[str] = "Something went wrong here"
+    title: ClassVar[str] = "Internal server error"
     name: ClassVar[str] = "internal"
     retry_after: ClassVar[int | None] = None
-    """Seconds after which it is worth another try."""
+    """Seconds to wait before a retry; None if a retry would not help."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -22,129 +22,129 @@ class KindredError(Exception):
 
 
 class MalformedBodyError(KindredError):
-    """The body is not what its content type says, or holds no picture."""
+    """The body does not match its content type, or holds no image."""
 
     status = 400
-    title = "The body cannot be read"
+    title = "Malformed request body"
     name = "malformed-body"
 
 
 class UnauthorizedError(KindredError):
-    """A key is needed, and none or an unknown one was sent."""
+    """The API key is missing or unknown."""
 
     status = 401
-    title = "A key is needed"
+    title = "Unauthorized"
     name = "unauthorized"
 
 
 class ForbiddenError(KindredError):
-    """The key is known, and is not enough for this."""
+    """The API key does not permit this operation."""
 
     status = 403
-    title = "Not allowed"
+    title = "Forbidden"
     name = "forbidden"
 
 
 class NotFoundError(KindredError):
-    """No image, layer, label, experiment or file of that name."""
+    """No image, layer, label, experiment or file has this name."""
 
     status = 404
-    title = "There is none of that name"
+    title = "Not found"
     name = "not-found"
 
 
 class NoPixelsError(NotFoundError):
-    """The gallery has an image, and never had its pixels."""
+    """The gallery image exists, but its pixels were never stored."""
 
 
 class MisdirectedError(KindredError):
-    """Asked under a name that is not this machine's, as a page elsewhere may have given it one."""
+    """The `Host` header names another machine, as in a DNS rebinding attack."""
 
     status = 421
-    title = "Asked under another name"
+    title = "Misdirected request"
     name = "misdirected"
 
 
 class BundleRefusedError(KindredError):
-    """The bundle that was to be served next cannot be."""
+    """The bundle to reload does not verify or does not run."""
 
     status = 409
-    title = "The new bundle is refused"
+    title = "Bundle refused"
     name = "bundle-refused"
 
 
 class ConflictError(KindredError):
-    """There is another image of that id already."""
+    """The change contradicts what is stored, such as another image under the same id."""
 
     status = 409
-    title = "There is another of that id"
+    title = "Conflict"
     name = "conflict"
 
 
 class TooLargeError(KindredError):
-    """Too many bytes, pixels or images."""
+    """The request has too many bytes, pixels, values or images."""
 
     status = 413
-    title = "Too large"
+    title = "Content too large"
     name = "too-large"
 
 
 class NotAnImageError(KindredError):
-    """Not a picture, or not in a format that is taken here."""
+    """The content is not an image in a supported format."""
 
     status = 415
-    title = "Not an image that is taken here"
+    title = "Unsupported media type"
     name = "not-an-image"
 
 
 class ClientGoneError(KindredError):
-    """The client has hung up: nobody reads this answer, but the metrics count it."""
+    """The client closed the connection. No client reads this response; the metrics count it."""
 
     status = 499
-    title = "The client has gone"
+    title = "Client closed request"
     name = "client-gone"
 
 
 class QueueFullError(KindredError):
-    """More images wait than may wait."""
+    """The queue has no capacity for the images of this request."""
 
     status = 429
-    title = "Too busy"
+    title = "Too many requests"
     name = "queue-full"
     retry_after = 1
 
 
 class InferenceFailedError(KindredError):
-    """The network failed on this image, though it works on others."""
+    """Inference fails on this image, but not on the others of its batch."""
 
-    title = "The network failed on this image"
+    title = "Inference failed"
     name = "inference-failed"
 
 
 class UnavailableError(KindredError):
-    """No images are taken now: loading, draining, or the worker has died and is being restarted."""
+    """The service takes no images now: it is loading, draining or restarting its worker."""
 
     status = 503
-    title = "Not ready"
+    title = "Service unavailable"
     name = "unavailable"
     retry_after = 2
 
 
 class NotEmbeddedError(UnavailableError):
-    """The gallery has an image, and not yet its vectors by this network."""
+    """The gallery image has no vectors by the current network yet."""
 
 
 class DeadlinePassedError(KindredError):
-    """There was no answer in time, so none will be worked out."""
+    """The deadline of the request passed before its response began."""
 
     status = 504
-    title = "Out of time"
+    title = "Request timed out"
     name = "deadline-passed"
 
 
 class StorageError(KindredError):
-    """A change cannot be kept: the disk is full, or may not be written. All else goes on."""
+    """A change cannot be stored: the disk is full or read-only. Reads still work."""
 
     status = 507
-    title = "It cannot be stored"
+    title = "Storage full or read-only"
     name = "storage"

@@ -1,1 +1,1 @@
-"""Everything that knows HTTP: routes, middleware, codecs, errors."""
+"""The HTTP API: routes, middleware, codecs, authentication and error responses."""

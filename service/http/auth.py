@@ -1,6 +1,6 @@
-"""Who may ask, and who may change what is served: API keys, compared in constant time.
+"""Authenticates requests by API key; compares keys in constant time.
 
-Without keys, whoever asks this machine by its own name. Knows headers and settings; nothing of
+Without keys, answers only requests addressed to this machine. Knows headers and settings, but no
 routes.
 """
 
@@ -32,21 +32,21 @@ PUBLIC_PATHS = frozenset(
 )
 
 PUBLIC_PREFIXES = ("/web/", "/docs/")
-"""Health, metrics and what a browser loads before it can send a key; none of it tells a secret."""
+"""Health, metrics and the files that a browser loads before it can send a key. None is secret."""
 
 
 class Role(IntEnum):
-    """What the sender of a request may do; each may do what those before it may."""
+    """What a request may do; a higher role includes the lower ones."""
 
     READ = 1
     WRITE = 2
 
 
 class Keys:
-    """The keys there are, as digests; and what a request with one of them, or none, may do.
+    """Knows the digests of the API keys, and the role that each key gives.
 
-    Without any keys everything is allowed: the service then answers on this machine only, unless
-    it was told to be `open`, in which case nobody may change anything.
+    Without any keys every request may do everything: the service then answers on this machine
+    only. With `allow_anonymous` and no keys, every request may read and none may write.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Keys:
     ) -> None:
         self._readers = [_digest(key) for key in readers]
         self._admins = [_digest(key) for key in admins]
-        self._open = allow_anonymous
+        self._allow_anonymous = allow_anonymous
 
     @property
     def known(self) -> bool:
-        """Whether there are any, so that a wrong one is refused."""
+        """Whether any keys are set, so that a wrong key is refused."""
         return bool(self._readers or self._admins)
 
     @property
@@ -68,15 +68,15 @@ class Keys:
 
     @property
     def local(self) -> bool:
-        """Whether all that keeps others out is that they cannot reach this machine's address."""
-        return not (self._readers or self._open)
+        """Whether only requests addressed to this machine are answered."""
+        return not (self._readers or self._allow_anonymous)
 
     def authenticate(self, scope: Scope) -> Role:
-        """What the sender of a request may do.
+        """Return the role of a request.
 
         Raises:
-            MisdirectedError: without keys, it asks under a name that is none of this machine's.
-            UnauthorizedError: a key is needed, or this one is not known.
+            MisdirectedError: no keys are set, and the `Host` header names another machine.
+            UnauthorizedError: the key is missing or unknown.
 
         """
         if self.local:
@@ -84,10 +84,10 @@ class Keys:
         return self.role(Headers(scope=scope))
 
     def role(self, headers: Headers) -> Role:
-        """What the sender of these headers may do.
+        """Return the role that these headers give.
 
         Raises:
-            UnauthorizedError: a key is needed, or this one is not known.
+            UnauthorizedError: the key is missing or unknown.
 
         """
         given = _key_digest(headers)
@@ -97,36 +97,34 @@ class Keys:
             if _contains_digest(given, self._readers):
                 return Role.READ
             if self.known:
-                raise UnauthorizedError("This key is not known here.")
+                raise UnauthorizedError("Unknown API key: check that it was sent in full.")
         if self._readers:
             raise UnauthorizedError(
-                "A key is needed: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+                "An API key is required: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
             )
-        if self._admins or self._open or _is_cross_site(headers):
+        if self._admins or self._allow_anonymous or _is_cross_site(headers):
             return Role.READ
         return Role.WRITE
 
 
 def is_public(path: str) -> bool:
-    """Whether a path is for everybody who reaches it."""
+    """Return whether a path needs no key."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
 def require_admin(request: Request) -> None:
-    """Refuse whoever may only read.
+    """Refuse a request that may only read.
 
     Raises:
-        ForbiddenError: the sender has no admin key.
+        ForbiddenError: the request has no admin key.
 
     """
     if request.state.role < Role.WRITE:
-        raise ForbiddenError(
-            "This changes what is served, and needs an admin key: see KINDRED_ADMIN_KEYS."
-        )
+        raise ForbiddenError("This operation needs an admin key: see KINDRED_ADMIN_KEYS.")
 
 
 RequireAdmin = Annotated[None, Depends(require_admin)]
-"""For routes that change something."""
+"""The parameter of routes that change the service."""
 
 
 def _digest(key: str) -> bytes:
@@ -134,13 +132,13 @@ def _digest(key: str) -> bytes:
 
 
 def _contains_digest(given: bytes, known: Collection[bytes]) -> bool:
-    """Every known key is compared, whichever fits: time tells nothing of them."""
-    found = [hmac.compare_digest(given, one) for one in known]
-    return any(found)
+    """Compare with every known digest, so that the time taken does not depend on which matches."""
+    matches = [hmac.compare_digest(given, one) for one in known]
+    return any(matches)
 
 
 def _key_digest(headers: Headers) -> bytes | None:
-    """The digest of the key that was sent, if one was."""
+    """Return the digest of the key in these headers, or None if they have none."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return _digest(token.strip())
@@ -149,32 +147,32 @@ def _key_digest(headers: Headers) -> bytes | None:
 
 
 def _is_cross_site(headers: Headers) -> bool:
-    """Whether a page of another site sends this: it may not use that we trust this machine."""
+    """Return whether a page of another site sent this; it must not write without a key."""
     origin = headers.get("Origin")
     return origin is not None and origin.partition("://")[2] != headers.get("Host")
 
 
 def _require_known_host(scope: Scope) -> None:
-    """Refuse a page that reaches this machine by a name of its own (DNS rebinding).
+    """Refuse a `Host` that is not a name or address of this machine (DNS rebinding).
 
-    For its browser that name is the page's own site, to which it may send what it likes. Browsers
-    always send the name; what sends none is no page.
+    A page can point a name of its own at this machine; to the browser both are then the same site.
+    Browsers always send `Host`, so a request without it does not come from a page.
 
     Raises:
-        MisdirectedError: the name is none of this machine's.
+        MisdirectedError: `Host` names another machine.
 
     """
-    asked = Headers(scope=scope).get("Host")
-    if asked is None:
+    host = Headers(scope=scope).get("Host")
+    if host is None:
         return
     try:
-        name = urlsplit(f"//{asked}").hostname or ""
+        name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         name = ""
-    came_in_at, _ = scope.get("server") or (None, None)
-    if not is_loopback(name) and name != came_in_at:
+    server_address, _ = scope.get("server") or (None, None)
+    if not is_loopback(name) and name != server_address:
         raise MisdirectedError(
-            f"Without keys, only this machine is answered, and {asked[:100]!r} is not its name: "
-            "ask at http://localhost or http://127.0.0.1, or set KINDRED_API_KEYS, or "
-            "KINDRED_ALLOW_ANONYMOUS=true to answer everybody."
+            f"Without API keys, only requests to this machine are answered, and {host[:100]!r} is "
+            "not its name. Use http://localhost or http://127.0.0.1, set KINDRED_API_KEYS, or set "
+            "KINDRED_ALLOW_ANONYMOUS=true to answer requests under any name."
         )

@@ -11,7 +11,7 @@ _ATTRIBUTE: Final = "attribute."
 
 
 def attributes_of(request: Request) -> dict[str, str]:
-    """The attributes in a query, `attribute.NAME=value`, as text."""
+    """Return the attributes of a query, `attribute.NAME=value`, as text."""
     return {
         name.removeprefix(_ATTRIBUTE): value
         for name, value in request.query_params.multi_items()
@@ -21,33 +21,36 @@ def attributes_of(request: Request) -> dict[str, str]:
 
 def _filters(
     request: Request,
-    label: Annotated[str | None, Query(description="Only images of this label.")] = None,
+    label: Annotated[str | None, Query(description="Only images with this label.")] = None,
     predicted: Annotated[
-        str | None, Query(description="Only images that the network takes for this class.")
+        str | None, Query(description="Only images for which the network predicts this class.")
     ] = None,
     source: Annotated[
-        Source | None, Query(description="Only images of the bundle, or those added.")
+        Source | None,
+        Query(description="Only images of the bundle, or only images added to the gallery."),
     ] = None,
 ) -> Filter:
     return Filter(label, predicted, source, tuple(attributes_of(request).items()))
 
 
 FilterDep = Annotated[Filter, Depends(_filters)]
-"""The images for which all holds that is asked."""
+"""The images that meet every condition of the query."""
 
 MAX_LIMIT = 100
 
 UPLOAD_ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
-"""How a route that takes pictures may fail."""
+"""The error statuses of routes that take images."""
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many, best first.")]
+Limit = Annotated[
+    int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of results, best first.")
+]
 
-LayerName = Annotated[str, Query(description="A layer that is indexed; see /model.")]
+LayerName = Annotated[str, Query(description="An indexed layer; /model lists them.")]
 
-Offset = Annotated[int, Query(ge=0, le=1000, description="So many of the best are passed over.")]
+Offset = Annotated[int, Query(ge=0, le=1000, description="Number of best results to skip.")]
 
 Threshold = Annotated[
-    float, Query(ge=-1, le=1, description="Only images whose cosine is at least this.")
+    float, Query(ge=-1, le=1, description="Only images with at least this cosine similarity.")
 ]
 
 Diversity = Annotated[
@@ -55,14 +58,14 @@ Diversity = Annotated[
     Query(
         ge=0,
         le=1,
-        description="Leave out images whose cosine to a better one is more than 1 less this: 0.05 "
-        "leaves out near-duplicates.",
+        description="Skip images whose cosine to a better result is more than 1 - diversity. 0.05 "
+        "skips near-duplicates.",
     ),
 ]
 
-Exact = Annotated[bool, Query(description="Look at every image rather than at likely ones.")]
+Exact = Annotated[bool, Query(description="Compare every image instead of likely candidates.")]
 
-Explain = Annotated[bool, Query(description="Say of each neighbour why it matches.")]
+Explain = Annotated[bool, Query(description="Add to each neighbour why it matches.")]
 
 
 async def _state(request: Request) -> State:

@@ -1,6 +1,6 @@
-"""What OpenAPI says beyond the routes: how what is around them may refuse, and which keys it takes.
+"""Completes the OpenAPI document: API version, API keys, and the errors of the middleware.
 
-Knows the app's routes and keys; nothing of what is answered.
+Knows the app's routes and keys, but not what the routes do.
 """
 
 from collections.abc import Iterable
@@ -13,21 +13,23 @@ from fastapi.routing import iter_route_contexts
 from service.http.auth import Keys, is_public, require_admin
 from service.http.problems import error_responses
 
+API_VERSION = "1.0.0"
+"""The version of the HTTP API (semantic versioning). The bundle's version is at `/model`."""
+
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
-
 ALWAYS = (500, 504)
-"""Whatever is asked may go wrong, and has a deadline."""
+"""The error statuses of every operation: an internal error, or a missed deadline."""
 
 
 class SecuredApp(FastAPI):
-    """An app whose document tells of its guard; its keys are at `state.keys`."""
+    """An app whose OpenAPI document describes its API keys, found at `state.keys`."""
 
     def openapi(self) -> dict[str, Any]:  # Any: FastAPI's own type
-        """Give the document, as it holds with these keys."""
+        """Return the document for these keys."""
         document = super().openapi()
         keys: Keys = self.state.keys
         if keys.known:
@@ -38,25 +40,24 @@ class SecuredApp(FastAPI):
                 if operation := document["paths"].get(path, {}).get(method.lower()):
                     _add_error_responses(operation, ALWAYS)
                     if not is_public(path):
-                        _document_security(
-                            operation, keys, changes=_requires_admin(route.dependant)
-                        )
+                        admin_only = _requires_admin(route.dependant)
+                        _document_security(operation, keys, admin_only=admin_only)
         return document
 
 
-def _document_security(operation: dict[str, Any], keys: Keys, *, changes: bool) -> None:
-    """Which keys an operation takes, and with which statuses its guard may refuse."""
-    refused = {401: keys.known, 403: changes, 421: keys.local}
-    _add_error_responses(operation, (one for one in refused if refused[one]))
+def _document_security(operation: dict[str, Any], keys: Keys, *, admin_only: bool) -> None:
+    """Add the keys that an operation takes, and the statuses of its authentication errors."""
+    refusals = {401: keys.known, 403: admin_only, 421: keys.local}
+    _add_error_responses(operation, (status for status, occurs in refusals.items() if occurs))
     if keys.known:
         operation["security"] = [{name: []} for name in SCHEMES]
-        if not (keys.required or changes):
-            operation["security"].append({})  # or none of them
+        if not (keys.required or admin_only):
+            operation["security"].append({})  # the keys are optional
 
 
 def _add_error_responses(operation: dict[str, Any], statuses: Iterable[int]) -> None:
-    for status, said in error_responses(*statuses).items():
-        operation["responses"][str(status)] = said
+    for status, response in error_responses(*statuses).items():
+        operation["responses"][str(status)] = response
 
 
 def _requires_admin(dependant: Dependant) -> bool:

@@ -1,4 +1,4 @@
-"""The only place that turns an error into a response: `application/problem+json` (RFC 9457)."""
+"""Turns errors into responses, `application/problem+json` (RFC 9457); no other module does."""
 
 import logging
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ MEDIA_TYPE = "application/problem+json"
 
 logger = logging.getLogger(__name__)
 
-_UNPROCESSABLE = "A parameter is not what it should be"
+_UNPROCESSABLE = "Invalid parameter"
 _ERROR_TITLES = {
     error.status: f"{error.title}."
     for error in (
@@ -57,7 +57,7 @@ _ERROR_TITLES = {
 
 
 def problem(error: KindredError, path: str) -> Problem:
-    """What is said of an error over the wire."""
+    """Return the body of an error response."""
     return Problem(
         type=f"urn:kindred:problem:{error.name}",
         title=error.title,
@@ -69,7 +69,7 @@ def problem(error: KindredError, path: str) -> Problem:
 
 
 def respond(error: KindredError, request: Request) -> Response:
-    """Answer with an error of our own."""
+    """Return the response to a request that failed with an error of the service."""
     request.state.rejection = error.name
     return _encode_problem(error, request.url.path)
 
@@ -82,18 +82,18 @@ def _encode_problem(error: KindredError, path: str) -> Response:
 
 
 def encode_problem(error: KindredError, path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body that `respond` gives, for where there is no `Request` yet."""
+    """Return the headers and the body of an error response, if there is no `Request` yet."""
     response = _encode_problem(error, path)
     return response.raw_headers, bytes(response.body)
 
 
 def error_responses(
-    *ways: int | type[KindredError],
+    *errors: int | type[KindredError],
 ) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's own type
-    """The `responses` of a route that may fail in these ways: statuses, or errors."""
+    """Return the OpenAPI `responses` for errors, given by their statuses or classes."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    titles = {way: _ERROR_TITLES[way] for way in ways if isinstance(way, int)}
-    titles |= {way.status: f"{way.title}." for way in ways if not isinstance(way, int)}
+    titles = {one: _ERROR_TITLES[one] for one in errors if isinstance(one, int)}
+    titles |= {one.status: f"{one.title}." for one in errors if not isinstance(one, int)}
     return {
         status: {
             "description": title,
@@ -105,7 +105,7 @@ def error_responses(
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of this app answered here."""
+    """Register the error handlers of this app."""
     app.add_exception_handler(KindredError, _on_kindred_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -114,45 +114,50 @@ def install(app: FastAPI) -> None:
 
 
 _RETRY_AFTER = {
-    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "Retry-After": {
+        "description": "Seconds to wait before a retry.",
+        "schema": {"type": "integer"},
+    },
 }
 
 
-def _response(said: Problem, headers: Mapping[str, str]) -> Response:
+def _response(body: Problem, headers: Mapping[str, str]) -> Response:
     return Response(
-        said.model_dump_json(exclude_none=True),
-        status_code=said.status,
+        body.model_dump_json(exclude_none=True),
+        status_code=body.status,
         headers=headers,
         media_type=MEDIA_TYPE,
     )
 
 
 async def _on_kindred_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, KindredError)  # noqa: S101  registered for it
+    assert isinstance(error, KindredError)  # noqa: S101  registered for this class
     return respond(error, request)
 
 
 async def _on_disconnect(request: Request, _: Exception) -> Response:
-    return respond(ClientGoneError("The client went away."), request)
+    return respond(ClientGoneError("The client closed the connection."), request)
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
     logger.error("Unexpected error at %s", request.url.path, exc_info=error)
-    response = respond(KindredError("An unexpected error; it has been logged."), request)
-    # Sent from outside of our middleware, which adds this elsewhere.
+    response = respond(
+        KindredError("An unexpected error occurred; the service's log has the details."), request
+    )
+    # Starlette sends this outside of our middleware, which adds the header otherwise.
     response.headers["X-Request-ID"] = getattr(request.state, "request_id", "unknown")
     return response
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this class
     request.state.rejection = "parameter"
     errors = tuple(
         FieldProblem(location=".".join(map(str, found["loc"])), detail=found["msg"])
         for found in error.errors()
     )
     detail = "; ".join(f"{found.location}: {found.detail}" for found in errors)
-    said = Problem(
+    body = Problem(
         type="urn:kindred:problem:parameter",
         title=_UNPROCESSABLE,
         status=422,
@@ -161,19 +166,19 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         error=detail,
         errors=errors,
     )
-    return _response(said, {})
+    return _response(body, {})
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  registered for it
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for this class
     status = HTTPStatus(error.status_code)
     request.state.rejection = status.phrase.lower().replace(" ", "-")
     detail = error.detail
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+        detail = f"No route at {request.url.path}: see /docs for the API."
     elif detail == status.phrase:
         detail = f"{status.description or status.phrase}: {request.method} {request.url.path}."
-    said = Problem(
+    body = Problem(
         type="about:blank",
         title=status.phrase,
         status=status,
@@ -184,20 +189,19 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
-    return _response(said, headers)
+    return _response(body, headers)
 
 
 def _methods(request: Request) -> set[str]:
-    """All that a path may be asked with; the router names those of one of its routes alone.
+    """Return the methods of all routes at a path; Starlette's router names those of one route.
 
-    Where several templates take the path, the one that leaves the least open is meant, as in the
-    OpenAPI document.
+    If several templates match the path, the one with the fewest parameters counts, as OpenAPI says.
     """
-    taking = [
+    matching = [
         route
         for route in iter_route_contexts(request.app.routes)
         if route.methods and compile_path(route.path or "")[0].match(request.url.path)
     ]
-    least = min(((route.path or "").count("{") for route in taking), default=0)
-    meant = [route for route in taking if (route.path or "").count("{") == least]
-    return {method for route in meant for method in route.methods or ()}
+    fewest = min(((route.path or "").count("{") for route in matching), default=0)
+    best = [route for route in matching if (route.path or "").count("{") == fewest]
+    return {method for route in best for method in route.methods or ()}

@@ -1,1 +1,1 @@
-"""Pure answers: similarity, duplicates, explanations, responses."""
+"""Builds responses from vectors and the gallery: similarity search, duplicates, explanations."""

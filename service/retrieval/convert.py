@@ -1,4 +1,4 @@
-"""Converts gallery items to response models."""
+"""Converts gallery items to response schemas."""
 
 from urllib.parse import quote
 
@@ -8,12 +8,12 @@ from service.schemas.images import Neighbour
 
 
 def image_path(image_id: str) -> str:
-    """Where the pixels of a gallery image are."""
+    """Return the URL path of a gallery image's pixels."""
     return f"/gallery/{quote(image_id, safe='')}/image"
 
 
 def gallery_item(item: Item) -> GalleryItem:
-    """One image of the gallery, for the wire."""
+    """Convert an item to its schema."""
     return GalleryItem(
         id=item.id,
         label=item.label,
@@ -32,7 +32,7 @@ def neighbour(
     heat: list[list[float]] | None = None,
     terms: list[float] | None = None,
 ) -> Neighbour:
-    """Convert a match to its response model."""
+    """Convert a match to its schema; `heat` and `terms` are its attribution, if computed."""
     return Neighbour(
         id=match.item.id,
         label=match.item.label,

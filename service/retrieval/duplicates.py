@@ -1,6 +1,6 @@
-"""Which images of the gallery are much alike, some of them at a time.
+"""Finds pairs of near-duplicates in the gallery, one page of images at a time.
 
-Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
+Pure computation on data in memory; run it in a thread pool. Knows nothing of requests.
 """
 
 import heapq
@@ -16,18 +16,22 @@ from service.schemas.gallery import DuplicatesResponse, Pair
 from training.bundle import Layer
 
 NEAREST: Final = 100
-"""So many of each image's nearest are compared with it."""
-PAIRS: Final = 10_000
-"""So many pairs are told, those most alike."""
+"""Number of nearest neighbours that each image is compared with."""
+MAX_PAIRS: Final = 10_000
+"""Maximum number of pairs in a response, those with the highest scores."""
 
 
 def find(
     view: View, layer: Layer, threshold: float, *, count: int, after: str, filter_: Filter
 ) -> DuplicatesResponse:
-    """Pairs at or above a cosine, of the `count` images after `after`, each with those after it."""
+    """Find the pairs of at least `threshold` cosine among images that match `filter_`.
+
+    Examines the `count` images after the id `after`. An image is paired only with later ids, so
+    that successive pages list each pair once.
+    """
     page = view.page(count, after=after, filter_=filter_)
     pairs = _pairs(view, layer, threshold, page.items, filter_)
-    best = tuple(heapq.nlargest(PAIRS, pairs, key=lambda one: one.score))
+    best = tuple(heapq.nlargest(MAX_PAIRS, pairs, key=lambda pair: pair.score))
     return DuplicatesResponse(layer=layer, pairs=best, looked_at=len(page.items), next=page.next)
 
 
@@ -38,8 +42,8 @@ def _pairs(
     if not vectors:
         return
     found = view.search(layer, np.stack(list(vectors.values())), NEAREST, filter_=filter_)
-    there = [item for item in items if item.id in vectors]
-    for item, matches in zip(there, found, strict=True):
+    with_vectors = [item for item in items if item.id in vectors]
+    for item, matches in zip(with_vectors, found, strict=True):
         for match in matches:
             if match.item.id > item.id and match.score >= threshold:
                 yield Pair(

@@ -1,6 +1,6 @@
-"""What the service says of images: joins the network's vectors and the gallery.
+"""Builds the responses about images from their embeddings and the gallery.
 
-Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
+Pure computation on data in memory; run it in a thread pool. Knows nothing of requests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from service.schemas.images import ClassifyResponse, EmbedResponse, Prediction, 
 from service.schemas.oip import Array, TensorMetadata
 from training.bundle import Layer, Manifest, Vectors
 
-EMBEDDINGS: Final = LAYERS
-"""The layers whose vectors are given out."""
+EMBEDDING_LAYERS: Final = LAYERS
+"""The layers of `/embed`."""
 
 
 class ResponseBuilder:
-    """The answers of one network about one gallery."""
+    """Builds the responses of one bundle with one gallery."""
 
     def __init__(self, manifest: Manifest, gallery: Gallery) -> None:
         self.model = ModelName(name=manifest.name, version=manifest.version)
@@ -34,10 +34,10 @@ class ResponseBuilder:
         self.similarity = SimilaritySearch(self.model, gallery)
 
     def indexed_layers(self, names: str) -> tuple[Layer, ...]:
-        """The layers named in a list with commas, each once.
+        """Return the layers named in a comma-separated list, without repetitions.
 
         Raises:
-            NotFoundError: one of them is not indexed; says which are.
+            NotFoundError: a layer is not indexed; the message lists the indexed layers.
 
         """
         return tuple(
@@ -45,16 +45,16 @@ class ResponseBuilder:
         )
 
     def embedding_layer(self, name: str) -> Layer:
-        """The layer of that name.
+        """Return the embedding layer of this name.
 
         Raises:
-            NotFoundError: its vectors are not given out; says whose are.
+            NotFoundError: there is no such layer; the message lists the layers.
 
         """
-        return _known(name, EMBEDDINGS)
+        return _known(name, EMBEDDING_LAYERS)
 
     def classify(self, images: Sequence[Embeddings], top_k: int) -> list[ClassifyResponse]:
-        """The `top_k` most probable classes of each image."""
+        """Return the `top_k` most probable classes of each image."""
         return [
             ClassifyResponse(
                 model=self.model,
@@ -73,7 +73,7 @@ class ResponseBuilder:
         *,
         with_attribution: bool,
     ) -> list[PredictResponse]:
-        """The classes of each image, and the nearest of the gallery at each layer."""
+        """Return the classes of each image, and its nearest neighbours at each layer."""
         view = self._gallery.snapshot()
         found = {
             layer: self.similarity.nearest(
@@ -93,7 +93,7 @@ class ResponseBuilder:
         ]
 
     def embed(self, images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
-        """The vector of each image at one layer."""
+        """Return the vector of each image at one layer."""
         vectors = [image.layers[layer] for image in images]
         return [
             EmbedResponse(
@@ -106,7 +106,7 @@ class ResponseBuilder:
         ]
 
     def outputs(self, dimensions: Mapping[Layer, int]) -> tuple[TensorMetadata, ...]:
-        """The tensors that `tensors` gives, for the Open Inference Protocol."""
+        """Return the metadata of the output tensors in the Open Inference Protocol."""
         layers = (
             TensorMetadata(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
             for layer in LAYERS
@@ -118,7 +118,7 @@ class ResponseBuilder:
         )
 
     def tensors(self, images: Sequence[Embeddings]) -> dict[str, Array]:
-        """The likeliest label and the probabilities of each image, and its vector at each layer."""
+        """Return the output tensors: labels, probabilities, and the vectors at each layer."""
         probabilities = np.stack([_probabilities(image) for image in images])
         labels = [self._classes[index] for index in probabilities.argmax(1)]
         vectors: dict[str, Array] = {layer: _vectors(images, layer) for layer in LAYERS}
@@ -139,8 +139,8 @@ class ResponseBuilder:
 
 def _probabilities(image: Embeddings) -> npt.NDArray[np.float64]:
     logits = image.layers["logits"].astype(np.float64)
-    odds = np.exp(logits - logits.max())
-    probabilities: npt.NDArray[np.float64] = odds / odds.sum()
+    exponentials = np.exp(logits - logits.max())
+    probabilities: npt.NDArray[np.float64] = exponentials / exponentials.sum()
     return probabilities
 
 
@@ -152,4 +152,4 @@ def _known(name: str, layers: Sequence[Layer]) -> Layer:
     for layer in layers:
         if layer == name:
             return layer
-    raise NotFoundError(f"No layer {name!r} here; there is {', '.join(layers)}.")
+    raise NotFoundError(f"No layer {name!r}; available: {', '.join(layers)}.")

@@ -1,6 +1,6 @@
-"""What is like a picture, or like images of the gallery, at one layer; and why.
+"""Searches the gallery for images similar to a query, at one layer.
 
-Pure computation on what is in memory, to be run off the event loop. Knows nothing of requests.
+Pure computation on data in memory; run it in a thread pool. Knows nothing of requests.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,18 +19,18 @@ from service.schemas.images import Neighbour, SimilarResponse
 from training.bundle import Layer, Vectors, normalise
 
 DUPLICATE_COSINE: Final = 0.9995
-"""Cosine at `conv2` above which two images are one picture: fp16 and batches move it by 1e-4."""
+"""Cosine at `conv2` above which two images are duplicates; fp16 and batching shift it by 1e-4."""
 
 MAX_CANDIDATES: Final = 4096
-"""So many of the nearest are looked through, at least, for some that differ; then no further."""
+"""A diverse search stops to extend its candidates once it has scanned this many."""
 
 FETCH_BATCH: Final = 128
-"""Images whose vectors are fetched at a time."""
+"""Number of images whose vectors are fetched at a time."""
 
 
 @dataclass(frozen=True)
 class SimilarityQuery:
-    """What is looked for, and how; see the parameters of `POST /similar`."""
+    """The parameters of a similarity search, as in `POST /similar`."""
 
     layer: Layer
     limit: int = 10
@@ -46,7 +46,7 @@ class SimilarityQuery:
 
     @property
     def batch_query(self) -> SearchQuery | None:
-        """What the engine may look for beside the network: what most ask for, and no more."""
+        """The query to search together with inference, or None if any option is not a default."""
         return (
             SearchQuery(self.layer, self.limit)
             if self == SimilarityQuery(self.layer, self.limit)
@@ -55,17 +55,17 @@ class SimilarityQuery:
 
     @property
     def needs_overfetch(self) -> bool:
-        """Whether some of the nearest are to be left out, so that more have to be looked at."""
+        """Whether results are left out, so that the search must fetch more than `limit`."""
         return self.diversity > 0 or self.exclude_self
 
     @property
     def examples(self) -> frozenset[str]:
-        """The images of the gallery that the query is made of."""
+        """The ids of the positive and negative examples."""
         return frozenset((*self.positive, *self.negative))
 
 
 class SimilaritySearch:
-    """Likeness by one network in one gallery."""
+    """Searches one gallery with the vectors of one network."""
 
     def __init__(self, model: ModelName, gallery: Gallery) -> None:
         self._model = model
@@ -74,7 +74,10 @@ class SimilaritySearch:
     def similar(
         self, images: Sequence[Embeddings], params: SimilarityQuery
     ) -> list[SimilarResponse]:
-        """The nearest to each image, drawn towards the positive ones and away from the negative."""
+        """Return the nearest neighbours of each image.
+
+        With examples, the query is the average vector of the image and the examples.
+        """
         view = self._gallery.snapshot()
         if not params.examples and not params.exclude_self:
             return [
@@ -85,12 +88,12 @@ class SimilaritySearch:
         queries = normalise(vectors)
         if params.examples:
             queries = np.stack([_average_vector(view, params, query[None]) for query in queries])
-        selves = np.stack([image.layers["conv2"] for image in images])
-        found = self._search(view, queries if params.examples else vectors, params, selves)
+        conv2_vectors = np.stack([image.layers["conv2"] for image in images])
+        found = self._search(view, queries if params.examples else vectors, params, conv2_vectors)
         return [self._build_response(params, nearest) for nearest in found]
 
     def recommend(self, params: SimilarityQuery) -> SimilarResponse:
-        """The nearest to what the positive images have in common, away from the negative."""
+        """Return the nearest neighbours of the average vector of the examples."""
         view = self._gallery.snapshot()
         none = np.zeros((0, 1), np.float32)
         (nearest,) = self._search(view, _average_vector(view, params, none)[None], params)
@@ -99,7 +102,7 @@ class SimilaritySearch:
     def nearest(
         self, view: View, images: Sequence[Embeddings], params: SimilarityQuery
     ) -> list[tuple[Neighbour, ...]]:
-        """The nearest to each image; what the engine has found beside the network is taken."""
+        """Return the nearest neighbours of each image; reuse matches found during inference."""
         if (batch_query := params.batch_query) and all(
             batch_query in image.matches for image in images
         ):
@@ -114,22 +117,28 @@ class SimilaritySearch:
         return SimilarResponse(model=self._model, layer=params.layer, similar=nearest)
 
     def _search(
-        self, view: View, queries: Vectors, params: SimilarityQuery, selves: Vectors | None = None
+        self,
+        view: View,
+        queries: Vectors,
+        params: SimilarityQuery,
+        conv2_vectors: Vectors | None = None,
     ) -> list[tuple[Neighbour, ...]]:
-        enough = params.offset + params.limit
+        end = params.offset + params.limit
         if params.needs_overfetch:
             found = [
-                _search_diverse(view, query, params, None if selves is None else selves[row])
+                _search_diverse(
+                    view, query, params, None if conv2_vectors is None else conv2_vectors[row]
+                )
                 for row, query in enumerate(queries)
             ]
         else:
             found = view.search(
-                params.layer, queries, enough, filter_=params.filter_, exact=params.exact
+                params.layer, queries, end, filter_=params.filter_, exact=params.exact
             )
         shown = [
             [
                 match
-                for match in matches[params.offset : enough]
+                for match in matches[params.offset : end]
                 if match.score >= params.score_threshold
             ]
             for matches in found
@@ -142,30 +151,31 @@ class SimilaritySearch:
         ]
 
 
-def _average_vector(view: View, params: SimilarityQuery, pictures: Vectors) -> Vectors:
-    """Where to look, [dimension]: at the mean of the positive, and as far from the negative again.
+def _average_vector(view: View, params: SimilarityQuery, images: Vectors) -> Vectors:
+    """Compute the query vector [dimension] from `images` [N, dimension] and the examples.
 
-    The same as other vector searches' "average vector": twice the one mean less the other.
+    `2 * mean(images and positive) - mean(negative)`: the "average vector" strategy of Qdrant's
+    recommend. Without negative examples it is the first mean.
     """
     positive = view.vectors(params.layer, params.positive)
-    query: Vectors = np.concatenate([pictures, positive] if len(pictures) else [positive]).mean(0)
+    query: Vectors = np.concatenate([images, positive] if len(images) else [positive]).mean(0)
     if params.negative:
         query = 2 * query - view.vectors(params.layer, params.negative).mean(0)
     return query
 
 
 def _search_diverse(
-    view: View, query: Vectors, params: SimilarityQuery, itself: Vectors | None
+    view: View, query: Vectors, params: SimilarityQuery, conv2: Vectors | None
 ) -> list[ScoredItem]:
-    """The nearest to one query without those that are to be left out."""
-    enough = params.offset + params.limit
-    scanned = enough + len(params.examples) + 1 + (enough if params.diversity > 0 else 0)
+    """Search for one query; fetch more candidates until count results pass the filter."""
+    count = params.offset + params.limit
+    scanned = count + len(params.examples) + 1 + (count if params.diversity > 0 else 0)
     while True:
         (matches,) = view.search(
             params.layer, query[None], scanned, filter_=params.filter_, exact=params.exact
         )
-        chosen = list(_filter_results(view, matches, params, itself, enough))
-        if len(chosen) == enough or len(matches) < scanned or scanned >= MAX_CANDIDATES:
+        chosen = list(_filter_results(view, matches, params, conv2, count))
+        if len(chosen) == count or len(matches) < scanned or scanned >= MAX_CANDIDATES:
             return chosen
         scanned *= 4
 
@@ -174,52 +184,52 @@ def _filter_results(
     view: View,
     matches: Sequence[ScoredItem],
     params: SimilarityQuery,
-    itself: Vectors | None,
-    enough: int,
+    conv2: Vectors | None,
+    count: int,
 ) -> Iterator[ScoredItem]:
-    """Up to so many matches that are neither the query itself nor much like a better one.
+    """Yield up to `count` matches, skipping the query and near-duplicates of better matches.
 
-    Those are left out too that have gone since they were found.
+    With `diversity`, also skips images that were removed after the search.
     """
-    shown: list[Vectors] = []
+    kept: list[Vectors] = []
     for start in range(0, len(matches), FETCH_BATCH):
-        some = matches[start : start + FETCH_BATCH]
+        batch = matches[start : start + FETCH_BATCH]
         vectors = (
-            vectors_of(view, params.layer, [match.item.id for match in some])
+            vectors_of(view, params.layer, [match.item.id for match in batch])
             if params.diversity > 0
             else {}
         )
-        for match in some:
-            if enough == 0:
+        for match in batch:
+            if count == 0:
                 return
             if params.exclude_self and (
-                match.item.id in params.examples or _is_query(view, match, itself)
+                match.item.id in params.examples or _is_query(view, match, conv2)
             ):
                 continue
             if params.diversity > 0:
                 vector = vectors.get(match.item.id)
-                if vector is None or any(other @ vector > 1 - params.diversity for other in shown):
+                if vector is None or any(other @ vector > 1 - params.diversity for other in kept):
                     continue
-                shown.append(vector)
-            enough -= 1
+                kept.append(vector)
+            count -= 1
             yield match
 
 
-def _is_query(view: View, match: ScoredItem, itself: Vectors | None) -> bool:
-    """Whether a match is the picture that was asked about, or has gone since it was found."""
-    if itself is None or match.score < DUPLICATE_COSINE - 0.01:
+def _is_query(view: View, match: ScoredItem, conv2: Vectors | None) -> bool:
+    """Return whether a match is the query image, or was removed after the search."""
+    if conv2 is None or match.score < DUPLICATE_COSINE - 0.01:
         return False
     layer: Layer = "conv2" if "conv2" in view.layers else view.layers[0]
     if layer != "conv2":
         return match.score > DUPLICATE_COSINE
     vector = vectors_of(view, layer, [match.item.id]).get(match.item.id)
-    return vector is None or bool(vector @ normalise(itself)[0] > DUPLICATE_COSINE)
+    return vector is None or bool(vector @ normalise(conv2)[0] > DUPLICATE_COSINE)
 
 
 def _explain_results(
     view: View, query: Vectors, layer: Layer, matches: Sequence[ScoredItem]
 ) -> tuple[Neighbour, ...]:
-    """Matches with what makes them so; those are left out that have gone since they were found."""
+    """Convert matches with their attributions, skipping images removed after the search."""
     vectors = vectors_of(view, layer, [match.item.id for match in matches])
     if not vectors:
         return ()

@@ -1,1 +1,1 @@
-"""Request and response schemas. All but `model` are free of torch."""
+"""Request and response schemas (pydantic). All but `model` can be imported without torch."""

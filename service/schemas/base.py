@@ -1,4 +1,4 @@
-"""The base class of the schemas, and those that several routes share."""
+"""The base class of the schemas, and the schemas that several routes share."""
 
 from typing import Annotated, Literal
 
@@ -10,30 +10,30 @@ from pydantic import (
 )
 
 RoundedFloat = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
-"""A number that means nothing beyond its sixth decimal."""
+"""A float that is rounded to six decimals in JSON."""
 
 
 class Schema(BaseModel):
-    """The base of all answers: plain data that does not change."""
+    """The base class of all responses: immutable data."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class ModelName(Schema):
-    """Which network says so."""
+    """The name and version of the bundle that a response comes from."""
 
     name: str = Field(examples=["batchnorm-3"])
     version: str = Field(examples=["49c6797bd2e7"])
 
 
 class ReloadResponse(Schema):
-    """Which network answers from now on, and which did."""
+    """The bundle that is served now, and the one before it."""
 
     previous: ModelName
     current: ModelName
 
 
 class Health(Schema):
-    """All is well."""
+    """The result of a liveness or readiness probe."""
 
     status: Literal["alive", "ready"]

@@ -10,31 +10,31 @@ from service.schemas.base import Schema
 
 
 class FieldProblem(Schema):
-    """What is wrong with one parameter."""
+    """One invalid parameter."""
 
     location: str = Field(examples=["query.limit"])
     detail: str = Field(examples=["Input should be less than or equal to 100"])
 
 
 class Problem(Schema):
-    """Why there is no answer (RFC 9457)."""
+    """An error response (RFC 9457)."""
 
     type: str = Field(
-        description="Names the kind of problem, for programs; about:blank: see the status.",
+        description="Identifies the kind of error, for programs; about:blank if the status does.",
         examples=["urn:kindred:problem:queue-full"],
     )
-    title: str = Field(examples=["Too busy"])
+    title: str = Field(examples=["Too many requests"])
     status: int = Field(examples=[429])
     detail: str = Field(examples=["512 images wait and 512 may: try again later."])
-    instance: str = Field(description="The path that was asked for.", examples=["/predict"])
-    error: str = Field(description="The same as detail, for clients that look for it here.")
+    instance: str = Field(description="The path of the request.", examples=["/predict"])
+    error: str = Field(description="The same as detail, for clients that expect this field.")
     errors: tuple[FieldProblem, ...] | None = Field(
-        default=None, description="With 422: each parameter that is wrong."
+        default=None, description="With 422: each invalid parameter."
     )
 
 
 class ItemError(Schema):
-    """Takes the place of the answer for one image among several."""
+    """Replaces the result of one image among several if that image fails."""
 
     error: Problem
 
@@ -43,6 +43,6 @@ A = TypeVar("A", bound=Schema)
 
 
 class Results(Schema, Generic[A]):
-    """Answers to several images, in their order; each its own, or why there is none."""
+    """The results of several images in their order; each is a response or an error."""
 
     results: tuple[A | ItemError, ...]

@@ -1,4 +1,4 @@
-"""Schemas of gallery items, their attributes and changes."""
+"""Schemas of gallery items, their attributes and updates."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -22,15 +22,15 @@ Value = (
     | Annotated[StrictFloat, Field(allow_inf_nan=False)]
     | Annotated[StrictStr, Field(max_length=256)]
 )
-"""What an attribute may be."""
+"""The value of an attribute."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 MAX_ATTRIBUTES = 32
-"""So many attributes an image may have."""
+"""Maximum number of attributes per image."""
 
 MAX_JSON_COMMAS: Final = 400 * MAX_ATTRIBUTES
-"""More than there can be in what is said of an image: names and values may have commas too."""
+"""Upper bound of the commas in one image's metadata; names and values may contain some."""
 
 _FORBID_EXTRA: JsonDict = {"additionalProperties": False}
 
@@ -41,7 +41,7 @@ Attributes = Annotated[
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 ImageId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$")]
-"""Ids that need no quoting in a path."""
+"""An id that needs no quoting in a URL path."""
 
 
 class GalleryItem(Schema):
@@ -50,34 +50,34 @@ class GalleryItem(Schema):
     id: str = Field(examples=["cifar10-test-00042"])
     label: str = Field(examples=["cat"])
     predicted: str | None = Field(
-        default=None, description="What the network takes it for.", examples=["dog"]
+        default=None, description="The class that the network predicts.", examples=["dog"]
     )
     image: str = Field(examples=["/gallery/cifar10-test-00042/image"])
     label_predicted: bool = Field(
-        default=False, description="Whether nobody gave the label: it is the network's."
+        default=False, description="Whether the label is the network's prediction."
     )
     attributes: dict[str, bool | int | float | str] = Field(
         default_factory=dict, examples=[{"shelf": 3}]
     )
     source: Literal["bundle", "added"] = Field(
-        default="bundle", description="Whether it came with the bundle or was added."
+        default="bundle", description="Whether the image is part of the bundle or was added later."
     )
-    created_at: datetime | None = Field(default=None, description="When it was added.")
+    created_at: datetime | None = Field(default=None, description="When the image was added.")
 
 
 class UpsertResult(GalleryItem):
-    """One image that is in the gallery for good, and what became of it."""
+    """One stored image, and whether the request created, replaced or left it."""
 
     outcome: Literal["created", "replaced", "unchanged"]
 
 
 class GalleryEdit(Schema):
-    """What to change of an image (RFC 7396): what is left out stays, an attribute of null goes."""
+    """A merge patch (RFC 7396): fields left out stay, an attribute set to null is removed."""
 
     model_config = ConfigDict(extra="forbid")
 
     label: Label | None = Field(
-        default=None, description="null takes the label back: then it is the network's."
+        default=None, description="null replaces the label by the network's prediction."
     )
     attributes: Annotated[dict[Name, Value | None], Field(max_length=MAX_ATTRIBUTES)] = Field(
         default_factory=dict, json_schema_extra=_FORBID_EXTRA, examples=[{"shelf": 4, "sold": None}]
@@ -85,7 +85,7 @@ class GalleryEdit(Schema):
 
 
 class Pair(Schema):
-    """Two images of the gallery, and their cosine."""
+    """Two images of the gallery, and their cosine similarity."""
 
     first: GalleryItem
     second: GalleryItem
@@ -93,16 +93,16 @@ class Pair(Schema):
 
 
 class DuplicatesResponse(Schema):
-    """Pairs of images that are much alike, and the cursor to further ones, if any."""
+    """Pairs of near-duplicates, and the cursor of the next page, if any."""
 
     layer: str = Field(examples=["conv2"])
     pairs: tuple[Pair, ...]
-    looked_at: int = Field(description="Images whose pairs were looked for.")
+    looked_at: int = Field(description="Number of images examined.")
     next: str | None
 
 
 class GalleryPage(Schema):
-    """Images in the order of their ids; `next` is the cursor to those after them, if any."""
+    """Images in the order of their ids; `next` is the cursor of the next page, if any."""
 
     items: tuple[GalleryItem, ...]
     next: str | None = Field(examples=["cifar10-test-00042"])

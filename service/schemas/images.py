@@ -1,4 +1,4 @@
-"""Schemas of answers about images: predictions, neighbours, embeddings."""
+"""Schemas of responses about images: predictions, neighbours, embeddings."""
 
 from pydantic import (
     ConfigDict,
@@ -21,7 +21,7 @@ NEIGHBOUR_EXAMPLE: JsonDict = {
 
 
 class Prediction(Schema):
-    """One class, and how probable the network finds it."""
+    """One class and its probability."""
 
     label: str
     index: int
@@ -31,30 +31,30 @@ class Prediction(Schema):
 
 
 class Neighbour(Schema):
-    """An image of the gallery that is like the query."""
+    """An image of the gallery that is similar to the query."""
 
     id: str
     label: str
-    score: RoundedFloat = Field(description="Cosine, in [-1, 1].")
-    image: str = Field(description="Where its pixels are, if the bundle has them: else 404.")
+    score: RoundedFloat = Field(description="Cosine similarity, in [-1, 1].")
+    image: str = Field(description="Path of its pixels; 404 if the bundle has none.")
     attributes: dict[str, bool | int | float | str] | None = Field(
-        default=None, description="What it was given; left out where it has none."
+        default=None, description="Its attributes; left out if it has none."
     )
     heat: tuple[tuple[RoundedFloat, ...], ...] | None = Field(
         default=None,
-        description="With explain, at conv2: 8 rows of 8 positions, adding up to the score.",
+        description="With explain, at conv2: 8 x 8 positions, which add up to the score.",
         examples=[HEATMAP],
     )
     terms: tuple[RoundedFloat, ...] | None = Field(
         default=None,
-        description="With explain, at logits: one for each class, adding up to the score.",
+        description="With explain, at logits: one term per class, which add up to the score.",
     )
 
     model_config = ConfigDict(json_schema_extra={"examples": [NEIGHBOUR_EXAMPLE]})
 
 
 class ClassifyResponse(Schema):
-    """What an image is."""
+    """The classes of an image."""
 
     model: ModelName
     predictions: tuple[Prediction, ...] = Field(description="Best first.")
@@ -62,19 +62,19 @@ class ClassifyResponse(Schema):
         default=None,
         ge=0,
         le=1,
-        description="How far the image lies from those that the network was trained on: the share "
-        "of held-out images that lie less far. Left out where the bundle cannot tell.",
+        description="How far the image is from the training images: the share of held-out images "
+        "that are closer. Left out if the bundle has no novelty statistics.",
         examples=[0.62],
     )
     familiar: bool | None = Field(
         default=None,
-        description="Whether it lies no farther than most held-out images do; if not, take the "
-        "predictions with doubt. Left out where the bundle cannot tell.",
+        description="Whether the novelty is within that of most held-out images. If false, do not "
+        "rely on the predictions. Left out if the bundle has no novelty statistics.",
     )
 
 
 class PredictResponse(ClassifyResponse):
-    """What an image is, and what is like it at each layer, best first."""
+    """The classes of an image, and its nearest neighbours at each layer, best first."""
 
     similar: dict[str, tuple[Neighbour, ...]] = Field(
         examples=[{"conv2": [NEIGHBOUR_EXAMPLE], "logits": []}]
@@ -82,7 +82,7 @@ class PredictResponse(ClassifyResponse):
 
 
 class SimilarResponse(Schema):
-    """What is like an image at one layer, best first."""
+    """The nearest neighbours of an image at one layer, best first."""
 
     model: ModelName
     layer: str = Field(examples=["conv2"])
@@ -90,7 +90,7 @@ class SimilarResponse(Schema):
 
 
 class EmbedResponse(Schema):
-    """An image as the network represents it at one layer."""
+    """The vector of an image at one layer."""
 
     model: ModelName
     layer: str = Field(examples=["logits"])

@@ -1,4 +1,4 @@
-"""Schemas of `/model` and `/experiments`. These import the training records."""
+"""Schemas of `/model` and `/experiments`; they build on the records of `training.bundle`."""
 
 from datetime import datetime
 
@@ -9,19 +9,19 @@ from training.bundle import DatasetMetadata, Metrics, Record, Summary
 
 
 class Experiments(Schema):
-    """Stored accuracy and training time of the experiments."""
+    """The stored results of the experiments."""
 
     experiments: tuple[Summary, ...]
 
 
 class Experiment(Summary):
-    """One experiment, with the record of each of its runs."""
+    """One experiment, with the record of each run."""
 
     records: tuple[Record, ...]
 
 
 class LayerCard(Schema):
-    """How one layer is indexed and how well that finds; milliseconds are of a single query."""
+    """How one layer is indexed; its recall, and the milliseconds of a single query."""
 
     dimension: int = Field(examples=[8192])
     factory: str = Field(examples=["SVD256,SQ8,Refine(SQfp16)"])
@@ -29,36 +29,38 @@ class LayerCard(Schema):
     milliseconds: RoundedFloat = Field(examples=[0.44])
     exact_milliseconds: RoundedFloat = Field(examples=[16.0])
     candidates: int | None = Field(
-        description="Images compared in full for ten answers; null: all.", examples=[120]
+        description="Candidates rescored for ten results; null: every image.", examples=[120]
     )
 
 
 class GalleryCard(Schema):
-    """What is searched."""
+    """The gallery that is searched."""
 
     size: int = Field(examples=[7500])
-    added: int = Field(description="How many of them were added to the bundle's.")
+    added: int = Field(description="Number of images added to those of the bundle.")
     stale: int = Field(
-        description="How many of those are still searched by the vectors of another network, and "
-        "are being embedded anew."
+        description="Number of added images whose vectors another network made; they are being "
+        "embedded again."
     )
-    pixels: bool = Field(description="Whether /gallery/{id}/image has pictures.")
+    pixels: bool = Field(description="Whether /gallery/{id}/image returns images.")
     layers: dict[str, LayerCard]
 
 
 class InputCard(Schema):
-    """What the network sees."""
+    """The input of the network."""
 
-    side: int = Field(description="Every picture becomes a square of so many pixels.")
+    side: int = Field(
+        description="Each image is resized to a square with sides of this many pixels."
+    )
     formats: tuple[str, ...]
     embeddings: dict[str, int] = Field(
-        description="Layers of /embed, and the length of their vectors.",
+        description="Layers of /embed, and the dimension of their vectors.",
         examples=[{"conv2": 8192, "penultimate": 512, "logits": 10}],
     )
 
 
 class Limits(Schema):
-    """What one request may hold."""
+    """The limits of one request."""
 
     body_bytes: int
     pixels: int
@@ -68,19 +70,19 @@ class Limits(Schema):
 
 
 class NoveltyCard(Schema):
-    """When an image counts as familiar."""
+    """The statistics by which an image counts as familiar."""
 
     threshold: float = Field(
-        description="The novelty up to which it does, so set that 95 % of held-out images do."
+        description="Maximum novelty of a familiar image, set so that 95 % of held-out images are."
     )
     familiar_share: RoundedFloat = Field(
-        description="The share of further held-out images that are familiar.", examples=[0.952]
+        description="Share of other held-out images that are familiar.", examples=[0.952]
     )
-    references: int = Field(description="How many training images it is compared with.")
+    references: int = Field(description="Number of training images that an image is compared with.")
 
 
 class ModelCard(Schema):
-    """The network, how good it is, and what it is not for."""
+    """The model card: the network, its accuracy, its limits."""
 
     name: str
     version: str
@@ -90,8 +92,8 @@ class ModelCard(Schema):
     metrics: Metrics
     dataset: DatasetMetadata
     gallery: GalleryCard
-    novelty: NoveltyCard | None = Field(description="null where the bundle cannot tell.")
-    engine: str = Field(description="What runs the network, how precisely, and where.")
+    novelty: NoveltyCard | None = Field(description="null if the bundle has no novelty statistics.")
+    engine: str = Field(description="Inference backend, precision and device.")
     input: InputCard
     limits: Limits
-    caveats: str = Field(description="What to keep in mind, from the bundle's README.")
+    caveats: str = Field(description="Known limits of the model, from the bundle's README.")

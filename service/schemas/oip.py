@@ -9,11 +9,11 @@ from service.schemas.base import Schema
 
 Datatype = Literal["UINT8", "FP32", "BYTES"]
 
-Array = npt.NDArray[Any]  # Any: of whatever type the tensor is
+Array = npt.NDArray[Any]  # Any: a tensor has one of several types
 
 
 class TensorMetadata(Schema):
-    """A tensor of the model: -1 is a length that each request chooses."""
+    """A tensor of the model; -1 is a dimension that each request chooses."""
 
     name: str
     datatype: Datatype
@@ -21,13 +21,13 @@ class TensorMetadata(Schema):
 
 
 class Ready(Schema):
-    """Whether it is ready."""
+    """The result of a liveness or readiness probe."""
 
     ready: bool
 
 
 class InferenceServer(Schema):
-    """This server, to the Open Inference Protocol."""
+    """The server's metadata."""
 
     name: str
     version: str
@@ -35,7 +35,7 @@ class InferenceServer(Schema):
 
 
 class InferenceModel(Schema):
-    """The network, to the Open Inference Protocol."""
+    """The model's metadata."""
 
     name: str
     versions: tuple[str, ...]
@@ -45,17 +45,17 @@ class InferenceModel(Schema):
 
 
 MAX_ELEMENTS = 16
-"""Inputs or outputs in one request: more than there are."""
+"""Maximum number of inputs or outputs in one request; the model has fewer."""
 
 MAX_ID_LENGTH = 1024
-"""Characters of a request's own id."""
+"""Maximum length of the id that a client gives a request, in characters."""
 
 
 Name = Annotated[str, Field(max_length=64)]
 
 
 class InferInput(BaseModel):
-    """One tensor that was sent, its elements in `data` or behind the JSON."""
+    """One input tensor, with its elements in `data` or after the JSON."""
 
     name: Name
     datatype: Name
@@ -65,14 +65,14 @@ class InferInput(BaseModel):
 
 
 class InferOutput(BaseModel):
-    """One tensor that is asked for."""
+    """One requested output tensor."""
 
     name: Name
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class InferRequest(BaseModel):
-    """The JSON of a request."""
+    """The JSON of an inference request."""
 
     id: str | None = Field(None, max_length=MAX_ID_LENGTH)
     parameters: dict[str, Any] = Field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""The log of the process: our own loggers, uvicorn's and all others, as text or as JSON.
+"""Configures logging: the service's loggers, uvicorn's and all others, as text or as JSON.
 
-A line tells the id of the request that it is about. Knows nothing of HTTP.
+Adds the id of the current request to each line. Knows nothing of HTTP.
 """
 
 import logging
@@ -17,32 +17,32 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 request_id: ContextVar[str] = ContextVar("request_id")
-"""Of the request that is being answered, in its worker threads too."""
+"""The id of the current request, also set in its worker threads."""
 
 
 def configure(form: LogFormat, level: LogLevel) -> None:
-    """Write all of the log to standard error; of what is not ours nor uvicorn's, only warnings."""
-    least = LOG_LEVELS[level]
-    logging.basicConfig(level=max(least, logging.WARNING), handlers=[handler(form)], force=True)
+    """Write the log to standard error; other libraries than uvicorn log warnings only."""
+    threshold = LOG_LEVELS[level]
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler(form)], force=True)
     for name in ("service", "uvicorn"):
-        logging.getLogger(name).setLevel(least)
+        logging.getLogger(name).setLevel(threshold)
     logging.captureWarnings(True)
-    # Odd notes in pictures are no matter of ours, and strangers could fill the log with them.
+    # Pillow warns of odd metadata in images, with which clients could fill the log.
     warnings.filterwarnings("ignore", module="PIL")
 
 
 def handler(form: LogFormat) -> "logging.StreamHandler[TextIO]":
-    """Write to standard error: text for people, or one JSON object a line."""
-    made = logging.StreamHandler()
-    made.setFormatter(_json() if form == "json" else _Text())
-    made.addFilter(_add_request_id)
-    return made
+    """Return a handler for standard error that writes text, or one JSON object per line."""
+    stderr = logging.StreamHandler()
+    stderr.setFormatter(_json() if form == "json" else _TextFormatter())
+    stderr.addFilter(_add_request_id)
+    return stderr
 
 
-class _Text(logging.Formatter):
-    """One line; where a message or a traceback has more, they are indented.
+class _TextFormatter(logging.Formatter):
+    """Writes one line per record; indents further lines of a message or traceback.
 
-    So nothing that a client sends can pass for a line of its own, nor command a terminal.
+    Escapes control characters, so that a client can neither forge a line nor control a terminal.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Text(logging.Formatter):
 
 
 def _printable(line: str) -> str:
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 def _json() -> JsonFormatter:

@@ -1,4 +1,4 @@
-"""What Prometheus is told, in a registry of this app's own. Knows numbers and names only."""
+"""The Prometheus metrics, in one registry per app. Knows names and numbers only."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,69 +15,74 @@ BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The instruments, each named once."""
+    """The metrics of one app."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
-            "kindred_requests", "Requests answered.", ("route", "status"), registry=registry
+            "kindred_requests", "Finished requests.", ("route", "status"), registry=registry
         )
         self.seconds = Histogram(
             "kindred_request_seconds",
-            "Seconds from arrival to answer.",
+            "Seconds from the arrival of a request to the end of its response.",
             ("route",),
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.stages = Histogram(
             "kindred_stage_seconds",
-            "Seconds of a request by stage.",
+            "Seconds that a request spends in each stage.",
             ("stage",),
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.rejections = Counter(
-            "kindred_rejections", "Requests refused or failed.", ("reason",), registry=registry
+            "kindred_rejections",
+            "Requests that were refused or failed.",
+            ("reason",),
+            registry=registry,
         )
         self.images = Counter(
-            "kindred_images", "Images asked about.", ("outcome",), registry=registry
+            "kindred_images", "Images in finished requests.", ("outcome",), registry=registry
         )
         self.in_flight = Gauge(
-            "kindred_requests_in_flight", "Requests being answered.", registry=registry
+            "kindred_requests_in_flight", "Requests in flight.", registry=registry
         )
         self.batch = Histogram(
             "kindred_batch_images",
-            "Images run at once.",
+            "Images per inference batch.",
             buckets=BATCH_SIZE_BUCKETS,
             registry=registry,
         )
-        self.queue = Gauge("kindred_queue_images", "Images that wait.", registry=registry)
-        self._bundle = Info("kindred_bundle", "The bundle served.", registry=registry)
-        self.gallery = Gauge("kindred_gallery_images", "Images searched.", registry=registry)
-        self.stale = Gauge(
+        self.queue = Gauge("kindred_queue_images", "Images in the queue.", registry=registry)
+        self._bundle = Info(
+            "kindred_bundle", "Name and version of the bundle that is served.", registry=registry
+        )
+        self.gallery = Gauge("kindred_gallery_images", "Images in the gallery.", registry=registry)
+        self.outdated = Gauge(
             "kindred_gallery_stale_images",
-            "Images that are to be embedded anew.",
+            "Images in the gallery that wait to be embedded again.",
             registry=registry,
         )
         self.changes = Counter(
-            "kindred_gallery_changes", "Changes of the gallery.", ("outcome",), registry=registry
+            "kindred_gallery_changes", "Updates of gallery images.", ("outcome",), registry=registry
         )
-        self.reloads = Counter("kindred_reloads", "Changes of the bundle.", registry=registry)
+        self.reloads = Counter("kindred_reloads", "Successful bundle reloads.", registry=registry)
 
     def record_request(
         self, route: str, status: int, seconds: float, rejection: str | None
     ) -> None:
-        """Count a request by its route's template; `rejection` names why it was not served."""
+        """Count a request by its route's template; `rejection` is the reason if it failed."""
         self.requests.labels(route, status).inc()
         self.seconds.labels(route).observe(seconds)
         if rejection is not None:
             self.rejections.labels(rejection).inc()
 
     def set_bundle(self, name: str, version: str) -> None:
-        """Name the bundle that is served from now on."""
+        """Set the name and version of the bundle that is served."""
         self._bundle.info({"name": name, "version": version})
 
     def exposition(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""How long each stage of a request took, kept beside the request itself."""
+"""Measures the stages of a request; the times are kept in its ASGI scope."""
 
 import time
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ Stage = Literal["decode", "queue", "inference", "search"]
 
 
 class Timings:
-    """Seconds by stage; a stage that comes twice adds up."""
+    """Seconds per stage; repeated stages add up."""
 
     def __init__(self) -> None:
         self.seconds: dict[Stage, float] = {}
 
     def add(self, stage: Stage, seconds: float) -> None:
-        """Count some seconds towards a stage."""
+        """Add seconds to a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
-        """Count what is inside towards a stage."""
+        """Add the duration of the `with` block to a stage."""
         started = time.perf_counter()
         try:
             yield
@@ -30,11 +30,11 @@ class Timings:
             self.add(stage, time.perf_counter() - started)
 
     def header(self) -> str:
-        """As a `Server-Timing` header, in milliseconds."""
+        """Return the value of the `Server-Timing` header, in milliseconds."""
         return ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in self.seconds.items())
 
 
 def timings_of(scope: Scope) -> Timings:
-    """The timings of this request."""
+    """Return the timings of this request; create them on the first call."""
     timings: Timings = scope.setdefault("state", {}).setdefault("timings", Timings())
     return timings

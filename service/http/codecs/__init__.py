@@ -1,1 +1,1 @@
-"""Reads request bodies: images, JSON, uploads, Open Inference Protocol tensors."""
+"""Convert between bodies and Python objects: images, JSON, uploads, Open Inference Protocol."""

@@ -1,1 +1,1 @@
-"""Pure ASGI middleware, one class a file."""
+"""Pure ASGI middleware, one class per file."""

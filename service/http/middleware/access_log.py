@@ -15,9 +15,10 @@ access = logging.getLogger("service.access")
 
 
 class AccessLogMiddleware(HTTPMiddleware):
-    """Counts, times and logs every request, however it ends.
+    """Logs, times and counts every request, however it ends.
 
-    The stages are told as `Server-Timing`, and to the span of the request where there is one.
+    Sends the seconds of each stage as `Server-Timing`, and adds them to the OpenTelemetry span of
+    the request if there is one.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -30,7 +31,7 @@ class AccessLogMiddleware(HTTPMiddleware):
         started = time.perf_counter()
         status = 500
 
-        async def watch(message: Message) -> None:
+        async def send_with_timings(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -42,11 +43,11 @@ class AccessLogMiddleware(HTTPMiddleware):
 
         self.metrics.in_flight.inc()
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, send_with_timings)
         finally:
             seconds = time.perf_counter() - started
             self.metrics.in_flight.dec()
-            # The template, never the path: ids would make a time series each.
+            # The route's template, never the path: each id would add a time series.
             route = getattr(scope.get("route"), "path", "none")
             rejection = scope["state"].get("rejection", "internal") if status >= 400 else None
             self.metrics.record_request(route, status, seconds, rejection)
@@ -56,13 +57,13 @@ class AccessLogMiddleware(HTTPMiddleware):
 
 
 def log_access(scope: Scope, status: int, milliseconds: float) -> None:
-    """One line for a request; with the path itself, since here it may have any number."""
+    """Log a request in one line, with its full path."""
     if not access.isEnabledFor(logging.INFO):
         return
-    told = {
+    fields = {
         "method": scope["method"],
         "path": scope["path"],
         "status": status,
         "milliseconds": round(milliseconds, 3),
     }
-    access.info("%(method)s %(path)s %(status)d in %(milliseconds).1f ms", told, extra=told)
+    access.info("%(method)s %(path)s %(status)d in %(milliseconds).1f ms", fields, extra=fields)

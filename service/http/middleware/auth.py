@@ -10,9 +10,9 @@ from service.http.middleware.base import HTTPMiddleware
 
 
 class APIKeyMiddleware(HTTPMiddleware):
-    """Lets in who may ask, before anything of the request's body is read.
+    """Authenticates every request to a path that is not public, before its body is read.
 
-    What is keyless tells no secret, so there the name that was asked for matters as little.
+    Public paths hold no secret, so their `Host` header is not checked either.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:

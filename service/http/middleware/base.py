@@ -6,13 +6,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class HTTPMiddleware(ABC):
-    """The base: passes on whatever is not a request."""
+    """Handles HTTP requests; passes every other scope on, such as lifespan."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the app inside."""
+        """Call the inner app."""
         if scope["type"] == "http":
             await self._handle(scope, receive, send)
         else:

@@ -1,4 +1,4 @@
-"""Limits the size of request bodies, each and all together."""
+"""Limits the bytes of each request body, and of all bodies in flight together."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,24 +8,25 @@ from service.http.middleware.base import HTTPMiddleware
 
 
 class BodyLimitMiddleware(HTTPMiddleware):
-    """Refuses a body that is too long: by its header before it is read, else as soon as it is.
+    """Refuses a body that is too long: by `Content-Length` before it is read, else while reading.
 
-    So too what would be too much together with the bodies of all others that are being answered,
-    and a body that is compressed. FastAPI's own `max_body_size` knows neither, and answers in plain
-    text, whatever the handlers say.
+    Also refuses a body that is compressed, or that takes all bodies in flight above their common
+    limit. FastAPI's `max_body_size` covers neither, and always answers in plain text.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, together: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, max_in_flight: int) -> None:
         super().__init__(app)
         self.limit = limit
-        self.together = together
-        self._held = 0
+        self.max_in_flight = max_in_flight
+        self._in_flight = 0
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         announced = headers.get("Content-Length", "")
         coding = headers.get("Content-Encoding", "identity")
-        too_large = TooLargeError(f"The body has more than {self.limit:,} bytes.")
+        too_large = TooLargeError(
+            f"The body has more than {self.limit:,} bytes: send fewer or smaller images."
+        )
         received = 0
 
         async def receive_within_limit() -> Message:
@@ -34,22 +35,23 @@ class BodyLimitMiddleware(HTTPMiddleware):
                 raise too_large
             if coding.lower() != "identity":
                 raise NotAnImageError(
-                    f"A body in the coding {coding[:20]!r} is not taken: send it as it is."
+                    f"The content coding {coding[:20]!r} is not supported: send the body "
+                    "uncompressed."
                 )
             message = await receive()
             arrived = len(message.get("body", b""))
             received += arrived
-            self._held += arrived
+            self._in_flight += arrived
             if received > self.limit:
                 raise too_large
-            if self._held > self.together:
+            if self._in_flight > self.max_in_flight:
                 raise QueueFullError(
-                    f"All requests together have more than {self.together:,} bytes: try again "
-                    "later."
+                    f"All requests in flight have more than {self.max_in_flight:,} bytes together: "
+                    "try again later."
                 )
             return message
 
         try:
             await self.app(scope, receive_within_limit, send)
         finally:
-            self._held -= received
+            self._in_flight -= received

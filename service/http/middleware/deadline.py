@@ -12,9 +12,9 @@ from service.http.middleware.base import HTTPMiddleware
 
 
 class DeadlineMiddleware(HTTPMiddleware):
-    """One deadline from the request's arrival to the start of its answer: then 504.
+    """Answers 504 if a response has not begun `seconds` after the request arrived.
 
-    Later rooms read `scope["state"]["deadline"]`, as `time.monotonic()` tells it.
+    Puts the deadline, on the clock of `time.monotonic()`, at `scope["state"]["deadline"]`.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -24,15 +24,17 @@ class DeadlineMiddleware(HTTPMiddleware):
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("state", {})["deadline"] = time.monotonic() + self.seconds
         try:
-            async with asyncio.timeout(self.seconds) as clock:
+            async with asyncio.timeout(self.seconds) as timeout:
 
-                async def stop_the_clock(message: Message) -> None:
-                    clock.reschedule(None)
+                async def send_and_stop(message: Message) -> None:
+                    timeout.reschedule(None)
                     await send(message)
 
-                await self.app(scope, receive, stop_the_clock)
+                await self.app(scope, receive, send_and_stop)
         except TimeoutError:
-            if not clock.expired():
+            if not timeout.expired():
                 raise
-            late = DeadlinePassedError(f"There was no answer within {self.seconds:g} s.")
-            await problems.respond(late, Request(scope))(scope, receive, send)
+            error = DeadlinePassedError(
+                f"No response within {self.seconds:g} s: send fewer images, or try again later."
+            )
+            await problems.respond(error, Request(scope))(scope, receive, send)

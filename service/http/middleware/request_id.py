@@ -1,4 +1,4 @@
-"""Gives every request an id, and returns it in `X-Request-ID`."""
+"""Gives every request an id, and returns it as `X-Request-ID`."""
 
 import re
 import uuid
@@ -13,7 +13,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIDMiddleware(HTTPMiddleware):
-    """Takes a plain `X-Request-ID` from the client, else makes one; logs it and sends it back."""
+    """Takes the client's `X-Request-ID` if it is plain, else makes one; logs and returns it."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = take_request_id(scope)
@@ -28,9 +28,9 @@ class RequestIDMiddleware(HTTPMiddleware):
 
 
 def take_request_id(scope: Scope) -> str:
-    """The id of a request, the client's own where that is plain; the log names it from now on."""
+    """Return the id of a request, and put it on all log lines of its context."""
     given = Headers(scope=scope).get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    # Never reset: each request has a context of its own, and some log when this has ended.
+    # Not reset: each request has its own context, and threads may log after its end.
     logs.request_id.set(request_id)
     return request_id

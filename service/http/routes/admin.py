@@ -1,4 +1,4 @@
-"""`POST /admin/…`: what changes the service while it runs."""
+"""`POST /admin/reload`: load the bundle again while the service runs."""
 
 from fastapi import APIRouter, Request
 
@@ -12,9 +12,10 @@ router = APIRouter(prefix="/admin", tags=["admin"])
 
 @router.post("/reload", responses=error_responses(409, 503, 504))
 async def reload(request: Request, _: RequireAdmin) -> ReloadResponse:
-    """Serve what stands at the bundle's place now; where it does not verify, nothing changes.
+    """Load the bundle again from its folder, and serve it.
 
-    Where this takes longer than the deadline, the answer is 504, and the change goes on.
+    If it does not verify, the service keeps the current bundle. If the reload takes longer than
+    the deadline, the response is 504 and the reload continues.
     """
     reloader: Reloader = request.app.state.reloader
     return await reloader.reload()

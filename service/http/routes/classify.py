@@ -1,4 +1,4 @@
-"""`POST /classify`: what is this."""
+"""`POST /classify`: the most probable classes of images."""
 
 from typing import Annotated
 
@@ -25,10 +25,10 @@ async def classify(
     state: StateDep,
     uploads: UploadsDep,
     top_k: Annotated[
-        int, Query(ge=1, le=1000, description="How many classes; all where there are fewer.")
+        int, Query(ge=1, le=1000, description="Maximum number of classes, most probable first.")
     ] = 3,
 ) -> Response:
-    """Give the most probable classes of a picture."""
+    """Classify images: return the most probable classes of each."""
     return await respond_per_image(
         request, state, uploads, lambda images: state.responses.classify(images, top_k), light=True
     )

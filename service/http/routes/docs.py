@@ -1,6 +1,6 @@
-"""The service's calls for people: Swagger UI, from an installed package and not from a CDN.
+"""`GET /docs`: Swagger UI, from an installed package.
 
-FastAPI's own page at `/docs` fetches it from elsewhere, and is blank where there is no internet.
+FastAPI's own page at `/docs` loads it from a CDN, and is blank without internet access.
 """
 
 from importlib.resources import files
@@ -29,9 +29,9 @@ def asset(request: Request, name: str) -> Response:
     """Return one of the two files of Swagger UI.
 
     Raises:
-        NotFoundError: it is neither.
+        NotFoundError: the name is neither of them.
 
     """
     if name not in ASSETS:
-        raise NotFoundError(f"The page of the calls has no file {name!r}.")
+        raise NotFoundError(f"/docs has no file {name!r}.")
     return answer(request, SWAGGER_UI / name, POLICY)

@@ -1,4 +1,4 @@
-"""`POST /gallery/duplicates`: which images are much alike."""
+"""`POST /gallery/duplicates`: pairs of near-duplicate images."""
 
 from typing import Annotated
 
@@ -22,16 +22,18 @@ async def find(
     state: StateDep,
     filter_: FilterDep,
     layer: LayerName = "conv2",
-    threshold: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on.")] = 0.98,
+    threshold: Annotated[
+        float, Query(ge=-1, le=1, description="Minimum cosine similarity of a pair.")
+    ] = 0.98,
     limit: Annotated[
-        int, Query(ge=1, le=MAX_LIMIT, description="How many images to look at.")
+        int, Query(ge=1, le=MAX_LIMIT, description="Number of images to examine.")
     ] = 200,
-    cursor: Annotated[str, Query(description="`next` of the answer before.")] = "",
+    cursor: Annotated[str, Query(description="`next` of the previous response.")] = "",
 ) -> Response:
-    """Give pairs of images that are much alike: of so many images at a time, in the order of ids.
+    """Find near-duplicates: examine `limit` images after `cursor`, in the order of ids.
 
-    With each image its 100 nearest are compared; the 10,000 pairs most alike are given. It changes
-    nothing.
+    Each image is compared with its 100 nearest neighbours. The response has the 10,000 pairs with
+    the highest scores. The gallery does not change.
     """
     (searched,) = state.responses.indexed_layers(layer)
     state.check_room()

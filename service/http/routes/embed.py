@@ -1,4 +1,4 @@
-"""`POST /embed`: the picture as the network represents it, for people with indexes of their own."""
+"""`POST /embed`: the vectors of images, for use in other vector indexes."""
 
 from io import BytesIO
 from typing import Annotated
@@ -25,8 +25,8 @@ NPY = "application/x-npy"
     responses=error_responses(*UPLOAD_ERRORS)
     | {
         200: {
-            "description": f"The vector; with `Accept: {NPY}` as a NumPy file, float32 "
-            "[dimension], or [N, dimension] of several pictures, which then must all be good.",
+            "description": f"The vector. With `Accept: {NPY}`, a NumPy file: float32 [dimension], "
+            "or [N, dimension] for several images; then one bad image fails the request.",
             "content": {NPY: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
@@ -36,20 +36,22 @@ async def embed(
     request: Request,
     state: StateDep,
     uploads: UploadsDep,
-    layer: Annotated[str, Query(description="A layer of the network; see /model.")] = "conv2",
+    layer: Annotated[
+        str, Query(description="A layer of the network; /model lists them.")
+    ] = "conv2",
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Give the vector of a picture at one layer."""
-    wanted = state.responses.embedding_layer(layer)
+    """Embed images: return the vector of each at one layer."""
+    known_layer = state.responses.embedding_layer(layer)
     if NPY not in accept:
         return await respond_per_image(
-            request, state, uploads, lambda images: state.responses.embed(images, wanted)
+            request, state, uploads, lambda images: state.responses.embed(images, known_layer)
         )
     vectors = []
     for image in await embed_images(request, state, uploads):
         if isinstance(image, KindredError):
             raise image
-        vectors.append(image.layers[wanted])
+        vectors.append(image.layers[known_layer])
     file = BytesIO()
     np.save(file, np.stack(vectors) if uploads.several else vectors[0], allow_pickle=False)
     return Response(file.getvalue(), media_type=NPY)

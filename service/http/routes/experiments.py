@@ -1,4 +1,4 @@
-"""`GET /experiments…`: what was trained, how well it did and how long it took."""
+"""`GET /experiments…`: accuracy, training time and learning curves of the experiments."""
 
 from typing import Annotated, Literal
 
@@ -17,13 +17,14 @@ router = APIRouter(prefix="/experiments", tags=["experiments"])
 async def experiments(
     state: StateDep,
     regularizer: Annotated[
-        Regularizer | None, Query(description="Only those with this regularizer.")
+        Regularizer | None, Query(description="Only experiments with this regularizer.")
     ] = None,
     blocks: Annotated[
-        Literal["2", "3"] | None, Query(description="Only networks of so many blocks.")
+        Literal["2", "3"] | None,
+        Query(description="Only networks with this number of convolutional blocks."),
     ] = None,
 ) -> Experiments:
-    """List the experiments: accuracy, training time, and what was published of each."""
+    """List the experiments: accuracy, training time and published results of each."""
     return Experiments(
         experiments=tuple(
             summary
@@ -41,13 +42,13 @@ async def experiments(
     | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
 )
 async def overlaid_curves(state: StateDep, quantity: Literal["loss", "accuracy"]) -> Response:
-    """Draw the learning curves of all experiments over each other, as named groups."""
+    """Return the learning curves of all experiments as one SVG, with a named group for each."""
     return _figure(state.bundle, f"overlaid-{quantity}.svg")
 
 
 @router.get("/{name}", responses=error_responses(404, 422))
 async def experiment(state: StateDep, name: str) -> Experiment:
-    """Give one experiment with the record of every run; its published name does as well."""
+    """Return one experiment, by its name or published name, with the record of every run."""
     summary = _find(state.bundle, name)
     return Experiment(
         **dict(summary),
@@ -62,14 +63,14 @@ async def experiment(state: StateDep, name: str) -> Experiment:
     | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
 )
 async def curves(state: StateDep, name: str) -> Response:
-    """Draw the learning curves of one experiment."""
+    """Return the learning curves of one experiment as an SVG."""
     return _figure(state.bundle, f"curves-{_find(state.bundle, name).name}.svg")
 
 
 def _figure(bundle: Bundle, name: str) -> Response:
     figure = bundle.figures.get(name)
     if figure is None:
-        raise NotFoundError(f"The bundle has no figure {name!r}; one that is built now has it.")
+        raise NotFoundError(f"The bundle has no figure {name!r}: build it again to add the figure.")
     return Response(figure, media_type="image/svg+xml")
 
 
@@ -79,4 +80,4 @@ def _find(bundle: Bundle, name: str) -> Summary:
         if name in (summary.name, summary.published_name):
             return summary
     known = ", ".join(summary.name for summary in summaries)
-    raise NotFoundError(f"No experiment {name!r}; there is {known}.")
+    raise NotFoundError(f"No experiment {name!r}; available: {known}.")

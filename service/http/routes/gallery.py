@@ -1,4 +1,4 @@
-"""`GET /gallery…`: the images that are searched."""
+"""`GET /gallery…`: the images of the gallery, and the neighbours of each."""
 
 import hashlib
 from typing import Annotated, Any
@@ -42,9 +42,9 @@ async def browse(
     state: StateDep,
     filter_: FilterDep,
     limit: Limit = 50,
-    cursor: Annotated[str, Query(description="`next` of the page before.")] = "",
+    cursor: Annotated[str, Query(description="`next` of the previous page.")] = "",
 ) -> GalleryPage:
-    """List the gallery, a page at a time, in the order of ids.
+    """List the images of the gallery by page, in the order of ids.
 
     `attribute.NAME=value` lists only images with that attribute.
     """
@@ -56,7 +56,7 @@ async def browse(
 
 @router.get("/{image_id}", responses=error_responses(404, 422))
 def one(state: StateDep, image_id: str) -> GalleryItem:
-    """Give one image's label and where its pixels are."""
+    """Return the metadata of one image: label, attributes and the path of its pixels."""
     return gallery_item(state.gallery.get(image_id))
 
 
@@ -65,8 +65,8 @@ def one(state: StateDep, image_id: str) -> GalleryItem:
     response_class=Response,
     responses=error_responses(404, 422)
     | {
-        200: {"description": "The picture.", "content": {"image/png": {}}},
-        304: {"description": "The client has it already."},
+        200: {"description": "The image.", "content": {"image/png": {}}},
+        304: {"description": "The copy of the client is current."},
     },
 )
 async def image(
@@ -74,10 +74,10 @@ async def image(
     image_id: str,
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Give the picture itself, 32 x 32, as a PNG; 404 where the bundle has no pixels."""
+    """Return the image as a PNG, 32 x 32 pixels; 404 if the bundle has no pixels."""
     view = state.gallery
     content = await run_in_search_pool(state, 0, lambda: view.image(image_id))
-    # What takes a key to see must not be left with a proxy that asks for none.
+    # A shared cache must not serve, without a key, what needs one.
     cache = "private" if state.settings.api_keys else "public"
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": f"{cache}, no-cache"}  # PUT may replace any image
@@ -100,13 +100,13 @@ async def similar(
     layer: LayerName = "conv2",
     limit: Limit = 10,
     offset: Offset = 0,
-    exclude_self: Annotated[bool, Query(description="Leave out the image itself.")] = True,
+    exclude_self: Annotated[bool, Query(description="Leave out this image.")] = True,
     score_threshold: Threshold = -1.0,
     diversity: Diversity = 0.0,
     exact: Exact = False,
     explain: Explain = False,
 ) -> SimilarResponse:
-    """Give the images that are most like this one, itself left out."""
+    """Return the nearest neighbours of one image at one layer."""
     (searched,) = state.responses.indexed_layers(layer)
     state.check_room()
     params = SimilarityQuery(

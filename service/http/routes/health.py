@@ -1,4 +1,4 @@
-"""`GET /livez` and `/readyz`: whether to restart this process, and whether to send it requests."""
+"""`GET /livez` and `/readyz`: liveness and readiness probes."""
 
 from fastapi import APIRouter
 
@@ -12,13 +12,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez")
 async def livez() -> Health:
-    """Say that the process answers; however much it has to do."""
+    """Report that the process is alive, even if it takes no images."""
     return Health(status="alive")
 
 
 @router.get("/readyz", responses=error_responses(503))
 async def readyz(state: StateDep) -> Health:
-    """Say whether pictures are taken, or why not."""
+    """Report whether the service takes images; if not, the error says why."""
     reasons = ["the service is draining"] if state.lifecycle.draining else []
     if reason := state.engine.unhealthy_reason:
         reasons.append(reason)

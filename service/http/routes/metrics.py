@@ -1,4 +1,4 @@
-"""`GET /metrics`, for Prometheus."""
+"""`GET /metrics`: metrics for Prometheus."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,5 +14,5 @@ router = APIRouter(tags=["health"])
     responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
 )
 def metrics(state: StateDep) -> Response:
-    """Give the counts and timings of this process."""
+    """Return the metrics of this process in Prometheus's text format."""
     return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""`GET /model`: which network answers, how good it is, and what it is not for."""
+"""`GET /model`: the model card of the bundle that is served."""
 
 from fastapi import APIRouter
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["model"])
 
 @router.get("/model")
 def model(state: StateDep) -> ModelCard:
-    """Give the model card: classes, metrics, gallery, limits and caveats."""
+    """Return the model card: classes, metrics, gallery, limits and caveats."""
     bundle, settings = state.bundle, state.settings
     manifest = bundle.manifest
     return ModelCard(
@@ -37,9 +37,9 @@ def model(state: StateDep) -> ModelCard:
             pixels=manifest.gallery.pixels,
             layers={
                 layer: LayerCard(
-                    dimension=note.dimension, factory=note.factory, **dict(note.quality)
+                    dimension=index.dimension, factory=index.factory, **dict(index.quality)
                 )
-                for layer, note in bundle.index_metadata.items()
+                for layer, index in bundle.index_metadata.items()
             },
         ),
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,

@@ -1,6 +1,6 @@
-"""`/v2…`: the Open Inference Protocol, so that what speaks to Triton or KServe speaks to us.
+"""`/v2…`: the Open Inference Protocol, for clients of Triton and KServe.
 
-The input `images` is pixels, UINT8 [N, 32, 32, 3], or picture files of any size, BYTES [N].
+The input `images` is pixels, UINT8 [N, 32, 32, 3], or image files of any size, BYTES [N].
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ NAME = "kindred"
 INPUT = TensorMetadata(name="images", datatype="UINT8", shape=(-1, SIZE, SIZE, 3))
 INPUT_BYTES = SIZE * SIZE * 3
 OTHER_VALUES = 1024
-"""Values in a request's JSON, besides those of its images."""
+"""Values allowed in a request's JSON, in addition to those of its images."""
 JSON_LENGTH = "Inference-Header-Content-Length"
 
 MODEL = f"/models/{NAME}"
@@ -66,7 +66,7 @@ _OUTPUT: dict[str, Any] = {
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": f"JSON; or, with the header {JSON_LENGTH}, so many bytes of JSON and then "
+        "description": f"JSON. With the header {JSON_LENGTH}: that many bytes of JSON, followed by "
         "the tensors.",
         "content": {
             "application/json": {
@@ -107,7 +107,7 @@ BODY: dict[str, Any] = {
 }
 INFER_RESPONSES = error_responses(*UPLOAD_ERRORS) | {
     200: {
-        "description": f"The outputs; where one is asked for in binary, with {JSON_LENGTH}.",
+        "description": f"The outputs; if any are binary, with the header {JSON_LENGTH}.",
         "content": {
             "application/json": {"schema": {"type": "object"}},
             OCTETS: {"schema": {"type": "string", "format": "binary"}},
@@ -118,20 +118,20 @@ INFER_RESPONSES = error_responses(*UPLOAD_ERRORS) | {
 
 @router.get("/health/live")
 async def live() -> Ready:
-    """Say that the process answers."""
+    """Report that the process is alive."""
     return Ready(ready=True)
 
 
 @router.get("/health/ready", responses=error_responses(503))
 async def ready(state: StateDep) -> Ready:
-    """Say whether pictures are taken."""
+    """Report whether the service takes images."""
     await readyz(state)
     return Ready(ready=True)
 
 
 @router.get("")
 async def server(state: StateDep) -> InferenceServer:
-    """Describe the server."""
+    """Return the server's metadata."""
     return InferenceServer(
         name=NAME, version=state.responses.model.version, extensions=("binary_tensor_data",)
     )
@@ -139,7 +139,7 @@ async def server(state: StateDep) -> InferenceServer:
 
 @router.get(MODEL)
 async def metadata(state: StateDep) -> InferenceModel:
-    """Describe the network: its input and its outputs."""
+    """Return the model's metadata: its input and its outputs."""
     return InferenceModel(
         name=NAME,
         versions=(state.responses.model.version,),
@@ -151,32 +151,32 @@ async def metadata(state: StateDep) -> InferenceModel:
 
 @router.get(VERSIONED, responses=error_responses(404, 422))
 async def versioned_metadata(state: StateDep, version: str) -> InferenceModel:
-    """Describe the network of that version."""
+    """Return the metadata of one version of the model."""
     _require_version(state, version)
     return await metadata(state)
 
 
 @router.get(f"{MODEL}/ready", responses=error_responses(503))
 async def model_ready(state: StateDep) -> Ready:
-    """Say whether the network answers."""
+    """Report whether the model is ready."""
     return await ready(state)
 
 
 @router.get(f"{VERSIONED}/ready", responses=error_responses(404, 422, 503))
 async def versioned_ready(state: StateDep, version: str) -> Ready:
-    """Say whether the network of that version answers."""
+    """Report whether one version of the model is ready."""
     _require_version(state, version)
     return await ready(state)
 
 
 @router.post(f"{MODEL}/infer", responses=INFER_RESPONSES, openapi_extra=BODY)
 async def infer(request: Request, state: StateDep, json_length: JsonLength = None) -> Response:
-    """Give the network's outputs for some images; where one of them fails, all do."""
+    """Run the model on images; if one image fails, the request fails."""
     body = await request.body()
-    notes = {note.name: note for note in state.responses.outputs(state.engine.dimensions)}
-    most = state.settings.max_client_batch_size
+    available = {tensor.name: tensor for tensor in state.responses.outputs(state.engine.dimensions)}
+    max_images = state.settings.max_client_batch_size
     infer_request, sent = await concurrency.run_in_pool(
-        lambda: _read(body, json_length, notes, most), state.decoders
+        lambda: _read(body, json_length, available, max_images), state.decoders
     )
     with state.decode_permit(len(sent)), timings_of(request.scope).measure("decode"):
         images = [
@@ -199,7 +199,7 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
 
     def write() -> oip.OIPResponse:
         values = state.responses.tensors(found)
-        outputs = {name: (notes[name], array) for name, array in values.items()}
+        outputs = {name: (available[name], array) for name, array in values.items()}
         return oip.write(outputs, infer_request, head)
 
     answer = await run_in_search_pool(state, len(found), write)
@@ -216,41 +216,41 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
 async def versioned_infer(
     request: Request, state: StateDep, version: str, json_length: JsonLength = None
 ) -> Response:
-    """Give the outputs of the network of that version."""
+    """Run one version of the model on images."""
     _require_version(state, version)
     return await infer(request, state, json_length)
 
 
 def _read(
-    body: bytes, json_length: str | None, outputs: Mapping[str, TensorMetadata], most: int
+    body: bytes, json_length: str | None, outputs: Mapping[str, TensorMetadata], max_images: int
 ) -> tuple[InferRequest, list[Pixels] | list[bytes]]:
-    """What is asked, and the images: pixels, or files still to be decoded."""
-    infer_request = oip.parse(body, json_length, most * INPUT_BYTES + OTHER_VALUES)
-    wanted = [one.name for one in infer_request.request.outputs or ()]
+    """Parse a request; return it with its images: pixels, or files still to be decoded."""
+    infer_request = oip.parse(body, json_length, max_images * INPUT_BYTES + OTHER_VALUES)
+    requested = [one.name for one in infer_request.request.outputs or ()]
     for one in infer_request.request.outputs or ():
-        if one.name not in outputs or wanted.count(one.name) > 1:
+        if one.name not in outputs or requested.count(one.name) > 1:
             raise MalformedBodyError(
-                f"Outputs are asked for by name, each once; there is no second or other "
-                f"{one.name!r}, there is {', '.join(outputs)}."
+                f"Output {one.name!r} is unknown or requested twice; available: "
+                f"{', '.join(outputs)}."
             )
         if "classification" in one.parameters:
-            raise MalformedBodyError("Classification is not offered: ask for 'labels'.")
+            raise MalformedBodyError(
+                "The classification extension is not supported: request the output 'labels'."
+            )
     if [tensor.name for tensor in infer_request.request.inputs] != [INPUT.name]:
-        raise MalformedBodyError(f"There is one input, {INPUT.name!r}.")
+        raise MalformedBodyError(f"Send exactly one input, {INPUT.name!r}.")
     (tensor,) = infer_request.request.inputs
-    if tensor.shape and tensor.shape[0] > most:
-        raise TooLargeError(f"There are more than {most} images in this request.")
+    if tensor.shape and tensor.shape[0] > max_images:
+        raise TooLargeError(f"The request has more than {max_images} images: split it.")
     if tensor.datatype == "UINT8":
         return infer_request.request, oip.pixels(infer_request, tensor, SIZE)
     if tensor.datatype == "BYTES":
         return infer_request.request, oip.files(infer_request, tensor)
     raise MalformedBodyError(
-        f"Input {INPUT.name!r} is of type UINT8 or BYTES, not {tensor.datatype!r}."
+        f"Input {INPUT.name!r} must be of type UINT8 or BYTES, not {tensor.datatype!r}."
     )
 
 
 def _require_version(state: State, version: str) -> None:
     if version not in ("", state.responses.model.version):
-        raise NotFoundError(
-            f"No version {version!r} here; there is {state.responses.model.version}."
-        )
+        raise NotFoundError(f"No version {version!r}; available: {state.responses.model.version}.")

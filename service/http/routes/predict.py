@@ -1,4 +1,4 @@
-"""`POST /predict`: what is this, and what is like it, in one go."""
+"""`POST /predict`: the classes and the nearest neighbours of images."""
 
 from typing import Annotated
 
@@ -27,11 +27,11 @@ async def predict(
     uploads: UploadsDep,
     limit: Limit = 10,
     layers: Annotated[
-        str, Query(description="Layers to search, with commas between.")
+        str, Query(description="Layers to search, separated by commas.")
     ] = "conv2,logits",
     explain: Explain = False,
 ) -> Response:
-    """Give the class probabilities of a picture, and the similar images at each layer."""
+    """Classify images, and return the nearest neighbours of each at each layer."""
     searched = state.responses.indexed_layers(layers)
     return await respond_per_image(
         request,

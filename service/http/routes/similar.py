@@ -1,4 +1,4 @@
-"""`POST /similar`: what is like this, at one layer."""
+"""`POST /similar`: the nearest neighbours of images, or of examples, at one layer."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ from training.bundle import Fit
 router = APIRouter(tags=["images"])
 
 MAX_IMAGES = 100
-"""Examples on each side."""
+"""Maximum number of positive, and of negative, examples."""
 
 
 @router.post(
@@ -48,24 +48,22 @@ async def similar(
         list[str],
         Query(
             max_length=MAX_IMAGES,
-            description="Ids of images to be like, besides the picture or instead of it.",
+            description="Ids of positive examples, in addition to the image or instead of it.",
         ),
     ] = [],  # noqa: B006  FastAPI copies it
     negative: Annotated[
-        list[str], Query(max_length=MAX_IMAGES, description="Ids of images to be unlike.")
+        list[str], Query(max_length=MAX_IMAGES, description="Ids of negative examples.")
     ] = [],  # noqa: B006
     exclude_self: Annotated[
-        bool, Query(description="Leave out the picture itself, and the examples.")
+        bool, Query(description="Leave out the image itself, and the examples.")
     ] = False,
     score_threshold: Threshold = -1.0,
     diversity: Diversity = 0.0,
     exact: Exact = False,
     explain: Explain = False,
-    fit: Annotated[
-        Fit, Query(description="How a picture that is not square becomes one.")
-    ] = "crop",
+    fit: Annotated[Fit, Query(description="How to make an image square that is not.")] = "crop",
 ) -> Response:
-    """Give the images of the gallery that are most like a picture, or like some of its own."""
+    """Return the nearest neighbours of an image, or of examples from the gallery."""
     (searched,) = state.responses.indexed_layers(layer)
     params = SimilarityQuery(
         searched,

@@ -1,6 +1,6 @@
-"""The page: one HTML file and what it loads, from `service/web/`, and nothing from elsewhere.
+"""`GET /` and `/web/…`: the web page, from `service/web/`; it loads nothing from other hosts.
 
-Knows files and headers; nothing of the network, the gallery or their answers.
+Knows files and headers; nothing of inference or the gallery.
 """
 
 import hashlib
@@ -26,31 +26,31 @@ POLICY: Final = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 STRICT_POLICY: Final = f"{POLICY}; require-trusted-types-for 'script'; trusted-types 'none'"
-"""Besides, no text may become elements: the page makes each of them itself."""
+"""Also forbids text to become markup: the page creates each element by code."""
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Kept, but asked after every time: the files' names do not change with their contents.
+    # The browser revalidates each time: file names do not change with their contents.
     "Cache-Control": "no-cache",
 }
 
 
 @router.get("/")
 def page(request: Request) -> Response:
-    """Return the page itself."""
+    """Return the page."""
     return answer(request, WEB / "index.html")
 
 
 @router.get("/web/{name}")
 def asset(request: Request, name: str) -> Response:
-    """Return a stylesheet, module or picture of the page.
+    """Return a stylesheet, module or image of the page.
 
     Raises:
         NotFoundError: the page has no file of that name.
 
     """
-    # Compared with the names there are, never joined to a path: `..` names nothing.
+    # The name is compared, never joined to a path, so `..` reaches no other folder.
     for file in WEB.iterdir():
         if file.name == name and file.suffix in MEDIA_TYPES:
             return answer(request, file)
@@ -58,7 +58,7 @@ def asset(request: Request, name: str) -> Response:
 
 
 def answer(request: Request, file: Path, policy: str = STRICT_POLICY) -> Response:
-    """Return the file, or 304 where the browser has it already."""
+    """Return the file, or 304 if the copy of the browser is current."""
     content = file.read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**HEADERS, "Content-Security-Policy": policy, "ETag": etag}
