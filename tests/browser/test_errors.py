@@ -110,7 +110,7 @@ def test_a_key_is_asked_for_and_then_it_goes_on(visit_locked: Open) -> None:
 def test_a_wrong_key_is_said_to_be_wrong(visit_locked: Open) -> None:
     page = visit_locked()
     unlock(page, "a-wrong-key")
-    expect(page.get_by_role("alert")).to_contain_text("This key is not known here")
+    expect(page.get_by_role("alert")).to_contain_text("Unknown API key")
     field = page.get_by_label("Key", exact=True)
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_be_focused()

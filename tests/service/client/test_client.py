@@ -260,7 +260,7 @@ def test_an_admin_key_reloads_the_bundle_and_another_does_not(make_app: MakeApp)
 
 
 def test_a_refusal_is_an_error_that_says_why(kindred: Kindred) -> None:
-    with pytest.raises(ProblemError, match=r"404 There is none of that name: .*conv9") as raised:
+    with pytest.raises(ProblemError, match=r"404 Not found: .*conv9") as raised:
         kindred.similar(PIXELS, layer="conv9")
     assert raised.value.status == 404
     assert raised.value.problem.type == "urn:kindred:problem:not-found"

@@ -1,4 +1,4 @@
-"""Tells schemathesis what a picture is, of which the OpenAPI document can only say: bytes."""
+"""Hooks of schemathesis: bodies that are images, which OpenAPI can only describe as bytes."""
 
 from io import BytesIO
 from typing import Any
@@ -10,18 +10,18 @@ from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
 
-def _picture(kind: str) -> bytes:
+def _image(kind: str) -> bytes:
     file = BytesIO()
     Image.linear_gradient("L").resize((40, 30)).save(file, kind)
     return file.getvalue()
 
 
-PICTURES = {kind: _picture(kind) for kind in ("png", "jpeg", "webp", "gif", "bmp")}
+IMAGES = {kind: _image(kind) for kind in ("png", "jpeg", "webp", "gif", "bmp")}
 
-for _kind, _file in PICTURES.items():
+for _kind, _file in IMAGES.items():
     schemathesis.openapi.media_type(f"image/{_kind}", st.just(_file) | st.binary())
 schemathesis.openapi.media_type(
-    "application/octet-stream", st.sampled_from([*PICTURES.values()]) | st.binary()
+    "application/octet-stream", st.sampled_from([*IMAGES.values()]) | st.binary()
 )
 
 
@@ -29,15 +29,15 @@ schemathesis.openapi.media_type(
 def filter_failure(
     context: schemathesis.HookContext,
     failure: Failure,
-    case: schemathesis.Case[Any],  # Any: of whatever operation
+    case: schemathesis.Case[Any],  # Any: of any operation
     response: schemathesis.Response,
 ) -> bool:
-    """Whether to count a failure: what fits a body's schema may be refused where it is no picture.
+    """Return whether to count a failure; ignore refusals of bodies that are not images.
 
-    No schema can say that bytes, or those behind base64, are a picture; nor that a tensor has as
-    many elements as its shape says.
+    A schema cannot require that bytes or base64 are an image, or that a tensor has as many
+    elements as its shape needs.
     """
-    takes_pictures = bool(case.operation.body)
-    is_picture = case.body in PICTURES.values() and not case.operation.path.startswith("/v2/")
+    takes_images = bool(case.operation.body)
+    is_image = case.body in IMAGES.values() and not case.operation.path.startswith("/v2/")
     refused = isinstance(failure, RejectedPositiveData) and response.status_code in (400, 413, 415)
-    return not (refused and takes_pictures and not is_picture)
+    return not (refused and takes_images and not is_image)

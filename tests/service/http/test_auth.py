@@ -1,4 +1,4 @@
-"""Who may ask, and who may change."""
+"""API keys, roles and the `Host` check, alone and through the app."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def bearer(key: str) -> Headers:
 
 @pytest.mark.parametrize("key", [READER, "other-key", ADMIN])
 @pytest.mark.parametrize("style", ["Bearer", "bearer", "header"])
-def test_a_known_key_lets_in(key: str, style: str) -> None:
+def test_a_known_key_gives_its_role(key: str, style: str) -> None:
     headers = {"X-API-Key": key} if style == "header" else {"Authorization": f"{style} {key}"}
     assert BOTH.role(Headers(headers)) == (Role.WRITE if key == ADMIN else Role.READ)
 
@@ -41,24 +41,24 @@ def test_a_known_key_lets_in(key: str, style: str) -> None:
         {"X-API-Key": ""},
     ],
 )
-def test_anything_else_does_not(headers: dict[str, str]) -> None:
+def test_a_missing_or_unknown_key_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(UnauthorizedError):
         BOTH.role(Headers(headers))
 
 
-def test_without_any_keys_whoever_reaches_it_may_change() -> None:
+def test_without_keys_every_request_may_write() -> None:
     assert Keys([], [], allow_anonymous=False).role(Headers({})) == Role.WRITE
 
 
-def test_told_to_be_open_nobody_may_change() -> None:
+def test_anonymous_requests_may_only_read() -> None:
     assert Keys([], [], allow_anonymous=True).role(Headers({})) == Role.READ
 
 
-def test_told_to_be_open_an_admin_may_change() -> None:
+def test_an_admin_key_may_write_where_anonymous_requests_read() -> None:
     assert Keys([], [ADMIN], allow_anonymous=True).role(bearer(ADMIN)) == Role.WRITE
 
 
-def test_with_admin_keys_alone_everybody_may_ask_and_admins_may_change() -> None:
+def test_with_admin_keys_alone_anonymous_requests_read_and_admins_write() -> None:
     keys = Keys([], [ADMIN], allow_anonymous=False)
     assert keys.role(Headers({})) == Role.READ
     assert keys.role(bearer(ADMIN)) == Role.WRITE
@@ -75,9 +75,7 @@ def test_with_admin_keys_alone_everybody_may_ask_and_admins_may_change() -> None
         ("http://[", Role.READ),
     ],
 )
-def test_a_page_of_another_site_may_not_change_what_this_machine_trusts(
-    origin: str, role: Role
-) -> None:
+def test_a_page_of_another_site_may_not_write_without_a_key(origin: str, role: Role) -> None:
     headers = Headers({"Host": "127.0.0.1:8000", "Origin": origin})
     assert Keys([], [], allow_anonymous=False).role(headers) == role
 
@@ -87,13 +85,13 @@ def test_a_page_of_another_site_may_not_change_what_this_machine_trusts(
 
 @pytest.fixture(scope="module")
 def locked(make_app: MakeApp) -> TestClient:
-    """An app with a key; its network does not run."""
+    """A client of an app with a key; inference is not started."""
     app = make_app(api_keys=(READER,), cors_origins=("https://example.org",))
     return TestClient(app)
 
 
 @pytest.mark.parametrize("path", ["/model", "/gallery", "/experiments", "/nowhere"])
-def test_without_a_key_there_is_no_answer(locked: TestClient, path: str) -> None:
+def test_a_request_without_a_key_is_401_with_a_problem(locked: TestClient, path: str) -> None:
     answer = locked.get(path)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -104,11 +102,11 @@ def test_without_a_key_there_is_no_answer(locked: TestClient, path: str) -> None
     assert answer.headers["X-Request-ID"]
 
 
-def test_with_the_key_there_is(locked: TestClient) -> None:
+def test_a_request_with_the_key_is_answered(locked: TestClient) -> None:
     assert locked.get("/model", headers={"X-API-Key": READER}).status_code == 200
 
 
-def test_a_body_is_refused_before_it_is_read(locked: TestClient) -> None:
+def test_authentication_fails_before_the_body_is_read(locked: TestClient) -> None:
     def never() -> object:
         raise AssertionError("the body was read")
         yield b""
@@ -123,46 +121,49 @@ def test_health_metrics_and_the_page_need_no_key(locked: TestClient, path: str) 
 
 def test_refusals_are_counted(locked: TestClient) -> None:
     locked.get("/model")
-    said = locked.get("/metrics").text
-    assert 'kindred_rejections_total{reason="unauthorized"}' in said
+    metrics = locked.get("/metrics").text
+    assert 'kindred_rejections_total{reason="unauthorized"}' in metrics
 
 
-def test_listed_sites_may_call_from_a_browser_and_others_may_not(locked: TestClient) -> None:
-    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-API-Key"}
-    listed = locked.options("/classify", headers={"Origin": "https://example.org", **ask})
+def test_cors_allows_listed_origins_only(locked: TestClient) -> None:
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "X-API-Key",
+    }
+    listed = locked.options("/classify", headers={"Origin": "https://example.org", **preflight})
     assert listed.status_code == 200
     assert listed.headers["Access-Control-Allow-Origin"] == "https://example.org"
-    other = locked.options("/classify", headers={"Origin": "https://elsewhere.org", **ask})
+    other = locked.options("/classify", headers={"Origin": "https://elsewhere.org", **preflight})
     assert "Access-Control-Allow-Origin" not in other.headers
 
 
-def test_without_a_list_no_site_may(client: TestClient) -> None:
+def test_cors_allows_no_origin_by_default(client: TestClient) -> None:
     answer = client.get("/model", headers={"Origin": "https://example.org"})
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-@pytest.mark.parametrize(("keys", "who"), [((), "public"), ((READER,), "private")])
-def test_a_picture_that_takes_a_key_is_not_left_with_proxies(
-    make_app: MakeApp, keys: tuple[str, ...], who: str
+@pytest.mark.parametrize(("keys", "visibility"), [((), "public"), ((READER,), "private")])
+def test_images_that_need_a_key_are_cached_privately(
+    make_app: MakeApp, keys: tuple[str, ...], visibility: str
 ) -> None:
     client = TestClient(make_app(api_keys=keys), headers={"X-API-Key": READER} if keys else {})
     (item,) = client.get("/gallery?limit=1").json()["items"]
     answer = client.get(item["image"])
     assert answer.status_code == 200
-    assert answer.headers["Cache-Control"].split(", ")[0] == who
+    assert answer.headers["Cache-Control"].split(", ")[0] == visibility
     again = client.get(item["image"], headers={"If-None-Match": answer.headers["ETag"]})
     assert again.status_code == 304
     assert again.headers["Cache-Control"] == answer.headers["Cache-Control"]
 
 
-# The name that this machine is asked by.
+# The `Host` header.
 
 
 @pytest.mark.parametrize(
     "host",
     ["localhost", "LocalHost:8000", "127.0.0.1", "127.0.0.1:8000", "127.8.8.8", "[::1]:8000"],
 )
-def test_without_keys_this_machine_answers_to_its_names(client: TestClient, host: str) -> None:
+def test_without_keys_loopback_hosts_are_accepted(client: TestClient, host: str) -> None:
     assert client.get("/model", headers={"Host": host}).status_code == 200
 
 
@@ -170,10 +171,8 @@ def test_without_keys_this_machine_answers_to_its_names(client: TestClient, host
     "host",
     ["rebound.example:8000", "localhost.example", "127.0.0.1.example", "192.168.1.5", "[", "x@y"],
 )
-def test_and_to_no_other_as_a_page_may_have_given_it_that_one(
-    client: TestClient, host: str
-) -> None:
-    headers = {"Host": host, "Origin": f"http://{host}"}  # for its browser it is one site
+def test_without_keys_other_hosts_are_421(client: TestClient, host: str) -> None:
+    headers = {"Host": host, "Origin": f"http://{host}"}  # the same site to a browser
     for answer in (
         client.get("/model", headers=headers),
         client.post("/admin/reload", headers=headers),
@@ -187,28 +186,28 @@ def test_and_to_no_other_as_a_page_may_have_given_it_that_one(
 
 
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/openapi.json"])
-def test_what_tells_no_secret_may_be_asked_by_any_name(client: TestClient, path: str) -> None:
+def test_public_paths_accept_any_host(client: TestClient, path: str) -> None:
     assert client.get(path, headers={"Host": "probed.example"}).status_code == 200
 
 
-def test_the_address_that_a_request_came_in_at_is_a_name_too(app: FastAPI) -> None:
+def test_the_address_of_the_server_is_accepted_as_host(app: FastAPI) -> None:
     client = TestClient(app, base_url="http://192.168.1.5")
     assert client.get("/model").status_code == 200
 
 
-def test_with_keys_or_open_any_name_will_do(make_app: MakeApp) -> None:
+def test_with_keys_or_anonymous_access_any_host_is_accepted(make_app: MakeApp) -> None:
     headers = {"Host": "kindred.example", "X-API-Key": READER}
     for settings in ({"api_keys": (READER,)}, {"allow_anonymous": True}):
         client = TestClient(make_app(**settings))
         assert client.get("/model", headers=headers).status_code == 200
 
 
-def test_with_admin_keys_alone_reading_is_still_for_this_machine(make_app: MakeApp) -> None:
+def test_with_admin_keys_alone_other_hosts_are_421(make_app: MakeApp) -> None:
     client = TestClient(make_app(admin_keys=(ADMIN,)))
     assert client.get("/model", headers={"Host": "rebound.example"}).status_code == 421
 
 
-# What OpenAPI says of it.
+# The OpenAPI document.
 
 Operations = dict[tuple[str, str], dict[str, Any]]  # Any: JSON
 CHANGES = {
@@ -216,30 +215,30 @@ CHANGES = {
     ("/gallery", "post"),
     *(("/gallery/{image_id}", method) for method in ("put", "patch", "delete")),
 }
-"""What only those may who may change what is served."""
+"""The operations that need an admin key."""
 KEY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 
 
 def operations(app: FastAPI) -> Operations:
-    """What is said of each path and method that is guarded."""
+    """Return the operations that need a key, by path and method."""
     paths = app.openapi()["paths"].items()
     found = {(path, method): one for path, methods in paths for method, one in methods.items()}
     for (path, _), one in found.items():
         if is_public(path):
             assert "security" not in one
             assert not {"401", "403", "421"} & one["responses"].keys()
-    guarded = {at: one for at, one in found.items() if not is_public(at[0])}
-    assert 0 < len(guarded) < len(found)
-    return guarded
+    protected = {at: one for at, one in found.items() if not is_public(at[0])}
+    assert 0 < len(protected) < len(found)
+    return protected
 
 
-def test_openapi_tells_which_keys_are_taken_and_where(make_app: MakeApp) -> None:
+def test_openapi_describes_the_security_schemes(make_app: MakeApp) -> None:
     schemes = make_app(api_keys=(READER,)).openapi()["components"]["securitySchemes"]
     assert schemes["bearer"] == {"type": "http", "scheme": "bearer"}
     assert schemes["header"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
 
 
-def test_where_keys_are_needed_every_guarded_operation_says_so(make_app: MakeApp) -> None:
+def test_openapi_requires_a_key_for_every_protected_operation(make_app: MakeApp) -> None:
     for at, operation in operations(make_app(api_keys=(READER,))).items():
         assert operation["security"] == KEY
         (media_type,) = operation["responses"]["401"]["content"]
@@ -248,27 +247,27 @@ def test_where_keys_are_needed_every_guarded_operation_says_so(make_app: MakeApp
         assert ("403" in operation["responses"]) == (at in CHANGES)
 
 
-def test_where_only_admins_have_keys_they_are_optional_but_for_changes(make_app: MakeApp) -> None:
+def test_openapi_makes_keys_optional_for_reading_with_admin_keys_alone(make_app: MakeApp) -> None:
     for at, operation in operations(make_app(admin_keys=(ADMIN,))).items():
         assert operation["security"] == (KEY if at in CHANGES else [*KEY, {}])
         assert {"401", "421"} <= operation["responses"].keys()
 
 
-def test_where_there_are_no_keys_none_is_asked_for(make_app: MakeApp) -> None:
+def test_openapi_has_no_security_without_keys(make_app: MakeApp) -> None:
     for settings, statuses in (({}, {"421"}), ({"allow_anonymous": True}, set())):
         app = make_app(**settings)
         assert "securitySchemes" not in app.openapi()["components"]
         for at, operation in operations(app).items():
             assert "security" not in operation
-            said = operation["responses"].keys() & {"401", "403", "421"}
-            assert said == statuses | ({"403"} if at in CHANGES else set())
+            refusals = operation["responses"].keys() & {"401", "403", "421"}
+            assert refusals == statuses | ({"403"} if at in CHANGES else set())
 
 
 # Settings.
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])  # noqa: S104
-def test_without_keys_only_this_machine_is_answered(host: str) -> None:
+def test_settings_refuse_a_public_host_without_keys(host: str) -> None:
     with pytest.raises(
         ValidationError, match="set KINDRED_API_KEYS, or KINDRED_ALLOW_ANONYMOUS=true"
     ):
@@ -278,11 +277,11 @@ def test_without_keys_only_this_machine_is_answered(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_this_machine_needs_no_keys(host: str) -> None:
+def test_settings_accept_a_loopback_host_without_keys(host: str) -> None:
     assert Settings(host=host).host == host
 
 
-def test_keys_come_with_commas_between_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_separated_by_commas_and_hidden_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KINDRED_API_KEYS", "k-1, k-2,,")
     settings = Settings()
     assert [key.get_secret_value() for key in settings.api_keys] == ["k-1", "k-2"]
@@ -290,7 +289,7 @@ def test_keys_come_with_commas_between_and_are_not_shown(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("key", ["ké", "two words", "line\nbreak"])
-def test_a_key_that_no_header_can_carry_is_refused_unshown(key: str) -> None:
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
     with pytest.raises(ValidationError, match="ASCII") as refused:
         Settings(admin_keys=(key,))
     assert key not in str(refused.value)

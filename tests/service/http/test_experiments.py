@@ -1,4 +1,4 @@
-"""The stored results, and the card of the network that answers."""
+"""The stored results of the experiments, and the model card."""
 
 import dataclasses
 
@@ -16,14 +16,14 @@ def names(client: TestClient, query: str) -> list[str]:
     return [one["name"] for one in client.get(f"/experiments?{query}").json()["experiments"]]
 
 
-def test_experiments_come_with_spreads_and_the_machine_of_their_seconds(client: TestClient) -> None:
+def test_experiments_have_statistics_and_the_machine_of_their_seconds(client: TestClient) -> None:
     (one,) = client.get("/experiments").json()["experiments"]
     assert (one["name"], one["published_name"]) == ("batchnorm-3", PUBLISHED)
     assert (one["conv_blocks"], one["regularizer"], one["runs"]) == (3, "batchnorm", 1)
     for figure in ("validation_accuracy", "test_accuracy", "training_seconds"):
         assert set(one[figure]) == {"mean", "std", "min", "max", "n"}
     assert one["machine"]
-    assert one["published"] is None  # the report's figures are of CIFAR-10 alone
+    assert one["published"] is None  # only CIFAR-10 has published figures
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_experiments_are_filtered(client: TestClient, query: str, found: list[st
 
 
 @pytest.mark.parametrize("query", ["regularizer=magic", "blocks=4"])
-def test_a_filter_that_fits_nothing_ever_is_422(client: TestClient, query: str) -> None:
+def test_an_invalid_filter_is_422(client: TestClient, query: str) -> None:
     assert client.get(f"/experiments?{query}").status_code == 422
 
 
 @pytest.mark.parametrize("name", ["batchnorm-3", PUBLISHED])
-def test_an_experiment_has_every_record_under_both_its_names(
+def test_an_experiment_has_every_record_under_both_names(
     client: TestClient, loaded: Bundle, name: str
 ) -> None:
     one = client.get(f"/experiments/{name}").json()
@@ -58,14 +58,14 @@ def test_an_experiment_has_every_record_under_both_its_names(
 
 
 @pytest.mark.parametrize("name", ["batchnorm-3", PUBLISHED])
-def test_learning_curves_are_a_drawing(client: TestClient, name: str) -> None:
+def test_learning_curves_are_svg(client: TestClient, name: str) -> None:
     response = client.get(f"/experiments/{name}/curves.svg")
     assert response.headers["Content-Type"] == "image/svg+xml"
     assert b"<svg" in response.content
 
 
 @pytest.mark.parametrize("quantity", ["loss", "accuracy"])
-def test_the_curves_of_all_experiments_are_one_drawing_without_inline_style(
+def test_overlaid_curves_are_one_svg_without_inline_style(
     client: TestClient, quantity: str
 ) -> None:
     response = client.get(f"/experiments/curves/{quantity}.svg")
@@ -74,32 +74,30 @@ def test_the_curves_of_all_experiments_are_one_drawing_without_inline_style(
     assert "style" not in response.text
 
 
-def test_curves_of_what_is_not_measured_are_422(client: TestClient) -> None:
+def test_curves_of_an_unknown_quantity_are_422(client: TestClient) -> None:
     assert client.get("/experiments/curves/beauty.svg").status_code == 422
 
 
-def test_a_figure_that_an_older_bundle_lacks_is_404_and_says_so(make_app: MakeApp) -> None:
+def test_a_figure_missing_in_an_older_bundle_is_404_with_the_reason(make_app: MakeApp) -> None:
     app = make_app()
     state: State = app.state.kindred
     state.bundle = dataclasses.replace(state.bundle, figures={})
     for path in ("/experiments/curves/loss.svg", "/experiments/batchnorm-3/curves.svg"):
         response = TestClient(app).get(path)
         assert response.status_code == 404
-        assert "built now" in response.json()["detail"]
+        assert "build it again" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/experiments/magic-3", "/experiments/magic-3/curves.svg"])
-def test_an_unknown_experiment_is_404_and_says_which_there_are(
+def test_an_unknown_experiment_is_404_and_lists_the_available_ones(
     client: TestClient, path: str
 ) -> None:
     response = client.get(path)
     assert response.status_code == 404
-    assert "there is batchnorm-3" in response.json()["detail"]
+    assert "available: batchnorm-3" in response.json()["detail"]
 
 
-def test_the_model_card_says_what_it_is_and_what_it_is_not_for(
-    client: TestClient, loaded: Bundle
-) -> None:
+def test_the_model_card_has_metrics_limits_and_caveats(client: TestClient, loaded: Bundle) -> None:
     card = client.get("/model").json()
     assert (card["name"], card["version"]) == (loaded.manifest.name, loaded.manifest.version)
     assert card["classes"] == list(loaded.manifest.classes)

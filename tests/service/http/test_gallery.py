@@ -1,4 +1,4 @@
-"""The gallery: listed by pages, shown, and asked what is like its own images."""
+"""The gallery: pages, items, pixels and the neighbours of its images."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def starter(bundle_without_pixels_path: Path) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module", params=["bundle_path", "real_bundle_path"])
 def small_or_real(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, Bundle]]:
-    """A client of an app, and its bundle: the drawn one; the real one where there are images."""
+    """A client and the bundle it serves: a synthetic one, and the real one if it is available."""
     app = create_app(Settings(bundle=request.getfixturevalue(request.param)))
     state: State = app.state.kindred
     with TestClient(app) as client:
@@ -39,7 +39,7 @@ def small_or_real(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, 
 
 
 def walk(client: TestClient, query: str) -> list[dict[str, str]]:
-    """All items, page by page."""
+    """Return the items of all pages."""
     items: list[dict[str, str]] = []
     page = client.get(f"/gallery?{query}").json()
     while True:
@@ -50,29 +50,29 @@ def walk(client: TestClient, query: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 50, 100])
-def test_pages_show_every_image_once_in_the_order_of_ids(
+def test_pages_list_every_image_once_in_the_order_of_ids(
     client: TestClient, loaded: Bundle, limit: int
 ) -> None:
     assert [one["id"] for one in walk(client, f"limit={limit}")] == sorted(loaded.gallery.ids)
 
 
-def test_pages_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
+def test_pages_are_filtered_by_label(client: TestClient, loaded: Bundle) -> None:
     items = walk(client, "label=cyan&limit=4")
     assert {one["label"] for one in items} == {"cyan"}
     cyan = loaded.manifest.classes.index("cyan")
     assert len(items) == (loaded.gallery.labels == cyan).sum()
 
 
-def test_an_image_says_what_the_network_takes_it_for(client: TestClient, loaded: Bundle) -> None:
+def test_an_item_has_the_predicted_class(client: TestClient, loaded: Bundle) -> None:
     assert loaded.gallery.pixels is not None
     for image_id, pixels in zip(loaded.gallery.ids, loaded.gallery.pixels, strict=True):
         content, headers = png(np.array(pixels)), {"Content-Type": "image/png"}
-        said = client.post("/classify?top_k=1", content=content, headers=headers).json()
-        taken_for = client.get(f"/gallery/{image_id}").json()["predicted"]
-        assert taken_for == said["predictions"][0]["label"]
+        response = client.post("/classify?top_k=1", content=content, headers=headers).json()
+        predicted = client.get(f"/gallery/{image_id}").json()["predicted"]
+        assert predicted == response["predictions"][0]["label"]
 
 
-def test_pages_can_be_of_one_cell_of_the_confusion_matrix(
+def test_pages_are_filtered_by_a_cell_of_the_confusion_matrix(
     client: TestClient, loaded: Bundle
 ) -> None:
     (final,) = (one for one in loaded.records if one.stage == "final")
@@ -86,15 +86,13 @@ def test_pages_can_be_of_one_cell_of_the_confusion_matrix(
             assert all((one["label"], one["predicted"]) == (label, predicted) for one in items)
 
 
-def test_pages_can_be_of_all_that_is_taken_for_a_class(client: TestClient) -> None:
+def test_pages_are_filtered_by_predicted_class(client: TestClient) -> None:
     items = walk(client, "predicted=cyan&limit=7")
     everything = walk(client, "limit=100")
     assert items == [one for one in everything if one["predicted"] == "cyan"]
 
 
-def test_without_logits_it_is_not_known_what_images_are_taken_for(
-    loaded: Bundle, tmp_path: Path
-) -> None:
+def test_without_logits_there_are_no_predicted_classes(loaded: Bundle, tmp_path: Path) -> None:
     without = dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]})
     gallery = LocalGallery.open(without, tmp_path)
     assert gallery.get(loaded.gallery.ids[0]).predicted is None
@@ -102,15 +100,13 @@ def test_without_logits_it_is_not_known_what_images_are_taken_for(
         gallery.page(5, filter_=Filter(predicted="cyan"))
 
 
-def test_a_cursor_of_an_image_that_has_gone_still_leads_on(
-    client: TestClient, loaded: Bundle
-) -> None:
+def test_the_cursor_of_a_removed_image_still_works(client: TestClient, loaded: Bundle) -> None:
     first = sorted(loaded.gallery.ids)[0]
     after = client.get(f"/gallery?limit=1&cursor={first}-gone").json()["items"]
     assert after[0]["id"] > first
 
 
-def test_an_image_says_its_label_and_where_its_pixels_are(
+def test_an_item_has_its_label_and_the_path_of_its_pixels(
     client: TestClient, loaded: Bundle
 ) -> None:
     image_id = loaded.gallery.ids[5]
@@ -119,7 +115,7 @@ def test_an_image_says_its_label_and_where_its_pixels_are(
     assert item["image"] == f"/gallery/{image_id}/image"
 
 
-def test_pixels_come_as_they_were_indexed(client: TestClient, loaded: Bundle) -> None:
+def test_pixels_are_those_that_were_indexed(client: TestClient, loaded: Bundle) -> None:
     response = client.get(f"/gallery/{loaded.gallery.ids[5]}/image")
     assert response.headers["Content-Type"] == "image/png"
     assert loaded.gallery.pixels is not None
@@ -127,7 +123,7 @@ def test_pixels_come_as_they_were_indexed(client: TestClient, loaded: Bundle) ->
     assert (shown == loaded.gallery.pixels[5]).all()
 
 
-def test_pixels_are_sent_once(client: TestClient, loaded: Bundle) -> None:
+def test_pixels_are_not_sent_again_to_a_cache(client: TestClient, loaded: Bundle) -> None:
     path = f"/gallery/{loaded.gallery.ids[5]}/image"
     first = client.get(path)
     assert "no-cache" in first.headers["Cache-Control"]  # PUT may replace it
@@ -137,7 +133,7 @@ def test_pixels_are_sent_once(client: TestClient, loaded: Bundle) -> None:
     assert other.status_code == 200
 
 
-def test_the_kin_of_an_image_leave_it_out(client: TestClient, loaded: Bundle) -> None:
+def test_the_neighbours_of_an_image_exclude_itself(client: TestClient, loaded: Bundle) -> None:
     image_id = loaded.gallery.ids[5]
     for layer in ("conv2", "logits"):
         path = f"/gallery/{image_id}/similar?layer={layer}&limit=12&explain=true"
@@ -145,16 +141,16 @@ def test_the_kin_of_an_image_leave_it_out(client: TestClient, loaded: Bundle) ->
         assert len(found) == 12
         assert image_id not in {one["id"] for one in found}
         for one in found:
-            reasons = one["heat"] if layer == "conv2" else one["terms"]
-            assert np.sum(reasons) == pytest.approx(one["score"], abs=1e-3)
+            attribution = one["heat"] if layer == "conv2" else one["terms"]
+            assert np.sum(attribution) == pytest.approx(one["score"], abs=1e-3)
 
 
-@pytest.mark.parametrize(("layer", "reasons"), [("conv2", "heat"), ("logits", "terms")])
-def test_the_reasons_of_any_two_images_add_up_to_their_score(
+@pytest.mark.parametrize(("layer", "field"), [("conv2", "heat"), ("logits", "terms")])
+def test_attributions_add_up_to_the_score(
     small_or_real: tuple[TestClient, Bundle],
     capsys: pytest.CaptureFixture[str],
     layer: str,
-    reasons: str,
+    field: str,
 ) -> None:
     client, loaded = small_or_real
     gaps = []
@@ -162,26 +158,28 @@ def test_the_reasons_of_any_two_images_add_up_to_their_score(
     @settings(deadline=None)
     @given(st.sampled_from(loaded.gallery.ids), st.sampled_from(loaded.manifest.classes), st.data())
     def add_up(image_id: str, label: str, data: st.DataObject) -> None:
-        asked = {"layer": layer, "label": label, "explain": "true", "limit": "100"}
-        found = client.get(f"/gallery/{image_id}/similar", params=asked).json()["similar"]
+        params = {"layer": layer, "label": label, "explain": "true", "limit": "100"}
+        found = client.get(f"/gallery/{image_id}/similar", params=params).json()["similar"]
         one = data.draw(st.sampled_from(found))
-        gaps.append(abs(np.sum(one[reasons]) - one["score"]))
+        gaps.append(abs(np.sum(one[field]) - one["score"]))
         assert gaps[-1] < 1e-3
 
     add_up()
     with capsys.disabled():
         print(
-            f"\n{layer}: {reasons} add up within {max(gaps):.1e}, over {len(gaps)} pairs "
+            f"\n{layer}: {field} add up within {max(gaps):.1e}, over {len(gaps)} pairs "
             f"of {len(loaded.gallery):,} images"
         )
 
 
-def test_the_kin_of_an_image_can_be_of_one_label(client: TestClient, loaded: Bundle) -> None:
+def test_the_neighbours_of_an_image_are_filtered_by_label(
+    client: TestClient, loaded: Bundle
+) -> None:
     path = f"/gallery/{loaded.gallery.ids[5]}/similar?label=dusk&exact=true"
     assert {one["label"] for one in client.get(path).json()["similar"]} == {"dusk"}
 
 
-def test_what_is_not_there_is_404(client: TestClient, loaded: Bundle) -> None:
+def test_unknown_ids_layers_and_labels_are_404(client: TestClient, loaded: Bundle) -> None:
     for path in (
         "/gallery/unknown",
         "/gallery/unknown/image",
@@ -201,7 +199,7 @@ def test_without_pixels_the_image_is_404_with_the_reason(starter: TestClient) ->
     assert starter.get("/model").json()["gallery"]["pixels"] is False
 
 
-def test_without_pixels_the_gallery_is_searched_all_the_same(starter: TestClient) -> None:
+def test_without_pixels_the_gallery_can_be_searched(starter: TestClient) -> None:
     (item,) = starter.get("/gallery?limit=1").json()["items"]
     found = starter.get(f"/gallery/{item['id']}/similar?limit=3&explain=true").json()["similar"]
     for one in found:

@@ -1,4 +1,4 @@
-"""Every status of the design's table, over a real socket, and what it comes with."""
+"""Every documented status, over a socket, with its headers and problem."""
 
 import asyncio
 import shutil
@@ -38,16 +38,16 @@ REQUESTED: dict[int, Request] = {
     415: ("POST", "/classify", READER | PNG, b"no picture"),
     422: ("GET", "/gallery?limit=0", READER, b""),
 }
-"""What gets each status that a client can bring about by itself."""
+"""Requests that get each status that depends on the request alone."""
 PROVOKED = {429, 500, 503, 504}
-"""Those that need a fault or a crowd: tested one by one below."""
+"""Statuses that need a fault or load, tested one by one below."""
 TESTED_ELSEWHERE = {204, 304, 421, 507}
-"""Those that are tested with the gallery and with the keys."""
+"""Statuses tested with the gallery and the API keys."""
 
 
 @pytest.fixture(scope="module")
 def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service with keys and a narrow limit, from under which the bundle has been taken away."""
+    """A service with keys and a low body limit, whose bundle was deleted after loading."""
     bundle = linked_copy(bundle_path, tmp_path_factory.mktemp("statuses") / "bundle")
     app = create_app(
         Settings(
@@ -64,8 +64,8 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def obedient(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[httpx.Client, State]]:
-    """A service whose queue holds two images and whose network does as it is told."""
+def scripted(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[httpx.Client, State]]:
+    """A service with a scripted network and a queue of two images."""
     app = make_app(request_timeout=0.5)
     state = use_network(app, network, max_queue=2)
     with listening(app) as client:
@@ -75,7 +75,7 @@ def obedient(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[http
 
 
 def occupy(state: State, network: ScriptedNetwork, waiting: int) -> None:
-    """Shut the gate with one image inside and others before it."""
+    """Block the network in a batch of one image, and queue `waiting` others."""
     network.gate.clear()
     state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
     assert network.entered.wait(BATCH_TIMEOUT)
@@ -83,13 +83,13 @@ def occupy(state: State, network: ScriptedNetwork, waiting: int) -> None:
 
 
 def connected(client: httpx.Client) -> socket.socket:
-    """A bare connection to where a client asks."""
+    """Open a socket to the server of a client."""
     address = (client.base_url.host, client.base_url.port or 80)
     return socket.create_connection(address, timeout=BATCH_TIMEOUT)
 
 
 def wait_until(depth: int, state: State) -> None:
-    """Wait until so many images wait."""
+    """Wait until the queue has `depth` images."""
     deadline = time.monotonic() + BATCH_TIMEOUT
     while state.engine.depth != depth:
         assert time.monotonic() < deadline
@@ -97,12 +97,12 @@ def wait_until(depth: int, state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "asked"), REQUESTED.items(), ids=lambda value: value if type(value) is int else ""
+    ("status", "request_"), REQUESTED.items(), ids=lambda value: value if type(value) is int else ""
 )
-def test_what_a_client_does_wrong_has_its_status_and_is_explained(
-    http: httpx.Client, status: int, asked: Request
+def test_a_client_error_has_its_status_and_a_problem(
+    http: httpx.Client, status: int, request_: Request
 ) -> None:
-    method, path, headers, content = asked
+    method, path, headers, content = request_
     answer = http.request(method, path, headers=headers, content=content)
     assert answer.status_code == status
     assert answer.headers["X-Request-ID"]
@@ -117,31 +117,31 @@ def test_what_a_client_does_wrong_has_its_status_and_is_explained(
     assert problem["instance"] == path.partition("?")[0]
 
 
-def test_no_status_is_documented_that_has_no_test(http: httpx.Client) -> None:
+def test_every_documented_status_is_tested(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"].values()
     operations = [operation for path in paths for operation in path.values()]
     documented = {int(status) for operation in operations for status in operation["responses"]}
     assert documented <= REQUESTED.keys() | PROVOKED | TESTED_ELSEWHERE
 
 
-def test_a_key_that_is_missing_is_asked_for(http: httpx.Client) -> None:
+def test_a_missing_key_is_requested_by_www_authenticate(http: httpx.Client) -> None:
     assert http.get("/model").headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_a_method_that_is_not_taken_is_405_and_says_which_is(http: httpx.Client) -> None:
+def test_a_wrong_method_is_405_with_allow(http: httpx.Client) -> None:
     response = http.put("/predict", headers=READER)
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
-def test_a_parameter_that_is_wrong_is_named(http: httpx.Client) -> None:
+def test_an_invalid_parameter_is_named(http: httpx.Client) -> None:
     (wrong,) = http.get("/gallery?limit=0", headers=READER).json()["errors"]
     assert wrong["location"] == "query.limit"
 
 
-def test_a_full_queue_is_429_with_retry_after_and_lives_and_is_ready(
-    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
+def test_a_full_queue_is_429_with_retry_after_and_the_service_stays_ready(
+    scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
-    client, state = obedient
+    client, state = scripted
     occupy(state, network, waiting=2)
     response = client.post("/classify", content=picture(), headers=PNG)
     assert response.status_code == 429
@@ -151,9 +151,9 @@ def test_a_full_queue_is_429_with_retry_after_and_lives_and_is_ready(
 
 
 def test_a_batch_is_admitted_as_a_whole_or_not_at_all(
-    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
+    scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
-    client, state = obedient
+    client, state = scripted
     occupy(state, network, waiting=0)
     files = [("file", (str(seed), picture(seed))) for seed in range(3)]
     response = client.post("/classify", files=files)
@@ -161,10 +161,10 @@ def test_a_batch_is_admitted_as_a_whole_or_not_at_all(
     assert state.engine.depth == 0
 
 
-def test_an_answer_that_does_not_come_in_time_is_504_and_is_not_worked_out(
-    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
+def test_a_request_past_its_deadline_is_504_and_is_not_computed(
+    scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
-    client, state = obedient
+    client, state = scripted
     occupy(state, network, waiting=0)
     response = client.post("/classify", content=png(flat(66)), headers=PNG)
     assert response.status_code == 504
@@ -174,19 +174,19 @@ def test_an_answer_that_does_not_come_in_time_is_504_and_is_not_worked_out(
     assert 66 not in network.seen
 
 
-def test_a_body_that_does_not_come_in_time_is_504(
-    obedient: tuple[httpx.Client, State],
+def test_a_body_that_arrives_too_late_is_504(
+    scripted: tuple[httpx.Client, State],
 ) -> None:
-    client, _ = obedient
+    client, _ = scripted
     with connected(client) as slow:
         slow.sendall(b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nGIF")
         assert b" 504 " in slow.recv(1000).splitlines()[0]
 
 
-def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_back(
+def test_a_worker_that_dies_fails_all_waiting_requests_at_once_and_restarts(
     make_app: MakeApp, loaded: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a network as large as the one served; while it warms up again, it is held."""
+    """Uses a network as large as the one served; it is blocked while it warms up again."""
     network = ScriptedNetwork(loaded.network.architecture)
 
     def die_once(_: object) -> BaseException:
@@ -199,16 +199,16 @@ def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_
     with listening(app) as client, ThreadPoolExecutor(8) as clients:
         occupy(state, network, waiting=0)
         network.failure = die_once
-        asked = [
+        pending = [
             clients.submit(client.post, "/classify", content=picture(seed), headers=PNG)
             for seed in range(8)
         ]
         wait_until(8, state)
         died = time.perf_counter()
         network.gate.set()
-        answers = [one.result(BATCH_TIMEOUT) for one in asked]
-        told = time.perf_counter() - died
-        red = client.get("/readyz")
+        answers = [one.result(BATCH_TIMEOUT) for one in pending]
+        failed = time.perf_counter() - died
+        not_ready = client.get("/readyz")
         alive = client.get("/livez")
         network.gate.set()
         deadline = time.monotonic() + BATCH_TIMEOUT
@@ -218,22 +218,22 @@ def test_a_worker_that_dies_in_mid_batch_fails_all_who_wait_at_once_and_is_soon_
         back = time.perf_counter() - died
         again = client.post("/classify", content=picture(), headers=PNG)
     assert [answer.status_code for answer in answers] == [503] * 8
-    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in (*answers, red))
-    assert red.status_code == 503
-    assert "shot" in red.json()["detail"]
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in (*answers, not_ready))
+    assert not_ready.status_code == 503
+    assert "shot" in not_ready.json()["detail"]
     assert alive.status_code == 200
     assert again.status_code == 200
     with capsys.disabled():
         print(
-            f"\nthe worker died in mid-batch: {len(answers)} who waited were told within "
-            f"{1000 * told:.0f} ms, ready again after {back:.2f} s"
+            f"\nthe worker died: {len(answers)} waiting requests failed within "
+            f"{1000 * failed:.0f} ms, ready again after {back:.2f} s"
         )
 
 
-def test_an_image_that_the_network_fails_on_is_500_for_it_alone(
-    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
+def test_an_image_whose_inference_fails_is_500_for_it_alone(
+    scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
-    client, _ = obedient
+    client, _ = scripted
 
     network.failure = lambda images: (
         ValueError("no white") if bool((images == 255).all((1, 2, 3)).any()) else None
@@ -247,10 +247,10 @@ def test_an_image_that_the_network_fails_on_is_500_for_it_alone(
     assert client.get("/readyz").status_code == 200
 
 
-def test_a_draining_service_is_not_ready_and_lives(
-    obedient: tuple[httpx.Client, State],
+def test_a_draining_service_is_alive_but_not_ready(
+    scripted: tuple[httpx.Client, State],
 ) -> None:
-    client, state = obedient
+    client, state = scripted
     state.lifecycle.draining = True
     ready = client.get("/readyz")
     assert ready.status_code == 503
@@ -258,7 +258,7 @@ def test_a_draining_service_is_not_ready_and_lives(
     assert client.get("/livez").status_code == 200
 
 
-def test_an_unexpected_error_is_500_that_gives_nothing_away(
+def test_an_unexpected_error_is_500_without_internal_details(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(max_batch_size=1)
@@ -271,10 +271,10 @@ def test_an_unexpected_error_is_500_that_gives_nothing_away(
     assert "NoneType" not in response.text
 
 
-def test_a_client_that_hangs_up_costs_no_work(
-    obedient: tuple[httpx.Client, State], network: ScriptedNetwork
+def test_images_of_a_disconnected_client_are_not_run(
+    scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
-    client, state = obedient
+    client, state = scripted
     occupy(state, network, waiting=0)
     content = png(flat(66))
     head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"

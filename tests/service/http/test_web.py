@@ -1,4 +1,4 @@
-"""The page as it is served: whole, small, and from nowhere else."""
+"""The web page as it is served: complete, small, and without other hosts."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ BUDGET = 150_000
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    app = FastAPI(docs_url=None)  # ours is among the routes
+    app = FastAPI(docs_url=None)  # routes/docs.py serves them
     problems.install(app)
     app.include_router(web.router)
     app.include_router(docs.router)
@@ -56,7 +56,7 @@ def test_every_file_has_its_media_type(client: TestClient, name: str) -> None:
     assert response.headers["content-type"].startswith(expected[name.rsplit(".", 1)[1]])
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+def test_a_cached_file_is_not_sent_again(client: TestClient) -> None:
     first = client.get("/web/main.js")
     again = client.get(
         "/web/main.js", headers={"If-None-Match": f'"other", W/{first.headers["etag"]}'}
@@ -66,7 +66,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> No
 
 
 @pytest.mark.parametrize("name", ["none.js", "..%2Froutes%2Fpage.py", "%2E%2E%2Fapp.py"])
-def test_what_the_page_does_not_have_is_not_found(client: TestClient, name: str) -> None:
+def test_unknown_files_are_404(client: TestClient, name: str) -> None:
     assert client.get(f"/web/{name}").status_code == 404
     assert client.get(f"/docs/{name}").status_code == 404
 
@@ -79,7 +79,7 @@ def test_no_file_names_another_host(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js")])
-def test_no_answer_can_become_markup_or_code(name: str) -> None:
+def test_no_response_can_become_markup_or_code(name: str) -> None:
     text = (web.WEB / name).read_text(encoding="utf-8")
     assert (
         re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text) == []
@@ -87,7 +87,7 @@ def test_no_answer_can_become_markup_or_code(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
-def test_every_module_that_is_named_is_there(name: str) -> None:
+def test_every_imported_module_exists(name: str) -> None:
     text = (web.WEB / name).read_text(encoding="utf-8")
     assert set(re.findall(r"(?:/web/|from \"\./)([\w.-]+)", text)) <= set(FILES)
 

@@ -1,4 +1,4 @@
-"""Which images are much alike, in every home of the gallery."""
+"""Near-duplicates, in every gallery backend."""
 
 import dataclasses
 from pathlib import Path
@@ -11,9 +11,9 @@ from tests.support.galleries import BACKENDS, addition
 from training.bundle import Bundle
 
 
-@pytest.mark.parametrize("home", BACKENDS)
-def test_images_without_vectors_are_passed_over(home: str, loaded: Bundle, tmp_path: Path) -> None:
-    gallery = BACKENDS[home](loaded, tmp_path)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_images_without_vectors_are_skipped(backend: str, loaded: Bundle, tmp_path: Path) -> None:
+    gallery = BACKENDS[backend](loaded, tmp_path)
     one = addition(loaded, 1)
     twin = dataclasses.replace(one, item=dataclasses.replace(one.item, id="twin"))
     gallery.add([one, twin, dataclasses.replace(addition(loaded, 2), vectors={})])

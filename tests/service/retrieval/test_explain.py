@@ -1,4 +1,4 @@
-"""The reasons: terms that add up to the score."""
+"""Attributions add up to the cosine similarity."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def vectors(seed: int, count: int, dimension: int) -> Vectors:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.floats(0.01, 100))
-def test_heat_adds_up_to_the_cosine(seed: int, count: int, scale: float) -> None:
+def test_attribution_maps_add_up_to_the_cosine(seed: int, count: int, scale: float) -> None:
     query, *others = vectors(seed, 1 + count, 8192) * np.float32(scale)
     maps = attribution_map(query, np.stack(others))
     assert maps.shape == (count, 8, 8)
@@ -24,12 +24,12 @@ def test_heat_adds_up_to_the_cosine(seed: int, count: int, scale: float) -> None
 
 
 @given(st.integers(0, 2**32), st.integers(2, 100))
-def test_terms_add_up_to_the_cosine(seed: int, dimension: int) -> None:
+def test_attributions_add_up_to_the_cosine(seed: int, dimension: int) -> None:
     query, other = vectors(seed, 2, dimension)
     assert attribution(query, other[None]).sum() == pytest.approx(cosine(query, other), abs=1e-4)
 
 
-def test_heat_is_where_the_two_are_alike() -> None:
+def test_attribution_maps_locate_the_match() -> None:
     query = np.zeros((128, 8, 8), np.float32)
     query[:, 2, 5] = 1
     (found,) = attribution_map(query.ravel(), query.reshape(1, -1))
@@ -37,5 +37,5 @@ def test_heat_is_where_the_two_are_alike() -> None:
     assert np.delete(found.ravel(), 2 * 8 + 5) == pytest.approx(0)
 
 
-def test_nothing_is_like_nothing() -> None:
+def test_attributions_of_a_zero_vector_are_zero() -> None:
     assert not attribution(np.zeros(10, np.float32), np.ones((1, 10), np.float32)).any()

@@ -1,4 +1,4 @@
-"""What is said of a picture: its class, its kin, its vector, and why."""
+"""Responses about images: classes, neighbours, vectors, explanations, novelty."""
 
 from io import BytesIO
 
@@ -18,7 +18,7 @@ from training.bundle import Bundle
 PNG = {"Content-Type": "image/png"}
 
 
-def gallery_pictures(loaded: Bundle, count: int) -> list[bytes]:
+def gallery_images(loaded: Bundle, count: int) -> list[bytes]:
     assert loaded.gallery.pixels is not None
     return [png(np.array(image)) for image in loaded.gallery.pixels[:count]]
 
@@ -31,21 +31,21 @@ def test_predictions_are_all_classes_best_first(client: TestClient, loaded: Bund
     assert {one["index"]: one["label"] for one in found} == dict(enumerate(loaded.manifest.classes))
 
 
-def test_the_network_knows_a_picture_of_a_kind_that_it_was_taught(client: TestClient) -> None:
+def test_an_image_of_a_trained_class_is_recognized(client: TestClient) -> None:
     answer = client.post("/classify", content=picture(kind=6), headers=PNG).json()
     assert answer["predictions"][0]["label"] == "gold"
 
 
-def test_top_k_says_how_many_classes(client: TestClient) -> None:
-    for asked, given in ((1, 1), (4, 4), (1000, 10)):
-        answer = client.post(f"/classify?top_k={asked}", content=picture(), headers=PNG).json()
-        assert len(answer["predictions"]) == given
+def test_top_k_limits_the_classes(client: TestClient) -> None:
+    for top_k, count in ((1, 1), (4, 4), (1000, 10)):
+        answer = client.post(f"/classify?top_k={top_k}", content=picture(), headers=PNG).json()
+        assert len(answer["predictions"]) == count
 
 
 def test_a_gallery_image_finds_itself_first_at_both_layers(
     client: TestClient, loaded: Bundle
 ) -> None:
-    for image_id, data in zip(loaded.gallery.ids, gallery_pictures(loaded, 20), strict=False):
+    for image_id, data in zip(loaded.gallery.ids, gallery_images(loaded, 20), strict=False):
         similar = client.post("/predict?limit=1", content=data, headers=PNG).json()["similar"]
         for layer in ("conv2", "logits"):
             (nearest,) = similar[layer]
@@ -53,7 +53,7 @@ def test_a_gallery_image_finds_itself_first_at_both_layers(
             assert nearest["score"] >= 0.999
 
 
-def test_similar_is_what_predict_says_of_that_layer(client: TestClient) -> None:
+def test_similar_agrees_with_predict_at_each_layer(client: TestClient) -> None:
     both = client.post("/predict?limit=7", content=picture(), headers=PNG).json()
     for layer in ("conv2", "logits"):
         one = client.post(f"/similar?layer={layer}&limit=7", content=picture(), headers=PNG).json()
@@ -61,12 +61,12 @@ def test_similar_is_what_predict_says_of_that_layer(client: TestClient) -> None:
         assert (one["layer"], one["model"]) == (layer, both["model"])
 
 
-def test_only_the_layers_asked_for_are_searched(client: TestClient) -> None:
+def test_only_requested_layers_are_searched(client: TestClient) -> None:
     answer = client.post("/predict?layers=logits", content=picture(), headers=PNG).json()
     assert list(answer["similar"]) == ["logits"]
 
 
-def test_similar_images_are_of_the_label_asked_for(client: TestClient) -> None:
+def test_similar_images_are_filtered_by_label(client: TestClient) -> None:
     for layer in ("conv2", "logits"):
         query = f"/similar?layer={layer}&label=jade&limit=100"
         found = client.post(query, content=picture(), headers=PNG).json()["similar"]
@@ -75,7 +75,7 @@ def test_similar_images_are_of_the_label_asked_for(client: TestClient) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-def test_exact_looks_at_every_image(client: TestClient, loaded: Bundle) -> None:
+def test_exact_search_compares_every_image(client: TestClient, loaded: Bundle) -> None:
     vector = client.post("/embed", content=picture(), headers=PNG).json()["vector"]
     stored = loaded.indexes["conv2"].reconstruct(np.arange(len(loaded.gallery)))
     best = max(cosine(vector, other) for other in stored)
@@ -83,14 +83,16 @@ def test_exact_looks_at_every_image(client: TestClient, loaded: Bundle) -> None:
     assert answer["similar"][0]["score"] == pytest.approx(best, abs=1e-3)
 
 
-def test_reasons_come_when_asked_for_and_add_up_to_the_score(client: TestClient) -> None:
+def test_explanations_are_optional_and_add_up_to_the_score(client: TestClient) -> None:
     plain = client.post("/predict", content=picture(), headers=PNG).json()["similar"]
     assert all(set(one) == {"id", "label", "score", "image"} for one in plain["conv2"])
-    reasons = client.post("/predict?explain=true", content=picture(), headers=PNG).json()["similar"]
-    for one in reasons["conv2"]:
+    explained = client.post("/predict?explain=true", content=picture(), headers=PNG).json()[
+        "similar"
+    ]
+    for one in explained["conv2"]:
         assert np.shape(one["heat"]) == (8, 8)
         assert np.sum(one["heat"]) == pytest.approx(one["score"], abs=1e-3)
-    for one in reasons["logits"]:
+    for one in explained["logits"]:
         assert len(one["terms"]) == 10
         assert sum(one["terms"]) == pytest.approx(one["score"], abs=1e-3)
 
@@ -98,7 +100,7 @@ def test_reasons_come_when_asked_for_and_add_up_to_the_score(client: TestClient)
 @pytest.mark.parametrize(
     ("layer", "dimension"), [("conv2", 8192), ("penultimate", 512), ("logits", 10)]
 )
-def test_a_vector_comes_as_json_or_as_a_numpy_file(
+def test_a_vector_is_returned_as_json_or_as_a_numpy_file(
     client: TestClient, layer: str, dimension: int
 ) -> None:
     path = f"/embed?layer={layer}"
@@ -120,14 +122,14 @@ def test_several_vectors_are_the_rows_of_one_numpy_file(client: TestClient) -> N
     assert bad.status_code == 415
 
 
-def test_a_picture_has_the_same_answer_alone_and_among_32(
+def test_an_image_has_the_same_response_alone_and_in_a_batch_of_32(
     client: TestClient, loaded: Bundle
 ) -> None:
-    pictures = gallery_pictures(loaded, 32)
-    files = [("file", one) for one in pictures]
+    images = gallery_images(loaded, 32)
+    files = [("file", image) for image in images]
     together = client.post("/embed", files=files).json()["results"]
     classes = client.post("/classify", files=files).json()["results"]
-    for data, vector, among in zip(pictures, together, classes, strict=True):
+    for data, vector, among in zip(images, together, classes, strict=True):
         alone = client.post("/embed", content=data, headers=PNG).json()
         assert cosine(alone["vector"], vector["vector"]) >= 0.9999
         classified = client.post("/classify", content=data, headers=PNG).json()
@@ -144,12 +146,12 @@ def test_a_picture_has_the_same_answer_alone_and_among_32(
         "/embed?layer=conv9",
     ],
 )
-def test_an_unknown_layer_or_label_is_404_and_says_what_there_is(
+def test_an_unknown_layer_or_label_is_404_and_lists_the_available_ones(
     client: TestClient, path: str
 ) -> None:
     response = client.post(path, content=picture(), headers=PNG)
     assert response.status_code == 404
-    assert "there is" in response.json()["detail"]
+    assert "available" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -171,19 +173,19 @@ def test_a_bad_parameter_is_422_and_named(client: TestClient, path: str, locatio
 
 
 @pytest.mark.parametrize("route", ["/predict", "/classify"])
-def test_a_picture_of_a_kind_that_it_knows_is_familiar(client: TestClient, route: str) -> None:
+def test_an_image_of_a_trained_class_is_familiar(client: TestClient, route: str) -> None:
     answers = [client.post(route, content=picture(seed), headers=PNG).json() for seed in range(20)]
     assert sum(answer["familiar"] for answer in answers) >= 15
     assert all(answer["familiar"] == (answer["novelty"] <= 0.95) for answer in answers)
 
 
-def test_doubt_is_said_of_what_is_like_nothing_in_the_gallery(client: TestClient) -> None:
+def test_an_image_unlike_the_training_images_is_not_familiar(client: TestClient) -> None:
     blank = png(np.full((32, 32, 3), 255, np.uint8))
     answer = client.post("/predict", content=blank, headers=PNG).json()
     assert (answer["novelty"], answer["familiar"]) == (1, False)
 
 
-def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
+def test_without_novelty_statistics_both_fields_are_left_out(
     make_app: MakeApp, loaded: Bundle
 ) -> None:
     app = make_app()
@@ -197,9 +199,9 @@ def test_a_bundle_that_cannot_tell_what_is_familiar_says_neither(
     assert len(answer["predictions"]) == 10
 
 
-def test_the_model_card_says_what_counts_as_familiar(client: TestClient, loaded: Bundle) -> None:
+def test_the_model_card_has_the_novelty_statistics(client: TestClient, loaded: Bundle) -> None:
     note = loaded.manifest.novelty
     assert note
-    said = client.get("/model").json()["novelty"]
-    assert (said["threshold"], said["references"]) == (0.95, note.references)
-    assert said["familiar_share"] == pytest.approx(note.familiar_share, abs=1e-6)
+    card = client.get("/model").json()["novelty"]
+    assert (card["threshold"], card["references"]) == (0.95, note.references)
+    assert card["familiar_share"] == pytest.approx(note.familiar_share, abs=1e-6)

@@ -1,4 +1,4 @@
-"""What the log says, as text and as JSON: of which request, and nothing in another's name."""
+"""The log as text and as JSON: fields, request ids, escaping."""
 
 import json
 import logging
@@ -19,14 +19,14 @@ from tests.support.fakes import file_of
 from tests.support.processes import serve_bundle, serving
 from training.bundle import to_pixels
 
-ID = {"X-Request-ID": "asked-1"}
-ODD_NOTES = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
-"""A picture of whose EXIF Pillow has something to say."""
+ID = {"X-Request-ID": "request-1"}
+INVALID_EXIF = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+"""An image whose EXIF makes Pillow warn."""
 
 
 @contextmanager
 def written(form: LogFormat) -> Iterator[StringIO]:
-    """What our own loggers write meanwhile."""
+    """Capture what the service's loggers write within the `with` block."""
     stream, handler, logger = StringIO(), logs.handler(form), logging.getLogger("service")
     handler.setStream(stream)
     level = logger.level
@@ -44,48 +44,48 @@ def objects(stream: StringIO) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def told(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    """All that a process has logged in JSON, from its start to its end."""
+def lines(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    """The JSON log of a process, from start to end."""
     log = tmp_path_factory.mktemp("logs") / "log"
     command = ["sh", "-c", 'exec "$@" 2>"$0"', log, *serve_bundle(bundle_path)]
     with serving(command, KINDRED_LOG_FORMAT="json", KINDRED_LOG_LEVEL="info") as client:
         client.get("/gallery/no%0Asuch%1b[0m?label=cat", headers=ID)
-        client.post("/classify", content=ODD_NOTES, headers=ID | {"Content-Type": "image/jpeg"})
+        client.post("/classify", content=INVALID_EXIF, headers=ID | {"Content-Type": "image/jpeg"})
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_what_is_odd_in_a_picture_is_not_logged(told: list[dict[str, object]]) -> None:
+def test_warnings_about_image_metadata_are_not_logged(lines: list[dict[str, object]]) -> None:
     with pytest.warns(UserWarning, match="EXIF"):
-        to_pixels(Image.open(BytesIO(ODD_NOTES)))
-    assert [line["status"] for line in told if line["logger"] == "service.access"] == [404, 200]
-    assert "py.warnings" not in {line["logger"] for line in told}
+        to_pixels(Image.open(BytesIO(INVALID_EXIF)))
+    assert [line["status"] for line in lines if line["logger"] == "service.access"] == [404, 200]
+    assert "py.warnings" not in {line["logger"] for line in lines}
 
 
 def test_every_line_is_an_object_with_its_time_level_and_logger(
-    told: list[dict[str, object]],
+    lines: list[dict[str, object]],
 ) -> None:
-    for line in told:
+    for line in lines:
         assert line.keys() >= {"time", "level", "logger", "message"}
         time = datetime.fromisoformat(str(line["time"]))
         assert time.utcoffset() == timedelta(0)
     assert {"service.access", "service.engine.engine", "uvicorn.error"} == {
-        line["logger"] for line in told
+        line["logger"] for line in lines
     }
 
 
-def test_a_request_has_one_line_that_says_what_became_of_it(
-    told: list[dict[str, object]],
+def test_a_request_has_one_access_log_line(
+    lines: list[dict[str, object]],
 ) -> None:
-    line, _ = (line for line in told if line["logger"] == "service.access")
-    assert line["request_id"] == "asked-1"
+    line, _ = (line for line in lines if line["logger"] == "service.access")
+    assert line["request_id"] == "request-1"
     assert line["method"] == "GET"
     assert line["path"] == "/gallery/no\nsuch\x1b[0m"
     assert line["status"] == 404
     assert isinstance(line["milliseconds"], float)
 
 
-def test_what_is_about_no_request_names_none(told: list[dict[str, object]]) -> None:
-    assert all(("request_id" in line) == (line["logger"] == "service.access") for line in told)
+def test_log_lines_outside_requests_have_no_request_id(lines: list[dict[str, object]]) -> None:
+    assert all(("request_id" in line) == (line["logger"] == "service.access") for line in lines)
 
 
 def test_an_unexpected_error_is_one_line_with_its_traceback(
@@ -96,12 +96,12 @@ def test_an_unexpected_error_is_one_line_with_its_traceback(
         monkeypatch.setattr(app.state.kindred.gallery, "page", None)
         client.get("/gallery", headers=ID)
     (line,) = (line for line in objects(stream) if line["level"] == "ERROR")
-    assert line["request_id"] == "asked-1"
+    assert line["request_id"] == "request-1"
     assert str(line["exception"]).startswith("Traceback")
     assert "NoneType" in str(line["exception"])
 
 
-def test_a_worker_thread_of_a_request_names_it(
+def test_log_lines_of_worker_threads_have_the_request_id(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app()
@@ -113,28 +113,28 @@ def test_a_worker_thread_of_a_request_names_it(
         monkeypatch.setattr(app.state.kindred.responses, "indexed_layers", indexed_layers)
         client.get("/gallery/one/similar", headers=ID)
     (line,) = (line for line in objects(stream) if line["logger"] == "service.test")
-    assert line["request_id"] == "asked-1"
+    assert line["request_id"] == "request-1"
 
 
-def test_text_names_the_request_too(client: TestClient) -> None:
+def test_text_lines_have_the_request_id(client: TestClient) -> None:
     with written("text") as stream:
         client.get("/gallery/unknown", headers=ID)
     (line,) = stream.getvalue().splitlines()
-    assert " INFO service.access [asked-1] GET /gallery/unknown 404 in " in line
+    assert " INFO service.access [request-1] GET /gallery/unknown 404 in " in line
 
 
-def test_in_text_nothing_that_is_sent_passes_for_another_line(client: TestClient) -> None:
+def test_text_escapes_control_characters_that_clients_send(client: TestClient) -> None:
     with written("text") as stream:
         client.get("/gallery/x%0A2026-01-01 INFO forged%0D%1b[2J%C2%85%E2%80%A8", headers=ID)
     first, *others = stream.getvalue().splitlines()
-    assert "[asked-1]" in first
+    assert "[request-1]" in first
     assert others
     assert all(line.startswith("    ") for line in others)
     assert "\x1b" not in stream.getvalue()
     assert "\\x1b[2J" in stream.getvalue()
 
 
-def test_without_info_a_request_is_not_logged(
+def test_requests_are_not_logged_above_level_info(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.get("/gallery/unknown")

@@ -1,4 +1,4 @@
-"""What goes out by OpenTelemetry: asked for, and received by a real receiver of OTLP."""
+"""Traces and metrics by OpenTelemetry, as an OTLP receiver gets them."""
 
 import sys
 from collections import defaultdict
@@ -31,7 +31,7 @@ Received = dict[str, list[bytes]]
 
 @contextmanager
 def receiver() -> Iterator[tuple[str, Received]]:
-    """The address of a receiver, and the bodies that came, by path."""
+    """Run an OTLP receiver; yield its address and the received bodies by path."""
     received: Received = defaultdict(list)
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,24 +52,24 @@ def receiver() -> Iterator[tuple[str, Received]]:
 
 @pytest.fixture(scope="module")
 def sent(bundle_path: Path) -> Received:
-    """What a process has sent by its end, of a request with a trace and one without."""
-    of_a_trace = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
+    """The bodies that a process sent for two requests, one of them part of a trace."""
+    with_trace = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
     with (
         receiver() as (address, received),
         serving(
             serve_bundle(bundle_path),
             KINDRED_TELEMETRY="true",
             OTEL_EXPORTER_OTLP_ENDPOINT=address,
-            OTEL_SERVICE_NAME="kin",
+            OTEL_SERVICE_NAME="renamed",
         ) as client,
     ):
-        client.post("/predict", content=picture(), headers=PNG | of_a_trace)
+        client.post("/predict", content=picture(), headers=PNG | with_trace)
         client.get("/gallery/unknown")
     return received
 
 
 def spans(sent: Received) -> Iterator[Span]:
-    """The spans of whole requests."""
+    """Yield the server spans, one per request."""
     for body in sent["/v1/traces"]:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             for scope in resource.scope_spans:
@@ -90,7 +90,7 @@ def test_a_request_is_a_span_with_its_route_and_status(sent: Received) -> None:
     assert found["GET /gallery/{image_id}"]["http.response.status_code"] == 404
 
 
-def test_it_belongs_to_the_trace_of_whoever_asks(sent: Received) -> None:
+def test_a_span_belongs_to_the_trace_of_its_request(sent: Received) -> None:
     predict, gallery = sorted(spans(sent), key=lambda span: span.name, reverse=True)
     assert predict.trace_id.hex() == TRACE_ID
     assert predict.parent_span_id.hex() == PARENT_ID
@@ -98,7 +98,7 @@ def test_it_belongs_to_the_trace_of_whoever_asks(sent: Received) -> None:
     assert gallery.parent_span_id == b""
 
 
-def test_it_tells_the_seconds_of_each_stage(sent: Received) -> None:
+def test_a_span_has_the_seconds_of_each_stage(sent: Received) -> None:
     (predict,) = (attributes(span) for span in spans(sent) if span.name == "POST /predict")
     stages = {name: value for name, value in predict.items() if name.startswith("kindred.")}
     expected = {f"kindred.{stage}.seconds" for stage in ("decode", "queue", "inference", "search")}
@@ -106,14 +106,14 @@ def test_it_tells_the_seconds_of_each_stage(sent: Received) -> None:
     assert all(isinstance(seconds, float) and seconds >= 0 for seconds in stages.values())
 
 
-def test_it_goes_out_under_the_name_in_the_standard_variable(sent: Received) -> None:
+def test_spans_have_the_service_name_of_otel_service_name(sent: Received) -> None:
     for body in sent["/v1/traces"]:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             names = {one.key: one.value.string_value for one in resource.resource.attributes}
-            assert names["service.name"] == "kin"
+            assert names["service.name"] == "renamed"
 
 
-def test_request_durations_go_out_as_metrics(sent: Received) -> None:
+def test_request_durations_are_exported_as_metrics(sent: Received) -> None:
     names = {
         metric.name
         for body in sent["/v1/metrics"]
@@ -124,9 +124,7 @@ def test_request_durations_go_out_as_metrics(sent: Received) -> None:
     assert "http.server.request.duration" in names
 
 
-def test_it_is_off_until_it_is_asked_for(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_telemetry_is_off_by_default(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
     with receiver() as (address, received):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         with TestClient(make_app()) as client:
@@ -135,7 +133,9 @@ def test_it_is_off_until_it_is_asked_for(
         assert not received
 
 
-def test_without_the_exporter_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_exporter_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
     assert Settings(telemetry=True).telemetry
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
@@ -143,7 +143,7 @@ def test_without_the_exporter_it_says_what_to_install(monkeypatch: pytest.Monkey
         Settings(telemetry=True)
 
 
-def test_without_a_place_to_send_to_it_says_which_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_endpoint_the_error_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     with pytest.raises(ValidationError, match="set OTEL_EXPORTER_OTLP_ENDPOINT"):
         Settings(telemetry=True)
