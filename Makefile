@@ -10,7 +10,7 @@ BIN := .venv/bin
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: help serve check test soak bench lint format release lock clean
+.PHONY: help serve check test soak bench docs lint format release lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,10 @@ bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes doc
 	&& $(BIN)/python -m benchmarks.serving.ingest --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.serving.startup --bundle starter --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.search --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)"
+
+docs: .venv/installed ## Generate docs/configuration.md from the settings
+	$(BIN)/python -m service settings > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 
 lint: .venv/installed-dev ## Check style and types
 	$(BIN)/ruff check .

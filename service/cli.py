@@ -1,4 +1,7 @@
-"""The command line of the service: `python -m service --help`."""
+"""The command line of the service: `python -m service --help`.
+
+Reads settings and options, and turns errors into one line and exit status 1.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +11,14 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.app import create_app
 from service.errors import KindredError, StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.protocol import Gallery
+from service.server import configuration
 from service.server.process import (
     BindError,
     bind,
@@ -27,69 +32,84 @@ from training.bundle import BundleError, DeviceError, load
 
 command = typer.Typer(add_completion=False)
 gallery = typer.Typer(
-    no_args_is_help=True, help="Back up or restore the gallery. See KINDRED_GALLERY."
+    no_args_is_help=True, help="Back up or restore the gallery that KINDRED_GALLERY names."
 )
 command.add_typer(gallery, name="gallery")
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the bundle that the gallery belongs to. Default: KINDRED_BUNDLE, else the "
+        "bundle that was built last, else the starter."
+    ),
+]
 
 
 @command.callback(invoke_without_command=True)
 def serve(
     context: typer.Context,
-    bundle: Annotated[Path | None, typer.Option(help="Folder to serve.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes any port that is free.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:n].")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the bundle to serve. Default: the one that was built last, else the "
+            "starter."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen on. Default: 127.0.0.1. Any other than loopback needs "
+            "KINDRED_API_KEYS or KINDRED_ALLOW_ANONYMOUS=true."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port to listen on. Default: 8000. 0: any free port.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device of the network: auto, cpu or cuda[:n]. Default: auto, the first GPU, else "
+            "the CPU."
+        ),
+    ] = None,
 ) -> None:
-    """Serve a bundle. Every setting is an environment variable KINDRED_*; options override them."""
+    """Serve a bundle over HTTP.
+
+    Every setting is an environment variable KINDRED_*; see 'settings'. Options override them.
+    """
     if context.invoked_subcommand is not None:
         return
-    given = {"bundle": bundle, "host": host, "port": port, "device": device}
+    settings = _read_settings(bundle=bundle, host=host, port=port, device=device)
+    logs.configure(settings.log_format, settings.log_level)
+    warn_of_former_names()
     try:
-        settings = Settings.model_validate(
-            {name: value for name, value in given.items() if value is not None}
-        )
-        logs.configure(settings.log_format, settings.log_level)
-        warn_of_former_names()
         listener = bind(settings.host, settings.port)
         tune_garbage_collector()
         raise_file_limit()
         app = create_app(settings)
-    except ValidationError as error:
-        warn_of_former_names()
-        reasons = "; ".join(
-            f"{variable('_'.join(map(str, reason['loc'])))}: {reason['msg']}"
-            for reason in error.errors()
-        )
-        raise _startup_error(f"the settings do not fit: {reasons}") from error
     except (BundleError, DeviceError, StorageError, UnavailableError, BindError) as error:
-        raise _startup_error(str(error)) from error
+        raise _exit_with(str(error)) from error
     run(app, settings, listener)
 
 
-def _startup_error(reason: str) -> typer.Exit:
-    Console(stderr=True).print(f"[bold red]error:[/] {reason}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)
-
-
-if __name__ == "__main__":
-    command()
-
-
-BundleOption = Annotated[Path | None, typer.Option(help="The bundle that it belongs to.")]
+@command.command("settings")
+def print_settings() -> None:
+    """Print every setting with effect, type and default, as Markdown."""
+    typer.echo(configuration.markdown(), nl=False)
 
 
 @gallery.command("export")
 def export_gallery(
-    file: Annotated[Path, typer.Argument(help="A Parquet file, which is replaced.")],
+    file: Annotated[Path, typer.Argument(help="Parquet file to write; an older one is replaced.")],
     bundle: BundleOption = None,
 ) -> None:
-    """Write all images to a file: ids, labels, attributes, pictures and vectors.
+    """Write all images to a file: ids, labels, attributes, pixels and vectors.
 
-    The service may run meanwhile: the file has the images that there are when this begins.
+    The service may be running. The file has the images of the moment at which the export starts.
     """
-    from service.gallery import backup  # noqa: PLC0415 - see above
+    from service.gallery import backup  # noqa: PLC0415 - pyarrow, which serving does not need
 
-    with _opened(bundle) as opened, _progress() as progress:
+    with _opened_gallery(bundle) as opened, _progress() as progress:
         task = progress.add_task("writing", total=len(opened))
         count = backup.write(opened, file, lambda images: progress.advance(task, images))
     typer.echo(f"{count} images in {file}")
@@ -100,27 +120,27 @@ def import_gallery(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="What export wrote, or the shards of 'python -m training embed'.",
+            help="Files that 'export' wrote, or shards of 'python -m training embed'.",
             exists=True,
             dir_okay=False,
         ),
     ],
     bundle: BundleOption = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Remove images that are not in the file.")
+        bool, typer.Option("--mirror", help="Also remove the images that are not in the file.")
     ] = False,
 ) -> None:
-    """Bring in the images of files; where an id is there already, the file's image holds.
+    """Add the images of files. An image whose id exists already is replaced by the file's.
 
-    The service must not run on the same folder meanwhile.
+    Stop the service first if it uses the same gallery folder.
     """
-    from service.gallery import backup  # noqa: PLC0415 - see above
+    from service.gallery import backup  # noqa: PLC0415 - pyarrow, which serving does not need
 
     if mirror and len(files) > 1:
-        raise typer.BadParameter("--mirror is for one file: what is not in it is removed")
-    with _opened(bundle) as opened, _progress() as progress:
+        raise typer.BadParameter("--mirror takes one file: what is not in it is removed")
+    with _opened_gallery(bundle) as opened, _progress() as progress:
         task = progress.add_task("reading", total=sum(map(backup.count, files)))
-        all_said = [
+        results = [
             backup.read(
                 opened,
                 file,
@@ -130,30 +150,51 @@ def import_gallery(
             for file in files
         ]
     typer.echo(
-        f"{sum(said.added for said in all_said)} added, "
-        f"{sum(said.changed for said in all_said)} changed, "
-        f"{sum(said.unchanged for said in all_said)} were there already, "
-        f"{sum(said.removed for said in all_said)} removed"
+        f"{sum(result.added for result in results)} added, "
+        f"{sum(result.changed for result in results)} changed, "
+        f"{sum(result.unchanged for result in results)} were there already, "
+        f"{sum(result.removed for result in results)} removed"
     )
 
 
 @contextmanager
-def _opened(bundle: Path | None) -> Iterator[Gallery]:
-    """The gallery that the settings name; what goes wrong ends the command with a line."""
+def _opened_gallery(bundle: Path | None) -> Iterator[Gallery]:
+    """Open the gallery that the settings name. An error ends the command with one line."""
     from service.gallery.backup import BackupError  # noqa: PLC0415 - see above
 
+    settings = _read_settings()
+    warn_of_former_names()
     try:
-        settings = Settings()
-        warn_of_former_names()
         opened = open_gallery(settings.gallery, load(bundle or settings.bundle or default_bundle()))
         try:
             yield opened
         finally:
             opened.close()
-    except (BackupError, BundleError, KindredError, ValidationError) as error:
-        said = error.detail if isinstance(error, KindredError) else str(error)
-        Console(stderr=True).print(f"error: {said}", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    except KindredError as error:
+        raise _exit_with(error.detail) from error
+    except (BackupError, BundleError) as error:
+        raise _exit_with(str(error)) from error
+
+
+def _read_settings(**options: object) -> Settings:
+    """Read the settings. Options that are not None override the environment."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        warn_of_former_names()
+        reasons = "; ".join(
+            f"{variable('_'.join(map(str, reason['loc'])))}: {reason['msg']}"
+            for reason in error.errors()
+        )
+        raise _exit_with(f"invalid settings: {reasons}") from error
+
+
+def _exit_with(reason: str) -> typer.Exit:
+    """Print an error, and return the exception that ends the command with status 1."""
+    line = f"[bold red]error:[/] {escape(reason)}"
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
 
 
 def _progress() -> Progress:

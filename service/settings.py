@@ -1,4 +1,7 @@
-"""Every setting of the service, each an environment variable `KINDRED_*`. Knows nothing of HTTP."""
+"""Every setting of the service, each an environment variable `KINDRED_*`.
+
+`make docs` writes them to `docs/configuration.md`. Knows nothing of HTTP.
+"""
 
 import ipaddress
 import logging
@@ -225,7 +228,7 @@ class Settings(BaseSettings):
     max_client_batch_size: int = Field(
         64,
         ge=1,
-        description="Images in one request at most. No more than max_queue_size.",
+        description="Images in one request at most; more get 413. Must not exceed max_queue_size.",
     )
 
     shutdown_delay: float = Field(

@@ -2,6 +2,8 @@
 
 import re
 
+from service.server import configuration
+from service.settings import Settings, variable
 from tests.support.processes import ROOT
 
 
@@ -15,3 +17,21 @@ def test_every_test_that_the_pains_name_is_there() -> None:
     }
     assert len(named) > 12
     assert [name for name in named if name not in defined] == []
+
+
+def test_configuration_page_is_current() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert page == configuration.markdown(), "docs/configuration.md is outdated: run `make docs`"
+
+
+def test_configuration_page_has_effect_and_default_of_every_setting() -> None:
+    rows = {
+        cells[1]: cells
+        for line in configuration.markdown().splitlines()
+        if len(cells := [cell.strip(" `") for cell in line.split("|")]) > 6
+    }
+    for name in Settings.model_fields:
+        _, _, effect, kind, default, *_ = rows[variable(name)]
+        assert effect
+        assert kind
+        assert default or "Default: " in effect

@@ -183,6 +183,26 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
     assert f"no bundle at {tmp_path}" in refusal(serve_bundle(tmp_path))
 
 
+def test_refusal_shows_square_brackets_unchanged(tmp_path: Path) -> None:
+    folder = tmp_path / "[red]"
+    assert f"no bundle at {folder}" in refusal(serve_bundle(folder))
+
+
+def test_refusal_comes_after_the_warning_of_a_former_variable() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "service"],
+        cwd=ROOT,
+        env={"KINDRED_MAX_QUEUE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    warning, error = ended.stderr.splitlines()
+    assert warning == "KINDRED_MAX_QUEUE is now called KINDRED_MAX_QUEUE_SIZE"
+    assert "KINDRED_MAX_QUEUE_SIZE: " in error
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

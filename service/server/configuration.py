@@ -1,0 +1,78 @@
+"""Renders `docs/configuration.md`, the table of all settings, from the settings themselves."""
+
+from typing import Any, Final
+
+from service.settings import FORMER_NAMES, Settings, variable
+
+_HEAD: Final = """# Configuration
+
+Every setting is an environment variable. Options of `python -m service` override variables; see
+`python -m service --help`. Lists are separated by commas. A setting that does not fit ends the
+service at its start with a line that names the variable.
+
+A former name is still accepted. The log then has a warning that names the new variable. If both are
+set, the new one is used.
+
+This file is generated from `service/settings.py`: `make docs` writes it.
+
+| variable | effect | type | default | former name |
+| --- | --- | --- | --- | --- |
+"""
+_MEBIBYTE: Final = 2**20
+
+
+def markdown() -> str:
+    """Return the page: one row a setting, in the order of `Settings`."""
+    properties = Settings.model_json_schema()["properties"]
+    return _HEAD + "".join(_row(name, schema) for name, schema in properties.items())
+
+
+def _row(name: str, schema: dict[str, Any]) -> str:
+    former = FORMER_NAMES.get(name)
+    cells = (
+        _code(variable(name)),
+        schema["description"],
+        _type(schema),
+        _default(name, schema["default"]),
+        _code(variable(former)) if former else "",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """Return the type of a JSON schema in words, with its bounds or values."""
+    if "anyOf" in schema:
+        return ", ".join(_type(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return ", ".join(map(_code, schema["enum"]))
+    if "const" in schema:
+        return _code(schema["const"])
+    kind = {"array": "list", "string": schema.get("format", "text")}.get(
+        schema["type"], schema["type"]
+    )
+    return f"{kind}{_bounds(schema)}"
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    if "maximum" in schema:
+        return f", {schema['minimum']:,} to {schema['maximum']:,}"
+    if "minimum" in schema:
+        return f", at least {schema['minimum']:,}"
+    if "exclusiveMinimum" in schema:
+        return f", above {schema['exclusiveMinimum']:,}"
+    return ""
+
+
+def _default(name: str, default: object) -> str:
+    """Return the default as it would be set; nothing where the description tells it."""
+    if default is None or default == []:
+        return ""
+    if isinstance(default, bool):
+        return _code(str(default).lower())
+    if isinstance(default, int) and name.endswith("_bytes"):
+        return f"{_code(default)} ({default // _MEBIBYTE} MiB)"
+    return _code(f"{default:g}" if isinstance(default, float) else default)
+
+
+def _code(value: object) -> str:
+    return f"`{value}`"
