@@ -1,6 +1,5 @@
 """Everything that a request may need, in one place, and how a route gets at it."""
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from service.engine.activity import ActivityTracker
 from service.engine.background import BackgroundScheduler
 from service.engine.engine import Engine
 from service.gallery.protocol import Gallery
+from service.resources import RefCounted
 from service.retrieval.responses import ResponseBuilder
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -28,10 +28,9 @@ class Lifecycle:
 class State:
     """What is served, and with what; another bundle is another state.
 
-    `users` is the number of requests that are being answered from this one; `drained` is set when
-    the last of them ends. `decoding` counts the images that are not yet with the network,
-    `answering` those that the network is done with and the gallery is not; `behind` has those that
-    are to be added.
+    `requests` counts the requests that use this state. `decoding` counts the images that are not
+    yet with the network, `answering` those that the network is done with and the gallery is not;
+    `behind` has those that are to be added.
     """
 
     settings: Settings
@@ -47,8 +46,7 @@ class State:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     activity: ActivityTracker = field(default_factory=ActivityTracker)
     # What `replace` is not to copy: another state has users of its own.
-    users: int = field(default=0, init=False)
-    drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    requests: RefCounted[None] = field(default_factory=lambda: RefCounted(None), init=False)
     decoding: int = field(default=0, init=False)
     answering: int = field(default=0, init=False)
     behind: BackgroundScheduler = field(init=False)

@@ -104,10 +104,10 @@ class Reloader:
 
 async def _drain_and_close(old: State) -> None:
     """Let it answer who began with it."""
-    if old.users:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(old.settings.request_timeout + GRACE_SECONDS):
-                await old.drained.wait()
+    old.requests.release()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(old.settings.request_timeout + GRACE_SECONDS):
+            await old.requests.wait_closed()
     await anyio.to_thread.run_sync(old.engine.stop)
     await anyio.to_thread.run_sync(old.gallery.close)
     await anyio.to_thread.run_sync(trim_heap)

@@ -7,7 +7,7 @@ its place, so that nobody who searches waits. Knows bundles and vectors; nothing
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,11 @@ class LocalGallery(Gallery):
         self._snapshot = Snapshot(
             (self._bundle_images.segment,), self._bundle_images.classes, self._picture
         )
-        self._writer.attach(self)
+        with ExitStack() as stack:
+            stack.enter_context(writer.shared.acquire())
+            writer.attach(self)
+            stack.callback(writer.detach, self)
+            self._use = stack.pop_all()
 
     @classmethod
     def open(cls, bundle: Bundle, folder: Path) -> "LocalGallery":
@@ -70,11 +74,11 @@ class LocalGallery(Gallery):
                 store.lock()
             except KindredError as error:
                 logger.warning("The gallery cannot be changed for now: %s", error.detail)
+        writer = GroupCommitWriter(store)
         try:
-            return cls(bundle, GroupCommitWriter(store))
-        except BaseException:
-            store.close()
-            raise
+            return cls(bundle, writer)
+        finally:
+            writer.shared.release()
 
     @property
     def network(self) -> str:
@@ -167,7 +171,7 @@ class LocalGallery(Gallery):
     def close(self) -> None:
         """Give up what is open. What others opened with `under` stays open."""
         self._compactor.stop()
-        self._writer.detach(self)
+        self._use.close()
 
     def rebuild(self) -> None:
         """Make what is searched of all that is kept."""

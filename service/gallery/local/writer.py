@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from service.errors import KindredError, StorageError
 from service.gallery.local.store import Store
 from service.gallery.types import Item
+from service.resources import RefCounted
 from training.bundle import Fp16Vectors, Layer
 
 T = TypeVar("T")
@@ -108,6 +109,8 @@ class GroupCommitWriter:
         self.store = store
         self.turn = threading.RLock()
         """Held by whoever reads or changes the store, or what has been made of it."""
+        self.shared = RefCounted(store, store.close)
+        """Used by each gallery until it is closed; the last closes the store."""
         self._listeners: list[Listener] = []
         self._waiting: deque[_WriteOp[object]] = deque()
 
@@ -118,12 +121,9 @@ class GroupCommitWriter:
             self._listeners.append(listener)
 
     def detach(self, listener: Listener) -> None:
-        """Have it hear no more; the store is closed when nobody does."""
+        """Have it hear no more."""
         with self.turn:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-                if not self._listeners:
-                    self.store.close()
+            self._listeners.remove(listener)
 
     def make(self, work: Callable[[Events], T]) -> T:
         """Do some work in a transaction; it says in its argument what has become of images.

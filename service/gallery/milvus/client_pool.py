@@ -1,66 +1,53 @@
-"""The client of a Milvus that all who ask share; another takes its place when it has failed.
+"""The client of a Milvus, shared by all threads; a failed client is replaced.
 
-A client that has lost its Milvus never finds it again, and one that is closed fails whoever is
-asking by it. So one that has failed is lent to nobody more, and its last user closes it. Knows
-pymilvus; nothing of rows.
+A client that has lost its Milvus never reconnects, and closing it fails the calls in progress. So a
+failed client is handed out no more, and closed by its last user. Knows pymilvus; nothing of rows.
 """
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from grpc import RpcError
 from pymilvus import MilvusClient, MilvusException
 
+from service.resources import RefCounted
+
 
 class ClientPool:
-    """Lends a client. Safe to use from several threads."""
+    """Connects when first used, and again after a failure. Safe to use from several threads."""
 
     def __init__(self, connect: Callable[[], MilvusClient]) -> None:
         self._connect = connect
         self._lock = threading.Lock()
-        self._current: MilvusClient | None = None
-        self._users: Counter[MilvusClient] = Counter()
+        self._current: RefCounted[MilvusClient] | None = None
 
     @contextmanager
     def acquire(self) -> Iterator[MilvusClient]:
-        """One that is connected. It has failed where Milvus's error goes through here."""
-        with self._lock:
-            if self._current is None:
-                self._current = self._connect()
-            client = self._current
-            self._users[client] += 1
-        try:
-            yield client
-        except (MilvusException, RpcError):
-            self._discard(client)
-            raise
-        finally:
+        """Use a connected client; if a Milvus error leaves the block, the client is replaced."""
+        with ExitStack() as stack:
             with self._lock:
-                self._users[client] -= 1
-            self._close_unused()
+                if self._current is None:
+                    client = self._connect()
+                    self._current = RefCounted(client, client.close)
+                current = self._current
+                client = stack.enter_context(current.acquire())
+            try:
+                yield client
+            except (MilvusException, RpcError):
+                self._discard(current)
+                raise
 
     def close(self) -> None:
-        """Let go of it; who is asking may still do so to the end."""
+        """Let go of the client; calls in progress run to their end."""
         with self._lock:
-            self._current = None
-        self._close_unused()
+            current = self._current
+        if current is not None:
+            self._discard(current)
 
-    def _discard(self, client: MilvusClient) -> None:
-        """Have whoever comes next connect anew."""
+    def _discard(self, client: RefCounted[MilvusClient]) -> None:
+        """Have the next user connect again."""
         with self._lock:
             if self._current is client:
                 self._current = None
-
-    def _close_unused(self) -> None:
-        with self._lock:
-            unused = [
-                client
-                for client, users in self._users.items()
-                if users == 0 and client is not self._current
-            ]
-            for client in unused:
-                del self._users[client]
-        for client in unused:
-            client.close()
+        client.release()

@@ -4,6 +4,7 @@ Everything is asked for with strong consistency: what has been written is seen b
 wherever it was written. Knows Milvus; nothing of images or bundles.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -62,6 +63,8 @@ class Collection:
             StorageError: the collection that is there has other vectors.
 
         """
+        self.writing = threading.RLock()
+        """Held during each change."""
         self._place = place
         self._timeout = timeout
         if place.file:

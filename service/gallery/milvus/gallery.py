@@ -10,8 +10,8 @@ the same image at the same moment, the later one wins.
 """
 
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from operator import itemgetter
 
 import numpy as np
@@ -44,40 +44,35 @@ from service.gallery.types import (
     Page,
     ScoredItem,
 )
+from service.resources import RefCounted
 from training.bundle import Bundle, Layer, Vectors, normalise
 
 _ADDED_ROWS = expression("bundle == {added}", added=ADDED)
 
 
-class _Shared:
-    """A collection, and how many galleries of this process use it."""
-
-    def __init__(self, collection: Collection) -> None:
-        self.collection = collection
-        self.turn = threading.RLock()
-        """Held by whoever writes."""
-        self.users = 0
-
-
 class MilvusGallery(Gallery):
     """The gallery of a bundle and what a Milvus keeps besides, as one."""
 
-    def __init__(self, bundle: Bundle, shared: _Shared) -> None:
+    def __init__(self, bundle: Bundle, shared: RefCounted[Collection]) -> None:
         self._network = bundle.network_id
         self._version = bundle.manifest.version
         self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
         self._bundle_images = BundleImages(bundle)
         self._shared = shared
-        self._rows = shared.collection
+        with ExitStack() as stack:
+            self._rows = stack.enter_context(shared.acquire())
+            self._load(bundle)
+            self._use = stack.pop_all()
+
+    def _load(self, bundle: Bundle) -> None:
         self._rows.require(rows.widths(self._dimensions))
         projection = StoredProjection.of(bundle, self._rows)
         self._projection = projection
         self._bundle_sync = BundleSync(bundle, self._bundle_images, self._rows, projection)
         self._search_rows = TwoStageSearch(self._rows, projection, self._network)
         self._ours = expression("bundle in {bundles}", bundles=[ADDED, self._version])
-        with shared.turn:
+        with self._rows.writing:
             self._bundle_sync.sync()
-        shared.users += 1
 
     @classmethod
     def open(cls, bundle: Bundle, place: MilvusAddress) -> "MilvusGallery":
@@ -91,11 +86,11 @@ class MilvusGallery(Gallery):
         dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
         widths = {**rows.widths(dimensions), FIELD: SIZE}
         collection = Collection(place, widths, graphs=[FIELD])
+        shared = RefCounted(collection, collection.close)
         try:
-            return cls(bundle, _Shared(collection))
-        except BaseException:
-            collection.close()
-            raise
+            return cls(bundle, shared)
+        finally:
+            shared.release()
 
     @property
     def network(self) -> str:
@@ -199,7 +194,7 @@ class MilvusGallery(Gallery):
         self, additions: Sequence[Addition], *, replace: bool = False
     ) -> list[Added | KindredError]:
         """Keep images, all of those that can be in one go; each has its own outcome, in order."""
-        with self._shared.turn:
+        with self._rows.writing:
             ids = list(dict.fromkeys(addition.item.id for addition in additions))
             before = self._find(ids, (*SHOWN, "image"))
             put: dict[str, Row] = {}
@@ -219,7 +214,7 @@ class MilvusGallery(Gallery):
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
         """Replace an image's label, `label_predicted` or attributes."""
-        with self._shared.turn:
+        with self._rows.writing:
             row = self._require(image_id, SHOWN)
             before = rows.item_of(row)
             said = change(before)
@@ -237,7 +232,7 @@ class MilvusGallery(Gallery):
 
     def remove(self, image_id: str) -> None:
         """Take an image away, be it added or the bundle's."""
-        with self._shared.turn:
+        with self._rows.writing:
             self._require(image_id, ("id", "bundle"))
             if self._bundle_images.get(image_id):
                 self._rows.upsert([self._bundle_sync.removal(image_id)])
@@ -259,7 +254,7 @@ class MilvusGallery(Gallery):
 
     def renew(self, renewed: Sequence[NewVectors]) -> None:
         """Give images their new vectors; those that have changed or gone meanwhile are left."""
-        with self._shared.turn:
+        with self._rows.writing:
             found = self._find([one.id for one in renewed], (*SHOWN, "revision"))
             changed = []
             for one in renewed:
@@ -286,9 +281,7 @@ class MilvusGallery(Gallery):
 
     def close(self) -> None:
         """Give up what is open. What others opened with `under` stays open."""
-        self._shared.users -= 1
-        if self._shared.users == 0:
-            self._rows.close()
+        self._use.close()
 
     def _find(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
         """The rows of these images that are there, by id; an added one hides a bundle's."""

@@ -15,11 +15,5 @@ class StateMiddleware(HTTPMiddleware):
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         state: State = scope["app"].state.kindred
         scope.setdefault("state", {})["serving"] = state
-        state.users += 1
-        state.drained.clear()
-        try:
+        with state.requests.acquire():
             await self.app(scope, receive, send)
-        finally:
-            state.users -= 1
-            if state.users == 0:
-                state.drained.set()

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -117,7 +118,8 @@ def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
 
     async def go() -> None:
         old: State = replace(app.state.kindred, engine=Engine())
-        old.users = 1
+        request = ExitStack()
+        request.enter_context(old.requests.acquire())
         standing = [old]
         place = StateSlot(lambda: standing[-1], standing.append)
         reloader = Reloader(place, replace)
@@ -125,8 +127,7 @@ def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
         assert standing[-1] is not old
         await asyncio.sleep(0.1)
         assert not stopped.is_set()
-        old.users = 0
-        old.drained.set()
+        request.close()
         await reloader.close()
         assert stopped.is_set()
 
@@ -141,7 +142,7 @@ def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
         assert client.post("/admin/reload").status_code == 200
         new: State = app.state.kindred
         assert new is not old
-        assert (new.decoding, new.behind.count, new.answering, new.users) == (0, 0, 0, 0)
+        assert (new.decoding, new.behind.count, new.answering, new.requests.users) == (0, 0, 0, 0)
 
 
 def test_no_request_fails_while_bundles_change(
