@@ -137,21 +137,21 @@ def test_an_image_has_the_same_response_alone_and_in_a_batch_of_32(
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "available"),
     [
-        "/predict?layers=conv2,conv9",
-        "/predict?layers=",
-        "/similar?layer=penultimate",
-        "/similar?label=unicorn",
-        "/embed?layer=conv9",
+        ("/predict?layers=conv2,conv9", "conv2, logits"),
+        ("/predict?layers=", "conv2, logits"),
+        ("/similar?layer=penultimate", "conv2, logits"),
+        ("/similar?label=unicorn", "gold, haze, ivory, jade"),
+        ("/embed?layer=conv9", "conv2, penultimate, logits"),
     ],
 )
 def test_an_unknown_layer_or_label_is_404_and_lists_the_available_ones(
-    client: TestClient, path: str
+    client: TestClient, path: str, available: str
 ) -> None:
     response = client.post(path, content=picture(), headers=PNG)
     assert response.status_code == 404
-    assert "available" in response.json()["detail"]
+    assert available in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

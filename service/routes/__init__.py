@@ -1,1 +1,0 @@
-"""The calls, one noun a file: they know HTTP, and nothing of torch."""
