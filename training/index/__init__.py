@@ -1,1 +1,1 @@
-"""Cosine search by FAISS: indexes, projection, tuning."""
+"""Cosine search with FAISS: indexes, projection, tuning."""

@@ -1,7 +1,7 @@
-"""Several indexes searched as if all their vectors were in one.
+"""Multi-index search: several indexes searched as if one index held all their vectors.
 
-Those that share a reduction propose together: however many there are, a query is reduced once, and
-as few vectors are compared in full as in one index. Knows indexes; nothing of images.
+Indexes that share a projection propose candidates together. A query is then projected once, and
+as few vectors are rescored as in one index. Works on indexes; independent of images.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,14 @@ from training.index.projection import Projection
 
 
 class Hit(NamedTuple):
-    """A vector that is near."""
+    """One search result."""
 
     score: float
     """The cosine."""
     index_number: int
     """The position of its index in the sequence that was searched."""
     position: int
+    """The position of the vector in that index."""
 
 
 def search_multi(
@@ -32,85 +33,89 @@ def search_multi(
     exact: bool = False,
     row_ids: Sequence[Positions] | None = None,
 ) -> list[list[Hit]]:
-    """The `limit` nearest to each query [N, dimension] in all of the indexes, best first.
+    """Return the `limit` nearest vectors of all indexes to each query [N, dimension], best first.
 
-    `exact` and `row_ids`, the positions for each index, are as for `CosineIndex.search`.
+    `exact` and `row_ids` (one array for each index) are those of `CosineIndex.search`.
     """
     queries = normalise(queries)
-    found: list[list[Hit]] = [[] for _ in queries]
+    results: list[list[Hit]] = [[] for _ in queries]
     if exact or row_ids is not None:
         for number, index in enumerate(indexes):
             only = None if row_ids is None else row_ids[number]
-            _collect(found, number, index.search(queries, limit, exact=exact, row_ids=only))
+            _add_hits(results, number, index.search(queries, limit, exact=exact, row_ids=only))
     else:
-        for projection, numbers in _alike(indexes):
+        for projection, numbers in _group_by_projection(indexes):
             if projection is None or len(numbers) == 1:
                 for number in numbers:
-                    _collect(found, number, indexes[number].search(queries, limit))
+                    _add_hits(results, number, indexes[number].search(queries, limit))
             else:
-                _search_together(found, indexes, numbers, projection, queries, limit)
-    return [sorted(hits, key=_best_first)[:limit] for hits in found]
+                _search_two_stage(results, indexes, numbers, projection, queries, limit)
+    return [sorted(hits, key=_best_first)[:limit] for hits in results]
 
 
 def _best_first(hit: Hit) -> tuple[float, int, int]:
     return -hit.score, hit.index_number, hit.position
 
 
-def _alike(indexes: Sequence[CosineIndex]) -> list[tuple[Projection | None, list[int]]]:
-    """The numbers of the indexes that share a reduction."""
+def _group_by_projection(
+    indexes: Sequence[CosineIndex],
+) -> list[tuple[Projection | None, list[int]]]:
+    """Group the numbers of the indexes by the projection that they share."""
     groups: dict[int, tuple[Projection | None, list[int]]] = {}
     for number, index in enumerate(indexes):
         groups.setdefault(id(index.projection), (index.projection, []))[1].append(number)
     return list(groups.values())
 
 
-def _collect(
-    found: list[list[Hit]],
+def _add_hits(
+    results: list[list[Hit]],
     number: int,
-    answers: tuple[Vectors, Positions],
-    first: int = 0,
+    found: tuple[Vectors, Positions],
+    first_query: int = 0,
 ) -> None:
-    """Add the answers of an index to queries, from the `first` on."""
-    for query, (scores, positions) in enumerate(zip(*answers, strict=True), first):
-        found[query] += (
+    """Add what one index found for consecutive queries, starting with `first_query`."""
+    for query, (scores, positions) in enumerate(zip(*found, strict=True), first_query):
+        results[query] += (
             Hit(score, number, position)
             for score, position in zip(scores.tolist(), positions.tolist(), strict=True)
-            if position >= 0  # FAISS pads with -1 where it finds fewer
+            if position >= 0  # FAISS pads with -1 if it finds fewer
         )
 
 
-def _search_together(
-    found: list[list[Hit]],
+def _search_two_stage(
+    results: list[list[Hit]],
     indexes: Sequence[CosineIndex],
     numbers: Sequence[int],
     projection: Projection,
     queries: Vectors,
     limit: int,
 ) -> None:
-    some = [indexes[number] for number in numbers]
-    count = _candidates(some, limit)
+    """Rescore the best candidates of all indexes that share a projection."""
+    group = [indexes[number] for number in numbers]
+    count = _candidate_count(group, limit)
     projected = projection.project(queries)
-    proposals = [index.propose(projected, count) for index in some]
+    proposals = [index.propose(projected, count) for index in group]
     scores = np.concatenate([scores for scores, _ in proposals], axis=1)
     positions = np.concatenate([positions for _, positions in proposals], axis=1)
-    owners = np.repeat(numbers, [found.shape[1] for found, _ in proposals])
+    owners = np.repeat(numbers, [scores.shape[1] for scores, _ in proposals])
     best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    for query, chosen in enumerate(best):
+    for query, columns in enumerate(best):
         for number in numbers:
-            proposed = positions[query, chosen[owners[chosen] == number]]
-            if len(proposed):
-                answers = indexes[number].search(
-                    queries[query : query + 1], limit, row_ids=proposed
+            candidates = positions[query, columns[owners[columns] == number]]
+            if len(candidates):
+                found = indexes[number].search(
+                    queries[query : query + 1], limit, row_ids=candidates
                 )
-                _collect(found, number, answers, query)
+                _add_hits(results, number, found, query)
 
 
-def _candidates(indexes: Sequence[CosineIndex], limit: int) -> int:
-    """How many vectors are to be compared in full.
+def _candidate_count(indexes: Sequence[CosineIndex], limit: int) -> int:
+    """Return how many vectors to rescore for each query.
 
-    Every index says how many for itself, those that nobody has measured generously. Eight times as
-    many images of CIFAR-10 were found to need not quite three times as many.
+    Each index has a factor that fits its own size. For all together it is scaled by the square
+    root of how much larger they are: eight times as many images of CIFAR-10 needed not quite three
+    times as many candidates. The smallest such factor counts, as untuned ones are generous.
     """
     total = sum(map(len, indexes))
-    times = min(index.k_factor * sqrt(total / len(index)) for index in indexes)
-    return min(total, ceil(limit * times))
+    factor = min(index.k_factor * sqrt(total / len(index)) for index in indexes)
+    return min(total, ceil(limit * factor))

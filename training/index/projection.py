@@ -1,6 +1,6 @@
-"""The few dimensions in which an index looks first, before whole vectors are compared.
+"""The projection to a few dimensions in which the coarse stage of a two-stage search compares.
 
-Knows vectors and FAISS; nothing of what is searched.
+Works on vectors and FAISS indexes; independent of what the vectors stand for.
 """
 
 from collections.abc import Iterator
@@ -15,41 +15,41 @@ import torch
 Vectors = npt.NDArray[np.float32]
 
 PROJECTED_DIMENSIONS: Final = 256
-"""How many they are."""
-STEPS: Final = 127
-"""What 1 is in the coarse search's whole numbers: all that a part of a unit vector can be."""
-FEW: Final = 16
-"""Up to so many queries, one thread searches: a service has others for other requests."""
+INT8_SCALE: Final = 127
+"""The integer that stands for 1, the largest component that a unit vector can have."""
+SINGLE_THREAD_QUERIES: Final = 16
+"""The largest batch of queries that one thread searches; other requests use the other threads."""
 
 
 class Projection:
-    """The dimensions that hold most of some vectors. Indexes that share one are searched as one.
+    """A linear projection to the dimensions that hold most of the vectors' variation.
 
-    Parts of unit vectors are stored in 8 bits, as whole numbers of `STEPS`, rounded down: that
-    takes the same from all scores of a query. Queries are not rounded.
+    Indexes that share a projection are searched together. Projected unit vectors are stored at 8
+    bits, scaled by `INT8_SCALE` and rounded down. Rounding down lowers all scores of a query by
+    about the same, so their order stays. Queries are not rounded.
     """
 
     def __init__(self, transform: faiss.LinearTransform, owner: object = None) -> None:
-        """Take a transform as it is; its owner lives as long as this does."""
+        """Wrap a transform. `owner` is the FAISS object whose memory the transform shares."""
         self._transform = transform
         self._owner = owner
 
     @classmethod
     def from_directions(cls, directions: Vectors) -> "Projection":
-        """Take these [256, dimension], of length 1, for the dimensions."""
+        """Project to these directions [256, dimension], each of length 1."""
         count, dimension = directions.shape
         transform = faiss.LinearTransform(dimension, count, False)
-        scaled = np.ascontiguousarray(directions * np.float32(STEPS))
+        scaled = np.ascontiguousarray(directions * np.float32(INT8_SCALE))
         faiss.copy_array_to_vector(scaled.ravel(), transform.A)
         transform.is_trained = True
         return cls(transform)
 
     @classmethod
     def fit(cls, vectors: Vectors) -> "Projection":
-        """Find those of vectors [N, dimension]; where there are fewer than 256, N of them.
+        """Fit the projection to vectors [N, dimension]. With fewer than 256, it has N directions.
 
-        By an uncentred randomised SVD (Halko et al., 2011): centring would be another measure than
-        the cosine.
+        The directions come from an uncentred randomised SVD (Halko et al., 2011). Centring would
+        change the measure: inner products of centred vectors are not cosines.
         """
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -58,37 +58,37 @@ class Projection:
 
     @property
     def directions(self) -> Vectors:
-        """The dimensions, [256, dimension]."""
-        found: Vectors = faiss.vector_to_array(self._transform.A)
-        return found.reshape(self._transform.d_out, -1) / np.float32(STEPS)
+        """The directions projected to, [256, dimension]."""
+        scaled: Vectors = faiss.vector_to_array(self._transform.A)
+        return scaled.reshape(self._transform.d_out, -1) / np.float32(INT8_SCALE)
 
     def project(self, vectors: Vectors) -> Vectors:
-        """Vectors [N, dimension] in these dimensions, in `STEPS`, [N, 256]."""
-        with threads_for(len(vectors)):
+        """Project vectors [N, dimension] to [N, 256], scaled by `INT8_SCALE`."""
+        with omp_threads_for(len(vectors)):
             projected: Vectors = self._transform.apply(np.ascontiguousarray(vectors))
         return projected
 
-    def coarse(self, projected: Vectors) -> faiss.IndexPreTransform:
-        """Index what `reduce` made, [N, 256], to be searched by whole vectors."""
+    def build_coarse_index(self, projected: Vectors) -> faiss.IndexPreTransform:
+        """Index vectors that `project` returned, [N, 256], for queries of the full dimension."""
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        small = faiss.IndexScalarQuantizer(projected.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
-        small.is_trained = True
-        small.add(np.ascontiguousarray(projected))
-        index = faiss.IndexPreTransform(self._transform, small)
+        quantized = faiss.IndexScalarQuantizer(projected.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+        quantized.is_trained = True
+        quantized.add(np.ascontiguousarray(projected))
+        index = faiss.IndexPreTransform(self._transform, quantized)
         index.ntotal = len(projected)
         return index
 
 
 @contextmanager
-def threads_for(queries: int) -> Iterator[None]:
-    """One thread for a few queries, else all; it is OpenMP's setting for the calling thread alone.
+def omp_threads_for(queries: int) -> Iterator[None]:
+    """Limit FAISS to one OpenMP thread for a few queries. Applies to the calling thread only.
 
-    A single query has so little for a second thread to do that waiting for it takes longer, and ten
-    times as long where the network is using that core: 1.3 ms against 18 ms for 1,000 vectors of
-    8192, two cores, both busy.
+    One query has so little work that waiting for a second thread takes longer than the search.
+    With 1,000 vectors of 8192 on two cores, both busy, it took 18 ms with two threads, 1.3 with
+    one.
     """
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1 if queries <= FEW else before)
+    faiss.omp_set_num_threads(1 if queries <= SINGLE_THREAD_QUERIES else before)
     try:
         yield
     finally:

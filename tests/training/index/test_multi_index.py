@@ -1,4 +1,4 @@
-"""Several indexes searched as one: the same answers, for the work of one."""
+"""Multi-index search gives the results of one index, for the work of one."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,88 +15,94 @@ CUTS = (0, 1200, 1900, 1910, 2100)
 
 
 def parts_of(whole: CosineIndex, projections: Sequence[Projection | None]) -> list[CosineIndex]:
-    """What an index has, as several of them."""
+    """Split an index into several."""
     return [
         concatenate([(whole, np.arange(start, end))], projection)
         for (start, end), projection in zip(pairwise(CUTS), projections, strict=True)
     ]
 
 
-def places(hits: Sequence[Hit]) -> list[int]:
-    """Where the hits are in the whole."""
+def whole_positions(hits: Sequence[Hit]) -> list[int]:
+    """Return the positions of the hits in the whole index."""
     return [CUTS[hit.index_number] + hit.position for hit in hits]
 
 
 @pytest.fixture(scope="module")
 def whole() -> CosineIndex:
-    """An index whose search is composed."""
+    """Return a two-stage index."""
     return build(MANY[:2100])
 
 
 @pytest.fixture(scope="module")
 def parts(whole: CosineIndex) -> list[CosineIndex]:
-    """The same in four, of one reduction."""
+    """Return the same in four indexes that share one projection."""
     return parts_of(whole, [whole.projection] * 4)
 
 
-def test_indexes_of_one_reduction_answer_as_one_index(
+def test_indexes_that_share_a_projection_give_the_results_of_one_index(
     whole: CosineIndex, parts: list[CosineIndex]
 ) -> None:
     whole.k_factor = parts[0].k_factor * (2100 / 1200) ** 0.5
     scores, positions = whole.search(QUERIES, 10)
     found = search_multi(parts, QUERIES, 10)
-    assert [places(hits) for hits in found] == positions.tolist()
+    assert [whole_positions(hits) for hits in found] == positions.tolist()
     assert np.allclose([[hit.score for hit in hits] for hits in found], scores, rtol=0, atol=1e-6)
 
 
-def test_a_query_is_reduced_once_and_no_more_are_compared_than_in_one_index(
+def test_a_query_is_projected_once_and_rescores_as_few_vectors_as_one_index(
     parts: list[CosineIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    projected, compared = [], []
-    reduce, search = Projection.project, CosineIndex.search
+    projected, rescored = [], []
+    project, search = Projection.project, CosineIndex.search
 
-    def counted(self: Projection, vectors: Vectors) -> Vectors:
+    def count_projected(self: Projection, vectors: Vectors) -> Vectors:
         projected.append(len(vectors))
-        return reduce(self, vectors)
+        return project(self, vectors)
 
-    def watched(self: CosineIndex, queries: Vectors, limit: int, **how: object) -> object:
-        compared.append(len(how["among"]))  # type: ignore[arg-type]
-        return search(self, queries, limit, **how)  # type: ignore[arg-type]
+    def count_rescored(
+        self: CosineIndex, queries: Vectors, limit: int, **options: object
+    ) -> object:
+        rescored.append(len(options["row_ids"]))  # type: ignore[arg-type]
+        return search(self, queries, limit, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Projection, "project", counted)
-    monkeypatch.setattr(CosineIndex, "search", watched)
+    monkeypatch.setattr(Projection, "project", count_projected)
+    monkeypatch.setattr(CosineIndex, "search", count_rescored)
     parts[0].k_factor = 3.0
     search_multi(parts, QUERIES[:1], 10)
     assert projected == [1]
-    assert sum(compared) == 40  # of them 30 for the largest index alone
+    assert sum(rescored) == 40  # of them 30 for the largest index alone
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_exactly_and_among_some_all_are_found(whole: CosineIndex, *, mixed: bool) -> None:
+def test_exact_and_restricted_searches_find_every_nearest_vector(
+    whole: CosineIndex, *, mixed: bool
+) -> None:
     own = whole.projection
     other = Projection.fit(normalise(MANY[:600]))
     parts = parts_of(whole, [own, None, other, other] if mixed else [None] * 4)
     _, nearest = whole.search(QUERIES, 2100, exact=True)
     exactly = search_multi(parts, QUERIES, 20, exact=True)
-    assert [places(hits) for hits in exactly] == nearest[:, :20].tolist()
+    assert [whole_positions(hits) for hits in exactly] == nearest[:, :20].tolist()
     row_ids = [np.arange(0, len(part), 3) for part in parts]
-    wanted = {start + row for start, rows in zip(CUTS, row_ids, strict=False) for row in rows}
+    allowed = {start + row for start, rows in zip(CUTS, row_ids, strict=False) for row in rows}
     filtered = search_multi(parts, QUERIES, 20, row_ids=row_ids)
     for hits, order in zip(filtered, nearest.tolist(), strict=True):
-        assert places(hits) == [place for place in order if place in wanted][:20]
+        assert whole_positions(hits) == [position for position in order if position in allowed][:20]
 
 
-def test_flat_and_composed_indexes_are_searched_together(whole: CosineIndex) -> None:
+def test_flat_and_two_stage_indexes_are_searched_together(whole: CosineIndex) -> None:
     parts = parts_of(whole, [whole.projection, whole.projection, None, None])
     nearest = np.argsort(-cosines(QUERIES, MANY[:2100]), axis=1)[:, :10]
     found = search_multi(parts, QUERIES, 10)
-    hits = sum(len(np.intersect1d(places(a), b)) for a, b in zip(found, nearest, strict=True))
+    hits = sum(
+        len(np.intersect1d(whole_positions(a), b)) for a, b in zip(found, nearest, strict=True)
+    )
     assert hits / nearest.size >= 0.998
     for one in found:
         assert [hit.score for hit in one] == sorted((hit.score for hit in one), reverse=True)
 
 
-def test_fewer_are_found_where_there_are_fewer(whole: CosineIndex) -> None:
+def test_fewer_vectors_than_the_limit_are_all_returned(whole: CosineIndex) -> None:
     small = [
         from_fp16(whole.fp16([0, 1]), whole.projection),
         from_fp16(whole.fp16([2]), whole.projection),
