@@ -1,9 +1,9 @@
-"""The base of all plain data here that is written to disk."""
+"""The base model of all data that is written to disk as JSON."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Immutable, and strict about its fields: what it does not know, it refuses."""
+    """An immutable model that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

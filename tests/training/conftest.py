@@ -1,4 +1,4 @@
-"""A small stand-in for CIFAR-10's original batches, and a site that has them."""
+"""Fixtures: a small replacement of CIFAR-10's original batches, and a site that serves them."""
 
 import hashlib
 import pickle
@@ -24,7 +24,7 @@ PER_BATCH = 10
 
 @pytest.fixture(autouse=True, scope="session")
 def one_warm_up_step() -> Iterator[None]:
-    """Warm-up is for clocks; one step of it is enough to test that it leaves no trace."""
+    """Shorten the warm-up to one step: it only matters for timing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_step, "WARMUP_STEPS", 1)
         yield
@@ -32,7 +32,7 @@ def one_warm_up_step() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Batches:
-    """Made-up batches with the real names: their folder, their archive, what is in them."""
+    """Generated batches with the real names: their folder, archive and contents."""
 
     folder: Path
     archive: Path
@@ -42,13 +42,13 @@ class Batches:
 
     @property
     def names(self) -> list[str]:
-        """Every file that is verified."""
+        """All verified files."""
         return [*TRAIN, "test_batch", "batches.meta"]
 
 
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batches:
-    """Ten images a batch, one of each class; torchvision takes their sums for the real ones."""
+    """Write ten images per batch, one of each class, and make torchvision expect their MD5."""
     folder = tmp_path / "original" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     random = np.random.default_rng(5)
@@ -73,22 +73,22 @@ def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batches:
 
 @dataclass
 class Site:
-    """A web site on this machine, and what was asked of it."""
+    """A web site on this machine, and the requests it received."""
 
     folder: Path
-    asked: list[str]
+    requests: list[str]
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty site, where torchvision looks for the archive."""
+    """Serve an empty folder at the URL that torchvision downloads from."""
     folder = tmp_path / "site"
     folder.mkdir()
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            asked.append(format % args)
+            requests.append(format % args)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, args=(0.01,))
@@ -96,12 +96,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
     monkeypatch.setattr(CIFAR10, "url", url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield Site(folder, asked)
+    yield Site(folder, requests)
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 def md5(file: Path) -> str:
-    """The sum that torchvision compares."""
+    """Compute the MD5 that torchvision compares."""
     return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()

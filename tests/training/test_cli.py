@@ -107,7 +107,7 @@ def test_an_empty_folder_says_what_was_looked_for(command: Command, tmp_path: Pa
 def test_a_device_that_is_not_there_is_named(command: Command) -> None:
     outcome = command("run", "none-2", "--device", "cuda:99")
     assert outcome.code == 1
-    assert "no device 'cuda:99' here; there is cpu" in outcome.err
+    assert "device not available: 'cuda:99'; choose one of cpu" in outcome.err
 
 
 def test_images_that_cannot_be_split_are_named_before_any_training(

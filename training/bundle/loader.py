@@ -1,7 +1,7 @@
-"""The bundle: a folder with the network, its cosine indexes, the gallery and all records.
+"""Read a bundle: a folder with the network, its cosine indexes, the gallery and all records.
 
-The one door between the houses: `service/` imports this module and nothing else of `training/`.
-Read only after every file has been verified. No pickle anywhere.
+Every file is verified before it is parsed, and none is a pickle. Must not know how a bundle is
+written or served.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ from training.models.quantization import ActivationRanges
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images that are searched: ids, labels int64 [N], pixels uint8 [N, 32, 32, 3] if any."""
+    """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, 32, 32, 3]."""
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
@@ -60,21 +60,21 @@ class Gallery:
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Where each id is."""
+        """The position of each id."""
         return {name: position for position, name in enumerate(self.ids)}
 
     @property
     def ids_sha256(self) -> str:
-        """Ties an index to the gallery that it was built from."""
+        """The sha256 of all ids, which ties an index to the gallery it was built from."""
         return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """All that a service needs, verified and in memory; the network in evaluation mode, fp32.
+    """A verified bundle in memory, with the network in evaluation mode at fp32.
 
-    `onnx` is the file of the same network for other runtimes, and `ranges` what it takes to run it
-    in whole numbers; older bundles have neither.
+    `onnx` is the file of the same network for other runtimes. `ranges` are the activation ranges
+    for int8. Older bundles have neither.
     """
 
     path: Path
@@ -92,17 +92,17 @@ class Bundle:
 
     @property
     def network_id(self) -> str:
-        """Sixteen digits that change when an image's representations may."""
-        made_of = (self.manifest.files[name].sha256 for name in (WEIGHTS, ARCHITECTURE))
-        return hashlib.sha256("".join(made_of).encode()).hexdigest()[:16]
+        """Sixteen hexadecimal digits that change if the weights or the architecture change."""
+        hashes = (self.manifest.files[name].sha256 for name in (WEIGHTS, ARCHITECTURE))
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
 def load(path: Path) -> Bundle:
     """Read and verify a bundle.
 
     Raises:
-        BundleError: something is missing, damaged, of another format version, or does not belong
-            together; the message says what.
+        BundleError: a file is missing or damaged, the format version is another, or the files are
+            from different bundles; the message names the file.
 
     """
     path = path.resolve()
@@ -112,16 +112,18 @@ def load(path: Path) -> Bundle:
     _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
     try:
         network = checkpoint.load(path)
-        notes = parse(IndexesFile, path / INDEXES).indexes
-        listed = parse(GalleryFile, path / GALLERY)
-        _require_listed(manifest, *(note.file for note in notes))
-        indexes = {note.layer: cosine.read(path / note.file, note.factory) for note in notes}
+        index_metadata = parse(IndexesFile, path / INDEXES).indexes
+        gallery = parse(GalleryFile, path / GALLERY)
+        _require_listed(manifest, *(entry.file for entry in index_metadata))
+        indexes = {
+            entry.layer: cosine.read(path / entry.file, entry.factory) for entry in index_metadata
+        }
         if manifest.novelty:
             _require_listed(manifest, NOVELTY)
-        measured = novelty.load(path / NOVELTY) if manifest.novelty else None
-        listed_records = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
+        novelty_model = novelty.load(path / NOVELTY) if manifest.novelty else None
+        record_names = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
         records = sorted(
-            (record.read(path / name) for name in listed_records), key=lambda one: one.started_at
+            (record.read(path / name) for name in record_names), key=lambda one: one.started_at
         )
         figures = {
             name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()
@@ -138,7 +140,7 @@ def load(path: Path) -> Bundle:
         OSError,
         UnicodeError,
     ) as error:
-        raise BundleError(f"{path} is not a bundle that fits: {error}") from error
+        raise BundleError(f"{path} is not a valid bundle: {error}") from error
     if manifest.gallery.pixels:
         _require_listed(manifest, PIXELS)
     bundle = Bundle(
@@ -148,18 +150,18 @@ def load(path: Path) -> Bundle:
         onnx=path / ONNX if ONNX in manifest.files else None,
         ranges=ranges,
         gallery=Gallery(
-            ids=listed.ids,
-            labels=np.array(listed.labels, dtype=np.int64),
+            ids=gallery.ids,
+            labels=np.array(gallery.labels, dtype=np.int64),
             pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
         ),
         indexes=indexes,
-        index_metadata={note.layer: note for note in notes},
-        novelty=measured,
+        index_metadata={entry.layer: entry for entry in index_metadata},
+        novelty=novelty_model,
         records=tuple(records),
         figures=figures,
         card=card,
     )
-    _check_fit(bundle)
+    _check_consistency(bundle)
     return bundle
 
 
@@ -172,18 +174,18 @@ def _read_pixels(file: Path) -> Pixels:
 
 
 def _require_listed(manifest: Manifest, *names: str) -> None:
-    """What the manifest does not list has not been verified."""
+    """Check that the manifest lists these files, as only listed files were verified."""
     for name in names:
         if name not in manifest.files:
             raise BundleError(f"{name} is not listed in {MANIFEST}, so it cannot be verified")
 
 
-def _check_fit(bundle: Bundle) -> None:
-    """Files that are each whole may still come from different bundles."""
+def _check_consistency(bundle: Bundle) -> None:
+    """Check that the files, each intact by itself, are from one bundle."""
     gallery, classes = bundle.gallery, bundle.manifest.classes
     count = bundle.manifest.gallery.count
     model_sha256 = bundle.manifest.files[WEIGHTS].sha256
-    misfits = {
+    inconsistent = {
         GALLERY: len(gallery.positions) != count
         or len(gallery.labels) != count
         or not np.isin(gallery.labels, np.arange(len(classes))).all(),
@@ -191,12 +193,12 @@ def _check_fit(bundle: Bundle) -> None:
         and (gallery.pixels.shape != (count, SIZE, SIZE, 3) or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.network.architecture.classes != len(classes),
     }
-    for layer, note in bundle.index_metadata.items():
-        built = bundle.indexes[layer]
-        misfits[note.file] = (note.model_sha256, note.ids_sha256) != (
+    for layer, metadata in bundle.index_metadata.items():
+        index = bundle.indexes[layer]
+        inconsistent[metadata.file] = (metadata.model_sha256, metadata.ids_sha256) != (
             model_sha256,
             gallery.ids_sha256,
-        ) or (len(built), built.dimension) != (count, note.dimension)
-    for name, wrong in misfits.items():
+        ) or (len(index), index.dimension) != (count, metadata.dimension)
+    for name, wrong in inconsistent.items():
         if wrong:
             raise BundleError(f"{bundle.path / name} does not belong to the rest of the bundle")

@@ -1,6 +1,6 @@
-"""What a bundle says of itself: `manifest.json`, `index.json`, `gallery.json`, and file hashes.
+"""The metadata files of a bundle (`manifest.json`, `index.json`, `gallery.json`) and file hashes.
 
-Knows names, sizes and sums; nothing of networks or vectors.
+Works on names, sizes and hashes; must not load networks or vectors.
 """
 
 import hashlib
@@ -27,7 +27,6 @@ CARD = "README.md"
 EXPERIMENTS = "experiments"
 FIGURES = "figures"
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -36,18 +35,18 @@ class BundleError(RuntimeError):
 
 
 class FileRef(Frozen):
-    """What a file of the bundle must be."""
+    """The size and hash of a file of the bundle."""
 
     bytes: int
     sha256: str
 
 
 class Metrics(Frozen):
-    """How good the network and its neighbours are, on images that trained neither.
+    """Metrics of the network and of retrieval, on images that the network was not trained on.
 
-    `test_calibration_error` is how far confidence is from accuracy. `label_share_at_10` is, by
-    layer, the share of the ten nearest that have the query's own label, the query left out, over
-    `label_share_queries` images of the gallery.
+    `test_calibration_error` is the expected calibration error. `label_share_at_10` is precision at
+    10 by layer: the share of the ten nearest, without the query, that have the query's label. It
+    is averaged over `label_share_queries` images of the gallery.
     """
 
     validation_accuracy: float | None
@@ -61,7 +60,7 @@ class Metrics(Frozen):
 
 
 class DatasetMetadata(Frozen):
-    """Which data the network and the gallery come from; they may differ in encoding."""
+    """The data sets of the network and of the gallery; they may differ in encoding."""
 
     trained_on: str
     trained_on_fingerprint: str
@@ -70,16 +69,17 @@ class DatasetMetadata(Frozen):
 
 
 class GalleryMetadata(Frozen):
-    """How many images the gallery has, and whether it has their pixels."""
+    """The number of images in the gallery, and whether their pixels are included."""
 
     count: int
     pixels: bool
 
 
 class NoveltyMetadata(Frozen):
-    """When an image counts as familiar: `novelty` of at most `threshold`.
+    """The threshold of novelty, up to which an image is familiar.
 
-    `familiar_share` is the share of held-out images, none of which set it, that are familiar.
+    `familiar_share` is the share of further held-out images that are familiar. None of them was
+    used to fit novelty. `references` is the number of training images compared with.
     """
 
     threshold: float
@@ -88,7 +88,7 @@ class NoveltyMetadata(Frozen):
 
 
 class Manifest(Frozen):
-    """The first file that is read and the last that is written."""
+    """The contents of `manifest.json`, the first file that is read and the last that is written."""
 
     format_version: Literal[1] = 1
     name: str
@@ -104,7 +104,7 @@ class Manifest(Frozen):
 
 
 class IndexMetadata(Frozen):
-    """One index, what it was built from, and how well it searches."""
+    """One index: its file, the hashes of what it was built from, and its search quality."""
 
     layer: Layer
     file: str
@@ -131,10 +131,10 @@ class GalleryFile(Frozen):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the bundle at `path`.
+    """Read the manifest of the bundle at `path`.
 
     Raises:
-        BundleError: none there, unreadable, or of another format version.
+        BundleError: the manifest is missing, unreadable, or of another format version.
 
     """
     file = path / MANIFEST
@@ -144,40 +144,50 @@ def read_manifest(path: Path) -> Manifest:
 
     if not file.is_file():
         raise BundleError(f"no bundle at {path}: {MANIFEST} is missing")
-    found = parse(Version, file).format_version
-    if found != FORMAT_VERSION:
+    version = parse(Version, file).format_version
+    if version != FORMAT_VERSION:
         raise BundleError(
-            f"{file} has format version {found}, this code reads {FORMAT_VERSION}: "
-            "build the bundle anew, or use the code that wrote it"
+            f"{file} has format version {version}, this code reads {FORMAT_VERSION}: "
+            "build the bundle again, or use the version of the code that wrote it"
         )
     return parse(Manifest, file)
 
 
 def verify(file: Path, expected: FileRef) -> None:
-    """Raise `BundleError` where a file is not what the manifest says of it."""
+    """Compare a file with its entry in the manifest.
+
+    Raises:
+        BundleError: the file is missing, unreadable, or not the one described.
+
+    """
     if not file.is_file():
         raise BundleError(f"{file} is missing")
     try:
-        whole = file.stat().st_size == expected.bytes and sha256(file) == expected.sha256
+        intact = file.stat().st_size == expected.bytes and sha256(file) == expected.sha256
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error}") from error
-    if not whole:
+    if not intact:
         raise BundleError(f"{file} is damaged: it is not the file that {MANIFEST} describes")
 
 
 def reference(file: Path) -> FileRef:
-    """What the manifest is to say of a file."""
+    """Return the manifest's entry for a file."""
     return FileRef(bytes=file.stat().st_size, sha256=sha256(file))
 
 
 def sha256(file: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
+    """Compute the sha256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def parse(model: type[Model], file: Path) -> Model:
-    """Read a JSON file as `model`; `BundleError` where it is not one."""
+    """Read a JSON file as `model`.
+
+    Raises:
+        BundleError: the file cannot be read, or does not match the model.
+
+    """
     try:
         return model.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:

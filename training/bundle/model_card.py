@@ -1,16 +1,25 @@
-"""The model card of a bundle: what it is, what it was trained on, how good it is, its limits."""
+"""The model card of a bundle: its data, metrics and limits, as Markdown.
+
+Works on the manifest and the record of the final run; must not load networks or indexes.
+"""
 
 from training.bundle.manifest import Manifest
 from training.experiments.record import Record
 from training.index.tuning import Quality
 from training.models.blocknet import Layer
 
-LISTED = 20
-"""So many classes are named."""
+MAX_LISTED_CLASSES = 20
 
 
 def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Record) -> str:
-    """The bundle's README.md; `final` is the record of the run that made the network."""
+    """Return the bundle's `README.md`.
+
+    Args:
+        manifest: of the bundle.
+        qualities: search quality of each index.
+        final: the record of the run that trained the network.
+
+    """
     metrics, data = manifest.metrics, manifest.dataset
     low, high = metrics.test_wilson95
     validation = (
@@ -58,8 +67,12 @@ retrieval works, not for decisions about people.
 
 
 def _classes(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:LISTED])
-    return shown if len(classes) <= LISTED else f"{shown} and {len(classes) - LISTED:,} more"
+    shown = ", ".join(classes[:MAX_LISTED_CLASSES])
+    return (
+        shown
+        if len(classes) <= MAX_LISTED_CLASSES
+        else f"{shown} and {len(classes) - MAX_LISTED_CLASSES:,} more"
+    )
 
 
 def _own_test(final: Record) -> str:

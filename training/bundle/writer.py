@@ -1,6 +1,6 @@
-"""Write a bundle: whole or not at all, synced, renamed; and make `current` point to it.
+"""Write a bundle atomically: into a temporary folder, synced, then renamed.
 
-Knows folders and files; not how a network was trained or chosen.
+Works on folders and files; must not know how a network was trained or selected.
 """
 
 import ctypes
@@ -53,12 +53,12 @@ from training.models.novelty import THRESHOLD, Fitted
 from training.models.quantization import ActivationRanges
 
 AT_FDCWD, EXCHANGE = -100, 2
-"""Of Linux's `renameat2`: paths as they are; swap."""
+"""Arguments of Linux's `renameat2`: resolve paths as usual; exchange the two."""
 
 
 @dataclass(frozen=True)
 class BundleContents:
-    """What is to become a bundle."""
+    """The contents of a bundle to be written."""
 
     name: str
     run_id: str
@@ -78,14 +78,16 @@ class BundleContents:
 
 
 def write(contents: BundleContents, path: Path) -> Manifest:
-    """Write a bundle at `path`, which is replaced only when the new one is complete on disk.
+    """Write a bundle at `path`. An older bundle there is replaced once the new one is on disk.
+
+    If `path` is a symbolic link, its target is replaced and the link stays.
 
     Raises:
-        BundleError: something stands at `path` that is not a bundle, and is not to be lost.
+        BundleError: `path` holds something other than a bundle.
 
     """
-    require_free(path)
-    path = path.resolve()  # a link stays, and leads to the new one
+    require_replaceable(path)
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -99,11 +101,11 @@ def write(contents: BundleContents, path: Path) -> Manifest:
     return manifest
 
 
-def require_free(path: Path) -> None:
-    """Refuse a place where something stands that a bundle must not replace.
+def require_replaceable(path: Path) -> None:
+    """Check that a bundle may be written at `path`: it is free, an empty folder, or a bundle.
 
     Raises:
-        BundleError: a file, or a folder of anything but a bundle.
+        BundleError: `path` is a file, or a folder that holds something other than a bundle.
 
     """
     empty = path.is_dir() and not any(path.iterdir())
@@ -112,7 +114,7 @@ def require_free(path: Path) -> None:
 
 
 def update_current_link(link: Path, target: Path) -> None:
-    """Make `link` (as `bundles/current`) point to a bundle beside it, atomically."""
+    """Point `link` (such as `bundles/current`) to a bundle in the same folder, atomically."""
     temporary = link.with_name(f".{link.name}-{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target.name, target_is_directory=True)
@@ -124,22 +126,22 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     onnx_export.write(contents.network, folder / ONNX, contents.dtype)
     model_sha256 = sha256(folder / WEIGHTS)
     gallery = contents.gallery
-    notes = []
-    for layer, built in contents.indexes.items():
-        built.write(folder / f"{layer}.faiss")
-        notes.append(
+    indexes = []
+    for layer, index in contents.indexes.items():
+        index.write(folder / f"{layer}.faiss")
+        indexes.append(
             IndexMetadata(
                 layer=layer,
                 file=f"{layer}.faiss",
-                factory=built.factory,
-                dimension=built.dimension,
-                count=len(built),
+                factory=index.factory,
+                dimension=index.dimension,
+                count=len(index),
                 model_sha256=model_sha256,
                 ids_sha256=gallery.ids_sha256,
                 quality=contents.qualities[layer],
             )
         )
-    dump(IndexesFile(indexes=tuple(notes)), folder / INDEXES)
+    dump(IndexesFile(indexes=tuple(indexes)), folder / INDEXES)
     dump(GalleryFile(ids=gallery.ids, labels=tuple(gallery.labels.tolist())), folder / GALLERY)
     if gallery.pixels is not None:
         np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
@@ -161,17 +163,17 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         dataset=contents.dataset,
         gallery=GalleryMetadata(count=len(gallery), pixels=gallery.pixels is not None),
         metrics=contents.metrics,
-        novelty=_note(contents.novelty),
+        novelty=_novelty_metadata(contents.novelty),
         files={},
     )
     (folder / CARD).write_text(contents.card(manifest), encoding="utf-8")
-    files = {name: reference(folder / name) for name in _names(folder)}
+    files = {name: reference(folder / name) for name in _file_names(folder)}
     manifest = manifest.model_copy(update={"files": files})
     dump(manifest, folder / MANIFEST)
     return manifest
 
 
-def _note(fitted: Fitted | None) -> NoveltyMetadata | None:
+def _novelty_metadata(fitted: Fitted | None) -> NoveltyMetadata | None:
     if fitted is None:
         return None
     return NoveltyMetadata(
@@ -182,19 +184,19 @@ def _note(fitted: Fitted | None) -> NoveltyMetadata | None:
 
 
 def _version(folder: Path) -> str:
-    """Twelve digits that change when anything that is served changes."""
+    """Compute the twelve hexadecimal digits that change if any file written so far changes."""
     digest = hashlib.sha256()
-    for name in _names(folder):
+    for name in _file_names(folder):
         digest.update(f"{name} {sha256(folder / name)}\n".encode())
     return digest.hexdigest()[:12]
 
 
-def _names(folder: Path) -> list[str]:
+def _file_names(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
 def _sync(folder: Path) -> None:
-    """Have everything on disk before the folder gets its name."""
+    """Flush all files to disk, so that the folder is complete before it is renamed."""
     for path in [*folder.rglob("*"), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -204,29 +206,29 @@ def _sync(folder: Path) -> None:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Put a folder in the place of another, at one stroke where the system can do it.
+    """Replace a folder by another, atomically if the system can exchange two folders.
 
-    Elsewhere the old one steps aside first, or back: a rename does not replace a folder.
+    Otherwise the old folder is renamed first, and renamed back if the second rename fails.
     """
-    aside = path.with_name(f".{path.name}-old-{os.getpid()}")
+    previous = path.with_name(f".{path.name}-old-{os.getpid()}")
     if path.exists():
         if _exchange(new, path):
             shutil.rmtree(new, ignore_errors=True)
             return
-        path.rename(aside)
+        path.rename(previous)
     try:
         new.rename(path)
     except BaseException:
-        if aside.exists():
-            aside.rename(path)
+        if previous.exists():
+            previous.rename(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders with Linux's `renameat2`; False where there is none, or it cannot."""
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders with Linux's `renameat2`; return False if that is not possible."""
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     if renameat2 is None:
         return False
-    swapped: int = renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), EXCHANGE)
+    swapped: int = renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), EXCHANGE)
     return swapped == 0

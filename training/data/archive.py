@@ -1,6 +1,6 @@
-"""The files of a folder or archive, one after the other, in an order that stays.
+"""Iterate over the files of a folder or archive, in a stable order.
 
-Nothing is extracted to disk, and no more than one file is in memory. Knows nothing of pictures.
+No file is extracted to disk, and at most one is in memory. Must not know image formats.
 """
 
 import lzma
@@ -13,45 +13,55 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 Members = Iterator[tuple[PurePosixPath, Callable[[], bytes]]]
-"""The path inside, and how to read it: at once, for a tar goes on."""
-
+"""Each path inside, and a function that reads it before the next path is taken."""
 
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
 )  # fmt: skip
-"""What reading a damaged folder or archive may raise."""
+"""The errors that reading a damaged folder or archive may raise."""
 
 
 class NoSourceError(RuntimeError):
-    """Neither a folder nor an archive that is read here."""
+    """The source is missing, or is neither a folder nor a supported archive."""
 
 
 def iter_files(source: Path) -> Members:
-    """Every file, but hidden ones: a folder's sorted by path, an archive's as they lie in it."""
+    """Yield every file that is not hidden: of a folder by path, of an archive in stored order.
+
+    Yields:
+        The path inside the source, and a function that reads the file. In a tar it must be called
+        before the next file is taken.
+
+    Raises:
+        NoSourceError: the source is missing, or neither a folder nor a tar or zip archive.
+
+    """
     if not source.exists():
         raise NoSourceError(f"no data at {source}: there is no such file or folder")
     if source.is_dir():
-        yield from _of_folder(source, source)
+        yield from _iter_folder(source, source)
     elif tarfile.is_tarfile(source):
         with tarfile.open(source) as tar:
             for member in tar:
                 if member.isfile() and (stream := tar.extractfile(member)):
-                    yield from _visible(PurePosixPath(member.name), stream.read)
+                    yield from _unless_hidden(PurePosixPath(member.name), stream.read)
             _require_end(tar)
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
-                    yield from _visible(PurePosixPath(info.filename), partial(archive.read, info))
+                    yield from _unless_hidden(
+                        PurePosixPath(info.filename), partial(archive.read, info)
+                    )
     else:
         raise NoSourceError(f"{source} is neither a folder nor a tar or zip archive")
 
 
-def reader(source: Path) -> Callable[[str], bytes]:
-    """What reads a file of a folder or zip archive by its path.
+def file_reader(source: Path) -> Callable[[str], bytes]:
+    """Return a function that reads a file of a folder or zip archive by its path.
 
     Raises:
-        NoSourceError: neither of the two; a tar can only be read from its beginning.
+        NoSourceError: the source is neither. A tar can only be read in stored order.
 
     """
     if source.is_dir():
@@ -60,37 +70,37 @@ def reader(source: Path) -> Callable[[str], bytes]:
         return zipfile.ZipFile(source).read
     raise NoSourceError(
         f"{source} is neither a folder nor a zip archive, so its files cannot be read in any "
-        "order: unpack it"
+        "order: extract it first"
     )
 
 
-def _of_folder(root: Path, folder: Path, inside: tuple[Path, ...] = ()) -> Members:
-    """A directory at a time, so that millions of files are not listed before the first is read.
+def _iter_folder(root: Path, folder: Path, parents: tuple[Path, ...] = ()) -> Members:
+    """Yield one directory at a time, so that the first file does not wait for a full listing.
 
-    Links are followed, but back into a folder that they lie in.
+    Links are followed, except those to a folder that contains them.
     """
-    inside = (*inside, folder.resolve())
+    parents = (*parents, folder.resolve())
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         path = Path(entry.path)
         if entry.is_dir():
-            if path.resolve() not in inside:
-                yield from _of_folder(root, path, inside)
+            if path.resolve() not in parents:
+                yield from _iter_folder(root, path, parents)
         elif entry.is_file():
-            yield from _visible(PurePosixPath(path.relative_to(root)), path.read_bytes)
+            yield from _unless_hidden(PurePosixPath(path.relative_to(root)), path.read_bytes)
 
 
 def _require_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a damaged header for the end; behind the real end there are only zeros.
+    """Check that only zeros follow the end, as `tarfile` takes a damaged header for the end.
 
-    Reading that far also has the decompressor compare its checksum.
+    Reading to the end also makes the decompressor compare its checksum.
     """
     while tar.fileobj and (rest := tar.fileobj.read(1 << 20)):
         if rest.strip(b"\0"):
-            raise tarfile.ReadError("the archive is damaged: it goes on behind its end")
+            raise tarfile.ReadError("the archive is damaged: data follows its end")
 
 
-def _visible(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
+def _unless_hidden(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
     if not any(part.startswith((".", "__")) for part in path.parts):
         yield path, read

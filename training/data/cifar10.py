@@ -1,6 +1,6 @@
-"""CIFAR-10's own form: the original batches, read and verified by torchvision.
+"""CIFAR-10's original batches, downloaded, verified and read by torchvision.
 
-The batches are pickles: torchvision checks their MD5 before it opens them. Knows nothing of image
+The batches are pickles: torchvision checks their MD5 before it opens them. Must not know image
 folders or training.
 """
 
@@ -25,47 +25,47 @@ Partition = Literal["train", "test"]
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
-REACH_SECONDS = 5.0
-"""How long the download site may take to answer before it counts as out of reach."""
-STALL_SECONDS = 30.0
-"""How long a running download may stand still."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds within which the download site must respond."""
+READ_TIMEOUT = 30.0
+"""Seconds that a running download may receive no data."""
 
 
 class BatchesError(RuntimeError):
-    """The original batches are out of reach or do not verify; the message says why."""
+    """The original batches cannot be downloaded or verified; the message states the reason."""
 
 
 def canonical_id(partition: Partition, position: int) -> str:
-    """The id of a CIFAR-10 image: its position in the original batches."""
+    """Return the id of a CIFAR-10 image, made of its position in the original batches."""
     return f"cifar10-{partition}-{position:05d}"
 
 
 def download(root: Path, partition: Partition) -> CIFAR10:
-    """The batches, downloaded into `root` once and verified.
+    """Download the batches into `root`, unless they are there, and verify them.
 
     Raises:
-        BatchesError: the site cannot be reached within ten seconds, or what came does not verify.
+        BatchesError: the site does not respond within five seconds, or the files do not verify.
 
     """
     archive = root / CIFAR10.filename
     if _corrupt_files(root / CIFAR10.base_folder) and not check_integrity(archive, CIFAR10.tgz_md5):
         _require_reachable(CIFAR10.url)
     try:
-        with _socket_timeout(STALL_SECONDS):
+        with _socket_timeout(READ_TIMEOUT):
             return CIFAR10(str(root), train=partition == "train", download=True)
     except (OSError, HTTPException, RuntimeError) as error:
         raise BatchesError(f"CIFAR-10 could not be downloaded into {root}: {error}") from error
 
 
 def find(source: Path) -> Path | None:
-    """Where under `source` the original batches are: their folder, their archive, or nowhere."""
+    """Find the original batches in `source`: return their folder or archive, or None."""
     marker = CIFAR10.train_list[0][0]
     if source.is_dir():
         return next((path.parent for path in source.rglob(marker)), None)
     names: list[str] = []
     if tarfile.is_tarfile(source):
         with tarfile.open(source) as archive:
-            # The original archive has eight files; there is no need to read all of a larger one.
+            # The original archive has eight files, so larger archives need not be read to the end.
             names = [member.name for member in islice(archive, 100)]
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
@@ -74,10 +74,10 @@ def find(source: Path) -> Path | None:
 
 
 def read(found: Path, partition: Partition) -> CIFAR10:
-    """The batches that `find` found.
+    """Read the batches from the folder or archive that `find` returned.
 
     Raises:
-        BatchesError: a batch is missing or does not verify.
+        BatchesError: a batch is missing or does not verify; the message names it.
 
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -85,18 +85,18 @@ def read(found: Path, partition: Partition) -> CIFAR10:
         if found.is_file():
             _extract(found, Path(scratch))
             folder = find(Path(scratch)) or Path(scratch)
-        if wrong := _corrupt_files(folder):
+        if corrupt := _corrupt_files(folder):
             raise BatchesError(
                 f"the CIFAR-10 batches in {found} do not verify: "
-                f"{', '.join(wrong)} missing or damaged"
+                f"{', '.join(corrupt)} missing or damaged"
             )
         reader = type("Batches", (CIFAR10,), {"base_folder": folder.name})
         return reader(str(folder.parent), train=partition == "train")
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """The files of the batches alone, by their names: nothing else of an archive gets to disk."""
-    names = {name for name, _ in _files()}
+    """Extract the files of the batches by their names; no other file gets to disk."""
+    names = {name for name, _ in _expected_files()}
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -111,39 +111,39 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _corrupt_files(folder: Path) -> list[str]:
-    """The files of the original batches that are missing in `folder` or are not what they were."""
-    return [name for name, md5 in _files() if not check_integrity(str(folder / name), md5)]
+    """List the files of the original batches that are missing in `folder` or damaged."""
+    return [name for name, md5 in _expected_files() if not check_integrity(str(folder / name), md5)]
 
 
-def _files() -> list[tuple[str, str]]:
-    """The original batches, with their sums."""
+def _expected_files() -> list[tuple[str, str]]:
+    """Return the names of the original files with their MD5."""
     listed = [*CIFAR10.train_list, *CIFAR10.test_list]
     return [*((name, md5) for name, md5 in listed), (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
 
 
 def _require_reachable(url: str) -> None:
-    """Fail fast where there is no way out: a name look-up alone can hang for minutes."""
+    """Fail fast if the site cannot be reached: a DNS lookup alone can take minutes."""
     outcome: list[Exception | None] = []
 
-    def knock() -> None:
+    def connect() -> None:
         try:
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's url
-            urllib.request.urlopen(request, timeout=REACH_SECONDS).close()  # noqa: S310 - the same
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - torchvision's URL
+            urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT).close()  # noqa: S310 - as above
             outcome.append(None)
         except (OSError, HTTPException, ValueError) as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(REACH_SECONDS)
-    reason = outcome[0] if outcome else f"no answer within {REACH_SECONDS:.0f} s"
+    thread.join(CONNECT_TIMEOUT)
+    reason = outcome[0] if outcome else f"no response within {CONNECT_TIMEOUT:.0f} s"
     if reason is not None:
         raise BatchesError(f"CIFAR-10 cannot be downloaded from {url}: {reason}")
 
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no timeout of its own."""
+    """Set the default socket timeout, as torchvision sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

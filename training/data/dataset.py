@@ -1,7 +1,7 @@
 """Labelled images in memory: uint8 tensors, class names, unique ids, a fingerprint.
 
-Read from a folder `[train|test/]<class>/<image>`, from the original CIFAR-10 batches, from an
-archive of either, or downloaded. Knows nothing of splits, networks or training.
+Sources are a folder `[train|test/]<class>/<image>`, the original CIFAR-10 batches, an archive of
+either, or a download. Must not know splits, networks or training.
 """
 
 import hashlib
@@ -30,20 +30,20 @@ IMAGE_SUFFIXES = frozenset(
         *(".ppm", ".pgm", ".avif", ".heic", ".heif"),
     }
 )
-"""What counts as a picture. Those that cannot be read here are named, not left out in silence."""
+"""Suffixes of image files. A file with one that cannot be decoded is an error, not skipped."""
 
 
 class DatasetError(RuntimeError):
-    """No usable data where it was looked for; the message says where and what is wrong."""
+    """The source has no usable data; the message names the place and the reason."""
 
 
 class NoImagesError(DatasetError):
-    """What was looked at can be read, and has no images of that partition."""
+    """The source is readable, but has no images of the requested partition."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], `ids` N unique names."""
+    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], N unique `ids`."""
 
     name: str
     classes: tuple[str, ...]
@@ -56,12 +56,12 @@ class Dataset:
 
     @property
     def is_cifar10(self) -> bool:
-        """Whether these are CIFAR-10's images, in whatever encoding: their ids are canonical."""
+        """Whether these are CIFAR-10's images in any encoding, recognised by their ids."""
         return all(name.startswith("cifar10-") for name in self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over class names, ids, labels and pixels: equal data, equal fingerprint."""
+        """The sha256 of class names, ids, labels and pixels."""
         digest = hashlib.sha256("\0".join((*self.classes, "", *self.ids)).encode())
         digest.update(self.labels.numpy().astype("<i8").tobytes())
         digest.update(self.images.contiguous().numpy().tobytes())
@@ -73,14 +73,18 @@ def load(
     partition: Partition = "train",
     on_image: Callable[[], None] = lambda: None,
 ) -> Dataset:
-    """Read one partition of the data at `source`: a folder, or an archive of one.
+    """Read one partition of the data in a folder or archive.
 
-    It holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or just
-    `<class>/...`, which is then all training data (`layout`). `on_image` is called after each
-    decoded image.
+    Args:
+        source: holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or
+            `<class>/...`, which is all training data.
+        partition: to read.
+        on_image: called after each decoded image.
 
     Raises:
-        DatasetError: nothing usable there: says what was looked for, and names what is unreadable.
+        NoImagesError: the partition has no images.
+        DatasetError: the source is missing, damaged, or has unreadable images; the message names
+            them.
 
     """
     source = source.expanduser()
@@ -97,10 +101,10 @@ def load(
 
 
 def download(root: Path, partition: Partition = "train") -> Dataset:
-    """CIFAR-10, downloaded into `root` once and verified.
+    """Download CIFAR-10 into `root`, unless it is there, and verify it.
 
     Raises:
-        DatasetError: the site cannot be reached within ten seconds, or what came does not verify.
+        DatasetError: the site does not respond within five seconds, or the files do not verify.
 
     """
     try:
@@ -123,19 +127,19 @@ def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
 def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
     pixels: dict[PurePosixPath, Pixels] = {}
     unreadable: list[str] = []
-    names = [path for path, _ in iter_files(source) if _is_image(path)]
+    image_paths = [path for path, _ in iter_files(source) if _is_image(path)]
     try:
-        placed = assign_classes(names)
+        partition_labels = assign_classes(image_paths)
     except LayoutError as error:
         raise DatasetError(f"{source}: {error}") from error
-    class_of = {path: name for path, (part, name) in placed.items() if part == partition}
+    class_of = {path: name for path, (part, name) in partition_labels.items() if part == partition}
     for path, read in iter_files(source):
         if path not in class_of:
             continue
         try:
             with Image.open(BytesIO(read())) as image:
                 pixels[path] = to_pixels(image)
-        except Exception as error:  # damaged pictures make Pillow raise almost anything
+        except Exception as error:  # Pillow raises almost any exception for damaged images
             unreadable.append(f"{path} ({error})")
         on_image()
     if unreadable:
@@ -148,7 +152,7 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
             + " and for the original CIFAR-10 batches"
         )
     classes = tuple(sorted({class_of[path] for path in pixels}))
-    numbers = {name: number for number, name in enumerate(classes)}
+    label_of = {name: label for label, name in enumerate(classes)}
     paths = sorted(pixels)
     if _is_cifar10(paths, classes):
         paths.sort(key=lambda path: int(path.stem))
@@ -157,19 +161,19 @@ def _from_images(source: Path, partition: Partition, on_image: Callable[[], None
         name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
     else:
         ids = _unique_ids([f"{partition}-{class_of[path]}-{path.name}" for path in paths])
-        own = source.resolve().name
-        name = re.sub(r"(\.tar)?\.\w+$", "", own) if source.is_file() else own
+        file_name = source.resolve().name
+        name = re.sub(r"(\.tar)?\.\w+$", "", file_name) if source.is_file() else file_name
     return Dataset(
         name=name,
         classes=classes,
         images=_channels_first(np.stack([pixels[path] for path in paths])),
-        labels=torch.tensor([numbers[class_of[path]] for path in paths]),
+        labels=torch.tensor([label_of[class_of[path]] for path in paths]),
         ids=ids,
     )
 
 
 def _channels_first(pixels: Pixels) -> Tensor:
-    """[N, 32, 32, 3] to [N, 3, 32, 32], in memory too."""
+    """Transpose [N, 32, 32, 3] to a contiguous [N, 3, 32, 32]."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
@@ -178,20 +182,20 @@ def _is_image(path: PurePosixPath) -> bool:
 
 
 def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
-    """CIFAR-10 written out as a folder: its ten classes, each file named by its position."""
+    """Return whether a folder is CIFAR-10: its ten classes, each file named by its position."""
     if classes != cifar10.CLASSES or not all(path.stem.isdecimal() for path in paths):
         return False
     return len({int(path.stem) for path in paths}) == len(paths)
 
 
 def _unique_ids(names: list[str]) -> tuple[str, ...]:
-    """The names, fit for a URL; equal ones are numbered."""
+    """Make the names safe for URLs, and number equal ones."""
     ids: dict[str, None] = {}
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-        candidate, number = plain, 1
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        candidate, number = safe, 1
         while candidate in ids:
             number += 1
-            candidate = f"{plain}-{number}"
+            candidate = f"{safe}-{number}"
         ids[candidate] = None
     return tuple(ids)

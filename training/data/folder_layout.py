@@ -1,4 +1,7 @@
-"""Which partition and which class an image file belongs to, by where it lies. Knows paths alone."""
+"""The partition and class of each image file, by its path.
+
+Works on paths; must not open files.
+"""
 
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
@@ -10,51 +13,58 @@ PARTITIONS: Mapping[str, Partition] = {
     "val": "train", "valid": "train", "validation": "train",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""Folders that are no classes. Validation images are split off anew, so those set apart train."""
+"""Folder names that are not classes. Validation folders count as training data: `split` makes its
+own validation split."""
 
 PartitionLabel = tuple[Partition, str]
 
 
 class LayoutError(ValueError):
-    """Folders of which one cannot say what they are."""
+    """The folders are ambiguous: it is not clear which are partitions and which are classes."""
 
 
 def assign_classes(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, PartitionLabel]:
-    """The partition and the class of each file; files beside the class folders have none.
+    """Assign a partition and a class to each file in a class folder.
 
-    Whatever all files lie in is left aside. Below it, either every folder is a partition and its
-    folders are classes, or the folders are classes and all is training data. Folders in a class
-    belong to it, however deep, as in torchvision's `ImageFolder`.
+    Parent folders common to all files are ignored. Below them, either every folder is a partition
+    with class folders, or every folder is a class of training data. Subfolders of a class belong to
+    it, as in torchvision's `ImageFolder`.
+
+    Args:
+        paths: of image files, relative to the source.
+
+    Returns:
+        (partition, class) by path; files outside class folders are left out.
 
     Raises:
-        LayoutError: a folder lies beside partitions, and would make classes of them.
+        LayoutError: there are train and test folders, and others beside them.
 
     """
-    inner = [path for path in paths if len(path.parts) > 1]
-    if not inner:
+    nested = [path for path in paths if len(path.parts) > 1]
+    if not nested:
         return {}
-    start = _common(inner)
-    heads = {path.parts[start].lower() for path in inner}
-    parted = heads <= PARTITIONS.keys()
-    if not parted and {PARTITIONS.get(head) for head in heads} >= {"train", "test"}:
-        beside = {path.parts[start] for path in inner}
-        others = ", ".join(sorted(name for name in beside if name.lower() not in PARTITIONS)[:10])
+    depth = _common_depth(nested)
+    heads = {path.parts[depth].lower() for path in nested}
+    has_partitions = heads <= PARTITIONS.keys()
+    if not has_partitions and {PARTITIONS.get(head) for head in heads} >= {"train", "test"}:
+        names = {path.parts[depth] for path in nested}
+        others = ", ".join(sorted(name for name in names if name.lower() not in PARTITIONS)[:10])
         raise LayoutError(
-            f"beside folders to train and to test with there is {others}: move that elsewhere, or "
-            "have every folder be a class"
+            f"other folders beside train and test: {others}. Move them elsewhere, or make every "
+            "folder a class"
         )
-    found: dict[PurePosixPath, PartitionLabel] = {}
-    for path in inner:
-        first, *below = path.parts[start:]
-        if not parted:
-            found[path] = "train", first
+    assigned: dict[PurePosixPath, PartitionLabel] = {}
+    for path in nested:
+        first, *below = path.parts[depth:]
+        if not has_partitions:
+            assigned[path] = "train", first
         elif len(below) > 1:
-            found[path] = PARTITIONS[first.lower()], below[0]
-    return found
+            assigned[path] = PARTITIONS[first.lower()], below[0]
+    return assigned
 
 
-def _common(paths: Collection[PurePosixPath]) -> int:
-    """How many folders all files lie in, one after the other, that are neither class nor part."""
+def _common_depth(paths: Collection[PurePosixPath]) -> int:
+    """Return the number of leading folders shared by all files that are no class or partition."""
     shortest = min(len(path.parts) for path in paths)
     for depth in range(shortest - 2):
         names = {path.parts[depth] for path in paths}

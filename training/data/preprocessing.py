@@ -1,7 +1,7 @@
-"""How any picture becomes the network's input: RGB, square, 32 x 32, uint8.
+"""Preprocessing of any image to the network's input: RGB, 32 x 32, uint8.
 
-Pure functions on Pillow images. Training and serving both come through here, so that they cannot
-disagree. Knows nothing of files, limits or HTTP.
+Pure functions on Pillow images, used by training and serving, so that the two cannot differ. Must
+not know files, limits or HTTP.
 """
 
 from typing import Literal
@@ -21,23 +21,26 @@ _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any mode that Pillow reads into upright RGB.
+    """Convert an image of any mode that Pillow reads to upright RGB.
 
-    Orientation follows EXIF, where that can be read; what is transparent lies over white; 16-bit
-    greyscale keeps its high byte; floating-point greyscale is taken as [0, 1] when it fits there,
-    else as [0, 255].
+    - The EXIF orientation is applied, unless it is damaged.
+    - Transparent pixels are blended with white.
+    - 16-bit greyscale keeps its high byte.
+    - Floating-point greyscale is read as [0, 1] if no value is larger, and as [0, 255] otherwise.
     """
     image = _upright(image)
     if image.mode in _SIXTEEN_BIT:
-        clear = image.info.get("transparency")
+        transparent = image.info.get("transparency")
         levels = np.asarray(image)
         image = Image.fromarray(np.clip(levels >> 8, 0, 255).astype(np.uint8))
-        if isinstance(clear, int):  # the level that is transparent, of all 65,536
-            image.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
+        if isinstance(transparent, int):  # one of the 65,536 levels
+            image.putalpha(
+                Image.fromarray(np.where(levels == transparent, 0, 255).astype(np.uint8))
+            )
     elif image.mode == "F":
-        parts = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if parts.max(initial=0.0) <= 1.0 else 1.0
-        image = Image.fromarray(np.clip(parts * scale, 0, 255).astype(np.uint8))
+        values = np.nan_to_num(np.asarray(image))
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+        image = Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         background = Image.new("RGBA", layer.size, (*_WHITE, 255))
@@ -46,10 +49,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, fit: Fit = "crop", size: int = SIZE) -> Pixels:
-    """Bring a picture to `size` x `size` RGB, uint8 [size, size, 3].
+    """Convert an image to `size` x `size` RGB, uint8 [size, size, 3].
 
-    `crop` keeps the centre square, `pad` keeps all of it between white bars, `stretch` ignores the
-    proportions. Resizing is bicubic with antialiasing; a picture already of that size is untouched.
+    `crop` keeps the centre square, `pad` adds white bars, `stretch` changes the
+    proportions. Resizing is bicubic with antialiasing. An image of that size is not resampled.
     """
     image = to_rgb(image)
     if image.size != (size, size):
@@ -65,9 +68,9 @@ def to_pixels(image: Image.Image, fit: Fit = "crop", size: int = SIZE) -> Pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As its EXIF says; notes that are damaged do not damage the picture beside them."""
-    image.load()  # where the picture itself is damaged, this says so
+    """Apply the EXIF orientation. Damaged EXIF data is ignored."""
+    image.load()  # raises if the image itself is damaged
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow's parser of them raises whatever it trips over
+    except Exception:  # Pillow's EXIF parser may raise any exception
         return image

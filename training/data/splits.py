@@ -1,6 +1,6 @@
-"""Which images train, which choose, which test: seeded, stratified, saved, hashed, disjoint.
+"""Splits into training, validation and test images: seeded, stratified, disjoint, saved.
 
-Knows positions in a data set, not images.
+Works on positions in a data set; must not read images.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from training.base_model import Frozen
 from training.data.dataset import Dataset, DatasetError
 
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
-"""The report's 70:15:15."""
+"""As in the report."""
 MINIMUM_PER_CLASS = 4
-"""Four images of a class split into 2, 1 and 1; fewer would leave one to learn from."""
+"""Four images are split into 2, 1 and 1; three would leave one to train on."""
 
 Indices = npt.NDArray[np.int64]
 
 
 class Splits(Frozen):
-    """Three disjoint, sorted lists of positions in the data set of that fingerprint."""
+    """Three disjoint, sorted lists of positions in the data set with this fingerprint."""
 
     fingerprint: str
     seed: int
@@ -39,34 +39,35 @@ class Splits(Frozen):
         return self
 
     def indices(self, *names: str) -> Indices:
-        """Sorted positions of one split, or of several together."""
+        """Return the sorted positions of one or more splits."""
         parts = [np.array(getattr(self, name), dtype=np.int64) for name in names]
         return np.sort(np.concatenate(parts))
 
 
 def indices_sha256(indices: Indices) -> str:
-    """sha256 of sorted positions as little-endian 64-bit integers."""
+    """Compute the sha256 of the sorted positions as little-endian 64-bit integers."""
     return hashlib.sha256(np.sort(indices).astype("<i8").tobytes()).hexdigest()
 
 
 def split(dataset: Dataset, seed: int) -> Splits:
     """Split each class 70:15:15 at random.
 
-    Positions follow the ids, not the pixels: every copy of CIFAR-10, whatever its encoding, is
-    split alike, so a network trained on one has not seen the test images of another.
+    The split depends on labels and their order, not on pixels. Copies of CIFAR-10 in different
+    encodings are split alike, so a network trained on one has not seen the test images of another.
 
     Raises:
-        DatasetError: fewer than two classes, or classes too small to be split; names them.
+        DatasetError: there are fewer than two classes, or some are too small; the message names
+            them.
 
     """
     if len(dataset.classes) < 2:
         raise DatasetError(
             f"{dataset.name} has one class, {dataset.classes[0]!r}; at least two are needed"
         )
-    classes = _positions_by_class(dataset.labels, len(dataset.classes))
+    positions = _positions_by_class(dataset.labels, len(dataset.classes))
     small = [
         f"{name!r} has {len(members)}"
-        for name, members in zip(dataset.classes, classes, strict=True)
+        for name, members in zip(dataset.classes, positions, strict=True)
         if len(members) < MINIMUM_PER_CLASS
     ]
     if small:
@@ -76,7 +77,7 @@ def split(dataset: Dataset, seed: int) -> Splits:
         )
     random = np.random.Generator(np.random.PCG64(seed))
     parts: dict[str, list[Indices]] = {name: [] for name in FRACTIONS}
-    for members in classes:
+    for members in positions:
         held_out = max(1, round(len(members) * FRACTIONS["test"]))
         shuffled = random.permutation(members)
         parts["test"].append(shuffled[:held_out])
@@ -87,21 +88,22 @@ def split(dataset: Dataset, seed: int) -> Splits:
 
 
 def split_once(dataset: Dataset, seed: int, folder: Path) -> Splits:
-    """The split saved in `folder` for this data set and seed; made and saved if there is none.
+    """Read the split of this data set and seed from `folder`; make and save it if there is none.
 
     Raises:
-        DatasetError: it cannot be split, or what is saved is not a split of it; names the file.
+        DatasetError: the data cannot be split, or the saved file is damaged or of other data; the
+            message names the file.
 
     """
     file = folder / f"{dataset.name}-{dataset.fingerprint[:8]}-seed{seed}.json"
     if file.exists():
         return _read(file, dataset, seed)
-    made = split(dataset, seed)
+    new = split(dataset, seed)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.tmp")
-    temporary.write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    temporary.write_text(new.model_dump_json() + "\n", encoding="utf-8")
     temporary.replace(file)
-    return made
+    return new
 
 
 def _read(file: Path, dataset: Dataset, seed: int) -> Splits:
@@ -114,6 +116,6 @@ def _read(file: Path, dataset: Dataset, seed: int) -> Splits:
     return saved
 
 
-def _positions_by_class(labels: Tensor, classes: int) -> list[Indices]:
+def _positions_by_class(labels: Tensor, class_count: int) -> list[Indices]:
     values = labels.numpy()
-    return [np.flatnonzero(values == label) for label in range(classes)]
+    return [np.flatnonzero(values == label) for label in range(class_count)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training import bundle
-from training.data.archive import NoSourceError, reader
+from training.data.archive import NoSourceError, file_reader
 from training.embedding.bulk import (
     BulkError,
     Embedder,
@@ -51,7 +51,7 @@ def run(job: Job, place: WorkerSpec, workers: int) -> JobStats:
     import ray.data  # noqa: PLC0415  # takes seconds, and is seldom there
 
     try:
-        reader(job.source)
+        file_reader(job.source)
     except NoSourceError as error:
         raise BulkError(str(error)) from error
     check_job(job)
@@ -72,7 +72,7 @@ class _Worker:
     def __init__(self, job: Job, place: WorkerSpec) -> None:
         self._job = job
         self._embedder = Embedder(bundle.load(place.bundle).network, pick_device(place.device))
-        self._read = reader(job.source)
+        self._read = file_reader(job.source)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:  # Any: Ray's own type of a row
         chunk = ((path, partial(self._read, path)) for path in map(str, row["paths"]))

@@ -1,7 +1,7 @@
-"""`BlockNet`: the one network of this project, in all its variants.
+"""`BlockNet`: the convolutional network of this project, in all its variants.
 
-Preprocessing is inside it: uint8 pixels go in, so training and serving cannot disagree. Knows
-nothing of data sets, devices or files.
+Its input is uint8 pixels and it normalises them itself, so training and serving cannot differ.
+Must not know data sets, devices or files.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ CHANNELS = ((3, 32, 64), (64, 128, 128), (128, 256, 256))
 
 
 class Block(nn.Module):
-    """conv 3x3, ReLU, conv 3x3, ReLU, max pool 2x2, and batch norm last, as the report has it.
+    """A block as in the report: conv 3x3, ReLU, conv 3x3, ReLU, max pool 2x2, batch norm.
 
-    Pooling before the second ReLU gives the same to the bit, gradients too, and leaves a quarter to
-    do.
+    The code pools before the second ReLU. Outputs and gradients are bit-identical, and the ReLU
+    has a quarter of the values to compute.
     """
 
     def __init__(self, inner: int, middle: int, outer: int, *, batch_norm: bool) -> None:
@@ -36,7 +36,7 @@ class Block(nn.Module):
         self.norm = nn.BatchNorm2d(outer) if batch_norm else nn.Identity()
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[N, inner, H, W] to [N, outer, H / 2, W / 2]."""
+        """Map [N, inner, H, W] to [N, outer, H / 2, W / 2]."""
         hidden = functional.relu(self.conv1(hidden), inplace=True)
         hidden = functional.relu(self.pool(self.conv2(hidden)), inplace=True)
         normed: Tensor = self.norm(hidden)
@@ -44,12 +44,12 @@ class Block(nn.Module):
 
 
 class Architecture(Frozen):
-    """All that defines a `BlockNet` but its weights.
+    """The hyperparameters of a `BlockNet`.
 
-    `batch_norm` puts a norm at the end of each block; `dropout` is the probability after each
-    hidden linear layer, 0 for none; `mean` and `std` are those of the pixels of each channel, as
-    fractions, for recipes with normalised inputs; logits are divided by `temperature`, so that
-    their softmax is calibrated.
+    - `batch_norm`: whether each block ends with a batch norm.
+    - `dropout`: the probability after each hidden linear layer; 0 for none.
+    - `mean`, `std`: of each channel's pixels, in [0, 1], for recipes with normalised inputs.
+    - `temperature`: logits are divided by it, so that their softmax is calibrated.
     """
 
     classes: int
@@ -74,7 +74,7 @@ class BlockNet(nn.Module):
         self.register_buffer("std", _per_channel(architecture.std), persistent=False)
         channels = CHANNELS[: architecture.conv_blocks]
         self.blocks = nn.ModuleList(
-            Block(*numbers, batch_norm=architecture.batch_norm) for numbers in channels
+            Block(*sizes, batch_norm=architecture.batch_norm) for sizes in channels
         )
         side = SIZE // 2 ** len(channels)
         self.hidden1 = nn.Linear(channels[-1][2] * side * side, 1024)
@@ -84,41 +84,43 @@ class BlockNet(nn.Module):
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The names that `representations` answers to, from the input on."""
+        """The layers that `representations` can return, in order from the input."""
         return tuple(name for name in LAYERS if name != "conv3" or len(self.blocks) == 3)
 
     def calibrate(self, temperature: float) -> None:
-        """Divide logits by `temperature` from now on; no class changes, nor any cosine."""
+        """Divide logits by `temperature` from now on. Classes and cosines do not change."""
         self.architecture = self.architecture.model_copy(update={"temperature": temperature})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes] of uint8 images [N, 3, 32, 32]."""
+        """Compute the logits [N, classes] of uint8 images [N, 3, 32, 32]."""
         return self.representations(images, ("logits",))["logits"]
 
     def representations(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
-        """Representations of uint8 images [N, 3, 32, 32] at the named layers, each [N, dimension].
+        """Compute the outputs of layers for uint8 images [N, 3, 32, 32], each [N, dimension].
 
-        `conv1`, `conv2`, `conv3` are the ends of the blocks, flattened channel-major (`conv2`:
-        128 x 8 x 8 = 8192); `penultimate` is 512 long, after its ReLU; `logits` is the output.
+        - `conv1`, `conv2`, `conv3`: block outputs, flattened channel-major (`conv2`: 128 x 8 x 8
+          = 8192).
+        - `penultimate`: 512, after its ReLU.
+        - `logits`: one per class.
 
         Raises:
-            ValueError: this network has no layer of that name.
+            ValueError: the network has no layer of that name; the message lists its layers.
 
         """
         if unknown := set(layers) - set(self.layers):
             raise ValueError(
                 f"no layer {sorted(unknown)}; this network has {', '.join(self.layers)}"
             )
-        found: dict[Layer, Tensor] = {}
+        outputs: dict[Layer, Tensor] = {}
         hidden = (images.float() / 255 - self.mean) / self.std
         for name, block in zip(LAYERS, self.blocks, strict=False):
             hidden = block(hidden)
-            found[name] = hidden
+            outputs[name] = hidden
         hidden = functional.relu(self.dropout(self.hidden1(hidden.flatten(1))))
         hidden = functional.relu(self.dropout(self.hidden2(hidden)))
-        found["penultimate"] = hidden
-        found["logits"] = self.output(hidden) / self.architecture.temperature
-        return {name: found[name].flatten(1) for name in layers}
+        outputs["penultimate"] = hidden
+        outputs["logits"] = self.output(hidden) / self.architecture.temperature
+        return {name: outputs[name].flatten(1) for name in layers}
 
 
 def _per_channel(values: tuple[float, float, float]) -> Tensor:

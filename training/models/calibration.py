@@ -1,6 +1,6 @@
-"""Probabilities that mean what they say: one temperature for all logits (Guo et al., 2017).
+"""Calibration of probabilities by temperature scaling (Guo et al., 2017).
 
-Knows logits and labels; nothing of networks or images.
+Works on logits and labels; independent of networks and images.
 """
 
 import torch
@@ -10,16 +10,16 @@ from torch.nn import functional
 from training.base_model import Frozen
 
 BINS = 15
-COLDEST, HOTTEST = 0.25, 4.0
-"""Where a few images are all hits, or all misses, they would have no bound to their confidence."""
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.25, 4.0
+"""Bounds for small sets: if all predictions are right, or all wrong, the loss has no minimum."""
 
 
 class Calibration(Frozen):
-    """The temperature that logits are divided by, and what it does to held-out probabilities.
+    """The temperature that logits are divided by, and its effect on held-out probabilities.
 
-    It is fitted on the validation images, those of its study where the run is a final one.
+    The temperature is fitted on the validation images; a final run takes its study's temperature.
     `error` is the expected calibration error over 15 bins of equal width, `loss` the cross
-    entropy; both on the run's test images, before and after.
+    entropy. Both are measured on the run's test images, before and after.
     """
 
     temperature: float
@@ -30,10 +30,10 @@ class Calibration(Frozen):
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the least cross entropy on these images, from 1/4 to 4.
+    """Find the temperature from 1/4 to 4 that minimises cross entropy (Guo et al., 2017).
 
     Args:
-        logits: [N, classes], of images that were not trained on.
+        logits: [N, classes], of images that the network was not trained on.
         labels: int64 [N].
 
     """
@@ -52,25 +52,37 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
             return loss.item()
 
         optimizer.step(closure)
-    return min(max(log_temperature.exp().item(), COLDEST), HOTTEST)
+    return min(max(log_temperature.exp().item(), MIN_TEMPERATURE), MAX_TEMPERATURE)
 
 
 def calibration_error(logits: Tensor, labels: Tensor) -> float:
-    """Expected calibration error: how far confidence is from accuracy, averaged over images.
+    """Compute the expected calibration error (Naeini et al., 2015), in [0, 1].
 
-    Images are put into 15 bins of equal width by the probability of their likeliest class
-    (Naeini et al., 2015).
+    Images are binned by the probability of their likeliest class, in 15 bins of equal width. The
+    error is the difference of confidence and accuracy in a bin, averaged over images.
+
+    Args:
+        logits: [N, classes].
+        labels: int64 [N].
+
     """
-    confidence, chosen = logits.double().softmax(1).max(1)
-    hit = (chosen == labels).double()
+    confidence, predicted = logits.double().softmax(1).max(1)
+    correct = (predicted == labels).double()
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     gap = torch.zeros(BINS, dtype=torch.float64, device=logits.device)
-    gap.index_add_(0, bins, hit - confidence)
+    gap.index_add_(0, bins, correct - confidence)
     return (gap.abs().sum() / len(labels)).item()
 
 
 def describe(logits: Tensor, labels: Tensor, temperature: float) -> Calibration:
-    """What this temperature does to the probabilities of images it was not fitted on."""
+    """Measure the effect of a temperature on images that it was not fitted on.
+
+    Args:
+        logits: [N, classes], at temperature 1.
+        labels: int64 [N].
+        temperature: as `fit_temperature` returned it.
+
+    """
     scaled = logits / temperature
     return Calibration(
         temperature=temperature,

@@ -1,6 +1,6 @@
-"""Where and how precisely a network runs: `auto`, `cpu`, `cuda[:n]`; `fp32`, `bf16`.
+"""The device (`auto`, `cpu`, `cuda[:n]`) and precision (`fp32`, `bf16`) that a network runs with.
 
-Knows nothing of networks or data. The service uses it too, through `training.bundle`.
+Independent of networks and data. The service uses it too, through `training.bundle`.
 """
 
 from typing import Literal
@@ -12,27 +12,29 @@ PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
 
 class DeviceError(RuntimeError):
-    """The device asked for is not there."""
+    """The requested device is not available; the message lists those that are."""
 
 
 def pick_device(choice: str = "auto") -> torch.device:
-    """The device of that name; `auto` is the first GPU where there is one, else the CPU.
+    """Return the device of that name. `auto` is the first GPU, or the CPU if there is none.
 
     Raises:
-        DeviceError: no such device on this machine; says which there are.
+        DeviceError: this machine has no such device; the message lists those available.
 
     """
     if choice == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    wanted = "cuda:0" if choice == "cuda" else choice
-    if wanted not in names:
-        raise DeviceError(f"no device {choice!r} here; there is {', '.join(names)} (or 'auto')")
-    return torch.device(wanted)
+    name = "cuda:0" if choice == "cuda" else choice
+    if name not in names:
+        raise DeviceError(
+            f"device not available: {choice!r}; choose one of {', '.join(names)} or auto"
+        )
+    return torch.device(name)
 
 
 def pick_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
-    """`auto` is bf16 where the hardware multiplies it natively, else fp32."""
+    """Resolve `auto` to bf16 if the hardware multiplies it natively, and to fp32 otherwise."""
     if choice != "auto":
         return choice
     if device.type == "cuda":
@@ -43,11 +45,11 @@ def pick_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Run what is inside at `precision`, the weights staying fp32."""
+    """Return a context in which operations run at `precision`; weights stay fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was told, so that a clock can be read."""
+    """Wait until the device has finished all queued work, so that times can be measured."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

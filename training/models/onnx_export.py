@@ -1,7 +1,7 @@
-"""The network as ONNX, so that other runtimes can run it: uint8 in, three representations out.
+"""Export of the network to ONNX: uint8 images in, three layers out, any batch size.
 
-Preprocessing and temperature are inside, as in `BlockNet`; the number of images is free. What is
-written has been run, and agrees with torch. Knows networks and files; nothing of bundles.
+Preprocessing and temperature are included, as in `BlockNet`. Each written file is run and compared
+with torch. Works on networks and files; must not know bundles.
 """
 
 import copy
@@ -24,16 +24,16 @@ from training.models.blocknet import BlockNet, Layer
 
 INPUT: Final = "images"
 OUTPUTS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
-EXAMPLES, CHECKED = 2, 3
-"""Images that the network is traced with, and as many as it is checked with: not the same."""
+TRACED_IMAGES, CHECKED_IMAGES = 2, 3
+"""Batch sizes of tracing and checking. They differ, so that a fixed batch size is detected."""
 TOLERANCE: Final = 1e-3
-"""How far a number may lie from torch's, in units of the layer's standard deviation."""
-SMALL: Final = 1024
-"""Up to so many numbers, a constant is not worth being stored as fp16."""
+"""The largest difference from torch, in standard deviations of the layer."""
+MAX_FP32_SIZE: Final = 1024
+"""Constants of up to this many values stay fp32: storing them as fp16 saves too little."""
 
 
 class OnnxError(RuntimeError):
-    """The file does not say what the network says; the message has by how much."""
+    """The file and the network differ; the message states the layer and the difference."""
 
 
 class _Outputs(nn.Module):
@@ -42,8 +42,8 @@ class _Outputs(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.network.representations(images, OUTPUTS)
-        return tuple(found[layer] for layer in OUTPUTS)
+        outputs = self.network.representations(images, OUTPUTS)
+        return tuple(outputs[layer] for layer in OUTPUTS)
 
 
 def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -51,18 +51,18 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
 
     Args:
         network: on any device.
-        file: where to.
-        dtype: of the weights in the file; they are multiplied as fp32.
+        file: to write.
+        dtype: of the stored weights; computation is always fp32.
 
     Raises:
-        OnnxError: what was written is another network.
+        OnnxError: the written file and the network differ.
 
     """
     network = copy.deepcopy(network).cpu()
-    with _quietly():
+    with _exporter_silenced():
         program = torch.onnx.export(
             _Outputs(network),
-            (_noise(EXAMPLES),),
+            (_noise(TRACED_IMAGES),),
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -72,9 +72,9 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
     assert program is not None  # noqa: S101 - the dynamo exporter gives one
     model = program.model_proto
     for value in (*model.graph.node, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]  # where in torch's source it came from
+        del value.metadata_props[:]  # lines of torch's source code
     if dtype == torch.float16:
-        _halve(model)
+        _store_as_fp16(model)
     onnx.checker.check_model(model)
     onnx.save(model, file)
     check(network, file)
@@ -82,35 +82,37 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
 
 @torch.inference_mode()
 def check(network: BlockNet, file: Path) -> None:
-    """Run the file by ONNX's own reference and compare it with torch.
+    """Compare the file, run by ONNX's reference evaluator, with the network run by torch.
 
     Raises:
-        OnnxError: they do not agree; says at which layer, and by how much.
+        OnnxError: they differ; the message states the layer and the difference.
 
     """
-    images = _noise(CHECKED)
+    images = _noise(CHECKED_IMAGES)
     expected = network.representations(images, OUTPUTS)
-    found = ReferenceEvaluator(str(file)).run(None, {INPUT: images.numpy()})
-    for layer, one in zip(OUTPUTS, found, strict=True):
-        wanted = expected[layer].numpy()
-        if one.shape != wanted.shape:
-            raise OnnxError(f"{file} gives {layer} as {one.shape}, the network as {wanted.shape}")
-        apart = float(np.abs(one - wanted).max())
-        if not apart <= TOLERANCE * float(wanted.std()):  # nor where it is not a number
-            raise OnnxError(f"{file} gives {layer} up to {apart:.2g} from what the network gives")
+    outputs = ReferenceEvaluator(str(file)).run(None, {INPUT: images.numpy()})
+    for layer, output in zip(OUTPUTS, outputs, strict=True):
+        reference = expected[layer].numpy()
+        if output.shape != reference.shape:
+            raise OnnxError(
+                f"{file} returns {layer} as {output.shape}, the network as {reference.shape}"
+            )
+        difference = float(np.abs(output - reference).max())
+        if not difference <= TOLERANCE * float(reference.std()):  # also true for NaN
+            raise OnnxError(f"{file} differs from the network at {layer} by up to {difference:.2g}")
 
 
 def _noise(count: int) -> Tensor:
-    drawn = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=drawn)
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
 
 
-def _halve(model: ModelProto) -> None:
-    """Store the weights as fp16, each cast back where it is used."""
+def _store_as_fp16(model: ModelProto) -> None:
+    """Store the weights as fp16, each cast back to fp32 where it is used."""
     casts = []
     for weights in model.graph.initializer:
         values = numpy_helper.to_array(weights)
-        if weights.data_type != TensorProto.FLOAT or values.size <= SMALL:
+        if weights.data_type != TensorProto.FLOAT or values.size <= MAX_FP32_SIZE:
             continue
         name = weights.name
         weights.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
@@ -120,8 +122,8 @@ def _halve(model: ModelProto) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what torch says of its own making while it exports."""
+def _exporter_silenced() -> Iterator[None]:
+    """Silence torch's warnings and log lines about its own exporter."""
     exporter = logging.getLogger("torch.onnx")
     before = exporter.level
     exporter.setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
-"""How far the numbers reach that convolutions multiply, which whole numbers of 8 bits need to know.
+"""Activation ranges for int8 inference, and the error of int8, measured by fake-quantisation.
 
-Where the processor has instructions for them, whole numbers are multiplied twice as fast as bf16.
-What that moves is tried out here on images that the network was not trained on, in floating point.
-Knows networks and images; nothing of files, nor of who multiplies.
+With the processor's int8 instructions, convolutions run twice as fast as with bf16.
+Fake-quantisation rounds values to int8 steps, but computes in floating point. Works on networks and
+images; must not know files or inference backends.
 """
 
 import copy
@@ -17,29 +17,31 @@ from training.base_model import Frozen
 from training.models.blocknet import BlockNet
 
 QUANTIZED: Final = ("blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2")
-"""The convolutions whose numbers may be rounded: of each block the second, seven tenths of all that
-is multiplied. The first convolutions are given what a batch norm has made of many sizes, and to
-round that moves ten times as many classes."""
+"""The convolutions that may run at int8: the second of each block, 70 % of all multiplications.
+
+The first ones stay in floating point. Their inputs come from a batch norm and differ much in scale
+between channels, and rounding them changes ten times as many predicted classes."""
 STEPS: Final = 255
-"""Between the least and the greatest input. Weights have 127 to either side of 0, per channel."""
-CALIBRATION: Final = 500
+"""Steps between the smallest and the largest input. Weights have 127 on each side of 0."""
+CALIBRATION_IMAGES: Final = 500
 HEADROOM: Final = 1.25
-"""Some images go further than those that were measured, and what is cut off moves more than coarser
-steps do: of 1,500 images the least cosine was 0.9964 without, 0.9995 with it."""
-CHECKS: Final = 2_500
-MIN_IMAGES: Final = 500
-"""Checks without which nothing is said of how much rounding moves."""
+"""The factor by which measured ranges are widened, as clipping costs more than coarser steps.
+
+Of 1,500 images the smallest cosine was 0.9964 without it and 0.9995 with it."""
+MAX_CHECK_IMAGES: Final = 2_500
+MIN_CHECK_IMAGES: Final = 500
+"""The smallest number of held-out images from which the error of int8 is judged."""
 BATCH: Final = 250
-SAME_CLASS: Final = 0.995
-LEAST_COSINE: Final = 0.999
+MIN_SAME_CLASS: Final = 0.995
+MIN_COSINE: Final = 0.999
 
 
 class ActivationRanges(Frozen):
-    """The least and the greatest input of each convolution that may be rounded, by its name.
+    """The smallest and largest input of each convolution that may run at int8, by its name.
 
-    0 is one of the steps between them: it is what images are surrounded with. On `checks` other
-    images, the rounded network has `same_class` of the classes, and at `conv2` a cosine of at least
-    `least_cosine`, that the network itself has.
+    0 is one of the steps, because convolutions pad with it. The error was measured on `checks`
+    held-out images: `same_class` is the share of equal predictions, `least_cosine` the smallest
+    cosine at `conv2` between both networks.
     """
 
     inputs: dict[str, tuple[float, float]]
@@ -49,31 +51,31 @@ class ActivationRanges(Frozen):
 
     @property
     def within_tolerance(self) -> bool:
-        """Whether rounding moves little enough to be served unasked."""
+        """Whether the error is small enough to use int8 by default."""
         return (
-            self.checks >= MIN_IMAGES
-            and self.same_class >= SAME_CLASS
-            and self.least_cosine >= LEAST_COSINE
+            self.checks >= MIN_CHECK_IMAGES
+            and self.same_class >= MIN_SAME_CLASS
+            and self.least_cosine >= MIN_COSINE
         )
 
 
 @torch.inference_mode()
 def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> ActivationRanges | None:
-    """Measure them; None for a network that has none of the convolutions, or for no images.
+    """Measure activation ranges and the error of int8; return None if there are no images.
 
     Args:
         network: in evaluation mode, on any device.
-        known: images uint8 [N, 3, 32, 32] that it was trained on, of which a few are enough.
-        held_out: the same of images that it was not trained on.
+        known: training images uint8 [N, 3, 32, 32], of which the first 500 are used.
+        held_out: images that the network was not trained on, of which the first 2,500 are used.
 
     """
-    known, held_out = known[:CALIBRATION], held_out[:CHECKS]
+    known, held_out = known[:CALIBRATION_IMAGES], held_out[:MAX_CHECK_IMAGES]
     if len(known) == 0 or len(held_out) == 0:
         return None
-    inputs = _inputs(network, known)
-    exact, found = (_run(one, held_out) for one in (network, fake_quantized(network, inputs)))
-    same = exact["logits"].argmax(1) == found["logits"].argmax(1)
-    cosines = functional.cosine_similarity(exact["conv2"], found["conv2"])
+    inputs = _measure_inputs(network, known)
+    exact, rounded = (_run(each, held_out) for each in (network, fake_quantized(network, inputs)))
+    same = exact["logits"].argmax(1) == rounded["logits"].argmax(1)
+    cosines = functional.cosine_similarity(exact["conv2"], rounded["conv2"])
     return ActivationRanges(
         inputs=inputs,
         same_class=same.float().mean().item(),
@@ -84,65 +86,68 @@ def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> ActivationRan
 
 @torch.no_grad()
 def fake_quantized(network: BlockNet, inputs: Mapping[str, tuple[float, float]]) -> BlockNet:
-    """A copy whose convolutions have their inputs and weights rounded to so many steps."""
+    """Copy the network, with inputs and weights of the named convolutions rounded to int8 steps.
+
+    Weights are rounded per output channel, inputs by their range [smallest, largest].
+    """
     network = copy.deepcopy(network)
-    for name, reach in inputs.items():
+    for name, value_range in inputs.items():
         convolution = network.get_submodule(name)
         assert isinstance(convolution, nn.Conv2d)  # noqa: S101  by `QUANTIZED`
         largest = convolution.weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
         convolution.weight.copy_(_to_steps(convolution.weight, -largest, largest, STEPS - 1))
-        convolution.register_forward_pre_hook(_FakeQuantize(*reach))
+        convolution.register_forward_pre_hook(_FakeQuantize(*value_range))
     return network
 
 
 class _FakeQuantize:
-    """What rounds the input of a module."""
+    """A forward pre-hook that rounds the input of a module."""
 
-    def __init__(self, least: float, greatest: float) -> None:
-        self._reach = torch.tensor(least), torch.tensor(greatest)
+    def __init__(self, smallest: float, largest: float) -> None:
+        self._range = torch.tensor(smallest), torch.tensor(largest)
 
-    def __call__(self, _: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (_to_steps(given[0], *self._reach, steps=STEPS),)
-
-
-def _to_steps(values: Tensor, least: Tensor, greatest: Tensor, steps: int) -> Tensor:
-    size = ((greatest - least) / steps).to(values)
-    nearest = ((values - least.to(values)) / size).round().clamp(0, steps)
-    return nearest * size + least.to(values)
+    def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (_to_steps(inputs[0], *self._range, steps=STEPS),)
 
 
-def _inputs(network: BlockNet, images: Tensor) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
+def _to_steps(values: Tensor, smallest: Tensor, largest: Tensor, steps: int) -> Tensor:
+    step = ((largest - smallest) / steps).to(values)
+    nearest = ((values - smallest.to(values)) / step).round().clamp(0, steps)
+    return nearest * step + smallest.to(values)
+
+
+def _measure_inputs(network: BlockNet, images: Tensor) -> dict[str, tuple[float, float]]:
+    ranges: dict[str, tuple[float, float]] = {}
     network = copy.deepcopy(network)
     for name, module in network.named_modules():
         if name in QUANTIZED:
 
-            def see(_: nn.Module, given: tuple[Tensor, ...], name: str = name) -> None:
-                least, greatest = found.get(name, (0.0, 0.0))
-                found[name] = (
-                    min(least, given[0].min().item()),
-                    max(greatest, given[0].max().item()),
+            def observe(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+                smallest, largest = ranges.get(name, (0.0, 0.0))
+                ranges[name] = (
+                    min(smallest, inputs[0].min().item()),
+                    max(largest, inputs[0].max().item()),
                 )
 
-            module.register_forward_pre_hook(see)
+            module.register_forward_pre_hook(observe)
     _run(network, images)
     return {
-        name: _around_zero(HEADROOM * least, HEADROOM * greatest)
-        for name, (least, greatest) in sorted(found.items())
+        name: _align_to_zero(HEADROOM * smallest, HEADROOM * largest)
+        for name, (smallest, largest) in sorted(ranges.items())
     }
 
 
-def _around_zero(least: float, greatest: float) -> tuple[float, float]:
-    """The same reach, moved so that 0 is a step."""
-    size = (greatest - least) / STEPS or 1 / STEPS
-    below = round(-least / size)
-    return -below * size, (STEPS - below) * size
+def _align_to_zero(smallest: float, largest: float) -> tuple[float, float]:
+    """Shift a range so that 0 is one of its steps."""
+    step = (largest - smallest) / STEPS or 1 / STEPS
+    below = round(-smallest / step)
+    return -below * step, (STEPS - below) * step
 
 
 def _run(network: BlockNet, images: Tensor) -> dict[str, Tensor]:
     device = next(network.parameters()).device
-    found = [
+    batches = [
         network.representations(images[start : start + BATCH].to(device), ("conv2", "logits"))
         for start in range(0, len(images), BATCH)
     ]
-    return {layer: torch.cat([one[layer] for one in found]) for layer in ("conv2", "logits")}
+    return {layer: torch.cat([batch[layer] for batch in batches]) for layer in ("conv2", "logits")}

@@ -219,7 +219,7 @@ class Workspace:
         With `experiment` it is that one, whatever else has been studied; with `epochs` it is
         trained for so many, not for as many as its study.
         """
-        writer.require_free(target)
+        writer.require_replaceable(target)
         check_same_classes(images, own_test)
         held_out = indices_sha256(splits.indices("test"))
         records = record.read_all(self.experiments)

@@ -1,4 +1,4 @@
-"""Reading a bundle: all of it, or not at all."""
+"""Reading a bundle: complete and verified, or not at all."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ FILES = [
 
 @pytest.fixture
 def copy(bundle_path: Path, tmp_path: Path) -> Path:
-    """A bundle to be spoilt."""
+    """Return a bundle that a test may damage."""
     return linked_copy(bundle_path, tmp_path / "bundle")
 
 
@@ -49,20 +49,20 @@ def loaded(bundle_path: Path) -> bundle.Bundle:
     return bundle.load(bundle_path)
 
 
-def test_every_file_has_its_damage_tested(bundle_path: Path) -> None:
+def test_the_damage_tests_cover_every_file_of_a_bundle(bundle_path: Path) -> None:
     matched = [
         str(file.relative_to(bundle_path)) for name in FILES for file in bundle_path.glob(name)
     ]
     assert sorted(matched) == sorted(read_manifest(bundle_path).files)
 
 
-def test_everything_but_the_manifest_is_in_the_manifest(bundle_path: Path) -> None:
+def test_the_manifest_lists_every_other_file(bundle_path: Path) -> None:
     files = {str(f.relative_to(bundle_path)) for f in bundle_path.rglob("*") if f.is_file()}
     assert files - {MANIFEST} == set(read_manifest(bundle_path).files)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_is_refused_by_name(name: str, copy: Path) -> None:
+def test_a_file_with_a_flipped_bit_is_rejected_by_name(name: str, copy: Path) -> None:
     (file,) = copy.glob(name)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -72,7 +72,7 @@ def test_a_flipped_bit_is_refused_by_name(name: str, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_cut_file_is_refused_by_name(name: str, copy: Path) -> None:
+def test_a_truncated_file_is_rejected_by_name(name: str, copy: Path) -> None:
     (file,) = copy.glob(name)
     replace_file(file, file.read_bytes()[:-1])
     with pytest.raises(BundleError, match=f"{file} is damaged"):
@@ -80,40 +80,40 @@ def test_a_cut_file_is_refused_by_name(name: str, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_refused_by_name(name: str, copy: Path) -> None:
+def test_a_missing_file_is_rejected_by_name(name: str, copy: Path) -> None:
     (file,) = copy.glob(name)
     file.unlink()
     with pytest.raises(BundleError, match=f"{file} is missing"):
         bundle.load(copy)
 
 
-def test_a_missing_manifest_is_refused(copy: Path) -> None:
+def test_a_missing_manifest_is_rejected(copy: Path) -> None:
     (copy / MANIFEST).unlink()
     with pytest.raises(BundleError, match=f"no bundle at {copy}: {MANIFEST} is missing"):
         bundle.load(copy)
 
 
-def test_a_place_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=f"no bundle at {tmp_path}/none"):
         bundle.load(tmp_path / "none")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"format_version": "new"}'])
-def test_a_damaged_manifest_is_refused_by_name(content: bytes, copy: Path) -> None:
+def test_a_damaged_manifest_is_rejected_by_name(content: bytes, copy: Path) -> None:
     replace_file(copy / MANIFEST, content)
     with pytest.raises(BundleError, match=f"{MANIFEST} cannot be read"):
         bundle.load(copy)
 
 
-def test_another_format_version_is_refused_with_both_numbers(copy: Path) -> None:
-    # The rest of another version's manifest may look like anything.
+def test_another_format_version_is_rejected_with_both_numbers(copy: Path) -> None:
+    # The rest of the manifest may differ in any way in another version.
     replace_file(copy / MANIFEST, json.dumps({"format_version": 2, "new": []}).encode())
     with pytest.raises(BundleError, match="format version 2, this code reads 1"):
         bundle.load(copy)
 
 
 @pytest.mark.parametrize("name", FILES[:7])
-def test_a_file_that_the_manifest_does_not_list_is_not_trusted(name: str, copy: Path) -> None:
+def test_a_required_file_that_the_manifest_does_not_list_is_rejected(name: str, copy: Path) -> None:
     content = json.loads((copy / MANIFEST).read_text())
     del content["files"][name]
     replace_file(copy / MANIFEST, json.dumps(content).encode())
@@ -121,7 +121,7 @@ def test_a_file_that_the_manifest_does_not_list_is_not_trusted(name: str, copy: 
         bundle.load(copy)
 
 
-def test_a_network_in_onnx_that_the_manifest_does_not_list_is_no_part_of_the_bundle(
+def test_an_onnx_file_that_the_manifest_does_not_list_is_ignored(
     copy: Path,
 ) -> None:
     content = json.loads((copy / MANIFEST).read_text())
@@ -130,7 +130,7 @@ def test_a_network_in_onnx_that_the_manifest_does_not_list_is_no_part_of_the_bun
     assert bundle.load(copy).onnx is None
 
 
-def test_a_record_that_the_manifest_does_not_list_is_no_part_of_the_bundle(copy: Path) -> None:
+def test_a_record_that_the_manifest_does_not_list_is_ignored(copy: Path) -> None:
     (copy / "experiments" / "stray.json").write_text("{}")
     assert len(bundle.load(copy).records) == 2
 
@@ -138,7 +138,7 @@ def test_a_record_that_the_manifest_does_not_list_is_no_part_of_the_bundle(copy:
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "gallery.json", "index.json", "conv2.faiss", "logits.faiss"]
 )
-def test_a_whole_file_of_another_bundle_is_refused(
+def test_an_intact_file_of_another_bundle_is_rejected(
     name: str, copy: Path, bundle_without_pixels_path: Path
 ) -> None:
     replace_file(copy / name, (bundle_without_pixels_path / name).read_bytes())
@@ -147,7 +147,7 @@ def test_a_whole_file_of_another_bundle_is_refused(
         bundle.load(copy)
 
 
-def test_an_index_of_another_network_is_refused_by_name(copy: Path) -> None:
+def test_an_index_of_another_network_is_rejected_by_name(copy: Path) -> None:
     content = (copy / "index.json").read_text()
     model = read_manifest(copy).files["model.safetensors"].sha256
     replace_file(copy / "index.json", content.replace(model, "0" * 64).encode())
@@ -156,7 +156,7 @@ def test_an_index_of_another_network_is_refused_by_name(copy: Path) -> None:
         bundle.load(copy)
 
 
-def test_an_index_of_another_gallery_is_refused_by_name(copy: Path) -> None:
+def test_an_index_of_another_gallery_is_rejected_by_name(copy: Path) -> None:
     content = json.loads((copy / "gallery.json").read_text())
     content["ids"][0] = "another"
     replace_file(copy / "gallery.json", json.dumps(content).encode())
@@ -165,7 +165,7 @@ def test_an_index_of_another_gallery_is_refused_by_name(copy: Path) -> None:
         bundle.load(copy)
 
 
-def test_two_images_of_one_id_are_refused(copy: Path) -> None:
+def test_two_images_with_the_same_id_are_rejected(copy: Path) -> None:
     content = json.loads((copy / "gallery.json").read_text())
     content["ids"][0] = content["ids"][1]
     replace_file(copy / "gallery.json", json.dumps(content).encode())
@@ -174,7 +174,7 @@ def test_two_images_of_one_id_are_refused(copy: Path) -> None:
         bundle.load(copy)
 
 
-def test_a_label_without_a_class_is_refused(copy: Path) -> None:
+def test_a_label_without_a_class_is_rejected(copy: Path) -> None:
     content = json.loads((copy / "gallery.json").read_text())
     content["labels"][0] = 10
     replace_file(copy / "gallery.json", json.dumps(content).encode())
@@ -186,7 +186,7 @@ def test_a_label_without_a_class_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     "pixels", [np.zeros((149, 32, 32, 3), np.uint8), np.zeros((150, 32, 32, 3), np.float32)]
 )
-def test_pixels_that_do_not_fit_the_gallery_are_refused(
+def test_pixels_of_another_shape_or_type_are_rejected(
     pixels: npt.NDArray[Any],
     copy: Path,
 ) -> None:
@@ -197,7 +197,7 @@ def test_pixels_that_do_not_fit_the_gallery_are_refused(
         bundle.load(copy)
 
 
-def test_pickled_pixels_are_refused_and_never_unpickled(copy: Path) -> None:
+def test_pickled_pixels_are_rejected_without_unpickling(copy: Path) -> None:
     (copy / "gallery.npy").unlink()
     np.save(copy / "gallery.npy", np.array([{"not": "pixels"}]), allow_pickle=True)
     accept(copy, "gallery.npy")
@@ -205,14 +205,14 @@ def test_pickled_pixels_are_refused_and_never_unpickled(copy: Path) -> None:
         bundle.load(copy)
 
 
-def test_it_holds_no_pickle(bundle_path: Path) -> None:
+def test_a_bundle_contains_no_pickle(bundle_path: Path) -> None:
     suffixes = {file.suffix for file in bundle_path.rglob("*") if file.is_file()}
     assert suffixes == {".json", ".safetensors", ".faiss", ".npy", ".md", ".svg", ".png", ".onnx"}
     for file in bundle_path.rglob("*"):
         assert file.is_dir() or not file.read_bytes().startswith((b"\x80", b"PK"))
 
 
-def test_the_network_is_the_one_that_was_trained(
+def test_the_loaded_network_has_the_trained_weights(
     loaded: bundle.Bundle, trained: TrainedModel
 ) -> None:
     assert not loaded.network.training
@@ -231,7 +231,7 @@ def test_the_gallery_is_the_test_split(
     assert np.array_equal(loaded.gallery.pixels, pictures.images[test].permute(0, 2, 3, 1))
 
 
-def test_a_gallery_image_posted_back_finds_itself_first(loaded: bundle.Bundle) -> None:
+def test_a_gallery_image_is_its_own_nearest_neighbour(loaded: bundle.Bundle) -> None:
     assert loaded.gallery.pixels is not None
     images = torch.from_numpy(loaded.gallery.pixels[:20].copy()).permute(0, 3, 1, 2)
     with torch.inference_mode():
@@ -246,11 +246,13 @@ def test_a_gallery_image_posted_back_finds_itself_first(loaded: bundle.Bundle) -
         assert (scores >= 0.999).all()
 
 
-def test_the_records_are_all_there(loaded: bundle.Bundle, trained: TrainedModel) -> None:
+def test_the_loaded_records_are_those_of_training(
+    loaded: bundle.Bundle, trained: TrainedModel
+) -> None:
     assert loaded.records == tuple(trained.records)
 
 
-def test_a_figure_is_found_by_name(loaded: bundle.Bundle) -> None:
+def test_figures_are_found_by_name(loaded: bundle.Bundle) -> None:
     figure = loaded.figures.get("curves-batchnorm-3.svg")
     assert figure
     assert figure.startswith(b"<?xml")
@@ -258,23 +260,23 @@ def test_a_figure_is_found_by_name(loaded: bundle.Bundle) -> None:
     assert "../README.md" not in loaded.figures
 
 
-def test_ids_lead_to_positions(loaded: bundle.Bundle) -> None:
+def test_every_id_has_its_position(loaded: bundle.Bundle) -> None:
     assert [loaded.gallery.positions[name] for name in loaded.gallery.ids] == list(range(150))
 
 
-def test_without_pixels_everything_else_is_there(
+def test_a_bundle_without_pixels_has_all_other_parts(
     bundle_without_pixels_path: Path,
 ) -> None:
     found = bundle.load(bundle_without_pixels_path)
     assert found.gallery.pixels is None
     assert not found.manifest.gallery.pixels
     assert np.bincount(found.gallery.labels).tolist() == [10] * 10
-    assert {layer: note.factory for layer, note in found.index_metadata.items()} == {
+    assert {layer: index.factory for layer, index in found.index_metadata.items()} == {
         "conv2": "SQfp16",
         "logits": "Flat",
     }
 
 
-def test_the_link_to_a_bundle_is_followed(bundle_path: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_bundle_is_resolved(bundle_path: Path, tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(bundle_path)
     assert bundle.load(tmp_path / "current").path == bundle_path.resolve()

@@ -1,4 +1,4 @@
-"""The model card says what the manifest says."""
+"""The model card contains the manifest's data, metrics and limits."""
 
 from datetime import UTC, datetime
 
@@ -66,7 +66,7 @@ def card(*, pixels: bool = True, metrics: Metrics = METRICS, final: Record = CAL
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "batchnorm-3 0123456789ab",
         "cat, dog",
@@ -84,21 +84,21 @@ def card(*, pixels: bool = True, metrics: Metrics = METRICS, final: Record = CAL
         "## Limits",
     ],
 )
-def test_it_says(said: str) -> None:
-    assert said in card()
+def test_the_card_contains(text: str) -> None:
+    assert text in card()
 
 
-def test_it_says_whether_the_pixels_are_there() -> None:
+def test_the_card_states_whether_pixels_are_included() -> None:
     assert "(with their pixels)" in card()
     assert "(without their pixels)" in card(pixels=False)
 
 
-def test_it_says_what_was_not_measured() -> None:
+def test_a_missing_validation_accuracy_is_shown_as_not_measured() -> None:
     unknown = METRICS.model_copy(update={"validation_accuracy": None})
     assert "chosen settings: not measured" in card(metrics=unknown)
 
 
-def test_what_was_not_measured_is_not_spoken_of() -> None:
-    said = card(final=made_record(stage="final"))
-    assert "temperature" not in said
-    assert "own 10,000" not in said
+def test_the_card_omits_calibration_and_own_test_if_they_were_not_measured() -> None:
+    text = card(final=made_record(stage="final"))
+    assert "temperature" not in text
+    assert "own 10,000" not in text

@@ -1,4 +1,4 @@
-"""Writing a bundle: whole or not at all."""
+"""Writing a bundle: complete or not at all."""
 
 import shutil
 import sys
@@ -27,7 +27,9 @@ def hashes(path: Path) -> dict[str, str]:
     return {name: file.sha256 for name, file in read_manifest(path).files.items()}
 
 
-def test_what_is_written_can_be_loaded(contents: BundleContents, tmp_path: Path) -> None:
+def test_a_written_bundle_loads_with_the_same_contents(
+    contents: BundleContents, tmp_path: Path
+) -> None:
     manifest = writer.write(contents, tmp_path / "new" / "bundle")
     found = bundle.load(tmp_path / "new" / "bundle")
     assert found.manifest == manifest
@@ -36,24 +38,24 @@ def test_what_is_written_can_be_loaded(contents: BundleContents, tmp_path: Path)
     assert found.manifest.classes == contents.classes
     assert found.figures == contents.figures
     assert {
-        layer: note.quality for layer, note in found.index_metadata.items()
+        layer: index.quality for layer, index in found.index_metadata.items()
     } == contents.qualities
 
 
-def test_nothing_is_left_beside_it(contents: BundleContents, tmp_path: Path) -> None:
+def test_writing_leaves_no_temporary_files(contents: BundleContents, tmp_path: Path) -> None:
     for _ in range(2):
         writer.write(contents, tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_everyone_may_read_it(contents: BundleContents, tmp_path: Path) -> None:
+def test_a_bundle_is_readable_for_all_users(contents: BundleContents, tmp_path: Path) -> None:
     writer.write(contents, tmp_path / "bundle")
     assert (tmp_path / "bundle").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_new_bundle_replaces_the_old(contents: BundleContents, tmp_path: Path) -> None:
     writer.write(contents, tmp_path / "bundle")
-    (tmp_path / "bundle" / "stray").write_text("of the old one")
+    (tmp_path / "bundle" / "stray").write_text("from the old bundle")
     writer.write(contents, tmp_path / "bundle")
     assert not (tmp_path / "bundle" / "stray").exists()
 
@@ -72,20 +74,20 @@ def test_other_contents_have_another_version(
 def test_the_manifest_is_written_last(
     contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there: list[set[str]] = []
+    present: list[set[str]] = []
 
-    def watch(model: BaseModel, file: Path) -> None:
+    def dump_and_list(model: BaseModel, file: Path) -> None:
         if file.name == MANIFEST:
-            there.append({path.name for path in file.parent.rglob("*") if path.is_file()})
+            present.append({path.name for path in file.parent.rglob("*") if path.is_file()})
         dump(model, file)
 
-    monkeypatch.setattr(writer, "dump", watch)
+    monkeypatch.setattr(writer, "dump", dump_and_list)
     manifest = writer.write(contents, tmp_path / "bundle")
-    assert there == [{Path(name).name for name in manifest.files}]
+    assert present == [{Path(name).name for name in manifest.files}]
 
 
 @pytest.mark.parametrize("step", ["dump", "_version", "reference", "_sync", "_replace"])
-def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
+def test_a_failure_at_any_step_leaves_only_the_old_bundle(
     step: str, contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.write(contents, tmp_path / "bundle")
@@ -97,27 +99,27 @@ def test_a_failure_in_the_middle_leaves_the_old_bundle_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
+def test_a_failure_of_the_last_rename_restores_the_old_bundle(
     contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer.write(contents, tmp_path / "bundle")
     before = hashes(tmp_path / "bundle")
     rename = Path.rename
 
-    def fail_for_the_new_one(self: Path, target: Path) -> Path:
+    def fail_for_the_new_bundle(self: Path, target: Path) -> Path:
         if target.name == "bundle" and "-old-" not in self.name:
             fail()
         return rename(self, target)
 
-    monkeypatch.setattr(writer, "_exchange", lambda *_: False)  # as where the system cannot
-    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    monkeypatch.setattr(writer, "_exchange", lambda *_: False)  # as on systems without renameat2
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_bundle)
     with pytest.raises(OSError, match="disk full"):
         writer.write(contents, tmp_path / "bundle")
     assert hashes(tmp_path / "bundle") == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_bundle_is_replaced_where_folders_cannot_be_swapped(
+def test_a_bundle_is_replaced_if_folders_cannot_be_exchanged(
     contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_exchange", lambda *_: False)
@@ -128,10 +130,10 @@ def test_a_bundle_is_replaced_where_folders_cannot_be_swapped(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
-def test_at_no_moment_is_there_no_bundle(
+def test_a_bundle_exists_at_every_moment_of_its_replacement(
     contents: BundleContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No `kill -9` can come between two renames, since there is not even one."""
+    """The exchange is one system call, so `kill -9` cannot interrupt it between two renames."""
     writer.write(contents, tmp_path / "bundle")
     monkeypatch.setattr(Path, "rename", fail)
     writer.write(replace(contents, name="new"), tmp_path / "bundle")
@@ -147,7 +149,7 @@ def test_a_link_to_a_bundle_stays_a_link(contents: BundleContents, tmp_path: Pat
     assert bundle.load(tmp_path / "one").manifest.name == "new"
 
 
-def test_a_folder_of_anything_else_is_not_replaced(
+def test_a_folder_that_is_not_a_bundle_is_not_replaced(
     contents: BundleContents, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
@@ -165,14 +167,14 @@ def test_an_empty_folder_may_become_a_bundle(contents: BundleContents, tmp_path:
     assert bundle.load(tmp_path / "empty").manifest.name == "batchnorm-3"
 
 
-def test_current_points_to_a_bundle_beside_it_and_may_be_moved_with_it(tmp_path: Path) -> None:
+def test_the_current_link_is_relative_and_survives_a_move(tmp_path: Path) -> None:
     (tmp_path / "bundles" / "one").mkdir(parents=True)
     writer.update_current_link(tmp_path / "bundles" / "current", tmp_path / "bundles" / "one")
     shutil.move(tmp_path / "bundles", tmp_path / "moved")
     assert (tmp_path / "moved" / "current").resolve() == tmp_path / "moved" / "one"
 
 
-def test_current_is_replaced(tmp_path: Path) -> None:
+def test_the_current_link_is_replaced(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         writer.update_current_link(tmp_path / "current", tmp_path / name)
@@ -180,7 +182,7 @@ def test_current_is_replaced(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "current"}
 
 
-def test_current_points_to_the_old_one_until_the_new_link_is_whole(
+def test_the_current_link_keeps_its_old_target_if_replacing_it_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "one").mkdir()
@@ -192,5 +194,5 @@ def test_current_points_to_the_old_one_until_the_new_link_is_whole(
 
 
 def fail(*_args: object) -> None:
-    """Stand in for what may go wrong at any step."""
+    """Raise the error of a full disk."""
     raise OSError("disk full")

@@ -1,4 +1,4 @@
-"""The original batches: downloaded, verified, read."""
+"""CIFAR-10's original batches: downloading, verifying, reading."""
 
 import shutil
 import socket
@@ -20,8 +20,8 @@ def as_pixels(dataset: Dataset) -> Pixels:
     return dataset.images.permute(0, 2, 3, 1).numpy()
 
 
-def nowhere() -> str:
-    """A url on this machine that nobody serves."""
+def unserved_url() -> str:
+    """Return a URL on this machine where no server listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{unused.getsockname()[1]}/cifar-10-python.tar.gz"
@@ -37,21 +37,21 @@ def test_a_download_gives_the_images_of_the_batches(
     assert (dataset.name, dataset.classes) == ("cifar10", cifar10.CLASSES)
 
 
-def test_a_second_download_asks_nobody(batches: Batches, site: Site, tmp_path: Path) -> None:
+def test_a_second_download_sends_no_request(batches: Batches, site: Site, tmp_path: Path) -> None:
     shutil.copy(batches.archive, site.folder)
     first = download(tmp_path / "data")
-    site.asked.clear()
+    site.requests.clear()
     assert download(tmp_path / "data").fingerprint == first.fingerprint
-    assert site.asked == []
+    assert site.requests == []
 
 
-def test_an_archive_that_is_there_already_is_unpacked_without_asking(
+def test_an_existing_archive_is_extracted_without_a_request(
     batches: Batches, site: Site, tmp_path: Path
 ) -> None:
     (tmp_path / "data").mkdir()
     shutil.copy(batches.archive, tmp_path / "data")
     assert len(download(tmp_path / "data")) == len(batches.train)
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_the_test_partition_can_be_downloaded(batches: Batches, site: Site, tmp_path: Path) -> None:
@@ -59,20 +59,20 @@ def test_the_test_partition_can_be_downloaded(batches: Batches, site: Site, tmp_
     assert np.array_equal(as_pixels(download(tmp_path / "data", "test")), batches.test)
 
 
-def test_a_site_that_refuses_is_given_up_with_its_url(
+def test_a_refused_connection_is_reported_with_its_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = nowhere()
+    url = unserved_url()
     monkeypatch.setattr(CIFAR10, "url", url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DatasetError, match=f"cannot be downloaded from {url}.*refused"):
         download(tmp_path / "data")
 
 
-def test_a_site_that_never_answers_is_given_up(
+def test_a_site_that_does_not_respond_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cifar10, "REACH_SECONDS", 0.1)
+    monkeypatch.setattr(cifar10, "CONNECT_TIMEOUT", 0.1)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz"
@@ -81,45 +81,41 @@ def test_a_site_that_never_answers_is_given_up(
             download(tmp_path / "data")
 
 
-def test_giving_up_takes_at_most_ten_seconds() -> None:
-    assert cifar10.REACH_SECONDS <= 10
+def test_the_connect_timeout_is_at_most_ten_seconds() -> None:
+    assert cifar10.CONNECT_TIMEOUT <= 10
 
 
-def test_something_that_is_no_web_site_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_url_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "url", "nonsense")
     with pytest.raises(DatasetError, match="cannot be downloaded from nonsense: unknown url"):
         download(tmp_path / "data")
 
 
-def test_a_site_without_the_archive_is_given_up(site: Site, tmp_path: Path) -> None:
+def test_a_missing_archive_is_reported_with_its_status(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="404"):
         download(tmp_path / "data")
 
 
-def test_an_unfinished_download_is_given_up_as_fast_as_one_never_begun(
+def test_an_unfinished_download_fails_as_fast_as_a_new_one(
     batches: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unfinished = tmp_path / "data" / batches.folder.name
     shutil.copytree(batches.folder, unfinished)
     (unfinished / "test_batch").unlink()
-    monkeypatch.setattr(CIFAR10, "url", nowhere())
+    monkeypatch.setattr(CIFAR10, "url", unserved_url())
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DatasetError, match="cannot be downloaded from"):
         download(tmp_path / "data")
 
 
-def test_an_archive_that_came_damaged_is_refused(
-    batches: Batches, site: Site, tmp_path: Path
-) -> None:
+def test_a_damaged_download_is_rejected(batches: Batches, site: Site, tmp_path: Path) -> None:
     damaged = batches.archive.read_bytes()[:-100] + bytes(100)
     (site.folder / batches.archive.name).write_bytes(damaged)
     with pytest.raises(DatasetError, match=r"could not be downloaded .*corrupted"):
         download(tmp_path / "data")
 
 
-def test_the_socket_timeout_of_others_is_left_alone(
+def test_a_download_restores_the_default_socket_timeout(
     batches: Batches, site: Site, tmp_path: Path
 ) -> None:
     shutil.copy(batches.archive, site.folder)
@@ -132,7 +128,7 @@ def test_the_batches_are_read_from_their_folder(batches: Batches) -> None:
     assert np.array_equal(as_pixels(load(batches.folder)), batches.train)
 
 
-def test_the_batches_are_found_below_the_folder_named(batches: Batches) -> None:
+def test_the_batches_are_found_in_a_subfolder(batches: Batches) -> None:
     assert np.array_equal(as_pixels(load(batches.folder.parent)), batches.train)
 
 
@@ -140,7 +136,7 @@ def test_the_batches_are_read_from_their_archive(batches: Batches) -> None:
     assert np.array_equal(as_pixels(load(batches.archive)), batches.train)
 
 
-def test_the_batches_are_read_from_a_zip_too(batches: Batches, tmp_path: Path) -> None:
+def test_the_batches_are_read_from_a_zip_archive(batches: Batches, tmp_path: Path) -> None:
     file = tmp_path / "batches.zip"
     with zipfile.ZipFile(file, "w") as archive:
         for batch in batches.folder.iterdir():

@@ -1,4 +1,4 @@
-"""Image folders and archives of them, as labelled tensors."""
+"""Reading image folders, and archives of them, as labelled tensors."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def png(kind: int, seed: int) -> bytes:
 
 
 def write(folder: Path, *names: str) -> Path:
-    """A folder of different pictures with these names."""
+    """Write different images with these names."""
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(png(number % 10, number))
@@ -47,7 +47,7 @@ def zip_of(folder: Path, file: Path, inside: str) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twelve pictures of three classes."""
+    """Return a folder of twelve images of three classes."""
     return write_folder(tmp_path / "photos", per_class=4, kinds=3)
 
 
@@ -58,13 +58,13 @@ def test_a_folder_gives_images_labels_and_class_names(folder: Path) -> None:
     assert dataset.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
-def test_the_pixels_are_those_of_the_files(folder: Path) -> None:
+def test_the_pixels_equal_those_of_the_files(folder: Path) -> None:
     dataset = load(folder)
     position = dataset.ids.index("train-blue-00002.png")
     assert np.array_equal(dataset.images[position].permute(1, 2, 0), stripes(1, 2))
 
 
-def test_the_partitions_are_kept_apart(folder: Path) -> None:
+def test_the_partitions_are_separate(folder: Path) -> None:
     write_folder(folder, per_class=2, kinds=3, partition="test")
     train, test = load(folder), load(folder, "test")
     assert (len(train), len(test)) == (12, 6)
@@ -72,33 +72,33 @@ def test_the_partitions_are_kept_apart(folder: Path) -> None:
     assert all(name.startswith("test-") for name in test.ids)
 
 
-def test_class_folders_alone_are_all_training_data(folder: Path) -> None:
+def test_class_folders_without_partitions_are_training_data(folder: Path) -> None:
     flat, nested = load(folder / "train"), load(folder)
     assert flat.classes == nested.classes
     assert torch.equal(flat.images, nested.images)
 
 
 def test_class_folders_may_be_links(folder: Path, tmp_path: Path) -> None:
-    """As in a part of a data set that is made of links; one that leads back is followed once."""
-    chosen = tmp_path / "chosen"
-    chosen.mkdir()
+    """A subset of a data set may consist of links. A link to a parent folder is not followed."""
+    subset = tmp_path / "subset"
+    subset.mkdir()
     for name in KINDS[:2]:
-        (chosen / name).symlink_to(folder / "train" / name)
-    (chosen / KINDS[0] / "again").symlink_to(chosen)
-    found = load(chosen)
+        (subset / name).symlink_to(folder / "train" / name)
+    (subset / KINDS[0] / "again").symlink_to(subset)
+    found = load(subset)
     assert set(found.classes) == set(KINDS[:2])
-    assert (found.name, len(found)) == ("chosen", 8)
+    assert (found.name, len(found)) == ("subset", 8)
 
 
-def test_a_folder_has_its_name_however_it_is_pointed_to(
+def test_the_current_folder_gives_the_name_of_the_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     assert load(Path()).name == "photos"
 
 
-def test_a_class_of_pictures_that_cannot_be_read_here_is_named(folder: Path) -> None:
-    """Rather than left out, so that there is a class fewer."""
+def test_an_image_of_an_unsupported_format_is_an_error(folder: Path) -> None:
+    """Skipping it would silently drop a class."""
     file = folder / "train/phone/one.heic"
     file.parent.mkdir()
     file.write_bytes(b"\0\0\0\x18ftypheic")
@@ -108,7 +108,7 @@ def test_a_class_of_pictures_that_cannot_be_read_here_is_named(folder: Path) -> 
 
 @pytest.mark.parametrize("inside", ["photos", "a/b/photos"])
 @pytest.mark.parametrize(("suffix", "pack"), [("tar.gz", tar_of), ("zip", zip_of)])
-def test_an_archive_gives_what_its_folder_gives(
+def test_an_archive_gives_the_same_data_as_its_folder(
     folder: Path, tmp_path: Path, suffix: str, inside: str, pack: object
 ) -> None:
     assert callable(pack)
@@ -117,7 +117,7 @@ def test_an_archive_gives_what_its_folder_gives(
     assert load(archive).name == "photos"
 
 
-def test_pictures_of_any_size_are_brought_to_32_by_32(tmp_path: Path) -> None:
+def test_images_of_any_size_are_resized_to_32_by_32(tmp_path: Path) -> None:
     for kind, size in enumerate([(100, 80), (20, 33)]):
         (tmp_path / KINDS[kind]).mkdir()
         Image.new("RGB", size, (kind, 0, 0)).save(tmp_path / KINDS[kind] / "one.png")
@@ -130,13 +130,13 @@ def test_every_decoded_image_is_reported(folder: Path) -> None:
     assert len(seen) == 12
 
 
-def test_what_is_hidden_or_no_picture_is_left_alone(folder: Path) -> None:
+def test_hidden_files_and_other_formats_are_ignored(folder: Path) -> None:
     write(folder, "train/amber/.hidden.png", "__MACOSX/train/amber/0.png", ".git/amber/0.png")
     (folder / "train" / "amber" / "notes.txt").write_text("amber")
     assert len(load(folder)) == 12
 
 
-def test_cifar10_by_position_keeps_its_canonical_ids_and_order(tmp_path: Path) -> None:
+def test_cifar10_files_named_by_position_keep_canonical_ids_and_order(tmp_path: Path) -> None:
     positions = [90, 12, 4099, 7, 33, 52, 41, 8, 2, 16]
     names = [f"train/{name}/{n:05d}.png" for name, n in zip(CLASSES, positions, strict=True)]
     dataset = load(write(tmp_path, *names))
@@ -145,42 +145,42 @@ def test_cifar10_by_position_keeps_its_canonical_ids_and_order(tmp_path: Path) -
     assert [dataset.classes[label] for label in dataset.labels[:3]] == ["ship", "cat", "horse"]
 
 
-def test_two_files_of_one_position_are_not_cifar10(tmp_path: Path) -> None:
+def test_two_files_with_the_same_position_are_not_cifar10(tmp_path: Path) -> None:
     names = [f"train/{name}/{n}.png" for n, name in enumerate(CLASSES)]
     dataset = load(write(tmp_path, *names, "train/cat/09.png"))
     assert not dataset.is_cifar10
     assert len(set(dataset.ids)) == 11
 
 
-def test_other_classes_are_not_cifar10_though_numbered(folder: Path) -> None:
+def test_numbered_files_of_other_classes_are_not_cifar10(folder: Path) -> None:
     assert not load(folder).is_cifar10
 
 
-def test_ids_are_unique_where_names_collide(tmp_path: Path) -> None:
+def test_colliding_names_get_unique_ids(tmp_path: Path) -> None:
     names = ("cat/a/x.png", "cat/b/x.png", "cat/x.png-2.png", "dog/é.png")
     ids = load(write(tmp_path, *names, "dog/ü.png", "cat/x y.png", "cat/x?y.png")).ids
     assert len(set(ids)) == 7
 
 
-def test_ids_are_fit_for_a_url(tmp_path: Path) -> None:
+def test_ids_are_safe_for_urls(tmp_path: Path) -> None:
     ids = load(write(tmp_path, "a cat/b?c#d.png", "dog/100%.png")).ids
     assert ids == ("train-a-cat-b-c-d.png", "train-dog-100-.png")
 
 
 def test_an_unreadable_image_is_named(folder: Path) -> None:
-    (folder / "train" / "blue" / "00001.png").write_bytes(b"no picture")
+    (folder / "train" / "blue" / "00001.png").write_bytes(b"not an image")
     with pytest.raises(DatasetError, match=r"1 images in .* cannot be read: train/blue/00001\.png"):
         load(folder)
 
 
-def test_of_many_unreadable_images_the_first_are_named(folder: Path) -> None:
+def test_the_first_of_many_unreadable_images_are_named(folder: Path) -> None:
     for file in folder.rglob("*.png"):
         file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"12 images .*amber/00000.png.*blue/00000.png.*\.\.\."):
         load(folder)
 
 
-def test_a_picture_with_a_broken_inside_is_named(folder: Path) -> None:
+def test_an_image_with_damaged_chunks_is_named(folder: Path) -> None:
     def chunk(name: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -193,26 +193,26 @@ def test_a_picture_with_a_broken_inside_is_named(folder: Path) -> None:
         load(folder)
 
 
-def test_an_empty_folder_says_where_and_for_what_it_looked(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported_with_the_expected_layouts(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as raised:
         load(tmp_path)
-    said = str(raised.value)
-    assert str(tmp_path) in said
-    assert "train/<class>/<image>" in said
-    assert "CIFAR-10 batches" in said
+    message = str(raised.value)
+    assert str(tmp_path) in message
+    assert "train/<class>/<image>" in message
+    assert "CIFAR-10 batches" in message
 
 
-def test_a_missing_partition_says_so(folder: Path) -> None:
+def test_a_missing_partition_is_reported(folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"no test images in .*test/<class>/<image>"):
         load(folder, "test")
 
 
-def test_a_place_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=f"no data at {tmp_path}/photos: there is no such"):
         load(tmp_path / "photos")
 
 
-def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "photos.rar").write_bytes(b"something else")
     with pytest.raises(DatasetError, match=r"photos\.rar is neither a folder nor a tar or zip"):
         load(tmp_path / "photos.rar")
@@ -246,19 +246,19 @@ def test_an_archive_with_a_damaged_middle_is_named(
         load(archive)
 
 
-def test_the_fingerprint_is_that_of_the_data_not_of_the_place(folder: Path, tmp_path: Path) -> None:
-    elsewhere = write_folder(tmp_path / "elsewhere", per_class=4, kinds=3)
-    assert load(elsewhere).fingerprint == load(folder).fingerprint
+def test_the_fingerprint_is_independent_of_the_path(folder: Path, tmp_path: Path) -> None:
+    copy = write_folder(tmp_path / "copy", per_class=4, kinds=3)
+    assert load(copy).fingerprint == load(folder).fingerprint
 
 
-def test_the_fingerprint_is_known() -> None:
+def test_the_fingerprint_of_a_known_data_set() -> None:
     images = torch.arange(2 * 3 * 32 * 32).to(torch.uint8).view(2, 3, 32, 32)
     dataset = Dataset("any", ("a", "b"), images, torch.tensor([0, 1]), ("x", "y"))
     assert dataset.fingerprint == "5264d6ad6d7d6965e789a03cb28015a4ce78c17deb3379d77d05240439979cd7"
 
 
 def changed(what: str) -> Dataset:
-    """The tiny data set with one thing changed."""
+    """Return the tiny data set with one change."""
     before = tiny(per_class=1)
     images, labels = before.images.clone(), before.labels.clone()
     classes, ids = before.classes, before.ids
@@ -277,5 +277,5 @@ def changed(what: str) -> Dataset:
 
 
 @pytest.mark.parametrize("what", ["pixel", "label", "class name", "id", "order"])
-def test_the_fingerprint_changes_with_each(what: str) -> None:
+def test_every_change_of_the_data_changes_the_fingerprint(what: str) -> None:
     assert changed(what).fingerprint != changed("nothing").fingerprint

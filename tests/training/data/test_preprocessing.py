@@ -1,4 +1,4 @@
-"""Any picture becomes 32 x 32 RGB."""
+"""Preprocessing of any image to 32 x 32 RGB."""
 
 import numpy as np
 import pytest
@@ -12,15 +12,15 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"
 
 
 def bands(width: int, height: int) -> Image.Image:
-    """Red in the left third, green in the middle, blue in the right."""
-    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    """Draw a red left third, a green middle and a blue right third."""
+    image = np.zeros((height, width, 3), dtype=np.uint8)
     for channel in range(3):
-        picture[:, channel * width // 3 : (channel + 1) * width // 3, channel] = 255
-    return Image.fromarray(picture)
+        image[:, channel * width // 3 : (channel + 1) * width // 3, channel] = 255
+    return Image.fromarray(image)
 
 
 @pytest.mark.parametrize("fit", ALL_FITS)
-def test_a_picture_of_the_right_size_is_untouched(fit: Fit) -> None:
+def test_an_image_of_the_right_size_is_unchanged(fit: Fit) -> None:
     pixels = stripes(3, seed=0)
     assert np.array_equal(to_pixels(Image.fromarray(pixels), fit), pixels)
 
@@ -43,37 +43,37 @@ def test_crop_keeps_the_centre_square() -> None:
     assert (pixels[:, 2:-2] == (0, 255, 0)).all()
 
 
-def test_pad_keeps_everything_between_white_bars() -> None:
+def test_pad_keeps_the_whole_image_between_white_bars() -> None:
     pixels = to_pixels(bands(96, 32), "pad")
     assert (pixels[0] == 255).all()
     assert (pixels[-1] == 255).all()
     assert [int(pixels[16, x].argmax()) for x in (4, 16, 28)] == [0, 1, 2]
 
 
-def test_stretch_ignores_the_proportions() -> None:
+def test_stretch_changes_the_proportions() -> None:
     pixels = to_pixels(bands(96, 32), "stretch")
     assert [int(pixels[0, x].argmax()) for x in (4, 16, 28)] == [0, 1, 2]
 
 
-def test_what_is_transparent_lies_over_white() -> None:
-    picture = Image.new("RGBA", (SIZE, SIZE), (255, 0, 0, 0))
-    picture.putpixel((5, 7), (255, 0, 0, 255))
-    pixels = to_pixels(picture)
+def test_transparent_pixels_become_white() -> None:
+    image = Image.new("RGBA", (SIZE, SIZE), (255, 0, 0, 0))
+    image.putpixel((5, 7), (255, 0, 0, 255))
+    pixels = to_pixels(image)
     assert tuple(pixels[7, 5]) == (255, 0, 0)
     assert tuple(pixels[0, 0]) == (255, 255, 255)
 
 
-def test_a_transparent_palette_colour_lies_over_white() -> None:
-    picture = Image.new("P", (SIZE, SIZE), 1)
-    picture.putpalette([10, 20, 30, 40, 50, 60])
-    picture.info["transparency"] = 1
-    assert (to_pixels(picture) == 255).all()
+def test_a_transparent_palette_colour_becomes_white() -> None:
+    image = Image.new("P", (SIZE, SIZE), 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.info["transparency"] = 1
+    assert (to_pixels(image) == 255).all()
 
 
-def test_orientation_follows_exif() -> None:
-    picture = bands(96, 96)
-    picture.getexif()[0x0112] = 6  # turned a quarter: what was left is now on top
-    pixels = to_pixels(picture)
+def test_the_exif_orientation_is_applied() -> None:
+    image = bands(96, 96)
+    image.getexif()[0x0112] = 6  # rotated by 90 degrees: the left side becomes the top
+    pixels = to_pixels(image)
     assert [int(pixels[y, 16].argmax()) for y in (4, 16, 28)] == [0, 1, 2]
 
 
@@ -83,8 +83,6 @@ def test_sixteen_bit_greyscale_keeps_its_high_byte() -> None:
 
 
 @pytest.mark.parametrize(("level", "expected"), [(1.0, 255), (0.0, 0), (200.0, 200), (900.0, 255)])
-def test_float_greyscale_is_a_fraction_where_it_fits_and_a_level_where_not(
-    level: float, expected: int
-) -> None:
-    picture = Image.fromarray(np.full((SIZE, SIZE), level, dtype=np.float32))
-    assert np.asarray(to_rgb(picture))[0, 0].tolist() == [expected] * 3
+def test_float_greyscale_is_read_as_0_to_1_or_as_0_to_255(level: float, expected: int) -> None:
+    image = Image.fromarray(np.full((SIZE, SIZE), level, dtype=np.float32))
+    assert np.asarray(to_rgb(image))[0, 0].tolist() == [expected] * 3

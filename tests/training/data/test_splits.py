@@ -1,4 +1,4 @@
-"""70:15:15, seeded, stratified, disjoint, saved."""
+"""Splits: 70:15:15, seeded, stratified, disjoint, saved."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ class_sizes = st.lists(st.integers(4, 60), min_size=2, max_size=6)
 
 
 def of_sizes(sizes: list[int], shuffle: int = 0) -> Dataset:
-    """A data set with so many images of each class, in any order."""
+    """Return a data set with this many images of each class, in random order."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     return labelled(np.random.default_rng(shuffle).permutation(labels).tolist())
 
 
 @given(class_sizes, st.integers(0, 1000))
-def test_every_image_is_in_exactly_one_part(sizes: list[int], seed: int) -> None:
+def test_every_image_is_in_exactly_one_split(sizes: list[int], seed: int) -> None:
     made = split(of_sizes(sizes), seed)
     together = [*made.train, *made.validation, *made.test]
     assert sorted(together) == list(range(sum(sizes)))
@@ -50,7 +50,7 @@ def test_another_seed_gives_another_split() -> None:
     assert split(tiny(), 0).test != split(tiny(), 1).test
 
 
-def test_it_is_the_same_for_any_encoding_of_the_pixels() -> None:
+def test_the_split_is_independent_of_the_encoding() -> None:
     lossless = tiny()
     lossy = Dataset("jpeg", lossless.classes, lossless.images // 2, lossless.labels, lossless.ids)
     assert lossy.fingerprint != lossless.fingerprint
@@ -73,7 +73,7 @@ def test_original_batches_and_a_folder_of_them_are_split_alike(
     assert split(jpeg, 0).test == split(original, 0).test
 
 
-def test_the_split_of_a_seed_stays_what_it_was() -> None:
+def test_the_split_of_a_seed_never_changes() -> None:
     dataset = labelled([position % 10 for position in range(500)])
     assert (
         indices_sha256(split(dataset, 0).indices("test"))
@@ -81,13 +81,13 @@ def test_the_split_of_a_seed_stays_what_it_was() -> None:
     )
 
 
-def test_parts_can_be_taken_together_in_order() -> None:
+def test_indices_of_several_splits_are_sorted() -> None:
     made = split(tiny(), 0)
     together = made.indices("train", "validation")
     assert together.tolist() == sorted(made.train + made.validation)
 
 
-def test_the_hash_is_of_the_set_not_its_order() -> None:
+def test_the_hash_is_independent_of_the_order() -> None:
     forward = np.arange(10)
     assert indices_sha256(forward) == indices_sha256(forward[::-1].copy())
     assert indices_sha256(forward) != indices_sha256(forward + 1)
@@ -100,7 +100,7 @@ def test_a_split_is_saved_and_read_again(tmp_path: Path) -> None:
     assert split_once(tiny(), 3, tmp_path) == made
 
 
-def test_what_is_saved_is_what_counts(tmp_path: Path) -> None:
+def test_a_saved_split_is_used(tmp_path: Path) -> None:
     split_once(tiny(), 0, tmp_path)
     (file,) = tmp_path.iterdir()
     saved = Splits.model_validate_json(file.read_bytes())
@@ -109,7 +109,7 @@ def test_what_is_saved_is_what_counts(tmp_path: Path) -> None:
     assert split_once(tiny(), 0, tmp_path) == swapped
 
 
-def test_each_seed_and_each_data_set_has_its_own_file(tmp_path: Path) -> None:
+def test_each_seed_and_data_set_has_its_own_file(tmp_path: Path) -> None:
     for dataset in (tiny(), tiny(start=50)):
         for seed in (0, 1):
             split_once(dataset, seed, tmp_path)
@@ -124,7 +124,7 @@ def test_a_damaged_saved_split_is_named(tmp_path: Path) -> None:
         split_once(tiny(), 0, tmp_path)
 
 
-def test_a_saved_split_of_other_data_is_refused(tmp_path: Path) -> None:
+def test_a_saved_split_of_other_data_is_rejected(tmp_path: Path) -> None:
     split_once(tiny(), 0, tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_text(split(tiny(start=50), 0).model_dump_json())
@@ -132,12 +132,12 @@ def test_a_saved_split_of_other_data_is_refused(tmp_path: Path) -> None:
         split_once(tiny(), 0, tmp_path)
 
 
-def test_a_split_that_overlaps_cannot_be_made() -> None:
+def test_overlapping_splits_are_rejected() -> None:
     with pytest.raises(ValidationError, match="splits overlap"):
         Splits(fingerprint="f", seed=0, train=(0, 1), validation=(1,), test=(2,))
 
 
-def test_one_class_is_refused_by_name() -> None:
+def test_a_single_class_is_rejected_by_name() -> None:
     with pytest.raises(DatasetError, match="made has one class, 'amber'; at least two"):
         split(labelled([0] * 20), 0)
 
@@ -148,12 +148,12 @@ def test_classes_too_small_to_split_are_named() -> None:
         split(labelled(labels), 0)
 
 
-def test_four_images_of_a_class_are_enough() -> None:
+def test_four_images_per_class_can_be_split() -> None:
     made = split(labelled([0] * 4 + [1] * 4), 0)
     assert [len(made.train), len(made.validation), len(made.test)] == [4, 2, 2]
 
 
-def test_nothing_is_drawn_from_the_default_generators() -> None:
+def test_splitting_leaves_the_global_random_state_unchanged() -> None:
     before = torch.get_rng_state()
     split(tiny(), 0)
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,4 +1,4 @@
-"""`BlockNet`: its parts, its order, its layers."""
+"""`BlockNet`: its parameters, the order of its operations, its layers."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_the_parameters_have_the_reports_shapes(
 
 
 @pytest.mark.parametrize(("conv_blocks", "norms"), [(2, [64, 128]), (3, [64, 128, 256])])
-def test_batch_norm_is_one_norm_a_block(conv_blocks: int, norms: list[int]) -> None:
+def test_batch_norm_adds_one_norm_per_block(conv_blocks: int, norms: list[int]) -> None:
     built = network(conv_blocks, batch_norm=True)
     found = [m.num_features for m in built.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert found == norms
@@ -52,23 +52,25 @@ def test_every_layer_has_its_dimension(conv_blocks: int) -> None:
     assert {layer: vectors.shape[1] for layer, vectors in found.items()} == expected
 
 
-def test_two_blocks_have_no_conv3() -> None:
+def test_a_network_of_two_blocks_has_no_conv3() -> None:
     assert "conv3" not in network(2).layers
     with pytest.raises(ValueError, match=r"no layer \['conv3'\]; this network has conv1, conv2"):
         network(2).representations(images(), ["conv3"])
 
 
-def test_an_unknown_layer_is_refused_by_name() -> None:
+def test_an_unknown_layer_is_rejected_by_name() -> None:
     with pytest.raises(ValueError, match=r"conv9.*conv1, conv2, conv3, penultimate, logits"):
         network(3).representations(images(), ["conv9"])  # type: ignore[list-item]  # on purpose
 
 
-def test_a_block_is_conv_relu_conv_relu_pool_norm() -> None:
+def test_a_block_computes_conv_relu_conv_relu_pool_norm() -> None:
     block = network(3, batch_norm=True).eval().blocks[0]
     norm = block.get_submodule("norm")
     assert isinstance(norm, torch.nn.BatchNorm2d)
-    norm.running_mean = torch.linspace(0, 1, 64)  # else the norm would do next to nothing
-    torch.nn.init.constant_(norm.weight, -1.0)  # else a norm before the pool would do the same
+    norm.running_mean = torch.linspace(0, 1, 64)  # otherwise the norm would change almost nothing
+    torch.nn.init.constant_(
+        norm.weight, -1.0
+    )  # otherwise a norm before the pool would give the same
     weights = dict(block.named_parameters())
     hidden = images().float()
     for name in ("conv1", "conv2"):
@@ -78,15 +80,15 @@ def test_a_block_is_conv_relu_conv_relu_pool_norm() -> None:
     assert torch.allclose(block(images().float()), expected, atol=1e-4)
 
 
-def test_pooling_before_the_second_relu_learns_the_same_to_the_bit() -> None:
+def test_pooling_before_the_second_relu_gives_bit_identical_gradients() -> None:
     built = network(2)
-    given = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    inputs = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     block = built.blocks[0]
     conv1, conv2 = (block.get_submodule(name) for name in ("conv1", "conv2"))
     gradients = []
     for out in (
-        block(given),
-        functional.max_pool2d(functional.relu(conv2(functional.relu(conv1(given)))), 2),
+        block(inputs),
+        functional.max_pool2d(functional.relu(conv2(functional.relu(conv1(inputs)))), 2),
     ):
         built.zero_grad()
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
@@ -103,30 +105,30 @@ def test_conv2_is_flattened_channel_major() -> None:
     assert torch.equal(flat.view(-1, 128, 8, 8), end_of_block_2[0])
 
 
-def test_forward_is_the_logits() -> None:
+def test_forward_returns_the_logits() -> None:
     built = network(3, batch_norm=True).eval()
     assert torch.equal(built(images()), built.representations(images(), ["logits"])["logits"])
 
 
-def test_penultimate_is_what_the_output_takes_in() -> None:
+def test_penultimate_is_the_input_of_the_output_layer() -> None:
     built = network(2).eval()
     found = built.representations(images(), ["penultimate", "logits"])
     assert torch.equal(built.output(found["penultimate"]), found["logits"])
     assert (found["penultimate"] >= 0).all()
 
 
-def test_dropout_acts_while_training() -> None:
+def test_dropout_is_active_in_training_mode() -> None:
     built = network(2, dropout=0.2).train()
     with torch.random.fork_rng():
         assert not torch.equal(built(images()), built(images()))
 
 
-def test_dropout_does_nothing_while_evaluating() -> None:
+def test_dropout_is_inactive_in_evaluation_mode() -> None:
     built, plain = network(2, dropout=0.2).eval(), network(2).eval()
     assert torch.equal(built(images()), plain(images()))
 
 
-def test_dropout_comes_after_both_hidden_layers_with_its_probability() -> None:
+def test_dropout_follows_both_hidden_layers_with_its_probability() -> None:
     built = network(2, dropout=0.2)
     dropped: list[tuple[int, float]] = []
 
@@ -142,16 +144,16 @@ def test_dropout_comes_after_both_hidden_layers_with_its_probability() -> None:
     assert [share for _, share in dropped] == pytest.approx([0.2, 0.2], abs=0.02)
 
 
-def test_pixels_are_scaled_and_normalised_inside() -> None:
-    described = {"classes": 2, "conv_blocks": 2, "batch_norm": False, "dropout": 0.0}
+def test_the_network_scales_and_normalises_pixels_itself() -> None:
+    hyperparameters = {"classes": 2, "conv_blocks": 2, "batch_norm": False, "dropout": 0.0}
     normalised = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}
-    built = BlockNet(Architecture.model_validate({**described, **normalised}))
-    taken: list[Tensor] = []
-    built.blocks[0].register_forward_pre_hook(lambda _m, inputs: taken.append(inputs[0]))
+    built = BlockNet(Architecture.model_validate({**hyperparameters, **normalised}))
+    block_inputs: list[Tensor] = []
+    built.blocks[0].register_forward_pre_hook(lambda _m, inputs: block_inputs.append(inputs[0]))
     built(torch.full((1, 3, 32, 32), 51, dtype=torch.uint8))  # 51 / 255 = 0.2
     expected = torch.tensor([(0.2 - 0.1) / 0.5, 0.0, (0.2 - 0.3) / 0.7])
-    assert torch.allclose(taken[0][0, :, 0, 0], expected, atol=1e-6)
+    assert torch.allclose(block_inputs[0][0, :, 0, 0], expected, atol=1e-6)
 
 
-def test_as_many_logits_as_classes() -> None:
+def test_there_is_one_logit_per_class() -> None:
     assert network(2, classes=7).eval()(images()).shape == (3, 7)

@@ -1,4 +1,4 @@
-"""Which device, how precisely."""
+"""The choice of device and precision."""
 
 import pytest
 import torch
@@ -8,37 +8,37 @@ from training.models.device import DeviceError, autocast, pick_device, pick_prec
 CPU = torch.device("cpu")
 
 
-def test_the_cpu_can_be_asked_for() -> None:
+def test_the_cpu_can_be_chosen() -> None:
     assert pick_device("cpu") == CPU
 
 
-def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_cpu_if_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == CPU
 
 
-def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_first_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == torch.device("cuda:0")
 
 
-def test_a_numbered_gpu_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_numbered_gpu_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("cuda:1") == torch.device("cuda:1")
     assert pick_device("cuda") == torch.device("cuda:0")
 
 
 @pytest.mark.parametrize("choice", ["cuda:2", "gpu", "", "cuda:"])
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(
+def test_an_unavailable_device_is_rejected_with_the_available_ones(
     choice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(DeviceError, match="there is cpu, cuda:0, cuda:1"):
+    with pytest.raises(DeviceError, match="choose one of cpu, cuda:0, cuda:1 or auto"):
         pick_device(choice)
 
 
 @pytest.mark.parametrize("choice", ["fp32", "bf16"])
-def test_a_precision_that_is_asked_for_is_taken(choice: str) -> None:
+def test_a_chosen_precision_is_kept(choice: str) -> None:
     assert pick_precision(choice, CPU) == choice  # type: ignore[arg-type]  # both are precisions
 
 
@@ -46,7 +46,7 @@ def test_a_precision_that_is_asked_for_is_taken(choice: str) -> None:
     ("capabilities", "expected"),
     [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")],
 )
-def test_auto_is_bf16_only_where_the_processor_multiplies_it(
+def test_auto_is_bf16_only_if_the_processor_multiplies_it(
     capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)

@@ -1,4 +1,4 @@
-"""How far an image lies from those of a gallery."""
+"""Novelty: the distance of an image to the training images."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ from training.models.blocknet import Layer
 from training.models.novelty import THRESHOLD, Fitted, NoveltyFileError, fit
 
 CPU = torch.device("cpu")
-VIEWED: tuple[Layer, ...] = ("conv2", "penultimate")
+LAYERS: tuple[Layer, ...] = ("conv2", "penultimate")
 
-Found = dict[Layer, npt.NDArray[np.float32]]
+LayerVectors = dict[Layer, npt.NDArray[np.float32]]
 
 
-def vectors(count: int, seed: int) -> Found:
-    """Vectors at conv2 and the penultimate layer, all around two directions."""
+def vectors(count: int, seed: int) -> LayerVectors:
+    """Draw vectors at conv2 and the penultimate layer, scattered around two directions."""
     random = np.random.default_rng(seed)
     centres = np.random.default_rng(0).random((2, 8192 + 512))
     made = centres[np.arange(count) % 2] + random.normal(0, 0.2, (count, 8192 + 512))
@@ -43,68 +43,70 @@ def fitted() -> Fitted:
     return found
 
 
-def of(fitted: Fitted, seen: Found) -> Tensor:
-    values: Tensor = fitted.novelty(*(torch.from_numpy(seen[one]) for one in VIEWED))
+def novelty_by(fitted: Fitted, vectors: LayerVectors) -> Tensor:
+    values: Tensor = fitted.novelty(*(torch.from_numpy(vectors[layer]) for layer in LAYERS))
     return values
 
 
-def test_nineteen_of_twenty_images_like_the_others_are_familiar() -> None:
+def test_95_percent_of_images_like_the_references_are_familiar() -> None:
     found = fitted()
-    familiar = (of(found, vectors(2000, seed=2)) <= THRESHOLD).float().mean()
+    familiar = (novelty_by(found, vectors(2000, seed=2)) <= THRESHOLD).float().mean()
     assert familiar == pytest.approx(0.95, abs=0.03)
     assert found.familiar_share == pytest.approx(0.95, abs=0.04)
 
 
-def test_novelty_of_like_images_is_spread_evenly_from_0_to_1() -> None:
-    values = of(fitted(), vectors(2000, seed=2))
+def test_novelty_of_images_like_the_references_is_uniform_in_0_to_1() -> None:
+    values = novelty_by(fitted(), vectors(2000, seed=2))
     shares = torch.histc(values, bins=4, min=0, max=1) / len(values)
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.08)
 
 
 @pytest.mark.parametrize("layer", ["conv2", "penultimate"])
-def test_being_far_in_one_view_is_enough(layer: Layer) -> None:
+def test_an_image_far_in_one_view_has_novelty_1(layer: Layer) -> None:
     seen = vectors(5, seed=3)
     other = np.random.default_rng(4).random(seen[layer].shape) ** 8
-    assert of(fitted(), {**seen, layer: other.astype(np.float32)}).min() == 1
+    assert novelty_by(fitted(), {**seen, layer: other.astype(np.float32)}).min() == 1
 
 
-def test_brightness_of_the_features_does_not_count() -> None:
+def test_novelty_is_independent_of_the_length_of_the_vectors() -> None:
     seen = vectors(20, seed=5)
-    brighter: Found = {layer: 3 * found for layer, found in seen.items()}
-    one_image = 1 / 400  # of those that measure: a rounding may put another one first
-    assert of(fitted(), brighter).tolist() == pytest.approx(
-        of(fitted(), seen).tolist(), abs=2 * one_image
+    brighter: LayerVectors = {layer: 3 * found for layer, found in seen.items()}
+    one_image = 1 / 400  # of the distances: rounding may exchange two of them
+    assert novelty_by(fitted(), brighter).tolist() == pytest.approx(
+        novelty_by(fitted(), seen).tolist(), abs=2 * one_image
     )
 
 
-def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_loaded_novelty_model_gives_the_same_values(tmp_path: Path) -> None:
     found = fitted()
     novelty.save(found.novelty, tmp_path / "novelty.safetensors")
     read = Fitted(novelty.load(tmp_path / "novelty.safetensors"), 0)
-    assert torch.equal(of(read, vectors(50, seed=6)), of(found, vectors(50, seed=6)))
+    assert torch.equal(
+        novelty_by(read, vectors(50, seed=6)), novelty_by(found, vectors(50, seed=6))
+    )
     assert len(read.novelty) == len(found.novelty) == 400
 
 
-@pytest.mark.parametrize("what", ["missing", "damaged", "another", "of other shapes"])
-def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["missing", "damaged", "another", "other shapes"])
+def test_a_file_that_is_not_a_novelty_model_is_rejected_by_name(tmp_path: Path, what: str) -> None:
     file = tmp_path / "novelty.safetensors"
     if what == "damaged":
         file.write_bytes(b"nothing")
     elif what == "another":
         file.write_bytes((ROOT / "starter" / "model.safetensors").read_bytes())
-    elif what == "of other shapes":
+    elif what == "other shapes":
         state = fitted().novelty.state_dict()
         save_file({**state, "texture": state["texture"][:, :9].contiguous()}, file)
     with pytest.raises(NoveltyFileError, match=r"novelty\.safetensors"):
         novelty.load(file)
 
 
-def test_a_few_images_do_not_say_what_is_familiar() -> None:
+def test_too_few_held_out_images_give_no_model() -> None:
     assert fit(vectors(100, seed=0), vectors(50, seed=1)) is None
 
 
-def test_rare_classes_do_not_set_the_threshold_for_the_others_alone() -> None:
-    """Images of every class are among those that measure, in their own proportion."""
+def test_rare_classes_are_not_all_unfamiliar() -> None:
+    """The held-out images that set the distances include every class in its proportion."""
     known, held_out = vectors(400, seed=0), vectors(1200, seed=1)
     rare = np.arange(1200) >= 1080
     for layer in held_out:
@@ -112,8 +114,8 @@ def test_rare_classes_do_not_set_the_threshold_for_the_others_alone() -> None:
         held_out[layer][rare] += scattered.astype(np.float32)
     found = fit(known, held_out)
     assert found
-    others: Found = {layer: one[rare] for layer, one in held_out.items()}
-    familiar = (of(found, others) <= THRESHOLD).float()
+    others: LayerVectors = {layer: one[rare] for layer, one in held_out.items()}
+    familiar = (novelty_by(found, others) <= THRESHOLD).float()
     assert 0.2 < familiar.mean() < 0.9
     assert found.familiar_share == pytest.approx(0.95, abs=0.04)
 
@@ -123,9 +125,9 @@ def starter() -> Bundle:
     return bundle.load(ROOT / "starter")
 
 
-def novelty_of(starter: Bundle, pictures: npt.NDArray[np.uint8]) -> Tensor:
+def novelty_of(starter: Bundle, pixels: npt.NDArray[np.uint8]) -> Tensor:
     assert starter.novelty
-    images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     found = embed(starter.network, images, ("conv2", "penultimate"), CPU)
     values: Tensor = starter.novelty(
         torch.from_numpy(found["conv2"]), torch.from_numpy(found["penultimate"])
@@ -150,24 +152,24 @@ def text(random: np.random.Generator) -> npt.NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("what", ["noise", "flat", "text"])
-def test_the_starter_s_network_does_not_know_noise_flat_colours_or_text(
+def test_noise_flat_colours_and_text_are_unfamiliar_to_the_starter_network(
     starter: Bundle, what: str
 ) -> None:
     random = np.random.default_rng(0)
     draw = {"noise": noise, "flat": flat, "text": text}[what]
     values = novelty_of(starter, np.stack([draw(random) for _ in range(100)]))
     unfamiliar = (values > THRESHOLD).float().mean().item()
-    print(f"{what}: {unfamiliar:.0%} of 100 pictures are unfamiliar")
+    print(f"{what}: {unfamiliar:.0%} of 100 images are unfamiliar")
     assert unfamiliar >= 0.9
 
 
-def test_the_starter_s_network_knows_the_images_that_were_held_out(starter: Bundle) -> None:
+def test_held_out_images_are_familiar_to_the_starter_network(starter: Bundle) -> None:
     data = real_data()
     if data is None:
         pytest.skip("needs the real images: set KINDRED_DATA")
-    note = starter.manifest.novelty
-    assert note
-    assert note.familiar_share == pytest.approx(0.95, abs=0.02)
+    metadata = starter.manifest.novelty
+    assert metadata
+    assert metadata.familiar_share == pytest.approx(0.95, abs=0.02)
     images = load(data)
     if not images.is_cifar10:
         pytest.skip("needs CIFAR-10, which the starter's network was trained on")

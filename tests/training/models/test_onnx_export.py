@@ -1,4 +1,4 @@
-"""The network as ONNX: the same network, in one file, whatever the number of images."""
+"""ONNX export: the same network in one file, for any batch size."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from training.models.onnx_export import OnnxError
 
 
 def network(seed: int = 0) -> BlockNet:
-    """One with everything that a recipe may have, its norms settled on something."""
+    """Return a network that uses every option, with batch norm statistics of random images."""
     torch.manual_seed(seed)
     made = BlockNet(
         Architecture(
@@ -31,41 +31,39 @@ def network(seed: int = 0) -> BlockNet:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Written from that network."""
+    """Return the file written from that network."""
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     onnx_export.write(network(), path)
     return path
 
 
-def test_it_takes_any_number_of_pictures_as_uint8(file: Path) -> None:
-    (taken,) = onnx.load(file).graph.input
-    sizes = [one.dim_param or one.dim_value for one in taken.type.tensor_type.shape.dim]
-    assert (taken.name, taken.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+def test_the_input_is_uint8_images_of_any_batch_size(file: Path) -> None:
+    (tensor,) = onnx.load(file).graph.input
+    sizes = [one.dim_param or one.dim_value for one in tensor.type.tensor_type.shape.dim]
+    assert (tensor.name, tensor.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
     assert sizes == ["batch", 3, 32, 32]
 
 
-def test_it_gives_the_three_representations_by_name(file: Path) -> None:
-    given = {one.name: one.type.tensor_type.shape.dim[1] for one in onnx.load(file).graph.output}
-    assert {name: size.dim_value for name, size in given.items()} == {
+def test_the_outputs_are_the_three_layers_by_name(file: Path) -> None:
+    outputs = {one.name: one.type.tensor_type.shape.dim[1] for one in onnx.load(file).graph.output}
+    assert {name: size.dim_value for name, size in outputs.items()} == {
         "conv2": 8192,
         "penultimate": 512,
         "logits": 7,
     }
 
 
-def test_nothing_of_it_lies_outside_the_file(file: Path) -> None:
+def test_the_model_is_a_single_file(file: Path) -> None:
     assert [one.name for one in file.parent.iterdir()] == [file.name]
 
 
-def test_the_file_of_another_network_is_found_out(file: Path) -> None:
+def test_checking_detects_the_file_of_another_network(file: Path) -> None:
     onnx_export.check(network(), file)
     with pytest.raises(OnnxError, match="conv2"):
         onnx_export.check(network(seed=1), file)
 
 
-def test_half_the_bytes_hold_the_same_network_where_its_weights_are_fp16(
-    file: Path, tmp_path: Path
-) -> None:
+def test_fp16_weights_halve_the_file(file: Path, tmp_path: Path) -> None:
     rounded = network()
     rounded.load_state_dict(
         {

@@ -1,4 +1,4 @@
-"""How far the inputs of convolutions reach, and what rounding to whole numbers moves."""
+"""Activation ranges, and the error of rounding to int8."""
 
 import pytest
 import torch
@@ -13,10 +13,10 @@ IMAGES = torch.randint(
 
 
 def inputs_of(name: str, net: nn.Module, images: Tensor) -> Tensor:
-    """What a module of the network is given."""
+    """Return the input of a module of the network."""
     seen: list[Tensor] = []
     module = net.get_submodule(name)
-    module.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    module.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     net(images)
     return seen[0]
 
@@ -28,19 +28,19 @@ def measured() -> ActivationRanges:
     return found
 
 
-def test_all_inputs_of_the_known_images_are_within_and_0_is_a_step(
+def test_ranges_contain_all_inputs_of_the_training_images_and_0_is_a_step(
     measured: ActivationRanges,
 ) -> None:
     assert tuple(measured.inputs) == QUANTIZED
-    for name, (least, greatest) in measured.inputs.items():
+    for name, (smallest, largest) in measured.inputs.items():
         seen = inputs_of(name, network(3, batch_norm=True).eval(), IMAGES[:40])
-        step = (greatest - least) / STEPS
-        assert least - step <= seen.min() <= seen.max() <= greatest + step
-        assert -least / step == pytest.approx(round(-least / step), abs=1e-4)
+        step = (largest - smallest) / STEPS
+        assert smallest - step <= seen.min() <= seen.max() <= largest + step
+        assert -smallest / step == pytest.approx(round(-smallest / step), abs=1e-4)
 
 
 @torch.inference_mode()
-def test_what_is_rounded_has_so_many_values_and_the_network_itself_is_left(
+def test_fake_quantisation_rounds_a_copy_to_256_values_and_keeps_the_network(
     measured: ActivationRanges,
 ) -> None:
     net = network(3, batch_norm=True).eval()
@@ -50,34 +50,34 @@ def test_what_is_rounded_has_so_many_values_and_the_network_itself_is_left(
         convolution = other.get_submodule(name)
         assert isinstance(convolution, nn.Conv2d)
         assert all(len(channel.unique()) <= STEPS for channel in convolution.weight)
-        given = inputs_of(name, other, IMAGES[:5])
-        assert 20 < len(given.unique()) <= STEPS + 1
+        inputs = inputs_of(name, other, IMAGES[:5])
+        assert 20 < len(inputs.unique()) <= STEPS + 1
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_it_is_said_how_much_is_moved(measured: ActivationRanges) -> None:
+def test_the_error_of_rounding_is_measured(measured: ActivationRanges) -> None:
     assert measured.checks == 20
     assert 0.99 < measured.least_cosine < 1
     assert measured.same_class > 0.8
-    assert not measured.within_tolerance  # by so few
+    assert not measured.within_tolerance  # too few checks
 
 
 @pytest.mark.parametrize(
     ("same", "cosine", "checks", "within_tolerance"),
     [(0.995, 0.999, 500, True), (0.994, 1, 2500, False), (1, 0.998, 2500, False)],
 )
-def test_little_is_what_the_goals_allow(
+def test_within_tolerance_needs_enough_checks_and_both_thresholds(
     same: float, cosine: float, checks: int, within_tolerance: bool
 ) -> None:
     found = ActivationRanges(inputs={}, same_class=same, least_cosine=cosine, checks=checks)
     assert found.within_tolerance == within_tolerance
 
 
-def test_a_network_of_two_blocks_has_two_of_them() -> None:
+def test_a_network_of_two_blocks_has_two_ranges() -> None:
     found = measure(network(2).eval(), IMAGES[:4], IMAGES[4:8])
     assert found
     assert tuple(found.inputs) == QUANTIZED[:2]
 
 
-def test_without_images_nothing_is_measured() -> None:
+def test_without_images_there_are_no_ranges() -> None:
     assert measure(network(2).eval(), IMAGES[:0], IMAGES) is None
