@@ -13,7 +13,8 @@ from training import bundle
 from training.bundle import BundleError, writer
 from training.data.dataset import DatasetError
 from training.embedding import bulk, ray_runner
-from training.embedding.bulk import BulkError, Embedder, Job, ShardSpec
+from training.embedding.bulk import Embedder
+from training.embedding.job import BulkError, Job, ShardSpec
 from training.embedding.shards import ShardError
 from training.experiments import record
 from training.experiments.catalogue import EIGHT, UnknownExperimentError, find
@@ -260,7 +261,7 @@ def embed(
             embedder = Embedder(loaded.network, pick_device(device))
             stats = bulk.run(job, embedder, ShardSpec.parse(shard), on_image)
     print_line(
-        f"{stats.made} shards made, {stats.found} were there, {stats.elsewhere} are for others"
+        f"{stats.written} shards made, {stats.existing} were there, {stats.skipped} are for others"
     )
     for name in stats.unreadable:
         print_line(f"left out, for it cannot be read: {name}", style="yellow")

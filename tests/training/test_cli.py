@@ -264,7 +264,7 @@ def test_a_share_that_is_none_is_refused_in_a_line(
     )
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1] == (
-        "error: no share '5/4': give it as 1/4, the first of four"
+        "error: invalid shard '5/4': give it as 1/4, the first of four"
     )
 
 

@@ -1,1 +1,1 @@
-"""Embeds images, in memory or in shards."""
+"""Embedding of images, in memory or into shards."""

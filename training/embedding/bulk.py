@@ -1,19 +1,18 @@
-"""Any number of images to shards: a stream, shared out among processes, stopped and resumed.
+"""Embed any number of images into shards: a stream that can be divided, stopped and resumed.
 
-Never more than one batch of images is in memory. Knows pictures, networks and shards; nothing of
-whoever reads them.
+At most one batch of images is in memory. Works on images, networks and shards; must not know how
+the shards are used.
 """
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -23,9 +22,10 @@ from training.data.archive import DAMAGED, NoSourceError, iter_files
 from training.data.dataset import IMAGE_SUFFIXES, NoImagesError
 from training.data.preprocessing import SIZE, to_pixels
 from training.embedding import shards
-from training.embedding.embed import BATCH, embed
+from training.embedding.embed import BATCH_SIZE, embed
+from training.embedding.job import ALL_SHARDS, BulkError, Job, JobStats, ShardResult, ShardSpec
 from training.embedding.leases import lease
-from training.embedding.shards import Rows, ShardError, ShardMetadata, Writer
+from training.embedding.shards import Rows, ShardError, ShardMetadata, ShardWriter
 from training.index.cosine import Vectors
 from training.models.blocknet import BlockNet, Layer
 
@@ -33,59 +33,8 @@ Read = Callable[[], bytes]
 OnImage = Callable[[], None]
 
 
-class BulkError(RuntimeError):
-    """The images cannot be embedded as asked; the message says what to do."""
-
-
-LONGEST: Final = 100
-"""Letters of a path that an id has, and of a folder that a label has."""
-
-
-@dataclass(frozen=True)
-class ShardSpec:
-    """Which shards are this process's: each `of`-th, from the `one`-th on; all of them by default.
-
-    Whoever has all takes what nobody else is at, so any number of processes may share the work.
-    """
-
-    one: int = 1
-    of: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "ShardSpec":
-        """`2/4` is the second of four.
-
-        Raises:
-            BulkError: it is none of that kind.
-
-        """
-        found = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise BulkError(f"no share {text!r}: give it as 1/4, the first of four")
-        return cls(int(found[1]), int(found[2]))
-
-    def has(self, number: int) -> bool:
-        """Whether a shard is in it."""
-        return number % self.of == self.one - 1
-
-
-ALL_SHARDS: Final = ShardSpec()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be embedded, at which layers of which network, into which folder.
-
-    `network` is its `Bundle.network_id`; `labelled` takes an image's folder for its label.
-    """
-
-    source: Path
-    folder: Path
-    network: str
-    classes: tuple[str, ...]
-    layers: tuple[Layer, ...]
-    size: int = 4096
-    labelled: bool = True
+MAX_NAME_LENGTH: Final = 100
+"""The largest number of characters of the path in an id, and of the folder in a label."""
 
 
 @dataclass(frozen=True)
@@ -96,104 +45,98 @@ class Embedder:
     device: torch.device
 
     def __call__(self, images: torch.Tensor, layers: Sequence[Layer]) -> dict[Layer, Vectors]:
-        """The vectors of uint8 images [N, 3, 32, 32] at each layer, [N, dimension]."""
+        """Embed uint8 images [N, 3, 32, 32]; return vectors [N, dimension] of each layer."""
         return embed(self.network, images, layers, self.device)
 
     def dimensions(self, layers: Sequence[Layer]) -> dict[Layer, int]:
-        """How long they are."""
-        found = self(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8), layers)
-        return {layer: vectors.shape[1] for layer, vectors in found.items()}
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What became of one shard; its note, unless it is for another process to make."""
-
-    number: int
-    state: Literal["made", "found", "elsewhere"]
-    note: ShardMetadata | None
-
-
-@dataclass(frozen=True)
-class JobStats:
-    """Shards made now, found whole, and left to others; their images; what could not be read."""
-
-    made: int
-    found: int
-    elsewhere: int
-    images: int
-    unreadable: tuple[str, ...]
-
-    @classmethod
-    def of(cls, result: Sequence[ShardResult]) -> "JobStats":
-        """All of these together."""
-        states = Counter(one.state for one in result)
-        notes = [one.note for one in result if one.note]
-        return cls(
-            states["made"],
-            states["found"],
-            states["elsewhere"],
-            sum(note.count for note in notes),
-            tuple(path for note in notes for path in note.unreadable),
-        )
+        """Return the vector length of each layer."""
+        outputs = self(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8), layers)
+        return {layer: vectors.shape[1] for layer, vectors in outputs.items()}
 
 
 def run(
-    job: Job, embedder: Embedder, share: ShardSpec = ALL_SHARDS, on_image: OnImage = lambda: None
+    job: Job, embedder: Embedder, shard: ShardSpec = ALL_SHARDS, on_image: OnImage = lambda: None
 ) -> JobStats:
-    """Make every shard of the share that is neither there nor in the hands of another process.
+    """Write every shard of `shard` that neither exists nor is being written by another process.
 
-    A picture that cannot be read is left out, and named in its shard and in the tally.
+    Images that cannot be decoded are left out, and listed in the shard and in the result.
+
+    Args:
+        job: to run.
+        embedder: the network.
+        shard: this process's part of the job.
+        on_image: called after each image that is read.
 
     Raises:
-        BulkError: no such source, or it is damaged.
-        NoImagesError: it has none.
-        ShardError: the folder holds other shards, or the images are no longer those of a shard.
+        BulkError: the source is missing or damaged.
+        NoImagesError: the source has no images.
+        ShardError: the folder holds shards of another job, or the source has changed.
 
     """
     check_job(job)
-    result = [
-        make_shard(job, embedder, number, chunk, on_image)
-        if share.has(number)
-        else ShardResult(number, "elsewhere", None)
+    results = [
+        write_shard(job, embedder, number, chunk, on_image)
+        if shard.contains(number)
+        else ShardResult(number, "skipped", None)
         for number, chunk in chunks(job)
     ]
-    return JobStats.of(result)
+    return JobStats.from_results(results)
 
 
-def make_shard(
+def write_shard(
     job: Job,
     embedder: Embedder,
     number: int,
     chunk: Iterable[tuple[str, Read]],
     on_image: OnImage = lambda: None,
 ) -> ShardResult:
-    """Make one shard, but where it is there, or another process is at it."""
-    file = job.folder / shards.name(number)
+    """Write one shard, unless it exists or another process is writing it.
+
+    Args:
+        job: that the shard is part of.
+        embedder: the network.
+        number: of the shard.
+        chunk: path and reader of each of its images.
+        on_image: called after each image that is read.
+
+    Raises:
+        ShardError: the shard exists, and was written from other images.
+
+    """
+    file = job.folder / shards.file_name(number)
     with lease(file) as renew:
         if renew is None:
-            return ShardResult(number, "elsewhere", None)
-        if note := _found(file, job):
-            _require_same(file, note, [path for path, _ in chunk])
-            return ShardResult(number, "found", note)
-        return ShardResult(number, "made", _make(job, embedder, file, chunk, renew, on_image))
+            return ShardResult(number, "skipped", None)
+        if metadata := _read_existing(file, job):
+            _require_same_images(file, metadata, [path for path, _ in chunk])
+            return ShardResult(number, "existing", metadata)
+        metadata = _embed_into(job, embedder, file, chunk, renew, on_image)
+        return ShardResult(number, "written", metadata)
 
 
 def chunks(job: Job) -> Iterator[tuple[int, Iterator[tuple[str, Read]]]]:
-    """The images of each shard by its number; a chunk is gone when the next one is asked for."""
+    """Yield the number of each shard with path and reader of its images.
+
+    A chunk must be consumed before the next one is taken.
+
+    Raises:
+        BulkError: the source is missing or damaged.
+        NoImagesError: the source has no images.
+
+    """
     number = -1
-    for number, chunk in groupby(_numbered(job), key=itemgetter(0)):
-        yield number, (member for _, member in chunk)
+    for number, chunk in groupby(_iter_images(job), key=itemgetter(0)):
+        yield number, (image for _, image in chunk)
     if number < 0:
-        known = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise NoImagesError(f"no images in {job.source}: looked for {known}")
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise NoImagesError(f"no images in {job.source}: looked for {suffixes}")
 
 
 def check_job(job: Job) -> None:
-    """See that all who write into the folder make the same shards.
+    """Check that the folder holds shards of this job only; the first job records its settings.
 
     Raises:
-        ShardError: there are others in it.
+        ShardError: the folder holds shards of other settings.
 
     """
     shards.check_job(
@@ -207,7 +150,7 @@ def check_job(job: Job) -> None:
     )
 
 
-def _make(
+def _embed_into(
     job: Job,
     embedder: Embedder,
     file: Path,
@@ -226,42 +169,42 @@ def _make(
             on_image()
             try:
                 yield path, *_decode(read())
-            except Exception as error:  # damaged pictures make Pillow raise almost anything
+            except Exception as error:  # Pillow raises almost any exception for damaged images
                 unreadable.append(f"{path} ({error})")
 
-    with Writer(file, job.network, embedder.dimensions(job.layers)) as writer:
+    with ShardWriter(file, job.network, embedder.dimensions(job.layers)) as writer:
         stream = readable()
-        while batch := list(islice(stream, BATCH)):
-            names, pixels, pictures = zip(*batch, strict=True)
+        while batch := list(islice(stream, BATCH_SIZE)):
+            names, pixels, pngs = zip(*batch, strict=True)
             vectors = embedder(torch.stack(pixels), (*job.layers, "logits"))
             rows = Rows(
-                ids=[identify(path) for path in names],
+                ids=[image_id(path) for path in names],
                 labels=[_label(path) if job.labelled else None for path in names],
                 predicted=[job.classes[index] for index in vectors["logits"].argmax(1)],
-                images=pictures,
+                images=pngs,
                 vectors=vectors,
             )
             writer.write(rows)
             count += len(batch)
             on_batch()
-        note = ShardMetadata(
+        metadata = ShardMetadata(
             network=job.network,
             members_sha256=shards.digest_of(paths),
             count=count,
             unreadable=tuple(unreadable),
         )
-        writer.finish(note)
-    return note
+        writer.finish(metadata)
+    return metadata
 
 
-def identify(path: str) -> str:
-    """An id for the image at this path, fit for a URL: the same wherever it is worked out."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path)[-LONGEST:].lstrip("-._")
-    return f"{plain}-{hashlib.sha256(path.encode()).hexdigest()[:12]}".lstrip("-")
+def image_id(path: str) -> str:
+    """Return the id of the image at this path, safe for URLs. It depends on the path alone."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", path)[-MAX_NAME_LENGTH:].lstrip("-._")
+    return f"{safe}-{hashlib.sha256(path.encode()).hexdigest()[:12]}".lstrip("-")
 
 
-def _numbered(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
-    """Every image with the number of its shard."""
+def _iter_images(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
+    """Yield the number of the shard of each image, with its path and reader."""
     position = 0
     try:
         for path, read in iter_files(job.source):
@@ -274,33 +217,33 @@ def _numbered(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
         raise BulkError(f"{job.source} cannot be read: {error}") from error
 
 
-def _found(file: Path, job: Job) -> ShardMetadata | None:
-    """What a shard says that is there and whole; a damaged one is made again."""
+def _read_existing(file: Path, job: Job) -> ShardMetadata | None:
+    """Return the metadata of a shard; None if it is missing, damaged or of another network."""
     if not file.exists():
         return None
     try:
-        note = shards.verify(file)
+        metadata = shards.verify(file)
     except ShardError:
         return None
-    return note if note.network == job.network else None
+    return metadata if metadata.network == job.network else None
 
 
-def _require_same(file: Path, note: ShardMetadata, paths: Sequence[str]) -> None:
-    if shards.digest_of(paths) != note.members_sha256:
+def _require_same_images(file: Path, metadata: ShardMetadata, paths: Sequence[str]) -> None:
+    if shards.digest_of(paths) != metadata.members_sha256:
         raise ShardError(
-            f"{file} holds other images than {file.name} would hold now: the source has changed "
-            "since. Embed what is new from a folder of its own, or all of it into another folder."
+            f"{file} was written from other images: the source has changed since. Embed the new "
+            "images from a separate folder, or all images into another folder."
         )
 
 
 def _decode(content: bytes) -> tuple[torch.Tensor, bytes]:
-    """The network's input uint8 [3, 32, 32], and the same as a PNG."""
+    """Decode an image to the network's input uint8 [3, 32, 32], and the same as a PNG."""
     with Image.open(BytesIO(content)) as image:
         pixels = to_pixels(image)
-    written = BytesIO()
-    Image.fromarray(pixels).save(written, "PNG")
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), written.getvalue()
+    png = BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), png.getvalue()
 
 
 def _label(path: str) -> str | None:
-    return PurePosixPath(path).parent.name[:LONGEST] or None
+    return PurePosixPath(path).parent.name[:MAX_NAME_LENGTH] or None

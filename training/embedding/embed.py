@@ -1,6 +1,6 @@
-"""Images to representations, in batches, always at fp32, so that no machine rounds its own way.
+"""Embed images in memory, in batches, always at fp32, so that results agree between machines.
 
-Knows networks and tensors; nothing of indexes or files.
+Works on networks and tensors; must not know indexes or files.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from training.index.cosine import Vectors
 from training.models.blocknet import BlockNet, Layer
 
-BATCH = 250
+BATCH_SIZE = 250
 
 
 @torch.inference_mode()
@@ -23,17 +23,29 @@ def embed(
     device: torch.device,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[Layer, Vectors]:
-    """Representations of uint8 images [N, 3, 32, 32] at each layer, [N, dimension], on the CPU."""
+    """Compute the outputs of layers for uint8 images [N, 3, 32, 32].
+
+    Args:
+        network: moved to `device` and to evaluation mode.
+        images: uint8 [N, 3, 32, 32], on any device.
+        layers: to return.
+        device: to compute on.
+        on_batch: called after each batch; `batch_count` tells how often.
+
+    Returns:
+        Vectors float32 [N, dimension] of each layer, on the CPU.
+
+    """
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    found: dict[Layer, list[Vectors]] = {layer: [] for layer in layers}
-    for batch in images.split(BATCH):
+    outputs: dict[Layer, list[Vectors]] = {layer: [] for layer in layers}
+    for batch in images.split(BATCH_SIZE):
         on_device = batch.to(device).contiguous(memory_format=torch.channels_last)
         for layer, vectors in network.representations(on_device, layers).items():
-            found[layer].append(vectors.float().cpu().numpy())
+            outputs[layer].append(vectors.float().cpu().numpy())
         on_batch()
-    return {layer: np.concatenate(chunks) for layer, chunks in found.items()}
+    return {layer: np.concatenate(chunks) for layer, chunks in outputs.items()}
 
 
-def batches(count: int) -> int:
-    """How often `embed` calls back for so many images."""
-    return -(-count // BATCH)
+def batch_count(count: int) -> int:
+    """Return the number of batches in which `embed` processes `count` images."""
+    return -(-count // BATCH_SIZE)

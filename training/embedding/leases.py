@@ -1,7 +1,7 @@
-"""Who makes what: a file beside the thing, that can be created once.
+"""Leases on files, so that processes or machines with a common folder divide work.
 
-So work is shared out among processes, or machines with a common folder, without anybody to ask.
-Knows files; nothing of what is made.
+A lease is a file that can be created only once. There is no coordinator. Works on files; must not
+know what they contain.
 """
 
 import os
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from training.base_model import Frozen
 
 LEASE_SECONDS = 900.0
-"""Seconds after which a claim that nobody renews is taken over."""
+"""Seconds after which a lease that was not renewed may be taken over."""
 
 
 class _Holder(Frozen):
@@ -27,35 +27,37 @@ class _Holder(Frozen):
 
 
 @contextmanager
-def lease(file: Path, stale: float = LEASE_SECONDS) -> Iterator[Callable[[], None] | None]:
-    """Be the only one that makes `file`.
+def lease(file: Path, duration: float = LEASE_SECONDS) -> Iterator[Callable[[], None] | None]:
+    """Hold the lease on writing `file`.
 
-    A claim counts for nothing when its process is gone from this machine, or has not renewed it for
-    `stale` seconds. Should two take over at the very same time, both make the file: it is made
-    twice, and is as good as once where it is put in its place by a rename.
+    A lease has expired if its process no longer runs on this machine, or if it was not renewed for
+    `duration` seconds. If two processes take over an expired lease at the same moment, both write
+    the file. That is harmless if the file is written under another name and then renamed.
 
     Yields:
-        What renews the claim, to be called now and then; None where another has it.
+        A function that renews the lease, to be called regularly; None if another process holds it.
 
     """
-    place = file.with_suffix(".claim")
-    mine = _Holder(host=socket.gethostname(), process=os.getpid(), token=uuid.uuid4().hex)
-    if not _take(place, mine) and not (_is_expired(place, stale) and _take_over(place, mine)):
+    lease_file = file.with_suffix(".claim")
+    holder = _Holder(host=socket.gethostname(), process=os.getpid(), token=uuid.uuid4().hex)
+    if not _acquire(lease_file, holder) and not (
+        _is_expired(lease_file, duration) and _take_over(lease_file, holder)
+    ):
         yield None
         return
     try:
-        yield lambda: _renew(place)
+        yield lambda: _renew(lease_file)
     finally:
-        if _holder(place) == mine:
-            place.unlink(missing_ok=True)
+        if _read_holder(lease_file) == holder:
+            lease_file.unlink(missing_ok=True)
 
 
-def _take(place: Path, mine: _Holder) -> bool:
-    """Create the claim, whole, unless there is one."""
-    temporary = place.with_name(f".{place.name}-{mine.token}")
-    temporary.write_text(mine.model_dump_json(), encoding="utf-8")
+def _acquire(lease_file: Path, holder: _Holder) -> bool:
+    """Create the lease file with its content, in one step; return whether that succeeded."""
+    temporary = lease_file.with_name(f".{lease_file.name}-{holder.token}")
+    temporary.write_text(holder.model_dump_json(), encoding="utf-8")
     try:
-        os.link(temporary, place)
+        os.link(temporary, lease_file)
     except FileExistsError:
         return False
     finally:
@@ -63,36 +65,36 @@ def _take(place: Path, mine: _Holder) -> bool:
     return True
 
 
-def _take_over(place: Path, mine: _Holder) -> bool:
-    aside = place.with_name(f".{place.name}-{mine.token}-dead")
+def _take_over(lease_file: Path, holder: _Holder) -> bool:
+    expired = lease_file.with_name(f".{lease_file.name}-{holder.token}-expired")
     try:
-        place.rename(aside)  # of those who try, one succeeds
+        lease_file.rename(expired)  # succeeds for one process only
     except FileNotFoundError:
-        return _take(place, mine)
-    aside.unlink()
-    return _take(place, mine)
+        return _acquire(lease_file, holder)
+    expired.unlink()
+    return _acquire(lease_file, holder)
 
 
-def _renew(place: Path) -> None:
+def _renew(lease_file: Path) -> None:
     try:
-        os.utime(place)
-    except FileNotFoundError:  # it was taken over: this process slept longer than it may
+        os.utime(lease_file)
+    except FileNotFoundError:  # another process took over: this one did not renew in time
         return
 
 
-def _holder(place: Path) -> _Holder | None:
+def _read_holder(lease_file: Path) -> _Holder | None:
     try:
-        return _Holder.model_validate_json(place.read_bytes())
+        return _Holder.model_validate_json(lease_file.read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def _is_expired(place: Path, stale: float) -> bool:
-    holder = _holder(place)
+def _is_expired(lease_file: Path, duration: float) -> bool:
+    holder = _read_holder(lease_file)
     if holder and holder.host == socket.gethostname() and not _is_running(holder.process):
         return True
     try:
-        return time.time() - place.stat().st_mtime > stale
+        return time.time() - lease_file.stat().st_mtime > duration
     except FileNotFoundError:
         return True
 

@@ -1,7 +1,7 @@
-"""The same shards, shared out by Ray Data among the cores or machines of a Ray cluster.
+"""Embed images into shards on a Ray cluster, by Ray Data.
 
-All of them need to see the source, the folder and the bundle at the same paths. Knows Ray; the work
-itself is that of `bulk.py`, so shards of either kind lie in one folder.
+Every machine needs the source, the folder and the bundle at the same paths. The shards are those
+of `bulk.py`, so one folder may hold shards of both.
 """
 
 from dataclasses import dataclass
@@ -12,75 +12,68 @@ from typing import Any
 
 from training import bundle
 from training.data.archive import NoSourceError, file_reader
-from training.embedding.bulk import (
-    BulkError,
-    Embedder,
-    Job,
-    JobStats,
-    ShardResult,
-    check_job,
-    chunks,
-    make_shard,
-)
+from training.embedding.bulk import Embedder, check_job, chunks, write_shard
+from training.embedding.job import BulkError, Job, JobStats, ShardResult
 from training.embedding.shards import ShardMetadata
 from training.models.device import pick_device
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """How a worker comes by its own copy of the network: from this bundle, onto this device."""
+    """The bundle that each worker loads its network from, and the device it runs on."""
 
     bundle: Path
     device: str
 
 
-def run(job: Job, place: WorkerSpec, workers: int) -> JobStats:
-    """Make every shard by so many workers, each with a network of its own.
+def run(job: Job, worker: WorkerSpec, workers: int) -> JobStats:
+    """Write every missing shard with `workers` Ray actors, each with its own network.
 
     Raises:
         BulkError: Ray is not installed, or the source cannot be read in any order.
-        NoImagesError: it has no images.
-        ShardError: the folder holds other shards, or the images are no longer those of a shard.
+        NoImagesError: the source has no images.
+        ShardError: the folder holds shards of another job, or the source has changed.
 
     """
     if find_spec("ray") is None:
         raise BulkError(
             "Ray is not installed: pip install 'ray[data]', or start this command several times "
-            "without --ray; the processes share the work out among themselves"
+            "without --ray, and the processes divide the work"
         )
-    import ray.data  # noqa: PLC0415  # takes seconds, and is seldom there
+    import ray.data  # noqa: PLC0415  # slow to import, and optional
 
     try:
         file_reader(job.source)
     except NoSourceError as error:
         raise BulkError(str(error)) from error
     check_job(job)
-    work = [
+    tasks = [
         {"number": number, "paths": [path for path, _ in chunk]} for number, chunk in chunks(job)
     ]
-    result = ray.data.from_items(work, override_num_blocks=len(work)).map(
+    results = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
         _Worker,
-        fn_constructor_args=(job, place),
+        fn_constructor_args=(job, worker),
         compute=ray.data.ActorPoolStrategy(size=workers),
     )
-    return JobStats.of([_unpack(row) for row in result.take_all()])
+    return JobStats.from_results([_unpack(row) for row in results.take_all()])
 
 
 class _Worker:
-    """Makes one shard after the other."""
+    """A Ray actor that writes shards."""
 
-    def __init__(self, job: Job, place: WorkerSpec) -> None:
+    def __init__(self, job: Job, worker: WorkerSpec) -> None:
         self._job = job
-        self._embedder = Embedder(bundle.load(place.bundle).network, pick_device(place.device))
+        self._embedder = Embedder(bundle.load(worker.bundle).network, pick_device(worker.device))
         self._read = file_reader(job.source)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:  # Any: Ray's own type of a row
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:  # Any: Ray's type of a row
         chunk = ((path, partial(self._read, path)) for path in map(str, row["paths"]))
-        result = make_shard(self._job, self._embedder, int(row["number"]), chunk)
-        note = result.note.model_dump_json() if result.note else ""
-        return {"number": result.number, "state": result.state, "note": note}
+        result = write_shard(self._job, self._embedder, int(row["number"]), chunk)
+        metadata = result.metadata.model_dump_json() if result.metadata else ""
+        return {"number": result.number, "state": result.state, "metadata": metadata}
 
 
 def _unpack(row: dict[str, Any]) -> ShardResult:
-    note = ShardMetadata.model_validate_json(row["note"]) if row["note"] else None
-    return ShardResult(int(row["number"]), row["state"], note)
+    content = row["metadata"]
+    metadata = ShardMetadata.model_validate_json(content) if content else None
+    return ShardResult(int(row["number"]), row["state"], metadata)

@@ -1,8 +1,7 @@
-"""Shards: embedded images on disk, so many to a file, each written whole or not at all.
+"""Shards: Parquet files of embedded images, each written atomically.
 
-A shard is a Parquet file of ids, labels, pictures as PNG and unit vectors as fp16, with checksums,
-in the form of a gallery's backup.
-Knows files and columns; nothing of networks.
+A shard holds ids, labels, images as PNG and unit vectors as fp16, with checksums, in the format of
+a gallery backup. Works on files and columns; must not know networks.
 """
 
 import hashlib
@@ -25,17 +24,17 @@ from training.base_model import Frozen
 from training.index.cosine import Vectors, normalise
 from training.models.blocknet import Layer
 
-_NOTE = b"kindred"
+_METADATA_KEY = b"kindred"
 
 
 class ShardError(RuntimeError):
-    """A shard is damaged, or does not belong here; the message names the file."""
+    """A shard is damaged or of another job; the message names the file or folder."""
 
 
 class ShardMetadata(Frozen):
-    """What a shard says of itself: the network, the images that it was to hold, those it could not.
+    """The metadata of a shard: its network, its images and those that could not be decoded.
 
-    `members_sha256` is over the paths of all of them; `unreadable` names those that are no picture.
+    `members_sha256` is the hash of all paths, `unreadable` lists the undecodable ones.
     """
 
     network: str
@@ -46,9 +45,9 @@ class ShardMetadata(Frozen):
 
 @dataclass(frozen=True)
 class Rows:
-    """Images, what the network takes each for, and its vectors [N, dimension], of any length.
+    """Images with their predicted classes, and vectors [N, dimension] of any length.
 
-    A label of None is one that nobody gave: the network's own stands for it.
+    If a label is None, the predicted class is stored as the label.
     """
 
     ids: Sequence[str]
@@ -58,13 +57,18 @@ class Rows:
     vectors: dict[Layer, Vectors]
 
 
-def name(number: int) -> str:
-    """The file name of a shard."""
+def file_name(number: int) -> str:
+    """Return the file name of a shard."""
     return f"shard-{number:06d}.parquet"
 
 
 def schema(dimensions: dict[Layer, int]) -> pa.Schema:
-    """The columns of a gallery's backup, so that a service imports a shard as it is."""
+    """Return the columns of a gallery backup, so that a service can import a shard.
+
+    Args:
+        dimensions: vector length of each layer.
+
+    """
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -86,12 +90,12 @@ def schema(dimensions: dict[Layer, int]) -> pa.Schema:
 
 
 def digest_of(paths: Sequence[str]) -> str:
-    """The hash of these paths in this order."""
+    """Compute the sha256 of these paths in this order."""
     return hashlib.sha256("\n".join(paths).encode()).hexdigest()
 
 
-class Writer:
-    """Writes one shard beside its place; `finish` gives it its name, anything else leaves none."""
+class ShardWriter:
+    """Writes one shard to a temporary file; `finish` renames it, and otherwise it is removed."""
 
     def __init__(self, file: Path, network: str, dimensions: dict[Layer, int]) -> None:
         self._file = file
@@ -110,9 +114,11 @@ class Writer:
         return self
 
     def write(self, rows: Rows) -> None:
-        """Append rows: no more than these are in memory."""
+        """Append rows; earlier ones are no longer in memory."""
         count = len(rows.ids)
-        labels = [given or own for given, own in zip(rows.labels, rows.predicted, strict=True)]
+        labels = [
+            label or predicted for label, predicted in zip(rows.labels, rows.predicted, strict=True)
+        ]
         columns: dict[str, Sequence[object]] = {
             "id": rows.ids,
             "label": labels,
@@ -133,9 +139,9 @@ class Writer:
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         self._writer.write_batch(batch)
 
-    def finish(self, note: ShardMetadata) -> None:
-        """Have it on disk, then give it its name, at once."""
-        self._writer.add_key_value_metadata({_NOTE: note.model_dump_json()})
+    def finish(self, metadata: ShardMetadata) -> None:
+        """Flush the file to disk, then rename it."""
+        self._writer.add_key_value_metadata({_METADATA_KEY: metadata.model_dump_json()})
         self._writer.close()
         with self._temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -153,29 +159,29 @@ class Writer:
 
 
 def _lists(vectors: Vectors, kind: pa.DataType) -> pa.Array:
-    """Vectors as fp16 at length 1."""
+    """Scale vectors to length 1 and convert them to fp16 lists."""
     unit = normalise(vectors).astype(np.float16)
     return pa.FixedSizeListArray.from_arrays(pa.array(unit.ravel()), type=kind)
 
 
 def verify(file: Path) -> ShardMetadata:
-    """Read all of a shard, every page against its checksum, and give what it says of itself.
+    """Read a whole shard, verify every page's checksum, and return its metadata.
 
     Raises:
-        ShardError: it is damaged, or not a shard.
+        ShardError: the file is damaged, or not a shard.
 
     """
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as opened:
-            note = ShardMetadata.model_validate_json(
-                (opened.metadata.metadata or {}).get(_NOTE, b"")
+            metadata = ShardMetadata.model_validate_json(
+                (opened.metadata.metadata or {}).get(_METADATA_KEY, b"")
             )
             rows = sum(batch.num_rows for batch in opened.iter_batches(batch_size=256))
     except (OSError, pa.ArrowException, ValidationError) as error:
         raise ShardError(f"{file} is damaged, or is not a shard: {error}") from error
-    if rows != note.count:
-        raise ShardError(f"{file} has {rows} rows and says that they are {note.count}")
-    return note
+    if rows != metadata.count:
+        raise ShardError(f"{file} has {rows} rows, but its metadata says {metadata.count}")
+    return metadata
 
 
 def _sync_folder(folder: Path) -> None:
@@ -186,29 +192,29 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def check_job(folder: Path, terms: dict[str, str | int | list[str]]) -> None:
-    """Have all who write into a folder make the same shards: the first to come says which.
+def check_job(folder: Path, settings: dict[str, str | int | list[str]]) -> None:
+    """Check that all jobs of a folder have the same settings; the first job records them.
 
     Raises:
-        ShardError: the folder holds shards of something else; says of what.
+        ShardError: the folder holds shards of other settings; the message lists the differences.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / "embedding.json"
+    settings_file = folder / "embedding.json"
     temporary = folder / f".embedding-{uuid.uuid4().hex[:12]}"
-    temporary.write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     try:
-        os.link(temporary, place)  # whole, and only if nobody was before us
+        os.link(temporary, settings_file)  # atomic, and fails if the file exists
     except FileExistsError:
-        found = json.loads(place.read_text(encoding="utf-8"))
-        if found != terms:
-            other = ", ".join(
+        found = json.loads(settings_file.read_text(encoding="utf-8"))
+        if found != settings:
+            differences = ", ".join(
                 f"{key} {found.get(key)!r}, not {value!r}"
-                for key, value in terms.items()
+                for key, value in settings.items()
                 if found.get(key) != value
             )
             raise ShardError(
-                f"{folder} holds shards of something else ({other}): name another folder"
+                f"{folder} holds shards of another job ({differences}): name another folder"
             ) from None
     finally:
         temporary.unlink()

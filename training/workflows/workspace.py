@@ -18,7 +18,7 @@ from training.bundle.manifest import MANIFEST
 from training.data import dataset
 from training.data.dataset import Dataset, DatasetError, NoImagesError
 from training.data.splits import Splits, indices_sha256, split_once
-from training.embedding.embed import batches
+from training.embedding.embed import batch_count
 from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
@@ -253,7 +253,7 @@ class Workspace:
         shape: ExportOptions,
     ) -> Path:
         """Embed the held-out images of `images` with a trained network and write the bundle."""
-        total = batches(len(splits.test)) + batches(min(REFERENCES, len(splits.train)))
+        total = batch_count(len(splits.test)) + batch_count(min(REFERENCES, len(splits.train)))
         with progress.track("embedding", total) as on_batch:
             contents = build_bundle(trained, images, splits, self.device, shape, on_batch)
         manifest = writer.write(contents, target)

@@ -13,7 +13,8 @@ from tests.support.galleries import BACKENDS, Open, addition, vectors
 from tests.support.images import write_folder
 from training.bundle import Bundle
 from training.embedding import bulk
-from training.embedding.bulk import Embedder, Job
+from training.embedding.bulk import Embedder
+from training.embedding.job import Job
 
 
 @pytest.mark.parametrize("home", BACKENDS.values(), ids=BACKENDS)

@@ -1,4 +1,4 @@
-"""Any number of images into shards: whole, shared out, stopped and resumed."""
+"""Embedding images into shards: completely, by several processes, stopped and resumed."""
 
 import os
 import re
@@ -17,7 +17,8 @@ import torch
 from tests.support.images import write_folder
 from training.data.dataset import NoImagesError
 from training.embedding import bulk, ray_runner, shards
-from training.embedding.bulk import BulkError, Embedder, Job, JobStats, ShardSpec
+from training.embedding.bulk import Embedder
+from training.embedding.job import BulkError, Job, JobStats, ShardSpec
 from training.embedding.leases import lease
 from training.embedding.shards import ShardError
 from training.models.blocknet import Architecture, BlockNet
@@ -29,7 +30,7 @@ CLASSES = ("amber", "blue", "cyan")
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    """An untrained network: what it makes of images is as good as any other."""
+    """Return an untrained network, as no test depends on its accuracy."""
     torch.manual_seed(0)
     network = BlockNet(Architecture(classes=3, conv_blocks=3, batch_norm=True, dropout=0.0))
     return Embedder(network.eval(), CPU)
@@ -37,23 +38,23 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 pictures of three classes."""
+    """Return a folder of 30 images of three classes."""
     return write_folder(tmp_path_factory.mktemp("images"), per_class=10, kinds=3)
 
 
 @pytest.fixture
 def job(folder: Path, tmp_path: Path) -> Job:
-    """All of them, eight to a shard."""
+    """Return a job for all of them, with eight images per shard."""
     return Job(folder, tmp_path / "shards", NETWORK, CLASSES, ("conv2", "logits"), size=8)
 
 
-def other(job: Job, **changes: object) -> Job:
-    """The same job but for something."""
+def changed(job: Job, **changes: object) -> Job:
+    """Return the job with some settings changed."""
     return Job(**{**vars(job), **changes})
 
 
 def rows(job: Job) -> dict[str, list[object]]:
-    """All columns of all shards, in order."""
+    """Read all columns of all shards, in order."""
     files = sorted(job.folder.glob("shard-*.parquet"))
     tables = [pq.read_table(file) for file in files]
     return {
@@ -72,9 +73,7 @@ def test_every_image_is_embedded_once(job: Job, embedder: Embedder) -> None:
     assert set(map(str, found["predicted"])) <= set(CLASSES)
 
 
-def test_the_vectors_are_those_of_the_picture_kept_beside_them(
-    job: Job, embedder: Embedder
-) -> None:
+def test_the_vectors_are_those_of_the_stored_image(job: Job, embedder: Embedder) -> None:
     bulk.run(job, embedder)
     found = rows(job)
     images = [torch.from_numpy(_pixels(png)).permute(2, 0, 1) for png in found["png"]]
@@ -83,25 +82,25 @@ def test_the_vectors_are_those_of_the_picture_kept_beside_them(
         assert np.array(found[f"vector_{layer}"], np.float32) == pytest.approx(expected, abs=2e-3)
 
 
-def test_what_is_there_is_not_made_again(job: Job, embedder: Embedder) -> None:
+def test_existing_shards_are_not_written_again(job: Job, embedder: Embedder) -> None:
     bulk.run(job, embedder)
     before = {file: file.stat().st_mtime_ns for file in job.folder.iterdir()}
     assert bulk.run(job, embedder) == JobStats(0, 4, 0, 30, ())
     assert {file: file.stat().st_mtime_ns for file in job.folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("harm", ["cut", "changed", "emptied"])
-def test_a_damaged_shard_is_made_again(harm: str, job: Job, embedder: Embedder) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "changed", "emptied"])
+def test_a_damaged_shard_is_written_again(damage: str, job: Job, embedder: Embedder) -> None:
     bulk.run(job, embedder)
-    file = job.folder / shards.name(2)
+    file = job.folder / shards.file_name(2)
     whole, before = file.read_bytes(), rows(job)
     middle = len(whole) // 2
     file.write_bytes(
         {
-            "cut": whole[:middle],
+            "truncated": whole[:middle],
             "changed": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
             "emptied": b"",
-        }[harm]
+        }[damage]
     )
     with pytest.raises(ShardError, match=r"shard-000002\.parquet is damaged"):
         shards.verify(file)
@@ -109,58 +108,58 @@ def test_a_damaged_shard_is_made_again(harm: str, job: Job, embedder: Embedder) 
     assert rows(job) == before
 
 
-def test_shares_are_parts_of_the_whole(job: Job, embedder: Embedder) -> None:
-    tallies = [bulk.run(job, embedder, ShardSpec(one, 3)) for one in (1, 2, 3)]
-    assert [(stats.made, stats.elsewhere) for stats in tallies] == [(2, 2), (1, 3), (1, 3)]
+def test_shard_specs_divide_a_job(job: Job, embedder: Embedder) -> None:
+    results = [bulk.run(job, embedder, ShardSpec(index, 3)) for index in (1, 2, 3)]
+    assert [(stats.written, stats.skipped) for stats in results] == [(2, 2), (1, 3), (1, 3)]
     assert len(set(map(str, rows(job)["id"]))) == 30
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "-1/3", "1/0"])
-def test_a_share_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_shard_spec_is_rejected(text: str) -> None:
     with pytest.raises(BulkError, match="give it as 1/4"):
         ShardSpec.parse(text)
     assert ShardSpec.parse("2/4") == ShardSpec(2, 4)
 
 
-def test_what_another_process_is_at_is_left_to_it(job: Job, embedder: Embedder) -> None:
+def test_a_shard_leased_by_another_process_is_skipped(job: Job, embedder: Embedder) -> None:
     bulk.check_job(job)
-    with lease(job.folder / shards.name(1)) as held:
-        assert held is not None
+    with lease(job.folder / shards.file_name(1)) as renew:
+        assert renew is not None
         assert bulk.run(job, embedder) == JobStats(3, 0, 1, 22, ())
     assert bulk.run(job, embedder) == JobStats(1, 3, 0, 30, ())
 
 
-def test_a_process_that_was_killed_leaves_its_shard_to_others(job: Job, embedder: Embedder) -> None:
+def test_the_shard_of_a_killed_process_is_written_by_another(job: Job, embedder: Embedder) -> None:
     bulk.check_job(job)
-    dying = (
-        "import os, signal\nfrom pathlib import Path\nfrom training.embedding.leases import claim\n"
-        f"with claim(Path({str(job.folder / shards.name(1))!r})):\n"
+    killed = (
+        "import os, signal\nfrom pathlib import Path\nfrom training.embedding.leases import lease\n"
+        f"with lease(Path({str(job.folder / shards.file_name(1))!r})):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", dying], check=False, timeout=120)
-    assert (job.folder / shards.name(1)).with_suffix(".claim").exists()
+    subprocess.run([sys.executable, "-c", killed], check=False, timeout=120)
+    assert (job.folder / shards.file_name(1)).with_suffix(".claim").exists()
     assert bulk.run(job, embedder) == JobStats(4, 0, 0, 30, ())
 
 
-def test_a_claim_from_another_machine_holds_until_it_is_stale(tmp_path: Path) -> None:
-    thing = tmp_path / "thing"
-    place = thing.with_suffix(".claim")
-    place.write_text('{"host": "elsewhere", "process": 1, "token": "x"}')
-    with lease(thing) as held:
-        assert held is None
-    os.utime(place, (0, 0))
-    with lease(thing) as held:
-        assert held is not None
-        held()
-    assert not place.exists()
+def test_a_lease_of_another_machine_holds_until_it_expires(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    lease_file = file.with_suffix(".claim")
+    lease_file.write_text('{"host": "elsewhere", "process": 1, "token": "x"}')
+    with lease(file) as renew:
+        assert renew is None
+    os.utime(lease_file, (0, 0))
+    with lease(file) as renew:
+        assert renew is not None
+        renew()
+    assert not lease_file.exists()
 
 
-def test_a_run_that_stops_leaves_nothing_half_made(job: Job, embedder: Embedder) -> None:
+def test_an_interrupted_run_leaves_no_partial_shard(job: Job, embedder: Embedder) -> None:
     def stop_at(count: int) -> Callable[[], None]:
-        seen = iter(range(count))
+        remaining = iter(range(count))
 
         def on_image() -> None:
-            if next(seen, None) is None:
+            if next(remaining, None) is None:
                 raise KeyboardInterrupt
 
         return on_image
@@ -168,33 +167,33 @@ def test_a_run_that_stops_leaves_nothing_half_made(job: Job, embedder: Embedder)
     with pytest.raises(KeyboardInterrupt):
         bulk.run(job, embedder, on_image=stop_at(20))
     names = sorted(file.name for file in job.folder.iterdir())
-    assert names == ["embedding.json", shards.name(0), shards.name(1)]
+    assert names == ["embedding.json", shards.file_name(0), shards.file_name(1)]
     assert bulk.run(job, embedder) == JobStats(2, 2, 0, 30, ())
 
 
-def test_an_archive_gives_the_same_as_its_folder(
+def test_an_archive_gives_the_same_shards_as_its_folder(
     job: Job, embedder: Embedder, folder: Path, tmp_path: Path
 ) -> None:
     bulk.run(job, embedder)
-    tar, packed = tmp_path / "images.tar.gz", tmp_path / "images.zip"
+    tar_file, zip_file = tmp_path / "images.tar.gz", tmp_path / "images.zip"
     files = sorted(folder.rglob("*.png"))
-    with tarfile.open(tar, "w:gz") as archive:
+    with tarfile.open(tar_file, "w:gz") as archive:
         for file in files:
             archive.add(file, file.relative_to(folder))
-    with zipfile.ZipFile(packed, "w") as zipped:
+    with zipfile.ZipFile(zip_file, "w") as zipped:
         for file in files:
             zipped.write(file, file.relative_to(folder))
-    for source in (tar, packed):
-        again = other(job, source=source, folder=tmp_path / source.suffix)
+    for source in (tar_file, zip_file):
+        again = changed(job, source=source, folder=tmp_path / source.suffix)
         bulk.run(again, embedder)
         assert rows(again) == rows(job)
 
 
-def test_an_image_that_cannot_be_read_is_named_and_the_rest_goes_on(
+def test_an_unreadable_image_is_reported_and_the_others_are_embedded(
     embedder: Embedder, tmp_path: Path
 ) -> None:
     source = write_folder(tmp_path / "images", per_class=3, kinds=1)
-    (source / "train" / "amber" / "00001.png").write_bytes(b"no picture")
+    (source / "train" / "amber" / "00001.png").write_bytes(b"not an image")
     job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     stats = bulk.run(job, embedder)
     assert stats.images == 2
@@ -203,7 +202,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_goes_on(
     assert bulk.run(job, embedder).unreadable == stats.unreadable
 
 
-def test_a_damaged_archive_is_said_and_its_last_shard_is_not_made(
+def test_a_damaged_archive_is_reported_and_its_last_shard_is_not_written(
     job: Job, embedder: Embedder, folder: Path, tmp_path: Path
 ) -> None:
     tar = tmp_path / "images.tar"
@@ -212,13 +211,11 @@ def test_a_damaged_archive_is_said_and_its_last_shard_is_not_made(
             archive.add(file, file.relative_to(folder))
     tar.write_bytes(tar.read_bytes()[:-40_000])
     with pytest.raises(BulkError, match="cannot be read"):
-        bulk.run(other(job, source=tar), embedder)
-    assert not (job.folder / shards.name(3)).exists()
+        bulk.run(changed(job, source=tar), embedder)
+    assert not (job.folder / shards.file_name(3)).exists()
 
 
-def test_images_that_came_since_are_not_mixed_with_those_before(
-    embedder: Embedder, tmp_path: Path
-) -> None:
+def test_a_shard_of_a_changed_source_is_an_error(embedder: Embedder, tmp_path: Path) -> None:
     source = write_folder(tmp_path / "images", per_class=3, kinds=1)
     job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     bulk.run(job, embedder)
@@ -228,15 +225,17 @@ def test_images_that_came_since_are_not_mixed_with_those_before(
 
 
 @pytest.mark.parametrize("changes", [{"network": "b" * 16}, {"size": 9}, {"labelled": False}])
-def test_a_folder_holds_shards_of_one_kind(
+def test_a_folder_holds_shards_of_one_job_only(
     changes: dict[str, object], job: Job, embedder: Embedder
 ) -> None:
     bulk.check_job(job)
     with pytest.raises(ShardError, match="name another folder"):
-        bulk.run(other(job, **changes), embedder)
+        bulk.run(changed(job, **changes), embedder)
 
 
-def test_images_without_folders_have_no_labels(embedder: Embedder, tmp_path: Path) -> None:
+def test_images_outside_folders_are_labelled_by_prediction(
+    embedder: Embedder, tmp_path: Path
+) -> None:
     source = write_folder(tmp_path / "images", per_class=2, kinds=1) / "train" / "amber"
     job = Job(source, tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     assert bulk.run(job, embedder).images == 2
@@ -245,7 +244,7 @@ def test_images_without_folders_have_no_labels(embedder: Embedder, tmp_path: Pat
     assert found["label_predicted"] == [True, True]
 
 
-def test_nothing_to_embed_is_said(embedder: Embedder, tmp_path: Path) -> None:
+def test_a_source_without_images_is_an_error(embedder: Embedder, tmp_path: Path) -> None:
     job = Job(tmp_path / "images", tmp_path / "shards", NETWORK, CLASSES, ("logits",))
     with pytest.raises(BulkError, match="there is no such file or folder"):
         bulk.run(job, embedder)
@@ -258,15 +257,15 @@ def test_nothing_to_embed_is_said(embedder: Embedder, tmp_path: Path) -> None:
         bulk.run(job, embedder)
 
 
-def test_ids_are_fit_for_a_url_and_differ_where_paths_do() -> None:
+def test_ids_are_safe_for_urls_and_unique_by_path() -> None:
     paths = ["a/b c.png", "a/b-c.png", "a-b/c.png", "ä/ö.png", "x" * 300, ".hidden"]
-    ids = [bulk.identify(path) for path in paths]
+    ids = [bulk.image_id(path) for path in paths]
     assert len(set(ids)) == len(paths)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", one) for one in ids)
-    assert ids == [bulk.identify(path) for path in paths]
+    assert ids == [bulk.image_id(path) for path in paths]
 
 
-def test_ray_is_only_missed_where_it_is_asked_for(
+def test_running_on_ray_without_ray_is_an_error(
     job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(ray_runner, "find_spec", lambda name: None)
@@ -274,7 +273,7 @@ def test_ray_is_only_missed_where_it_is_asked_for(
         ray_runner.run(job, ray_runner.WorkerSpec(tmp_path, "cpu"), 1)
 
 
-def test_ray_makes_the_same_shards(
+def test_ray_writes_the_same_shards(
     job: Job, bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray")
@@ -283,18 +282,18 @@ def test_ray_makes_the_same_shards(
 
     loaded = bundle.load(bundle_path)
     layers = tuple(loaded.indexes)
-    known = {"classes": loaded.manifest.classes, "layers": layers}
-    alone = other(job, **known, folder=tmp_path / "alone")
-    together = other(job, **known, folder=tmp_path / "together")
-    bulk.run(alone, Embedder(loaded.network, CPU))
+    settings = {"classes": loaded.manifest.classes, "layers": layers}
+    local = changed(job, **settings, folder=tmp_path / "local")
+    on_ray = changed(job, **settings, folder=tmp_path / "ray")
+    bulk.run(local, Embedder(loaded.network, CPU))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
-        assert ray_runner.run(together, ray_runner.WorkerSpec(bundle_path, "cpu"), 1) == JobStats(
+        assert ray_runner.run(on_ray, ray_runner.WorkerSpec(bundle_path, "cpu"), 1) == JobStats(
             4, 0, 0, 30, ()
         )
     finally:
         ray.shutdown()
-    assert rows(together) == rows(alone)
+    assert rows(on_ray) == rows(local)
 
 
 def _pixels(png: object) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
