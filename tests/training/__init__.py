@@ -1,1 +1,1 @@
-"""The offline house."""
+"""Tests of `training/`."""

@@ -123,7 +123,7 @@ def load(path: Path) -> Bundle:
         novelty_model = novelty.load(path / NOVELTY) if manifest.novelty else None
         record_names = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
         records = sorted(
-            (record.read(path / name) for name in record_names), key=lambda one: one.started_at
+            (record.read(path / name) for name in record_names), key=lambda run: run.started_at
         )
         figures = {
             name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()

@@ -85,11 +85,11 @@ def _own_test(final: Record) -> str:
 
 
 def _novelty(manifest: Manifest) -> str:
-    note = manifest.novelty
-    if note is None:
+    info = manifest.novelty
+    if info is None:
         return ""
     return f"""
-An image counts as familiar up to a novelty of {note.threshold}; so do {note.familiar_share:.1%} of
+An image counts as familiar up to a novelty of {info.threshold}; so do {info.familiar_share:.1%} of
 the test images that had no part in measuring it.
 """
 

@@ -149,8 +149,8 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         novelty.save(contents.novelty.novelty, folder / NOVELTY)
     if contents.ranges:
         dump(contents.ranges, folder / RANGES)
-    for one in contents.records:
-        record.write(one, folder / EXPERIMENTS)
+    for run in contents.records:
+        record.write(run, folder / EXPERIMENTS)
     (folder / FIGURES).mkdir()
     for name, figure in contents.figures.items():
         (folder / FIGURES / name).write_bytes(figure)

@@ -73,7 +73,7 @@ def find(source: Path) -> Path | None:
     return source if marker in (PurePosixPath(name).name for name in names) else None
 
 
-def read(found: Path, partition: Partition) -> CIFAR10:
+def read(location: Path, partition: Partition) -> CIFAR10:
     """Read the batches from the folder or archive that `find` returned.
 
     Raises:
@@ -81,13 +81,13 @@ def read(found: Path, partition: Partition) -> CIFAR10:
 
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = found
-        if found.is_file():
-            _extract(found, Path(scratch))
+        folder = location
+        if location.is_file():
+            _extract(location, Path(scratch))
             folder = find(Path(scratch)) or Path(scratch)
         if corrupt := _corrupt_files(folder):
             raise BatchesError(
-                f"the CIFAR-10 batches in {found} do not verify: "
+                f"the CIFAR-10 batches in {location} do not verify: "
                 f"{', '.join(corrupt)} missing or damaged"
             )
         reader = type("Batches", (CIFAR10,), {"base_folder": folder.name})

@@ -65,7 +65,7 @@ def run(
         job: to run.
         embedder: the network.
         shard: this process's part of the job.
-        on_image: called after each image that is read.
+        on_image: called for each image, before it is decoded.
 
     Raises:
         BulkError: the source is missing or damaged.
@@ -97,7 +97,7 @@ def write_shard(
         embedder: the network.
         number: of the shard.
         chunk: path and reader of each of its images.
-        on_image: called after each image that is read.
+        on_image: called for each image, before it is decoded.
 
     Raises:
         ShardError: the shard exists, and was written from other images.
@@ -158,7 +158,7 @@ def _embed_into(
     on_batch: Callable[[], None],
     on_image: OnImage,
 ) -> ShardMetadata:
-    """Embed these images into one shard."""
+    """Embed the images of a chunk, and write them as one shard."""
     paths: list[str] = []
     unreadable: list[str] = []
     count = 0

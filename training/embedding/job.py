@@ -55,10 +55,10 @@ class ShardSpec:
             BulkError: the text has another form.
 
         """
-        found = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise BulkError(f"invalid shard {text!r}: give it as 1/4, the first of four")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def contains(self, number: int) -> bool:
         """Return whether the process writes this shard."""

@@ -206,12 +206,12 @@ def check_job(folder: Path, settings: dict[str, str | int | list[str]]) -> None:
     try:
         os.link(temporary, settings_file)  # atomic, and fails if the file exists
     except FileExistsError:
-        found = json.loads(settings_file.read_text(encoding="utf-8"))
-        if found != settings:
+        recorded = json.loads(settings_file.read_text(encoding="utf-8"))
+        if recorded != settings:
             differences = ", ".join(
-                f"{key} {found.get(key)!r}, not {value!r}"
+                f"{key} {recorded.get(key)!r}, not {value!r}"
                 for key, value in settings.items()
-                if found.get(key) != value
+                if recorded.get(key) != value
             )
             raise ShardError(
                 f"{folder} holds shards of another job ({differences}): name another folder"

@@ -185,7 +185,7 @@ def build(vectors: Vectors, *, fp16: bool = False) -> CosineIndex:
 def from_fp16(fp16: Fp16Vectors, projection: Projection | None = None) -> CosineIndex:
     """Index unit vectors [N, dimension] as they are, without rounding.
 
-    The index is two-stage if `projection` is given, and flat otherwise, whatever its size.
+    The index is two-stage if `projection` is given, and flat otherwise, at any size.
     """
     index = _fp16_index(fp16.shape[1])
     index.is_trained = True

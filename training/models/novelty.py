@@ -1,8 +1,8 @@
 """Novelty of an image: its distance to the training images (out-of-distribution detection).
 
 The distance is one minus the mean cosine to the nearest references (after Sun et al., 2022), in
-two views. The penultimate layer detects unknown objects. The texture view, mean and standard
-deviation of each `conv2` channel, detects noise, flat colours and text, which may be close to
+two views. The penultimate layer detects unknown objects. The texture view is the mean and standard
+deviation of each `conv2` channel. It detects noise, flat colours and text, which may be close to
 photographs at the penultimate layer. Works on vectors; independent of images and networks.
 """
 
@@ -62,11 +62,11 @@ class Novelty(nn.Module):
     @torch.inference_mode()
     def forward(self, conv2: Tensor, penultimate: Tensor) -> Tensor:
         """Compute the novelty [N], in [0, 1], of images by their vectors [N, dimension]."""
-        seen = views(conv2, penultimate)
+        vectors = views(conv2, penultimate)
         shares = [
             _share_below(
                 self.get_buffer(_distances_name(view)),
-                _distances(seen[view], self.get_buffer(view)),
+                _distances(vectors[view], self.get_buffer(view)),
             )
             for view in VIEWS
         ]
@@ -122,9 +122,9 @@ def fit(known: Mapping[Layer, Vectors], held_out: Mapping[Layer, Vectors]) -> Fi
     references = views(torch.from_numpy(known["conv2"]), torch.from_numpy(known["penultimate"]))
     state: dict[str, Tensor] = {}
     shares = []
-    for view, seen in views(*at(fit_half)).items():
+    for view, vectors in views(*at(fit_half)).items():
         state[view] = functional.normalize(references[view], dim=1).half()  # as in the file
-        distances = _distances(seen, state[view].float())
+        distances = _distances(vectors, state[view].float())
         state[_distances_name(view)] = distances.sort().values
         shares.append(_share_below(state[_distances_name(view)], distances))
     state["farthest"] = torch.stack(shares).amax(0).sort().values
@@ -164,9 +164,9 @@ def _distances_name(view: View) -> str:
     return f"{view}_distances"
 
 
-def _distances(seen: Tensor, references: Tensor) -> Tensor:
+def _distances(vectors: Tensor, references: Tensor) -> Tensor:
     """Compute the distances [N] of vectors [N, dimension] to unit references [M, dimension]."""
-    cosines = functional.normalize(seen, dim=1) @ references.T
+    cosines = functional.normalize(vectors, dim=1) @ references.T
     return 1 - cosines.topk(min(NEAREST, len(references))).values.mean(1)
 
 

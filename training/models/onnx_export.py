@@ -69,7 +69,7 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # noqa: S101 - the dynamo exporter gives one
+    assert program is not None  # noqa: S101 - the dynamo exporter returns one
     model = program.model_proto
     for value in (*model.graph.node, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]  # lines of torch's source code
