@@ -1,9 +1,11 @@
 """Fixtures that all tests share: generated images, and small bundles of a network trained on them.
 
-Workers of pytest-xdist share one trained network and its bundles: the first worker builds them.
+The trained network and its bundles are built once: workers of pytest-xdist share them, and later
+runs use them again until the code that makes them changes.
 """
 
-import os
+import ast
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,6 @@ from tests.support.images import real_data, write_folder
 from tests.support.processes import ROOT
 from training.data.dataset import Dataset, load
 from training.data.splits import Splits, split
-from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.workflows.release import ExportOptions, TrainedModel
@@ -76,12 +77,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    folder.mkdir(exist_ok=True)
+def shared_folder() -> Path:
+    """A folder for what is slow to build. All workers share it, and later runs of the same code."""
+    code = hashlib.sha256()
+    for file in [*sorted((ROOT / "training").rglob("*.py")), ROOT / "tests/support/images.py"]:
+        code.update(without_docstrings(file.read_text(encoding="utf-8")).encode())
+    folder = ROOT / "build" / "tests" / code.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def without_docstrings(source: str) -> str:
+    """Return what a module does, as text: its syntax tree without docstrings and comments."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = node.body[ast.get_docstring(node) is not None :]
+    return ast.dump(tree)
 
 
 @contextmanager
@@ -104,10 +116,10 @@ def trained(
     """`batchnorm-3`, studied and released in three epochs."""
     experiment = short(find("batchnorm-3"))
     with one_worker_at_a_time(shared_folder / "training"):
-        workspace.train_or_load(workspace.spec(experiment, "study", pictures, splits))
+        _, study = workspace.train_or_load(workspace.spec(experiment, "study", pictures, splits))
         spec = workspace.spec(experiment, "final", pictures, splits)
         network, final = workspace.train_or_load(spec)
-    return TrainedModel(network, final, record.read_all(workspace.experiments))
+    return TrainedModel(network, final, [study, final])
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.conftest import built
 from tests.support.factories import made_record
 from tests.support.processes import serve_bundle, serving
 from training.data.dataset import Dataset
@@ -89,8 +90,7 @@ def studied_path(
         made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **beside),
     ]
     released = TrainedModel(trained.network, final, [*study, final, *others])
-    target = workspace.bundle_of(Path("studied"))
-    return workspace.publish(released, pictures, splits, target, ExportOptions())
+    return built(workspace, "studied", released, pictures, splits, ExportOptions())
 
 
 @pytest.fixture(scope="package")
