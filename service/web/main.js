@@ -1,14 +1,14 @@
 /** Where the page starts: the address picks a view, and pictures come in from anywhere. */
 
-import { about } from "./about.js";
-import { read, write } from "./address.js";
-import { Album } from "./album.js";
-import * as api from "./api.js";
-import { Experiments } from "./experiments.js";
-import { Gallery } from "./gallery.js";
-import { listen, refuse } from "./intake.js";
-import { Look } from "./look.js";
-import { persevere } from "./persevere.js";
+import { about } from "./widgets/about.js";
+import { read, write } from "./lib/router.js";
+import { Album } from "./widgets/session_images.js";
+import * as api from "./lib/api.js";
+import { Experiments } from "./views/experiments.js";
+import { Gallery } from "./views/gallery.js";
+import { listen, refuse } from "./widgets/upload.js";
+import { Look } from "./views/predict.js";
+import { persevere } from "./widgets/retry.js";
 
 const main = document.getElementById("main");
 const album = new Album();

@@ -74,7 +74,7 @@ def test_the_scale_is_cividis(visit: Open) -> None:
     steps = np.linspace(0, 1, 101)
     drawn = visit().evaluate(
         """async (steps) => {
-          const { colour } = await import("/web/scale.js");
+          const { colour } = await import("/web/lib/colormap.js");
           return steps.map((step) => colour(step).match(/\\d+/g).map(Number));
         }""",
         steps.tolist(),

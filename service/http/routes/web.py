@@ -42,19 +42,19 @@ def page(request: Request) -> Response:
     return answer(request, WEB / "index.html")
 
 
-@router.get("/web/{name}")
-def asset(request: Request, name: str) -> Response:
+@router.get("/web/{path:path}")
+def asset(request: Request, path: str) -> Response:
     """Return a stylesheet, module or image of the page.
 
     Raises:
-        NotFoundError: the page has no file of that name.
+        NotFoundError: the page has no file at that path.
 
     """
-    # The name is compared, never joined to a path, so `..` reaches no other folder.
-    for file in WEB.iterdir():
-        if file.name == name and file.suffix in MEDIA_TYPES:
+    # The path is compared, never joined, so `..` reaches no other folder.
+    for file in WEB.rglob("*.*"):
+        if file.relative_to(WEB).as_posix() == path and file.suffix in MEDIA_TYPES:
             return answer(request, file)
-    raise NotFoundError(f"The page has no file {name!r}.")
+    raise NotFoundError(f"The page has no file {path!r}.")
 
 
 def answer(request: Request, file: Path, policy: str = STRICT_POLICY) -> Response:

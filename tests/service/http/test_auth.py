@@ -114,7 +114,9 @@ def test_authentication_fails_before_the_body_is_read(locked: TestClient) -> Non
     assert locked.post("/classify", content=never()).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/livez", "/metrics", "/", "/web/page.css", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/metrics", "/", "/web/styles/page.css", "/openapi.json"]
+)
 def test_health_metrics_and_the_page_need_no_key(locked: TestClient, path: str) -> None:
     assert locked.get(path).status_code == 200
 

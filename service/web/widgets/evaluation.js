@@ -1,15 +1,15 @@
 /** What is known of the network that is served: where it errs, and how good its neighbours are. */
 
 import { confusion } from "./confusion.js";
-import { element, meaning } from "./dom.js";
-import { MANY, mistakes } from "./mistakes.js";
+import { element, meaning } from "../lib/dom.js";
+import { MANY, mistakes } from "./top_confusions.js";
 import { table } from "./table.js";
-import { counted, figure, percent } from "./words.js";
+import { counted, figure, percent } from "../lib/format.js";
 
 /**
- * @typedef {import("./api.js").Model} Model
- * @typedef {import("./api.js").Run} Run
- * @typedef {import("./api.js").Layer & { name: string }} Layer
+ * @typedef {import("../lib/api.js").Model} Model
+ * @typedef {import("../lib/api.js").Run} Run
+ * @typedef {import("../lib/api.js").Layer & { name: string }} Layer
  */
 
 /** @param {Run} run the one that made the network @param {Model} model @returns {(Node | null)[]} */
@@ -17,7 +17,7 @@ export function served({ test, retrieval, dataset }, model) {
   return [...(test ? errors(test, dataset.name, model) : []), ...(retrieval ? neighbours(retrieval) : [])];
 }
 
-/** @param {import("./api.js").Evaluation} test @param {string} counted_on @param {Model} model */
+/** @param {import("../lib/api.js").Evaluation} test @param {string} counted_on @param {Model} model */
 function errors(test, counted_on, { name, classes, gallery, dataset }) {
   const pictures = counted(test.count, "test picture");
   const differs =
@@ -37,7 +37,7 @@ function errors(test, counted_on, { name, classes, gallery, dataset }) {
   ];
 }
 
-/** @param {Record<string, import("./api.js").Layer>} retrieval from the first layer to the last */
+/** @param {Record<string, import("../lib/api.js").Layer>} retrieval from the first layer to the last */
 function neighbours(retrieval) {
   const rows = Object.entries(retrieval).map(([name, layer], index) => ({ name, index, ...layer }));
   return [

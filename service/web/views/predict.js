@@ -1,16 +1,16 @@
 /** A picture, what the network takes it for, and what it finds like it. */
 
-import { write } from "./address.js";
-import * as api from "./api.js";
-import { announce } from "./busy.js";
-import { complaint, element } from "./dom.js";
-import { buttons, fingers } from "./intake.js";
-import { row } from "./neighbours.js";
-import { persevere } from "./persevere.js";
-import { asNetworkSees } from "./picture.js";
-import { copy, given, kept } from "./query.js";
-import { tile } from "./tile.js";
-import { spoken, verdict } from "./verdict.js";
+import { write } from "../lib/router.js";
+import * as api from "../lib/api.js";
+import { announce } from "../widgets/busy_indicator.js";
+import { complaint, element } from "../lib/dom.js";
+import { buttons, fingers } from "../widgets/upload.js";
+import { row } from "../widgets/neighbours.js";
+import { persevere } from "../widgets/retry.js";
+import { asNetworkSees } from "../lib/preprocess.js";
+import { copy, given, kept } from "../widgets/query.js";
+import { tile } from "../widgets/tile.js";
+import { spoken, verdict } from "../widgets/prediction.js";
 import { welcome } from "./welcome.js";
 
 const NEIGHBOURS = 12;
@@ -19,7 +19,7 @@ const KIN =
   "The nearest at two layers of the network, each with its cosine, 1 at most. Pick one to see why.";
 
 /**
- * @typedef {import("./address.js").Place} Place
+ * @typedef {import("../lib/router.js").Place} Place
  * @typedef {object} Found
  * @property {Record<string, api.Neighbour[]>} similar
  * @property {string} answer the class that neighbours are compared with
@@ -35,7 +35,7 @@ export class Look {
   #answers = new Map();
 
   /**
-   * @param {import("./album.js").Album} album
+   * @param {import("../widgets/session_images.js").Album} album
    * @param {Promise<api.Model>} model
    * @param {(picture: Blob) => void} take
    */

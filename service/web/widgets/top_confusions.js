@@ -1,7 +1,7 @@
 /** What is most often taken for what, where the classes are too many for a matrix. */
 
-import { write } from "./address.js";
-import { element } from "./dom.js";
+import { write } from "../lib/router.js";
+import { element } from "../lib/dom.js";
 import { table } from "./table.js";
 
 /** More than fit beside each other. */
@@ -9,7 +9,7 @@ export const MANY = 40;
 const SHOWN = 30;
 
 /**
- * @param {import("./api.js").Evaluation} test
+ * @param {import("../lib/api.js").Evaluation} test
  * @param {string[]} classes
  * @returns {HTMLElement}
  */

@@ -1,11 +1,11 @@
 /** The foot of the page: which network this is, how good it is, what it cannot do. */
 
-import { element } from "./dom.js";
-import { counted, percent } from "./words.js";
+import { element } from "../lib/dom.js";
+import { counted, percent } from "../lib/format.js";
 
 /**
  * @param {HTMLElement} foot
- * @param {Promise<import("./api.js").Model>} asked what the service says of its model
+ * @param {Promise<import("../lib/api.js").Model>} asked what the service says of its model
  */
 export async function about(foot, asked) {
   const calls = element("p", {}, element("a", { href: "/docs" }, "The service’s calls"));

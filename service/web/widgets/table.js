@@ -1,6 +1,6 @@
 /** A table that sorts by any of its columns. */
 
-import { element } from "./dom.js";
+import { element } from "../lib/dom.js";
 
 /**
  * @template T

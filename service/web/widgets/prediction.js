@@ -1,10 +1,10 @@
 /** What the network takes a picture for, said large, then in detail. */
 
-import { element } from "./dom.js";
+import { element } from "../lib/dom.js";
 import { bars, certainty } from "./probabilities.js";
-import { percent } from "./words.js";
+import { percent } from "../lib/format.js";
 
-/** @typedef {import("./look.js").Answer} Answer */
+/** @typedef {import("../views/predict.js").Answer} Answer */
 
 /** @param {Answer} answer @returns {HTMLElement[]} */
 export function verdict({ predictions, familiar, novelty, answer, item }) {
@@ -25,7 +25,7 @@ export function verdict({ predictions, familiar, novelty, answer, item }) {
   ].filter(Boolean);
 }
 
-/** @param {import("./api.js").Item} item @returns {string} what is known of a picture that is not there */
+/** @param {import("../lib/api.js").Item} item @returns {string} what is known of a picture that is not there */
 function kept({ label, predicted }) {
   const before =
     predicted === null ? "" : predicted === label ? "The network took it for the same. " : `The network took it for ${predicted}. `;

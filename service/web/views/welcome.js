@@ -1,10 +1,10 @@
 /** The first view: what this is, the ways in, and some gallery pictures to start from. */
 
-import * as api from "./api.js";
-import { complaint, element } from "./dom.js";
-import { buttons, fingers } from "./intake.js";
-import { persevere } from "./persevere.js";
-import { galleryLink } from "./tile.js";
+import * as api from "../lib/api.js";
+import { complaint, element } from "../lib/dom.js";
+import { buttons, fingers } from "../widgets/upload.js";
+import { persevere } from "../widgets/retry.js";
+import { galleryLink } from "../widgets/tile.js";
 
 const CLASSES = 10;
 const OF_EACH = 2;

@@ -1,8 +1,8 @@
 /** The learning curves of any experiments, laid over each other. */
 
-import * as api from "./api.js";
+import * as api from "../lib/api.js";
 import { chart } from "./chart.js";
-import { element, meaning } from "./dom.js";
+import { element, meaning } from "../lib/dom.js";
 
 const SHOWN = 2;
 const QUANTITIES = {

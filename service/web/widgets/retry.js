@@ -1,8 +1,8 @@
 /** Not giving up: what fails in passing is asked again, by itself or by a button. */
 
-import { whileBusy } from "./busy.js";
-import { element } from "./dom.js";
-import * as key from "./key.js";
+import { whileBusy } from "./busy_indicator.js";
+import { element } from "../lib/dom.js";
+import * as key from "../lib/api_key.js";
 
 const FIRST_S = 1;
 const LONGEST_S = 32;

@@ -1,9 +1,9 @@
 /** The 8 x 8 terms of a cosine at the second block, laid over both pictures. */
 
-import { element } from "./dom.js";
-import { rove } from "./rove.js";
-import { colour } from "./scale.js";
-import { figure, finePercent } from "./words.js";
+import { element } from "../lib/dom.js";
+import { rove } from "./roving_tabindex.js";
+import { colour } from "../lib/colormap.js";
+import { figure, finePercent } from "../lib/format.js";
 
 /** How much of the map lies over the pictures, from 0 to 1, until the visitor says. */
 const STRENGTH = 0.6;

@@ -1,6 +1,6 @@
 /** The service's calls, as the page needs them. */
 
-import * as key from "./key.js";
+import * as key from "./api_key.js";
 
 /**
  * @typedef {{ label: string, index: number, probability: number }} Prediction

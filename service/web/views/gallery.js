@@ -1,16 +1,16 @@
 /** The gallery, a page at a time, by class. What is out of sight is not loaded. */
 
-import { write } from "./address.js";
-import * as api from "./api.js";
-import { announce } from "./busy.js";
-import { complaint, element } from "./dom.js";
-import { persevere } from "./persevere.js";
-import { galleryLink } from "./tile.js";
-import { counted } from "./words.js";
+import { write } from "../lib/router.js";
+import * as api from "../lib/api.js";
+import { announce } from "../widgets/busy_indicator.js";
+import { complaint, element } from "../lib/dom.js";
+import { persevere } from "../widgets/retry.js";
+import { galleryLink } from "../widgets/tile.js";
+import { counted } from "../lib/format.js";
 
 const PAGE = 60;
 
-/** @typedef {import("./address.js").Place} Place */
+/** @typedef {import("../lib/router.js").Place} Place */
 
 export class Gallery {
   #model;

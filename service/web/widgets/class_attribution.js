@@ -1,7 +1,7 @@
 /** The terms of a cosine at the output: one for each class, for or against the match. */
 
-import { element } from "./dom.js";
-import { figure } from "./words.js";
+import { element } from "../lib/dom.js";
+import { figure } from "../lib/format.js";
 
 const SHOWN = 12;
 

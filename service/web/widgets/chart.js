@@ -1,7 +1,7 @@
 /** One drawing of learning curves: which of them are shown, and what the point at hand says. */
 
-import { element } from "./dom.js";
-import { rove } from "./rove.js";
+import { element } from "../lib/dom.js";
+import { rove } from "./roving_tabindex.js";
 
 const REACH = 20;
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,7 +1,7 @@
 /** The ways in: drop, paste, choose a file, take a photo. Hands over a picture, knows no answer. */
 
 import * as camera from "./camera.js";
-import { complaint, element } from "./dom.js";
+import { complaint, element } from "../lib/dom.js";
 
 /** @returns {boolean} whether fingers point here, which drop and paste nothing */
 export const fingers = () => matchMedia("(pointer: coarse)").matches;

@@ -1,12 +1,12 @@
 /** Why a picture and its neighbour match: the terms that their score is the sum of. */
 
-import { element } from "./dom.js";
+import { element } from "../lib/dom.js";
 import { heatmap } from "./heatmap.js";
-import { terms } from "./terms.js";
+import { terms } from "./class_attribution.js";
 import { tile } from "./tile.js";
-import { figure } from "./words.js";
+import { figure } from "../lib/format.js";
 
-/** @typedef {import("./api.js").Neighbour} Neighbour */
+/** @typedef {import("../lib/api.js").Neighbour} Neighbour */
 
 const PLACES =
   "The closer a place is to yellow, the more its likeness adds to the score. Each is 4 × 4 pixels, and the network takes in 16 × 16 around it.";

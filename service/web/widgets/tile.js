@@ -1,9 +1,9 @@
 /** A gallery picture, or a labelled tile where the bundle ships no pixels. */
 
-import { write } from "./address.js";
-import * as api from "./api.js";
-import { element } from "./dom.js";
-import * as key from "./key.js";
+import { write } from "../lib/router.js";
+import * as api from "../lib/api.js";
+import { element } from "../lib/dom.js";
+import * as key from "../lib/api_key.js";
 
 /** @typedef {{ id: string, label: string, image?: string | null }} Item */
 

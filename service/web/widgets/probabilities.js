@@ -1,13 +1,13 @@
 /** Class probabilities as bars, and how sure the network is in plain words. */
 
-import { element } from "./dom.js";
-import { percent } from "./words.js";
+import { element } from "../lib/dom.js";
+import { percent } from "../lib/format.js";
 
 const SHOWN = 10;
 const CONFIDENT = 0.8;
 const DOUBTFUL = 0.5;
 
-/** @typedef {import("./api.js").Prediction} Prediction */
+/** @typedef {import("../lib/api.js").Prediction} Prediction */
 
 /** @param {Prediction[]} predictions best first @returns {HTMLElement} */
 export function bars(predictions) {

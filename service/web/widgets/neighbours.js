@@ -1,12 +1,12 @@
 /** A row of the most similar gallery pictures at one layer, and the explanation below it. */
 
-import { write } from "./address.js";
-import { element } from "./dom.js";
+import { write } from "../lib/router.js";
+import { element } from "../lib/dom.js";
 import { tile } from "./tile.js";
-import { explanation } from "./why.js";
-import { figure } from "./words.js";
+import { explanation } from "./explain.js";
+import { figure } from "../lib/format.js";
 
-/** @typedef {import("./api.js").Neighbour} Neighbour */
+/** @typedef {import("../lib/api.js").Neighbour} Neighbour */
 
 const SHOWN = 6;
 

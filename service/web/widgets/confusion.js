@@ -1,8 +1,8 @@
 /** The confusion matrix: what each class was taken for, each count a way to such pictures. */
 
-import { write } from "./address.js";
-import { element } from "./dom.js";
-import { rove } from "./rove.js";
+import { write } from "../lib/router.js";
+import { element } from "../lib/dom.js";
+import { rove } from "./roving_tabindex.js";
 
 /**
  * @param {number[][]} matrix of counts; rows are true classes, columns what they were taken for

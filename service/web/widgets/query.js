@@ -1,6 +1,6 @@
 /** The picture that is asked about: as it was given, as the network sees it, or from the gallery. */
 
-import { element } from "./dom.js";
+import { element } from "../lib/dom.js";
 import { tile } from "./tile.js";
 
 /**
@@ -18,7 +18,7 @@ export function given(url, seen) {
   return [captioned("seen", seen, "As the network sees it"), whole];
 }
 
-/** @param {import("./api.js").Item} item @returns {HTMLElement} */
+/** @param {import("../lib/api.js").Item} item @returns {HTMLElement} */
 export function kept(item) {
   const picture = element("div", { role: "img", "aria-label": `Gallery picture ${item.id}` }, tile(item));
   return captioned("kept", picture, "From the gallery: ", element("span", { class: "id" }, item.id));

@@ -1,6 +1,6 @@
 /** This machine's camera: a view of it in a dialog, and a button that takes the picture. */
 
-import { element } from "./dom.js";
+import { element } from "../lib/dom.js";
 
 /** Pages that come over plain HTTP from elsewhere may not look. @returns {boolean} */
 export const available = () => Boolean(navigator.mediaDevices?.getUserMedia);

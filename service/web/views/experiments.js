@@ -1,14 +1,14 @@
 /** The stored experiments: published and measured side by side, and how each one learned. */
 
-import { write } from "./address.js";
-import * as api from "./api.js";
-import { announce } from "./busy.js";
-import { curves, drawings } from "./curves.js";
-import { complaint, element, meaning } from "./dom.js";
-import { persevere } from "./persevere.js";
-import { served } from "./served.js";
-import { table } from "./table.js";
-import { counted, figure } from "./words.js";
+import { write } from "../lib/router.js";
+import * as api from "../lib/api.js";
+import { announce } from "../widgets/busy_indicator.js";
+import { curves, drawings } from "../widgets/learning_curves.js";
+import { complaint, element, meaning } from "../lib/dom.js";
+import { persevere } from "../widgets/retry.js";
+import { served } from "../widgets/evaluation.js";
+import { table } from "../widgets/table.js";
+import { counted, figure } from "../lib/format.js";
 
 /** @typedef {api.Experiment} Experiment */
 
@@ -24,7 +24,7 @@ export class Experiments {
     this.#model = model;
   }
 
-  /** @param {HTMLElement} main @param {import("./address.js").Place} place @param {AbortSignal} signal */
+  /** @param {HTMLElement} main @param {import("../lib/router.js").Place} place @param {AbortSignal} signal */
   async render(main, place, signal) {
     document.title = "Experiments · kindred";
     const body = element("div", { class: "experiments" });
@@ -80,7 +80,7 @@ function results(experiments, chosen) {
 /**
  * @param {Experiment[]} experiments
  * @param {Record<string, SVGSVGElement> | null} drawn
- * @param {import("./address.js").Place} place
+ * @param {import("../lib/router.js").Place} place
  * @returns {HTMLElement[]}
  */
 function learning(experiments, drawn, place) {
@@ -94,7 +94,7 @@ function learning(experiments, drawn, place) {
   ];
 }
 
-/** @param {string} chosen @returns {import("./table.js").Column<Experiment>[]} */
+/** @param {string} chosen @returns {import("../widgets/table.js").Column<Experiment>[]} */
 function columns(chosen) {
   const measured = (/** @type {string} */ group, /** @type {keyof Experiment} */ key, /** @type {(value: number) => string} */ show) => [
     {
