@@ -1,3 +1,3 @@
-/** The service's calls, as Swagger UI shows the OpenAPI document. */
+/** Shows the service's OpenAPI document with Swagger UI. */
 
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#calls", deepLinking: true });
+SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true });

@@ -1,44 +1,44 @@
-/** Where the page starts: the address picks a view, and pictures come in from anywhere. */
+/** Starts the page: routes the URL hash to a view and accepts uploads anywhere. */
 
-import { about } from "./widgets/about.js";
-import { read, write } from "./lib/router.js";
-import { Album } from "./widgets/session_images.js";
 import * as api from "./lib/api.js";
-import { Experiments } from "./views/experiments.js";
-import { Gallery } from "./views/gallery.js";
-import { listen, refuse } from "./widgets/upload.js";
-import { Look } from "./views/predict.js";
-import { persevere } from "./widgets/retry.js";
+import { formatRoute, parseRoute } from "./lib/router.js";
+import { ExperimentsView } from "./views/experiments.js";
+import { GalleryView } from "./views/gallery.js";
+import { PredictView } from "./views/predict.js";
+import { about } from "./widgets/about.js";
+import { retry } from "./widgets/retry.js";
+import { SessionImages } from "./widgets/session_images.js";
+import { listenForUploads, showUploadError } from "./widgets/upload.js";
 
 const main = document.getElementById("main");
-const album = new Album();
-const model = persevere(document.getElementById("trouble"), api.model);
-const take = (/** @type {Blob} */ picture) => {
-  location.hash = write({ view: "look", picture: album.add(picture).name });
+const images = new SessionImages();
+const model = retry(document.getElementById("load-error"), api.model);
+const upload = (/** @type {Blob} */ image) => {
+  location.hash = formatRoute({ view: "predict", upload: images.add(image).name });
 };
 const views = {
-  look: new Look(album, model, take),
-  gallery: new Gallery(model),
-  experiments: new Experiments(model),
+  predict: new PredictView(images, model, upload),
+  gallery: new GalleryView(model),
+  experiments: new ExperimentsView(model),
 };
-let leaving = new AbortController();
+let current = new AbortController();
 
-async function show() {
-  leaving.abort();
-  leaving = new AbortController();
-  const place = read(location.hash);
+async function render() {
+  current.abort();
+  current = new AbortController();
+  const route = parseRoute(location.hash);
   for (const link of document.querySelectorAll("[data-view]")) {
-    if (link.dataset.view === place.view) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === route.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  await views[place.view].render(main, place, leaving.signal);
+  await views[route.view].render(main, route, current.signal);
 }
 
 window.addEventListener("hashchange", () => {
   window.scrollTo(0, 0);
   main.focus({ preventScroll: true });
-  show();
+  render();
 });
-listen(take, (message) => refuse(main.querySelector(".ways-in") ?? main, message));
+listenForUploads(upload, (message) => showUploadError(main.querySelector(".upload-buttons") ?? main, message));
 about(document.getElementById("about"), model);
-show();
+render();

@@ -10,7 +10,7 @@ VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
 
 def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
     page = visit()
-    page.locator(".offered a.look").first.wait_for()
+    page.locator(".examples a.card-action").first.wait_for()
     focused = "document.activeElement"
 
     def tab_to(selector: str, limit: int = 60) -> None:
@@ -20,14 +20,14 @@ def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
                 return
         raise AssertionError(f"Tab does not lead to {selector}")
 
-    tab_to(".skip", limit=1)
-    tab_to(".ways-in button")
-    tab_to(".offered a.look")
+    tab_to(".skip-link", limit=1)
+    tab_to(".upload-buttons button")
+    tab_to(".examples a.card-action")
     page.keyboard.press("Enter")
     expect(page.locator(".row")).to_have_count(2)
-    tab_to("button.look")
+    tab_to("button.card-action")
     page.keyboard.press("Enter")
-    assert page.evaluate(f"{focused}.matches('.why h3')")
+    assert page.evaluate(f"{focused}.matches('.explanation h3')")
     tab_to("[role=gridcell]")
     assert page.evaluate(f"getComputedStyle({focused}).outlineStyle") != "none"
     for _ in range(8):
@@ -36,9 +36,9 @@ def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
     page.keyboard.press("ArrowDown")
     expect(page.locator(".readout")).to_contain_text("at row 2,")
     page.keyboard.press("Escape")
-    expect(page.locator(".why")).to_have_count(0)
-    assert page.evaluate(f"{focused}.matches('button.look')")
-    tab_to("a.walk")
+    expect(page.locator(".explanation")).to_have_count(0)
+    assert page.evaluate(f"{focused}.matches('button.card-action')")
+    tab_to("a.find-similar")
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
 
@@ -54,9 +54,9 @@ def test_nothing_sticks_out_of_a_phone(visit: Open, view: str) -> None:
 def test_the_explanation_fits_a_phone(visit: Open) -> None:
     page = visit("/", **PHONE)
     drop(page)
-    row(page, "conv2").locator("button.look").first.click()
+    row(page, "conv2").locator("button.card-action").first.click()
     assert overflow(page) <= 0
-    row(page, "logits").locator("button.look").first.click()
+    row(page, "logits").locator("button.card-action").first.click()
     assert overflow(page) <= 0
     shoot(page, "why-phone")
 
@@ -66,8 +66,8 @@ def test_the_explanation_fits_letters_of_twice_the_size(visit: Open) -> None:
     page.evaluate("document.documentElement.style.fontSize = '200%'")
     drop(page)
     for layer in ("conv2", "logits"):
-        row(page, layer).locator("button.look").first.click()
-        picture = page.locator(".why .pixels").first.bounding_box()
+        row(page, layer).locator("button.card-action").first.click()
+        picture = page.locator(".explanation .pixels").first.bounding_box()
         assert picture is not None
         assert picture["width"] > 96, "no smaller than in the gallery"
         assert overflow(page) <= 0
@@ -88,13 +88,13 @@ def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
         assert grave(page) == [], name
         shoot(page, f"{name}-{scheme}")
     page = visit("/", color_scheme=scheme)
-    page.locator(".offered a.look").first.click()
+    page.locator(".examples a.card-action").first.click()
     expect(page.locator(".row")).to_have_count(2)
     assert grave(page) == [], "from the gallery"
     page = visit("/", color_scheme=scheme)
     drop(page)
     for layer in ("conv2", "logits"):
-        row(page, layer).locator("button.look").first.click()
+        row(page, layer).locator("button.card-action").first.click()
         assert grave(page) == [], layer
         shoot(page, f"{layer}-{scheme}")
 

@@ -16,7 +16,7 @@ def test_a_photo_is_taken_with_the_camera_of_this_machine(visit: Open) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".row")).to_have_count(2)
     expect(dialog).to_have_count(0)
-    expect(page.locator("figure.given img")).not_to_have_js_property("naturalWidth", 0)
+    expect(page.locator("figure.original img")).not_to_have_js_property("naturalWidth", 0)
 
 
 def test_the_camera_is_let_go_of_where_no_photo_is_taken(visit: Open) -> None:
@@ -46,7 +46,9 @@ def test_a_camera_that_may_not_be_used_is_said_beside_its_button(visit: Open) ->
         }"""
     )
     page.get_by_role("button", name="Take a photo").click()
-    expect(page.locator(".ways-in").get_by_role("alert")).to_contain_text("Allow it for this page")
+    expect(page.locator(".upload-buttons").get_by_role("alert")).to_contain_text(
+        "Allow it for this page"
+    )
 
 
 def test_on_a_phone_the_camera_app_takes_the_photo(visit: Open) -> None:

@@ -49,10 +49,10 @@ def test_what_could_not_be_loaded_is_said_and_tried_again_by_itself(
 ) -> None:
     page = visit(address, before=failing(path, times))
     expect(page.get_by_role("alert")).to_have_text(re.compile("The service does not answer"))
-    expect(page.locator(".complaint")).to_contain_text("Trying again in 1 s.")
-    expect(page.locator(".complaint")).to_contain_text("Trying again in 2 s.")
+    expect(page.locator(".error-message")).to_contain_text("Trying again in 1 s.")
+    expect(page.locator(".error-message")).to_contain_text("Trying again in 2 s.")
     expect(page.locator(".card, .confusion").first).to_be_visible()
-    expect(page.locator(".complaint")).to_have_count(0)
+    expect(page.locator(".error-message")).to_have_count(0)
     expect(page.locator("#about")).to_contain_text("gallery pictures")
     page_log.said.clear()  # the browser itself reports what failed
 
@@ -61,7 +61,7 @@ def test_or_by_a_button(visit: Open, page_log: PageLog) -> None:
     page = visit(before=failing("**/model", times=4))
     again = page.get_by_role("button", name="Try again now")
     for seconds in (1, 2, 4, 8):
-        expect(page.locator(".complaint")).to_contain_text(f"Trying again in {seconds} s.")
+        expect(page.locator(".error-message")).to_contain_text(f"Trying again in {seconds} s.")
         again.click()
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("main")).to_be_focused()
@@ -102,7 +102,7 @@ def test_a_key_is_asked_for_and_then_it_goes_on(visit_locked: Open) -> None:
     page = visit_locked()
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
     unlock(page)
-    expect(page.locator(".offered .card").first).to_be_visible()
+    expect(page.locator(".examples .card").first).to_be_visible()
     expect(page.get_by_label("Key", exact=True)).to_have_count(0)
     drop(page)
 
@@ -115,7 +115,7 @@ def test_a_wrong_key_is_said_to_be_wrong(visit_locked: Open) -> None:
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_be_focused()
     unlock(page)
-    expect(page.locator(".offered .card").first).to_be_visible()
+    expect(page.locator(".examples .card").first).to_be_visible()
 
 
 def test_every_view_works_with_a_key(visit_locked: Open) -> None:
@@ -123,7 +123,7 @@ def test_every_view_works_with_a_key(visit_locked: Open) -> None:
     unlock(page)
     expect(page.locator(".chart")).to_have_count(2)
     page.get_by_role("link", name="Gallery").click()
-    page.locator(".gallery a.look").first.click()
+    page.locator(".gallery a.card-action").first.click()
     expect(page.locator(".row")).to_have_count(2)
     expect(page.locator(".query img")).to_have_js_property("naturalWidth", 32)
 
@@ -145,9 +145,9 @@ def test_pictures_come_with_the_key_and_only_those_in_sight(
 def test_the_key_stays_in_its_tab(visit_locked: Open) -> None:
     page = visit_locked()
     unlock(page)
-    expect(page.locator(".offered .card").first).to_be_visible()
+    expect(page.locator(".examples .card").first).to_be_visible()
     page.reload()
-    expect(page.locator(".offered .card").first).to_be_visible()
+    expect(page.locator(".examples .card").first).to_be_visible()
     assert page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
     other = visit_locked()
     expect(other.get_by_label("Key", exact=True)).to_be_visible()

@@ -26,7 +26,7 @@ def test_experiments_stand_beside_what_was_published(visit: Open) -> None:
 def test_the_page_says_whose_the_published_figures_are(visit: Open) -> None:
     page = visit(EXPERIMENTS)
     expect(page.locator(".lead").first).to_contain_text("“Published” is the course report")
-    expect(page.locator(".meanings").first).to_contain_text("reach the published test accuracy")
+    expect(page.locator(".definitions").first).to_contain_text("reach the published test accuracy")
 
 
 def test_several_runs_are_a_mean_with_its_spread_and_one_run_is_itself(visit: Open) -> None:
@@ -120,8 +120,8 @@ def test_a_cell_of_the_confusion_matrix_leads_to_just_such_pictures(visit: Open)
     assert named is not None
     cell.first.click()
     expect(page.locator(".gallery .card")).to_have_count(int(named[1]))
-    expect(page.locator(".only")).to_contain_text(f"takes for {named[3]}")
-    expect(page.locator(".classes [aria-current]")).to_have_text(named[2])
+    expect(page.locator(".filter-note")).to_contain_text(f"takes for {named[3]}")
+    expect(page.locator(".class-filter [aria-current]")).to_have_text(named[2])
 
 
 def test_the_confusion_matrix_is_one_tab_stop_that_arrows_walk(visit: Open) -> None:
@@ -141,7 +141,9 @@ def test_the_page_says_where_the_gallery_is_less_than_what_was_counted(
     page = visit_without_pixels(EXPERIMENTS)
     expect(page.locator(".experiments")).to_contain_text("The gallery has 100 of them")
     page.get_by_role("grid").get_by_role("link").first.click()
-    expect(page.locator(".only")).to_contain_text("The gallery has 100 of the 150 test pictures")
+    expect(page.locator(".filter-note")).to_contain_text(
+        "The gallery has 100 of the 150 test pictures"
+    )
 
 
 def test_how_good_the_neighbours_are_is_told_by_layer(visit: Open) -> None:
@@ -170,5 +172,5 @@ def test_a_bundle_from_before_the_drawings_says_that_it_has_none(
 def test_a_point_at_hand_is_there_to_look_at(visit: Open, scheme: str) -> None:
     page = visit(EXPERIMENTS, color_scheme=scheme)
     page.locator(".chart use[tabindex='0']").first.focus()
-    expect(page.locator(".pointed")).to_have_count(1)
+    expect(page.locator(".highlighted")).to_have_count(1)
     shoot(page, f"curves-{scheme}")

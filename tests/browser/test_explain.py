@@ -14,16 +14,16 @@ def test_the_map_lies_over_both_pictures_and_adds_up_to_the_score(visit: Open) -
     page = visit()
     drop(page)
     [score, *_] = scores(page, "conv2")
-    row(page, "conv2").locator("button.look").first.click()
+    row(page, "conv2").locator("button.card-action").first.click()
     cells = page.get_by_role("grid").get_by_role("gridcell")
     expect(cells).to_have_count(64)
-    expect(page.locator(".mapped .cell")).to_have_count(128)
-    expect(page.locator(".mapped .relief")).to_have_count(2)
+    expect(page.locator(".overlay .cell")).to_have_count(128)
+    expect(page.locator(".overlay .luminance")).to_have_count(2)
     spoken = [cell.get_attribute("aria-label") or "" for cell in cells.all()]
     terms = [number(text.split(": ")[1].split(",")[0]) for text in spoken]
     assert sum(terms) == pytest.approx(score, abs=64 * 5e-5 + 5e-4)
     said = re.search(
-        r"64 cells add up to (\d\.\d+); the score is (\d\.\d+)", page.inner_text(".why")
+        r"64 cells add up to (\d\.\d+); the score is (\d\.\d+)", page.inner_text(".explanation")
     )
     assert said is not None
     assert float(said[1]) == pytest.approx(float(said[2]), abs=1e-3)
@@ -32,21 +32,21 @@ def test_the_map_lies_over_both_pictures_and_adds_up_to_the_score(visit: Open) -
 def test_pointing_at_a_cell_tells_its_share_on_both_pictures(visit: Open) -> None:
     page = visit()
     drop(page)
-    row(page, "conv2").locator("button.look").first.click()
-    page.locator(".mapped").last.locator(".cell").nth(8 * 2 + 5).hover()
+    row(page, "conv2").locator("button.card-action").first.click()
+    page.locator(".overlay").last.locator(".cell").nth(8 * 2 + 5).hover()
     expect(page.locator(".readout")).to_have_text(
         re.compile(r"^\S?\d+\.\d % of the score.*: \S?0\.\d{4}, at row 3, column 6$")
     )
-    expect(page.locator(".cell.pointed")).to_have_count(2)
+    expect(page.locator(".cell.highlighted")).to_have_count(2)
 
 
 def test_the_pieces_of_both_pictures_at_a_cell_are_shown_large(visit: Open) -> None:
     page = visit()
     drop(page)
-    row(page, "conv2").locator("button.look").first.click()
-    page.locator(".mapped").first.locator(".cell").nth(8 * 2 + 5).hover()
-    expect(page.locator(".piece")).to_have_count(2)
-    for piece in page.locator(".piece").all():
+    row(page, "conv2").locator("button.card-action").first.click()
+    page.locator(".overlay").first.locator(".cell").nth(8 * 2 + 5).hover()
+    expect(page.locator(".patch")).to_have_count(2)
+    for piece in page.locator(".patch").all():
         frame, whole = piece.bounding_box(), piece.locator(".pixels").bounding_box()
         assert frame is not None
         assert whole is not None
@@ -58,15 +58,16 @@ def test_the_pieces_of_both_pictures_at_a_cell_are_shown_large(visit: Open) -> N
 def test_at_its_ends_the_slider_shows_the_picture_or_the_scale_as_they_are(visit: Open) -> None:
     page = visit()
     drop(page)
-    row(page, "conv2").locator("button.look").first.click()
+    row(page, "conv2").locator("button.card-action").first.click()
     slider = page.get_by_role("slider")
     for end, cells in (("Home", "0"), ("End", "1")):
         slider.press(end)
         assert page.evaluate(
             """() => [
-              getComputedStyle(document.querySelector(".cell:not(.pointed)"), "::before").opacity,
-              getComputedStyle(document.querySelector(".relief")).opacity,
-            ]"""
+              [".cell:not(.highlighted)", "::before"],
+              [".luminance"],
+            ].map(([selector, part]) =>
+              getComputedStyle(document.querySelector(selector), part).opacity)"""
         ) == [cells, "0"]
 
 
@@ -74,8 +75,8 @@ def test_the_scale_is_cividis(visit: Open) -> None:
     steps = np.linspace(0, 1, 101)
     drawn = visit().evaluate(
         """async (steps) => {
-          const { colour } = await import("/web/lib/colormap.js");
-          return steps.map((step) => colour(step).match(/\\d+/g).map(Number));
+          const { cividis } = await import("/web/lib/colormap.js");
+          return steps.map((step) => cividis(step).match(/\\d+/g).map(Number));
         }""",
         steps.tolist(),
     )
@@ -86,18 +87,18 @@ def test_the_scale_is_cividis(visit: Open) -> None:
 def test_at_the_output_the_classes_add_up_to_the_score(visit: Open) -> None:
     page = visit()
     drop(page)
-    row(page, "logits").locator("button.look").nth(1).click()
+    row(page, "logits").locator("button.card-action").nth(1).click()
     bars = page.get_by_role("list", name="Share of each class in the score").get_by_role("listitem")
     expect(bars).to_have_count(10)
     terms = [number(text) for text in bars.locator(".bar-figure").all_inner_texts()]
     assert sum(terms) == pytest.approx(scores(page, "logits")[1], abs=6e-3)
-    expect(page.locator(".why")).to_contain_text("The 10 classes add up to")
+    expect(page.locator(".explanation")).to_contain_text("The 10 classes add up to")
 
 
 def test_one_explanation_is_open_at_a_time(visit: Open) -> None:
     page = visit()
     drop(page)
-    row(page, "conv2").locator("button.look").first.click()
-    row(page, "logits").locator("button.look").first.click()
-    expect(page.locator(".why")).to_have_count(1)
-    expect(page.locator("button.look[aria-expanded=true]")).to_have_count(1)
+    row(page, "conv2").locator("button.card-action").first.click()
+    row(page, "logits").locator("button.card-action").first.click()
+    expect(page.locator(".explanation")).to_have_count(1)
+    expect(page.locator("button.card-action[aria-expanded=true]")).to_have_count(1)

@@ -126,8 +126,8 @@ def test_the_most_frequent_mistakes_are_listed_and_lead_to_just_such_pictures(
     label, taken_for, count = cells[0]
     lines.first.get_by_role("link").click()
     expect(page.locator(".gallery .card")).to_have_count(int(count))
-    expect(page.locator(".only")).to_contain_text(f"takes for {taken_for}")
-    expect(page.locator(".classes [aria-current]")).to_have_text(label)
+    expect(page.locator(".filter-note")).to_contain_text(f"takes for {taken_for}")
+    expect(page.locator(".class-filter [aria-current]")).to_have_text(label)
 
 
 def test_the_list_fits_a_phone(visit_many: Open) -> None:

@@ -10,27 +10,27 @@ def test_walking_to_a_neighbour_and_back_again(visit: Open) -> None:
     drop(page)
     before = scores(page, "conv2")
     page.get_by_role("link", name="Look from here").first.click()
-    expect(page.locator(".query-pictures")).to_contain_text("From the gallery")
+    expect(page.locator(".query-images")).to_contain_text("From the gallery")
     walked = page.url
     assert "#/image/" in walked
     page.go_back()
-    expect(page.locator(".query-pictures")).to_contain_text("Your picture")
+    expect(page.locator(".query-images")).to_contain_text("Your picture")
     assert scores(page, "conv2") == before
     page.go_forward()
-    expect(page.locator(".query-pictures")).to_contain_text("From the gallery")
+    expect(page.locator(".query-images")).to_contain_text("From the gallery")
     assert page.url == walked
 
 
 def test_a_shared_address_opens_the_same_view(visit: Open) -> None:
     page = visit()
-    page.locator(".offered a.look").first.click()
-    row(page, "conv2").locator("button.look").nth(2).click()
-    expect(page.locator(".why")).to_have_count(1)
+    page.locator(".examples a.card-action").first.click()
+    row(page, "conv2").locator("button.card-action").nth(2).click()
+    expect(page.locator(".explanation")).to_have_count(1)
     address = "/#" + page.url.split("#")[1]
-    title, why = page.title(), page.inner_text(".why")
+    title, why = page.title(), page.inner_text(".explanation")
     other = visit(address)
-    expect(other.locator(".why")).to_have_count(1)
-    assert (other.title(), other.inner_text(".why")) == (title, why)
+    expect(other.locator(".explanation")).to_have_count(1)
+    assert (other.title(), other.inner_text(".explanation")) == (title, why)
 
 
 def test_the_gallery_pages_on_by_class(visit: Open) -> None:
@@ -42,8 +42,8 @@ def test_the_gallery_pages_on_by_class(visit: Open) -> None:
     page.get_by_role("link", name="Previous page").click()
     expect(page.get_by_role("link", name="Previous page")).to_have_count(0)
     page.get_by_role("link", name=KINDS[KIND], exact=True).click()
-    expect(page.locator(".classes [aria-current]")).to_have_text(KINDS[KIND])
-    for link in page.locator(".gallery a.look").all():
+    expect(page.locator(".class-filter [aria-current]")).to_have_text(KINDS[KIND])
+    for link in page.locator(".gallery a.card-action").all():
         assert (link.get_attribute("aria-label") or "").startswith(f"Look from {KINDS[KIND]},")
 
 

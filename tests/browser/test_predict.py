@@ -54,7 +54,7 @@ def test_the_query_is_shown_as_the_network_sees_it(visit: Open) -> None:
     drop(page, stream.getvalue())
     seen = page.evaluate(
         """() => {
-          const canvas = document.querySelector(".query-pictures canvas");
+          const canvas = document.querySelector(".query-images canvas");
           return [...canvas.getContext("2d").getImageData(0, 0, 32, 32).data];
         }"""
     )
@@ -75,7 +75,7 @@ def test_a_neighbour_of_another_class_is_marked_by_more_than_colour(visit: Open)
     assert len(cards) == 24
     assert differing
     for card in cards:
-        assert card.locator(".differs").count() == int(card in differing)
+        assert card.locator(".mismatch-mark").count() == int(card in differing)
         spoken = card.get_by_role("button").get_attribute("aria-label") or ""
         assert (f"not {answer}" in spoken) == (card in differing)
 
@@ -89,8 +89,8 @@ def test_more_neighbours_are_shown_on_demand(visit: Open) -> None:
 
 def test_a_gallery_picture_is_classified_and_told_from_its_label(visit: Open) -> None:
     page = visit()
-    page.locator(".offered a.look").first.click()
-    expect(page.locator(".truth")).to_have_text(
+    page.locator(".examples a.card-action").first.click()
+    expect(page.locator(".true-label")).to_have_text(
         re.compile(r"^It is (right|mistaken): the label is")
     )
 
@@ -103,7 +103,7 @@ def test_an_own_picture_does_not_outlive_its_tab_and_the_page_says_so(visit: Ope
 def test_what_is_no_picture_is_refused_in_words_beside_it(visit: Open, page_log: PageLog) -> None:
     page = visit()
     give(page, b"not a picture at all", name="a.txt", kind="text/plain")
-    refusal = page.locator(".answer").get_by_role("alert")
+    refusal = page.locator(".prediction").get_by_role("alert")
     expect(refusal).to_be_visible()
     assert len(refusal.inner_text()) > 20
     drop(page)
@@ -143,9 +143,9 @@ def test_doubt_is_said_plainly_where_the_picture_is_unfamiliar(
 
     page.route("**/predict*", answer)
     drop(page)
-    expect(page.locator(".certainty")).to_contain_text(said)
+    expect(page.locator(".confidence")).to_contain_text(said)
     guess = familiar is False
-    expect(page.locator(".says")).to_have_text(
+    expect(page.locator(".prediction-lead")).to_have_text(
         "The network can only guess" if guess else "The network says"
     )
     expect(page.get_by_role("heading", level=1)).to_have_text(KINDS[KIND] + "?" * guess)
@@ -156,11 +156,11 @@ def test_without_pixels_every_neighbour_is_a_labelled_tile(
 ) -> None:
     page = visit_without_pixels()
     drop(page)
-    expect(page.locator(".row .lettered")).to_have_count(12)
+    expect(page.locator(".row .placeholder")).to_have_count(12)
     page.get_by_role("link", name="Look from here").first.click()
-    expect(page.locator(".says")).to_have_text("It is labelled")
-    expect(page.locator(".certainty")).to_contain_text("The network took it for")
-    row(page, "conv2").locator("button.look").first.click()
+    expect(page.locator(".prediction-lead")).to_have_text("It is labelled")
+    expect(page.locator(".confidence")).to_contain_text("The network took it for")
+    row(page, "conv2").locator("button.card-action").first.click()
     expect(page.get_by_role("gridcell")).to_have_count(64)
     assert grave(page) == []
     assert not [url for url in page_log.asked if url.endswith("/image")]
@@ -172,7 +172,7 @@ def test_what_is_cut_off_to_make_a_square_is_veiled_on_the_original(
 ) -> None:
     page = visit()
     drop(page, picture(size=size))
-    whole = page.locator("figure.given img").bounding_box()
+    whole = page.locator("figure.original img").bounding_box()
     mark = page.locator(".crop-mark").bounding_box()
     assert whole is not None
     assert mark is not None
@@ -184,8 +184,8 @@ def test_what_is_cut_off_to_make_a_square_is_veiled_on_the_original(
 
 def test_the_first_pictures_offered_are_of_every_class(visit: Open) -> None:
     page = visit()
-    page.locator(".offered .card").first.wait_for()
-    assert page.locator(".offered .card-label").all_inner_texts() == list(KINDS) * 2
+    page.locator(".examples .card").first.wait_for()
+    assert page.locator(".examples .card-label").all_inner_texts() == list(KINDS) * 2
 
 
 @pytest.mark.parametrize("address", ["/", "/#/gallery", "drop"])
@@ -208,7 +208,7 @@ def test_pictures_are_crisp_in_whole_multiples_of_their_pixels_and_in_true_colou
 def test_what_the_browser_cannot_show_is_no_broken_picture(visit: Open, page_log: PageLog) -> None:
     page = visit()
     give(page, b"not a picture at all", name="a.png")
-    expect(page.locator(".given")).to_contain_text("This browser cannot show it")
-    expect(page.locator(".given img")).to_have_count(0)
-    expect(page.locator(".answer").get_by_role("alert")).to_be_visible()
+    expect(page.locator(".original")).to_contain_text("This browser cannot show it")
+    expect(page.locator(".original img")).to_have_count(0)
+    expect(page.locator(".prediction").get_by_role("alert")).to_be_visible()
     page_log.said.clear()

@@ -82,7 +82,7 @@ def test_a_drawing_finds_its_kin_among_drawings(visit_drawn: Open) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("frog")
     found = row(page, "logits").locator(".card-label").all_inner_texts()
     assert found[:OF_EACH].count("frog") > OF_EACH / 2
-    row(page, "conv2").locator("button.look").first.click()
+    row(page, "conv2").locator("button.card-action").first.click()
     page.mouse.move(0, 0)
     page.evaluate("scrollTo(0, 0)")
     expect(page.get_by_role("gridcell")).to_have_count(64)

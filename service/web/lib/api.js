@@ -1,20 +1,20 @@
-/** The service's calls, as the page needs them. */
+/** Calls the service's HTTP API and describes its responses as types. */
 
-import * as key from "./api_key.js";
+import * as apiKey from "./api_key.js";
 
 /**
  * @typedef {{ label: string, index: number, probability: number }} Prediction
  * @typedef {object} Neighbour
  * @property {string} id
  * @property {string} label
- * @property {number} score cosine
+ * @property {number} score cosine similarity
  * @property {string | null} image
  * @property {number[][]} [heat] conv2: 8 rows of 8 terms that add up to the score
  * @property {number[]} [terms] logits: one term a class, adding up to the score
  * @typedef {{ id: string, label: string, predicted: string | null, image: string | null }} Item
- * @typedef {object} Said what the network says of a picture
+ * @typedef {object} Classification
  * @property {Prediction[]} predictions best first
- * @property {number | null} [novelty] the share of held-out pictures that lie less far from what it knows
+ * @property {number | null} [novelty] share of held-out images that are more familiar
  * @property {boolean | null} [familiar]
  * @typedef {object} Model
  * @property {string} name
@@ -24,7 +24,7 @@ import * as key from "./api_key.js";
  * @property {{ test_accuracy: number | null, test_count: number }} metrics
  * @property {{ gallery_from: string }} dataset
  * @property {{ size: number, pixels: boolean }} gallery
- * @typedef {{ mean: number, std: number | null, n: number }} Spread
+ * @typedef {{ mean: number, std: number | null, n: number }} RunStats
  * @typedef {object} Experiment
  * @property {string} name
  * @property {string | null} published_name
@@ -32,12 +32,12 @@ import * as key from "./api_key.js";
  * @property {string} regularizer
  * @property {number} runs
  * @property {number} [collapsed]
- * @property {Spread | null} validation_accuracy
- * @property {Spread | null} test_accuracy
- * @property {Spread | null} training_seconds
+ * @property {RunStats | null} validation_accuracy
+ * @property {RunStats | null} test_accuracy
+ * @property {RunStats | null} training_seconds
  * @property {{ training_seconds: number, validation_accuracy: number, test_accuracy: number } | null} published
  * @typedef {{ count: number, accuracy: number, confusion_matrix: number[][] | null, confusions?: number[][] }} Evaluation rows are true classes
- * @typedef {object} Layer
+ * @typedef {object} LayerRetrieval
  * @property {number} dimension
  * @property {number} queries
  * @property {{ precision_at_10: number, mean_average_precision: number }} overall
@@ -45,107 +45,114 @@ import * as key from "./api_key.js";
  * @property {string} run_id
  * @property {{ name: string }} dataset
  * @property {Evaluation | null} test
- * @property {Record<string, Layer> | null} retrieval by layer, from the first to the last
+ * @property {Record<string, LayerRetrieval> | null} retrieval by layer, from the first to the last
  */
 
-/** The two layers that the page shows, in the order of the network. */
+/** Layers that the page searches, in the order of the network. */
 export const LAYERS = ["conv2", "logits"];
 
-/** No answer, too busy, or not now: what may be otherwise in a moment. */
-const PASSING = new Set([0, 429, 502, 503, 504]);
+/** Statuses worth a retry; 0 stands for a failed connection. */
+const RETRYABLE = new Set([0, 429, 502, 503, 504]);
 
-/** A refusal of the service, in its own words; status 0 where it did not answer at all. */
-export class Refusal extends Error {
-  /** @param {string} said @param {number} [status] @param {string | null} [wait] seconds */
-  constructor(said, status = 0, wait = null) {
-    super(said);
+/** An error response of the service. Its message is the problem's detail. */
+export class ApiError extends Error {
+  /** @param {string} message @param {number} [status] 0 without a response @param {string | null} [retryAfter] seconds */
+  constructor(message, status = 0, retryAfter = null) {
+    super(message);
     this.status = status;
-    this.wait = Number(wait) || 0;
-    this.passes = PASSING.has(status);
+    this.retryAfter = Number(retryAfter) || 0;
+    this.retryable = RETRYABLE.has(status);
   }
 }
 
-const unanswered = () => new Refusal("The service does not answer. Is it still running?");
+const connectionError = () => new ApiError("The service does not answer. Is it still running?");
 
-/** @param {string} path @param {RequestInit} options @returns {Promise<Response>} */
-async function call(path, options) {
+/**
+ * Send a request with the API key. Throw an `ApiError` unless it succeeds.
+ * @param {string} path @param {RequestInit} options @returns {Promise<Response>}
+ */
+async function send(path, options) {
   let response;
   try {
-    response = await fetch(path, { ...options, headers: { ...options.headers, ...key.header() } });
+    response = await fetch(path, { ...options, headers: { ...options.headers, ...apiKey.header() } });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw unanswered();
+    throw connectionError();
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  const said = problem.detail || problem.title || `The service answered ${response.status}.`;
-  throw new Refusal(said, response.status, response.headers.get("Retry-After"));
+  const message = problem.detail || problem.title || `The service answered ${response.status}.`;
+  throw new ApiError(message, response.status, response.headers.get("Retry-After"));
 }
 
 /** @param {string} path @param {AbortSignal} [signal] */
 async function get(path, signal) {
-  return (await call(path, { signal, headers: { Accept: "application/json" } })).json();
+  return (await send(path, { signal, headers: { Accept: "application/json" } })).json();
 }
 
-/** @param {string} path @param {Blob} picture @param {AbortSignal} signal */
-async function post(path, picture, signal) {
-  const headers = { "Content-Type": picture.type || "application/octet-stream" };
-  return (await call(path, { method: "POST", body: picture, headers, signal })).json();
+/** @param {string} path @param {Blob} image @param {AbortSignal} signal */
+async function post(path, image, signal) {
+  const headers = { "Content-Type": image.type || "application/octet-stream" };
+  return (await send(path, { method: "POST", body: image, headers, signal })).json();
 }
 
 /** @returns {Promise<Model>} */
 export const model = () => get("/model");
 
 /**
- * Take away the addresses of pictures that are not there, so that nobody asks for them.
+ * Remove image URLs if the bundle has no pixels, so that no request for them fails.
  * @template {{ image: string | null }} T
  * @param {T[]} items @param {Model} model
  * @returns {T[]}
  */
-export function pictured(items, { gallery }) {
+export function withoutMissingImages(items, { gallery }) {
   return gallery.pixels ? items : items.map((item) => ({ ...item, image: null }));
 }
 
 /**
- * @param {Blob} picture @param {number} limit @param {AbortSignal} signal
- * @returns {Promise<Said & { similar: Record<string, Neighbour[]> }>}
+ * Classify an image and search for its neighbours at each of `LAYERS`.
+ * @param {Blob} image @param {number} limit @param {AbortSignal} signal
+ * @returns {Promise<Classification & { similar: Record<string, Neighbour[]> }>}
  */
-export function predict(picture, limit, signal) {
+export function predict(image, limit, signal) {
   const layers = LAYERS.join(",");
-  return post(`/predict?limit=${limit}&layers=${layers}&explain=true`, picture, signal);
+  return post(`/predict?limit=${limit}&layers=${layers}&explain=true`, image, signal);
 }
 
 /**
- * @param {Blob} picture @param {number} top @param {AbortSignal} signal
- * @returns {Promise<Said>}
+ * Classify an image without searching.
+ * @param {Blob} image @param {number} topK @param {AbortSignal} signal
+ * @returns {Promise<Classification>}
  */
-export const classify = (picture, top, signal) => post(`/classify?top_k=${top}`, picture, signal);
+export const classify = (image, topK, signal) => post(`/classify?top_k=${topK}`, image, signal);
 
 /** @param {string} id @param {AbortSignal} signal @returns {Promise<Item>} */
 export const item = (id, signal) => get(`/gallery/${encodeURIComponent(id)}`, signal);
 
-/** @param {string} path @param {AbortSignal} signal @returns {Promise<Blob>} */
-export const pixels = async (path, signal) => (await call(path, { signal })).blob();
+/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<Blob>} */
+export const imageBytes = async (path, signal) => (await send(path, { signal })).blob();
 
 /**
+ * Search for the neighbours of a gallery image at one layer.
  * @param {string} id @param {string} layer @param {number} limit @param {AbortSignal} signal
  * @returns {Promise<{ similar: Neighbour[] }>}
  */
 export function similarTo(id, layer, limit, signal) {
-  const asked = new URLSearchParams({ layer, limit: String(limit), explain: "true" });
-  return get(`/gallery/${encodeURIComponent(id)}/similar?${asked}`, signal);
+  const params = new URLSearchParams({ layer, limit: String(limit), explain: "true" });
+  return get(`/gallery/${encodeURIComponent(id)}/similar?${params}`, signal);
 }
 
 /**
- * @param {{ label?: string, predicted?: string, cursor?: string, limit: number }} asked @param {AbortSignal} signal
+ * List one page of the gallery.
+ * @param {{ label?: string, predicted?: string, cursor?: string, limit: number }} filter @param {AbortSignal} signal
  * @returns {Promise<{ items: Item[], next: string | null }>}
  */
 export function gallery({ label, predicted, cursor, limit }, signal) {
-  const query = new URLSearchParams({ limit: String(limit) });
-  if (label) query.set("label", label);
-  if (predicted) query.set("predicted", predicted);
-  if (cursor) query.set("cursor", cursor);
-  return get(`/gallery?${query}`, signal);
+  const params = new URLSearchParams({ limit: String(limit) });
+  if (label) params.set("label", label);
+  if (predicted) params.set("predicted", predicted);
+  if (cursor) params.set("cursor", cursor);
+  return get(`/gallery?${params}`, signal);
 }
 
 /** @param {AbortSignal} signal @returns {Promise<{ experiments: Experiment[] }>} */
@@ -155,31 +162,34 @@ export const experiments = (signal) => get("/experiments", signal);
 export const runs = (name, signal) => get(`/experiments/${encodeURIComponent(name)}`, signal);
 
 /**
- * The learning curves of all experiments, as elements. The browser parses them, as the page's own
- * policy keeps it from making elements out of text.
+ * Fetch the learning curves of all experiments as an SVG element. XMLHttpRequest lets the browser
+ * parse it, because the Content-Security-Policy forbids the page to turn text into elements.
  * @param {string} quantity @param {AbortSignal} signal
  * @returns {Promise<SVGSVGElement>}
  */
-export function drawing(quantity, signal) {
+export function curvesSvg(quantity, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("GET", `/experiments/curves/${quantity}.svg`);
     request.responseType = "document";
-    for (const [name, value] of Object.entries(key.header())) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(apiKey.header())) request.setRequestHeader(name, value);
     request.onload = () => {
       if (request.status === 200 && request.responseXML) resolve(document.importNode(request.responseXML.documentElement, true));
-      else reject(new Refusal(`The service answered ${request.status}.`, request.status, request.getResponseHeader("Retry-After")));
+      else reject(new ApiError(`The service answered ${request.status}.`, request.status, request.getResponseHeader("Retry-After")));
     };
-    request.onerror = () => reject(unanswered());
+    request.onerror = () => reject(connectionError());
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort());
     request.send();
   });
 }
 
-/** @template T @param {Promise<T>} asked @returns {Promise<T | null>} null where there is no such thing */
-export const orNull = (asked) =>
-  asked.catch((error) => {
+/**
+ * Turn a 404 into null.
+ * @template T @param {Promise<T>} response @returns {Promise<T | null>}
+ */
+export const nullIfNotFound = (response) =>
+  response.catch((error) => {
     if (error.status === 404) return null;
     throw error;
   });

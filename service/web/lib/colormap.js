@@ -1,4 +1,4 @@
-/** Cividis: even in lightness, and the same to eyes that see fewer colours (Nuñez et al., 2018). */
+/** The cividis colormap: even in lightness, and safe for colour-blind eyes (Nuñez et al., 2018). */
 
 // Eleven even steps, printed by matplotlib.colormaps["cividis"].
 const STOPS = [
@@ -6,12 +6,15 @@ const STOPS = [
   [148, 142, 119], [174, 163, 113], [200, 184, 102], [229, 207, 82], [254, 232, 56],
 ];
 
-/** @param {number} share from 0 to 1 @returns {string} a CSS colour */
-export function colour(share) {
-  const place = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);
-  const below = Math.min(Math.floor(place), STOPS.length - 2);
-  const mixed = STOPS[below].map((from, channel) =>
-    Math.round(from + (STOPS[below + 1][channel] - from) * (place - below)),
+/**
+ * Interpolate linearly between the stops.
+ * @param {number} value from 0 to 1 @returns {string} a CSS colour
+ */
+export function cividis(value) {
+  const position = Math.min(Math.max(value, 0), 1) * (STOPS.length - 1);
+  const lower = Math.min(Math.floor(position), STOPS.length - 2);
+  const channels = STOPS[lower].map((from, channel) =>
+    Math.round(from + (STOPS[lower + 1][channel] - from) * (position - lower)),
   );
-  return `rgb(${mixed.join(" ")})`;
+  return `rgb(${channels.join(" ")})`;
 }

@@ -1,4 +1,4 @@
-/** Figures as people read them. */
+/** Formats numbers for reading. */
 
 /** @param {number} fraction @returns {string} "62 %" */
 export function percent(fraction) {
@@ -8,18 +8,18 @@ export function percent(fraction) {
   return `${Math.round(value)} %`;
 }
 
-/** @param {number} fraction @returns {string} "5.3 %", where a percent is much */
-export function finePercent(fraction) {
-  return `${figure(fraction * 100, 1)} %`;
+/** @param {number} fraction @returns {string} "5.3 %" */
+export function precisePercent(fraction) {
+  return `${decimal(fraction * 100, 1)} %`;
 }
 
 /** @param {number} value @param {number} [digits] @returns {string} with a true minus sign */
-export function figure(value, digits = 3) {
+export function decimal(value, digits = 3) {
   const text = Math.abs(value).toFixed(digits);
   return value < 0 && Number(text) !== 0 ? `−${text}` : text;
 }
 
-/** @param {number} count @param {string} one @param {string} [many] @returns {string} */
-export function counted(count, one, many = `${one}s`) {
+/** @param {number} count @param {string} one @param {string} [many] @returns {string} "7,500 images" */
+export function plural(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }

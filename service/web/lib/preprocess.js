@@ -1,20 +1,21 @@
-/** A picture as the network sees it: upright, over white, its centre square, 32 x 32. */
+/** Shows an image as the model receives it: upright, on white, centre-cropped, 32 x 32. */
 
 const SIDE = 32;
 
 /**
+ * Decode and preprocess an image in the browser.
  * @param {Blob} blob
- * @returns {Promise<HTMLCanvasElement | null>} null where this browser cannot read the format,
- *   which does not mean that the service cannot
+ * @returns {Promise<HTMLCanvasElement | null>} null if this browser cannot decode the format;
+ *   the service may still be able to
  */
-export async function asNetworkSees(blob) {
-  let whole;
+export async function preprocess(blob) {
+  let bitmap;
   try {
-    whole = await createImageBitmap(blob, { imageOrientation: "from-image" });
+    bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
   } catch {
     return null;
   }
-  const side = Math.min(whole.width, whole.height);
+  const side = Math.min(bitmap.width, bitmap.height);
   const canvas = document.createElement("canvas");
   canvas.width = SIDE;
   canvas.height = SIDE;
@@ -23,8 +24,8 @@ export async function asNetworkSees(blob) {
   context.fillRect(0, 0, SIDE, SIDE);
   context.imageSmoothingQuality = "high";
   context.imageSmoothingEnabled = side !== SIDE;
-  const [left, top] = [(whole.width - side) / 2, (whole.height - side) / 2];
-  context.drawImage(whole, left, top, side, side, 0, 0, SIDE, SIDE);
-  whole.close();
+  const [left, top] = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
+  context.drawImage(bitmap, left, top, side, side, 0, 0, SIDE, SIDE);
+  bitmap.close();
   return canvas;
 }

@@ -1,55 +1,64 @@
-/** What the address says: every view has one, so that it can be shared and gone back to. */
+/** Maps the URL hash to a route and back, so that every view can be shared and revisited. */
 
 /**
- * @typedef {{ layer: string, id: string }} Why
- * @typedef {object} Place
- * @property {"look" | "gallery" | "experiments"} view
- * @property {string} [image] a gallery picture to look from
- * @property {string} [picture] a picture of the visitor's own, known to this tab only
- * @property {Why} [why] the neighbour that is explained
+ * @typedef {{ layer: string, id: string }} ExplainedNeighbour
+ * @typedef {object} Route
+ * @property {"predict" | "gallery" | "experiments"} view
+ * @property {string} [image] id of a gallery image to use as the query
+ * @property {string} [upload] name of an uploaded image, known to this tab only
+ * @property {ExplainedNeighbour} [explain] neighbour whose explanation is open
  * @property {string} [label]
- * @property {string} [predicted] what the network takes the pictures for
+ * @property {string} [predicted] class that the model predicts for the images
  * @property {string} [cursor]
- * @property {string[]} [curves] the experiments whose curves are shown
+ * @property {string[]} [curves] experiments whose learning curves are shown
  */
 
-/** @param {string} hash @returns {Place} */
-export function read(hash) {
+/**
+ * Parse a URL hash. An unknown path leads to the predict view.
+ * @param {string} hash @returns {Route}
+ */
+export function parseRoute(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
   const [view, name] = path.split("/").map(decode);
-  const asked = new URLSearchParams(query);
-  const why = asked.get("why")?.split("/");
-  const explained = why?.length === 2 ? { why: { layer: why[0], id: decode(why[1]) } } : {};
-  if (view === "image" && name) return { view: "look", image: name, ...explained };
-  if (view === "picture" && name) return { view: "look", picture: name, ...explained };
-  if (view === "experiments") return { view, curves: asked.get("curves")?.split(",") };
+  const params = new URLSearchParams(query);
+  const [layer, id, ...rest] = params.get("why")?.split("/") ?? [];
+  const explain = id !== undefined && rest.length === 0 ? { explain: { layer, id: decode(id) } } : {};
+  if (view === "image" && name) return { view: "predict", image: name, ...explain };
+  if (view === "picture" && name) return { view: "predict", upload: name, ...explain };
+  if (view === "experiments") return { view, curves: params.get("curves")?.split(",") };
   if (view === "gallery") {
     return {
       view,
-      label: asked.get("label") ?? undefined,
-      predicted: asked.get("predicted") ?? undefined,
-      cursor: asked.get("cursor") ?? undefined,
+      label: params.get("label") ?? undefined,
+      predicted: params.get("predicted") ?? undefined,
+      cursor: params.get("cursor") ?? undefined,
     };
   }
-  return { view: "look" };
+  return { view: "predict" };
 }
 
-/** @param {Place} place @returns {string} */
-export function write(place) {
-  const asked = new URLSearchParams();
-  if (place.label) asked.set("label", place.label);
-  if (place.predicted) asked.set("predicted", place.predicted);
-  if (place.cursor) asked.set("cursor", place.cursor);
-  if (place.curves) asked.set("curves", place.curves.join(","));
-  if (place.why) asked.set("why", `${place.why.layer}/${encodeURIComponent(place.why.id)}`);
-  const query = asked.size > 0 ? `?${asked}` : "";
-  if (place.view !== "look") return `#/${place.view}${query}`;
-  if (place.image) return `#/image/${encodeURIComponent(place.image)}${query}`;
-  if (place.picture) return `#/picture/${encodeURIComponent(place.picture)}${query}`;
+/**
+ * Format a route as a URL hash. The names in it are stable, because people bookmark them.
+ * @param {Route} route @returns {string}
+ */
+export function formatRoute(route) {
+  const params = new URLSearchParams();
+  if (route.label) params.set("label", route.label);
+  if (route.predicted) params.set("predicted", route.predicted);
+  if (route.cursor) params.set("cursor", route.cursor);
+  if (route.curves) params.set("curves", route.curves.join(","));
+  if (route.explain) params.set("why", `${route.explain.layer}/${encodeURIComponent(route.explain.id)}`);
+  const query = params.size > 0 ? `?${params}` : "";
+  if (route.view !== "predict") return `#/${route.view}${query}`;
+  if (route.image) return `#/image/${encodeURIComponent(route.image)}${query}`;
+  if (route.upload) return `#/picture/${encodeURIComponent(route.upload)}${query}`;
   return "#/";
 }
 
-/** @param {string} text @returns {string} as it is where it is not well encoded */
+/**
+ * Decode a URL component. Return malformed text unchanged.
+ * @param {string} text @returns {string}
+ */
 function decode(text) {
   try {
     return decodeURIComponent(text);

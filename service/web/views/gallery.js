@@ -1,97 +1,96 @@
-/** The gallery, a page at a time, by class. What is out of sight is not loaded. */
+/** The gallery view: pages of images, filtered by class. Images load when they become visible. */
 
-import { write } from "../lib/router.js";
 import * as api from "../lib/api.js";
+import { element, errorMessage } from "../lib/dom.js";
+import { plural } from "../lib/format.js";
+import { formatRoute } from "../lib/router.js";
 import { announce } from "../widgets/busy_indicator.js";
-import { complaint, element } from "../lib/dom.js";
-import { persevere } from "../widgets/retry.js";
-import { galleryLink } from "../widgets/tile.js";
-import { counted } from "../lib/format.js";
+import { retry } from "../widgets/retry.js";
+import { galleryCard } from "../widgets/tile.js";
 
-const PAGE = 60;
+const PAGE_SIZE = 60;
 
-/** @typedef {import("../lib/router.js").Place} Place */
+/** @typedef {import("../lib/router.js").Route} Route */
 
-export class Gallery {
+export class GalleryView {
   #model;
-  /** Where each page was reached from, as the service only points forward. */
+  /** Previous page of each page, because the service's cursors only point forward. */
   /** @type {Map<string, string>} */
-  #before = new Map();
+  #previous = new Map();
 
   /** @param {Promise<api.Model>} model */
   constructor(model) {
     this.#model = model;
   }
 
-  /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
+  /** @param {HTMLElement} main @param {Route} route @param {AbortSignal} signal */
   async render(main, { label, predicted, cursor }, signal) {
     document.title = "Gallery · kindred";
     const body = element("div", { class: "gallery" });
-    const classes = element("nav", { class: "classes", "aria-label": "Classes" });
+    const classFilter = element("nav", { class: "class-filter", "aria-label": "Classes" });
     main.replaceChildren(
       element("h1", {}, "Gallery"),
       element("p", { class: "lead" }, "The pictures that yours is compared with. The network was not trained on them. Pick one to look from it."),
-      classes,
+      classFilter,
       body,
     );
     try {
       const model = await this.#model;
       if (signal.aborted) return;
-      classes.replaceChildren(choice("All", undefined, label), ...model.classes.map((name) => choice(name, name, label)));
-      const ask = () => api.gallery({ label, predicted, cursor, limit: PAGE }, signal);
-      const { items: found, next } = await persevere(body, ask, signal);
-      const items = api.pictured(found, model);
+      classFilter.replaceChildren(classLink("All", undefined, label), ...model.classes.map((name) => classLink(name, name, label)));
+      const request = () => api.gallery({ label, predicted, cursor, limit: PAGE_SIZE }, signal);
+      const page = await retry(body, request, signal);
+      const items = api.withoutMissingImages(page.items, model);
       if (signal.aborted) return;
       body.append(
-        predicted ? only(label, predicted, model) : "",
+        predicted ? filterNote(label, predicted, model) : "",
         items.length > 0
-          ? element("ul", { class: "kin small" }, ...items.map((item) => galleryLink(item, !label)))
+          ? element("ul", { class: "card-grid small" }, ...items.map((item) => galleryCard(item, !label)))
           : element("p", {}, "There are no pictures here."),
-        this.#pager({ view: "gallery", label, predicted }, cursor, next),
+        this.#pagination({ view: "gallery", label, predicted }, cursor, page.next),
       );
-      announce(`${counted(items.length, "picture")} shown.`);
+      announce(`${plural(items.length, "picture")} shown.`);
     } catch (error) {
-      if (!signal.aborted) body.replaceChildren(complaint(error.message));
+      if (!signal.aborted) body.replaceChildren(errorMessage(error.message));
     }
   }
 
-  /** @param {Place} place of the first page @param {string | undefined} cursor @param {string | null} next */
-  #pager(place, cursor, next) {
-    const here = write({ ...place, cursor });
-    const first = write(place);
-    const pages = element("nav", { class: "pager", "aria-label": "Pages" });
-    if (cursor) pages.append(element("a", { class: "button", href: this.#before.get(here) ?? first }, "Previous page"));
+  /** @param {Route} route of the first page @param {string | undefined} cursor @param {string | null} next */
+  #pagination(route, cursor, next) {
+    const current = formatRoute({ ...route, cursor });
+    const links = element("nav", { class: "pagination", "aria-label": "Pages" });
+    if (cursor) links.append(element("a", { class: "button", href: this.#previous.get(current) ?? formatRoute(route) }, "Previous page"));
     if (next) {
-      const forward = write({ ...place, cursor: next });
-      this.#before.set(forward, here);
-      pages.append(element("a", { class: "button primary", href: forward }, "Next page"));
+      const href = formatRoute({ ...route, cursor: next });
+      this.#previous.set(href, current);
+      links.append(element("a", { class: "button primary", href }, "Next page"));
     }
-    return pages;
+    return links;
   }
 }
 
 /**
- * Which pictures of a class these are, and a way to all of them.
+ * State which images the filter selects, with a link that removes it.
  * @param {string | undefined} label @param {string} predicted @param {api.Model} model
  */
-function only(label, predicted, { gallery, metrics }) {
-  const part =
+function filterNote(label, predicted, { gallery, metrics }) {
+  const incomplete =
     gallery.size < metrics.test_count &&
-    ` The gallery has ${gallery.size.toLocaleString("en")} of the ${counted(metrics.test_count, "test picture")}.`;
+    ` The gallery has ${gallery.size.toLocaleString("en")} of the ${plural(metrics.test_count, "test picture")}.`;
   return element(
     "p",
-    { class: "only" },
+    { class: "filter-note" },
     "Only those that the network takes for ",
     element("strong", {}, predicted),
     ".",
-    part,
+    incomplete,
     " ",
-    element("a", { href: write({ view: "gallery", label }) }, label ? `All of ${label}` : "All pictures"),
+    element("a", { href: formatRoute({ view: "gallery", label }) }, label ? `All of ${label}` : "All pictures"),
   );
 }
 
-/** @param {string} name @param {string | undefined} label @param {string | undefined} chosen */
-function choice(name, label, chosen) {
-  const href = write({ view: "gallery", label });
-  return element("a", { href, "aria-current": label === chosen ? "true" : null }, name);
+/** @param {string} text @param {string | undefined} label @param {string | undefined} selected */
+function classLink(text, label, selected) {
+  const href = formatRoute({ view: "gallery", label });
+  return element("a", { href, "aria-current": label === selected ? "true" : null }, text);
 }

@@ -1,149 +1,152 @@
-/** A picture, what the network takes it for, and what it finds like it. */
+/** The search view: a query image, its predicted class and its nearest neighbours. */
 
-import { write } from "../lib/router.js";
 import * as api from "../lib/api.js";
+import { element, errorMessage } from "../lib/dom.js";
+import { preprocess } from "../lib/preprocess.js";
+import { formatRoute } from "../lib/router.js";
 import { announce } from "../widgets/busy_indicator.js";
-import { complaint, element } from "../lib/dom.js";
-import { buttons, fingers } from "../widgets/upload.js";
-import { row } from "../widgets/neighbours.js";
-import { persevere } from "../widgets/retry.js";
-import { asNetworkSees } from "../lib/preprocess.js";
-import { copy, given, kept } from "../widgets/query.js";
+import { neighbourRow } from "../widgets/neighbours.js";
+import { prediction, predictionSummary } from "../widgets/prediction.js";
+import { copyCanvas, galleryQuery, uploadedQuery } from "../widgets/query.js";
+import { retry } from "../widgets/retry.js";
 import { tile } from "../widgets/tile.js";
-import { spoken, verdict } from "../widgets/prediction.js";
+import { isTouchDevice, uploadButtons } from "../widgets/upload.js";
 import { welcome } from "./welcome.js";
 
 const NEIGHBOURS = 12;
 const CLASSES = 10;
-const KIN =
+const LEAD =
   "The nearest at two layers of the network, each with its cosine, 1 at most. Pick one to see why.";
 
 /**
- * @typedef {import("../lib/router.js").Place} Place
- * @typedef {object} Found
- * @property {Record<string, api.Neighbour[]>} similar
- * @property {string} answer the class that neighbours are compared with
- * @property {api.Item} [item] the gallery picture that was asked about
- * @typedef {api.Said & Found} Answer without predictions where the picture's pixels are not to be had
+ * @typedef {import("../lib/router.js").Route} Route
+ * @typedef {import("../widgets/prediction.js").Result} Result
  */
 
-export class Look {
-  #album;
+export class PredictView {
+  #images;
   #model;
-  #take;
-  /** @type {Map<string, Answer>} */
-  #answers = new Map();
+  #onUpload;
+  /** Results by route, so that going back sends no request. */
+  /** @type {Map<string, Result>} */
+  #results = new Map();
 
   /**
-   * @param {import("../widgets/session_images.js").Album} album
+   * @param {import("../widgets/session_images.js").SessionImages} images
    * @param {Promise<api.Model>} model
-   * @param {(picture: Blob) => void} take
+   * @param {(image: Blob) => void} onUpload
    */
-  constructor(album, model, take) {
-    this.#album = album;
+  constructor(images, model, onUpload) {
+    this.#images = images;
     this.#model = model;
-    this.#take = take;
+    this.#onUpload = onUpload;
   }
 
-  /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
-  async render(main, place, signal) {
-    if (place.image) await this.#fromGallery(main, place, signal);
-    else if (place.picture) await this.#own(main, place, signal);
-    else await welcome(main, this.#model, this.#take, signal);
+  /** @param {HTMLElement} main @param {Route} route @param {AbortSignal} signal */
+  async render(main, route, signal) {
+    if (route.image) await this.#renderGalleryImage(main, route, signal);
+    else if (route.upload) await this.#renderUpload(main, route, signal);
+    else await welcome(main, this.#model, this.#onUpload, signal);
   }
 
-  /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
-  async #own(main, place, signal) {
-    const own = this.#album.get(place.picture);
-    if (!own) {
-      const regret = "That picture was only in the tab that it was dropped on. Give it again.";
-      await welcome(main, this.#model, this.#take, signal, regret);
+  /** @param {HTMLElement} main @param {Route} route @param {AbortSignal} signal */
+  async #renderUpload(main, route, signal) {
+    const image = this.#images.get(route.upload);
+    if (!image) {
+      const notice = "That picture was only in the tab that it was dropped on. Give it again.";
+      await welcome(main, this.#model, this.#onUpload, signal, notice);
       return;
     }
-    const seen = await asNetworkSees(own.blob);
+    const modelInput = await preprocess(image.blob);
     if (signal.aborted) return;
-    const page = frame(given(own.url, seen), this.#take);
-    const draw = () => (seen ? copy(seen) : element("span", { class: "lettered" }, "your picture"));
-    await this.#fill(main, page, place, signal, draw, async () => {
-      const said = await api.predict(own.blob, NEIGHBOURS, signal);
-      return { ...said, answer: said.predictions[0].label };
+    const layout = createLayout(uploadedQuery(image.url, modelInput), this.#onUpload);
+    const drawQuery = () => (modelInput ? copyCanvas(modelInput) : element("span", { class: "placeholder" }, "your picture"));
+    await this.#fill(main, layout, route, signal, drawQuery, async () => {
+      const result = await api.predict(image.blob, NEIGHBOURS, signal);
+      return { ...result, predicted: result.predictions[0].label };
     });
   }
 
-  /** @param {HTMLElement} main @param {Place} place @param {AbortSignal} signal */
-  async #fromGallery(main, place, signal) {
-    const page = frame([], this.#take);
-    await this.#fill(main, page, place, signal, ({ item }) => tile(item), async () => {
+  /** @param {HTMLElement} main @param {Route} route @param {AbortSignal} signal */
+  async #renderGalleryImage(main, route, signal) {
+    const layout = createLayout([], this.#onUpload);
+    await this.#fill(main, layout, route, signal, ({ item }) => tile(item), async () => {
       const model = await this.#model;
-      const [item] = api.pictured([await api.item(place.image, signal)], model);
-      const [said, ...rows] = await Promise.all([
-        classified(item, Math.min(CLASSES, model.classes.length), signal),
+      const [item] = api.withoutMissingImages([await api.item(route.image, signal)], model);
+      const [classification, ...searches] = await Promise.all([
+        classifyItem(item, Math.min(CLASSES, model.classes.length), signal),
         ...api.LAYERS.map((layer) => api.similarTo(item.id, layer, NEIGHBOURS, signal)),
       ]);
-      const similar = Object.fromEntries(api.LAYERS.map((layer, index) => [layer, rows[index].similar]));
-      return { ...said, similar, answer: said.predictions[0]?.label ?? item.label, item };
+      const similar = Object.fromEntries(api.LAYERS.map((layer, index) => [layer, searches[index].similar]));
+      return { ...classification, similar, predicted: classification.predictions[0]?.label ?? item.label, item };
     });
   }
 
   /**
-   * Show the page at once, then the answer in it when it comes, or what kept it from coming.
-   * @param {HTMLElement} main @param {ReturnType<typeof frame>} page @param {Place} place
+   * Show the layout at once, then fill it with the result or an error.
+   * @param {HTMLElement} main @param {ReturnType<typeof createLayout>} layout @param {Route} route
    * @param {AbortSignal} signal
-   * @param {(answer: Answer) => HTMLElement} draw the query's picture
-   * @param {() => Promise<Answer>} ask
+   * @param {(result: Result) => HTMLElement} drawQuery
+   * @param {() => Promise<Result>} request
    */
-  async #fill(main, page, place, signal, draw, ask) {
-    const key = write({ ...place, why: undefined });
-    main.replaceChildren(page.whole);
+  async #fill(main, layout, route, signal, drawQuery, request) {
+    const key = formatRoute({ ...route, explain: undefined });
+    main.replaceChildren(layout.view);
     try {
       const model = await this.#model;
-      const answer = this.#answers.get(key) ?? (await persevere(page.answer, ask, signal));
+      const result = this.#results.get(key) ?? (await retry(layout.prediction, request, signal));
       if (signal.aborted) return;
-      this.#answers.set(key, answer);
-      if (answer.item) page.pictures.replaceChildren(kept(answer.item));
-      page.answer.replaceChildren(...verdict(answer));
+      this.#results.set(key, result);
+      if (result.item) layout.images.replaceChildren(galleryQuery(result.item));
+      layout.prediction.replaceChildren(...prediction(result));
       const rows = api.LAYERS.map((layer) =>
-        row({
+        neighbourRow({
           layer,
-          neighbours: api.pictured(answer.similar[layer], model),
-          answer: answer.answer,
+          neighbours: api.withoutMissingImages(result.similar[layer], model),
+          predicted: result.predicted,
           classes: model.classes,
-          query: () => draw(answer),
-          explained: place.why?.layer === layer ? place.why.id : null,
-          choose: (id) => {
+          drawQuery: () => drawQuery(result),
+          explained: route.explain?.layer === layer ? route.explain.id : null,
+          onExplain: (id) => {
             rows.forEach(({ collapse }, index) => api.LAYERS[index] !== layer && collapse());
-            history.replaceState(null, "", write({ ...place, why: id === null ? undefined : { layer, id } }));
+            history.replaceState(null, "", formatRoute({ ...route, explain: id === null ? undefined : { layer, id } }));
           },
         }),
       );
-      page.rows.replaceChildren(element("p", { class: "lead" }, KIN), ...rows.map(({ section }) => section));
-      document.title = `${answer.answer} · kindred`;
-      announce(`${spoken(answer)} ${answer.similar.conv2.length} similar pictures at each layer.`);
+      layout.rows.replaceChildren(element("p", { class: "lead" }, LEAD), ...rows.map(({ section }) => section));
+      document.title = `${result.predicted} · kindred`;
+      announce(`${predictionSummary(result)} ${result.similar.conv2.length} similar pictures at each layer.`);
     } catch (error) {
       if (signal.aborted) return;
-      page.answer.replaceChildren(complaint(error.message));
+      layout.prediction.replaceChildren(errorMessage(error.message));
       document.title = "kindred";
     }
   }
 }
 
-/** @param {HTMLElement[]} figures of the query @param {(picture: Blob) => void} take */
-function frame(figures, take) {
-  const shown = element("div", { class: "query-pictures" }, ...figures);
-  const answer = element("div", { class: "answer" });
+/**
+ * Create the view without a result.
+ * @param {HTMLElement[]} figures of the query @param {(image: Blob) => void} onUpload
+ */
+function createLayout(figures, onUpload) {
+  const images = element("div", { class: "query-images" }, ...figures);
+  const predictionSlot = element("div", { class: "prediction" });
   const rows = element("div", { class: "rows" });
-  const another = element(
+  const uploadAgain = element(
     "div",
-    { class: "another" },
-    element("p", {}, fingers() ? "Another?" : "Another? Drop or paste it anywhere."),
-    buttons(take),
+    { class: "upload-again" },
+    element("p", {}, isTouchDevice() ? "Another?" : "Another? Drop or paste it anywhere."),
+    uploadButtons(onUpload),
   );
-  const whole = element("div", { class: "looking" }, element("div", { class: "query" }, shown, answer, another), rows);
-  return { whole, pictures: shown, answer, rows };
+  const query = element("div", { class: "query" }, images, predictionSlot, uploadAgain);
+  return { view: element("div", { class: "predict-view" }, query, rows), images, prediction: predictionSlot, rows };
 }
 
-/** @param {api.Item} item @param {number} top @param {AbortSignal} signal @returns {Promise<api.Said>} */
-async function classified(item, top, signal) {
+/**
+ * Classify a gallery image. Return no predictions if its pixels are missing.
+ * @param {api.Item} item @param {number} topK @param {AbortSignal} signal @returns {Promise<api.Classification>}
+ */
+async function classifyItem(item, topK, signal) {
   if (!item.image) return { predictions: [] };
-  return api.classify(await api.pixels(item.image, signal), top, signal);
+  return api.classify(await api.imageBytes(item.image, signal), topK, signal);
 }

@@ -1,45 +1,46 @@
-/** The first view: what this is, the ways in, and some gallery pictures to start from. */
+/** The start page: an introduction, the upload area and example images from the gallery. */
 
 import * as api from "../lib/api.js";
-import { complaint, element } from "../lib/dom.js";
-import { buttons, fingers } from "../widgets/upload.js";
-import { persevere } from "../widgets/retry.js";
-import { galleryLink } from "../widgets/tile.js";
+import { element, errorMessage } from "../lib/dom.js";
+import { retry } from "../widgets/retry.js";
+import { galleryCard } from "../widgets/tile.js";
+import { isTouchDevice, uploadButtons } from "../widgets/upload.js";
 
 const CLASSES = 10;
-const OF_EACH = 2;
+const EXAMPLES_PER_CLASS = 2;
 
 /**
+ * Render the start page.
  * @param {HTMLElement} main
- * @param {Promise<api.Model>} known
- * @param {(picture: Blob) => void} take
+ * @param {Promise<api.Model>} modelPromise
+ * @param {(image: Blob) => void} onUpload
  * @param {AbortSignal} signal
- * @param {string} [regret] why the visitor is here and not where the address led
+ * @param {string} [notice] why the address led here
  */
-export async function welcome(main, known, take, signal, regret) {
+export async function welcome(main, modelPromise, onUpload, signal, notice) {
   document.title = "kindred";
-  const offered = element("div", { class: "offered" });
-  main.replaceChildren(element("div", { class: "welcome" }, hero(take, regret), offered));
+  const examples = element("div", { class: "examples" });
+  main.replaceChildren(element("div", { class: "welcome" }, hero(onUpload, notice), examples));
   try {
-    const model = await known;
-    const ask = () =>
-      Promise.all(model.classes.slice(0, CLASSES).map((label) => api.gallery({ label, limit: OF_EACH }, signal)));
-    const piles = (await persevere(offered, ask, signal)).map(({ items }) => items);
-    const mixed = Array.from({ length: OF_EACH }, (_, round) => piles.map((pile) => pile[round])).flat();
-    const offers = api.pictured(mixed.filter(Boolean), model);
-    if (offers.length === 0 || signal.aborted) return;
-    offered.append(
+    const model = await modelPromise;
+    const request = () =>
+      Promise.all(model.classes.slice(0, CLASSES).map((label) => api.gallery({ label, limit: EXAMPLES_PER_CLASS }, signal)));
+    const byClass = (await retry(examples, request, signal)).map(({ items }) => items);
+    const interleaved = Array.from({ length: EXAMPLES_PER_CLASS }, (_, index) => byClass.map((items) => items[index])).flat();
+    const items = api.withoutMissingImages(interleaved.filter(Boolean), model);
+    if (items.length === 0 || signal.aborted) return;
+    examples.append(
       element("h2", {}, "Or start from one of these"),
-      element("ul", { class: "kin small" }, ...offers.map((item) => galleryLink(item))),
+      element("ul", { class: "card-grid small" }, ...items.map((item) => galleryCard(item))),
     );
   } catch (error) {
     if (signal.aborted) return;
-    offered.append(complaint(`The gallery could not be shown. ${error.message}`));
+    examples.append(errorMessage(`The gallery could not be shown. ${error.message}`));
   }
 }
 
-/** @param {(picture: Blob) => void} take @param {string} [regret] */
-function hero(take, regret) {
+/** @param {(image: Blob) => void} onUpload @param {string} [notice] */
+function hero(onUpload, notice) {
   return element(
     "div",
     { class: "hero" },
@@ -55,15 +56,15 @@ function hero(take, regret) {
     ),
     element(
       "div",
-      { class: "drop" },
+      { class: "drop-zone" },
       element(
         "div",
         {},
-        element("p", { class: "drop-lead" }, fingers() ? "Any picture will do" : "Drop a picture anywhere, or paste one"),
-        element("p", { class: "drop-note" }, "Whatever its size, the network sees its centre square, at 32 × 32."),
+        element("p", { class: "drop-zone-lead" }, isTouchDevice() ? "Any picture will do" : "Drop a picture anywhere, or paste one"),
+        element("p", { class: "drop-zone-note" }, "Whatever its size, the network sees its centre square, at 32 × 32."),
       ),
-      buttons(take),
-      regret ? complaint(regret) : null,
+      uploadButtons(onUpload),
+      notice ? errorMessage(notice) : null,
     ),
   );
 }

@@ -1,31 +1,32 @@
-/** The foot of the page: which network this is, how good it is, what it cannot do. */
+/** The page footer: which model is served, how accurate it is and what its limits are. */
 
 import { element } from "../lib/dom.js";
-import { counted, percent } from "../lib/format.js";
+import { percent, plural } from "../lib/format.js";
 
 /**
- * @param {HTMLElement} foot
- * @param {Promise<import("../lib/api.js").Model>} asked what the service says of its model
+ * Fill the footer once the model's metadata arrives.
+ * @param {HTMLElement} footer
+ * @param {Promise<import("../lib/api.js").Model>} model
  */
-export async function about(foot, asked) {
-  const calls = element("p", {}, element("a", { href: "/docs" }, "The service’s calls"));
+export async function about(footer, model) {
+  const reference = element("p", {}, element("a", { href: "/docs" }, "The service’s calls"));
   try {
-    const { name, version, classes, metrics, gallery } = await asked;
+    const { name, version, classes, metrics, gallery } = await model;
     const accuracy = metrics.test_accuracy;
     const measured =
       typeof accuracy === "number"
-        ? ` It names ${percent(accuracy)} of ${counted(metrics.test_count, "test picture")} correctly.`
+        ? ` It names ${percent(accuracy)} of ${plural(metrics.test_count, "test picture")} correctly.`
         : "";
-    foot.replaceChildren(
-      element("p", {}, element("strong", {}, name), ` ${version}, with ${counted(gallery.size, "gallery picture")}.${measured}`),
+    footer.replaceChildren(
+      element("p", {}, element("strong", {}, name), ` ${version}, with ${plural(gallery.size, "gallery picture")}.${measured}`),
       element(
         "p",
         {},
-        `It knows ${counted(classes.length, "class", "classes")} and nothing else, and sees the centre square of a picture at 32 × 32. It is for study, not for decisions about people.`,
+        `It knows ${plural(classes.length, "class", "classes")} and nothing else, and sees the centre square of a picture at 32 × 32. It is for study, not for decisions about people.`,
       ),
-      calls,
+      reference,
     );
   } catch (error) {
-    foot.replaceChildren(element("p", {}, error.message), calls);
+    footer.replaceChildren(element("p", {}, error.message), reference);
   }
 }

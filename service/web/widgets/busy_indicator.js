@@ -1,37 +1,39 @@
-/** Saying that work is under way, as soon as it takes longer than a blink. */
+/** Shows that work is in progress and announces changes to screen readers. */
 
-const BLINK_MS = 100;
+/** Delay before the indicator appears, so that fast responses do not flicker. */
+const DELAY_MS = 100;
 
-/** How many answers are waited for: a view that is left does not end the work of the next. */
-let waiting = 0;
+/** Number of operations in progress. Views overlap when one is left while it loads. */
+let pending = 0;
 
 /**
+ * Show the indicator until an operation settles.
  * @template T
- * @param {Promise<T>} work
+ * @param {Promise<T>} operation
  * @returns {Promise<T>}
  */
-export async function whileBusy(work) {
-  const sign = document.getElementById("busy");
+export async function whileBusy(operation) {
+  const indicator = document.getElementById("busy");
   const main = document.getElementById("main");
   const timer = setTimeout(() => {
-    sign.hidden = false;
+    indicator.hidden = false;
     announce("Working…");
-  }, BLINK_MS);
-  waiting += 1;
+  }, DELAY_MS);
+  pending += 1;
   main.setAttribute("aria-busy", "true");
   try {
-    return await work;
+    return await operation;
   } finally {
     clearTimeout(timer);
-    waiting -= 1;
-    if (waiting === 0) {
-      sign.hidden = true;
+    pending -= 1;
+    if (pending === 0) {
+      indicator.hidden = true;
       main.setAttribute("aria-busy", "false");
     }
   }
 }
 
-/** @param {string} text for those who listen to the page */
+/** @param {string} text read out by screen readers */
 export function announce(text) {
   document.getElementById("status").textContent = text;
 }

@@ -1,15 +1,16 @@
-/** This machine's camera: a view of it in a dialog, and a button that takes the picture. */
+/** Takes a photo with this device's camera, in a dialog with a live preview. */
 
 import { element } from "../lib/dom.js";
 
-/** Pages that come over plain HTTP from elsewhere may not look. @returns {boolean} */
-export const available = () => Boolean(navigator.mediaDevices?.getUserMedia);
+/** @returns {boolean} false on plain HTTP from another host, where browsers block the camera */
+export const isAvailable = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
 /**
- * @returns {Promise<Blob | null>} a photo, or null where the visitor has thought better of it
- * @throws {Error} in words, where there is no camera or it may not be used
+ * Open the camera and let the visitor take a photo.
+ * @returns {Promise<Blob | null>} null if the dialog is cancelled
+ * @throws {Error} if there is no camera or permission is denied
  */
-export async function photograph() {
+export async function takePhoto() {
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
@@ -21,23 +22,23 @@ export async function photograph() {
     );
   }
   try {
-    return await look(stream);
+    return await showDialog(stream);
   } finally {
     stream.getTracks().forEach((track) => track.stop());
   }
 }
 
 /** @param {MediaStream} stream @returns {Promise<Blob | null>} */
-function look(stream) {
+function showDialog(stream) {
   const video = /** @type {HTMLVideoElement} */ (element("video", { autoplay: true, playsinline: true, muted: true, "aria-label": "What the camera sees" }));
   video.srcObject = stream;
   const shutter = element("button", { class: "button primary", type: "button", disabled: true }, "Take it");
-  const leave = element("button", { class: "button", type: "button" }, "Cancel");
+  const cancel = element("button", { class: "button", type: "button" }, "Cancel");
   const dialog = /** @type {HTMLDialogElement} */ (
     element(
       "dialog",
       { class: "camera", "aria-label": "Take a photo" },
-      element("div", {}, video, element("p", {}, "The network sees this square. Nothing is kept."), element("div", { class: "ways-in" }, shutter, leave)),
+      element("div", {}, video, element("p", {}, "The network sees this square. Nothing is kept."), element("div", { class: "upload-buttons" }, shutter, cancel)),
     )
   );
   document.body.append(dialog);
@@ -47,11 +48,11 @@ function look(stream) {
       shutter.focus();
     };
     shutter.onclick = async () => {
-      const photo = await frame(video);
+      const photo = await captureFrame(video);
       resolve(photo);
       dialog.close();
     };
-    leave.onclick = () => dialog.close();
+    cancel.onclick = () => dialog.close();
     dialog.onclose = () => {
       dialog.remove();
       resolve(null);
@@ -61,7 +62,7 @@ function look(stream) {
 }
 
 /** @param {HTMLVideoElement} video @returns {Promise<Blob | null>} */
-function frame(video) {
+function captureFrame(video) {
   const canvas = document.createElement("canvas");
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;

@@ -1,61 +1,62 @@
-/** The terms of a cosine at the output: one for each class, for or against the match. */
+/** Attributes an output-layer score to classes: one signed term for each, shown as a bar. */
 
 import { element } from "../lib/dom.js";
-import { figure } from "../lib/format.js";
+import { decimal } from "../lib/format.js";
 
 const SHOWN = 12;
 
 /**
- * @param {number[]} shares one a class
- * @param {number} score what they add up to
+ * Show the terms of a score.
+ * @param {number[]} terms one for each class
+ * @param {number} score their sum
  * @param {string[]} classes
- * @param {string} answer the class that the query was taken for
- * @param {{ name: string, draw: () => HTMLElement }[]} pictures the query, then its neighbour
+ * @param {string} predicted class of the query
+ * @param {{ name: string, draw: () => HTMLElement }[]} images the query, then its neighbour
  * @returns {HTMLElement}
  */
-export function terms(shares, score, classes, answer, pictures) {
-  const named = shares
+export function classAttribution(terms, score, classes, predicted, images) {
+  const sorted = terms
     .map((term, index) => ({ term, label: classes[index] ?? `class ${index}` }))
     .sort((a, b) => Math.abs(b.term) - Math.abs(a.term));
-  const most = Math.abs(named[0].term);
-  const sum = shares.reduce((total, term) => total + term, 0);
-  const rest = named.slice(SHOWN);
-  const rows = named.slice(0, SHOWN).map(({ term, label }) =>
+  const largest = Math.abs(sorted[0].term);
+  const sum = terms.reduce((total, term) => total + term, 0);
+  const rest = sorted.slice(SHOWN);
+  const rows = sorted.slice(0, SHOWN).map(({ term, label }) =>
     element(
       "li",
-      { class: [term < 0 && "against", label === answer && "answer"].filter(Boolean).join(" ") || null },
+      { class: [term < 0 && "negative", label === predicted && "predicted"].filter(Boolean).join(" ") || null },
       element("span", { class: "bar-name" }, label),
-      element("span", { class: "bar", "aria-hidden": "true", style: { "--share": Math.abs(term) / most } }),
-      element("span", { class: "bar-figure" }, figure(term)),
+      element("span", { class: "bar", "aria-hidden": "true", style: { "--share": Math.abs(term) / largest } }),
+      element("span", { class: "bar-figure" }, decimal(term)),
     ),
   );
   return element(
     "div",
-    { class: "why-body by-class" },
+    { class: "explanation-body by-class" },
     element(
       "div",
       {},
       element(
         "div",
         { class: "pair" },
-        ...pictures.map(({ name, draw }) =>
-          element("figure", {}, element("div", { class: "mapped" }, draw()), element("figcaption", {}, name)),
+        ...images.map(({ name, draw }) =>
+          element("figure", {}, element("div", { class: "overlay" }, draw()), element("figcaption", {}, name)),
         ),
       ),
-      element("p", { class: "why-sum" }, `The ${shares.length} classes add up to ${figure(sum)}; the score is ${figure(score)}.`),
-      named[0].label !== answer &&
+      element("p", { class: "explanation-note" }, `The ${terms.length} classes add up to ${decimal(sum)}; the score is ${decimal(score)}.`),
+      sorted[0].label !== predicted &&
         element(
           "p",
-          { class: "why-sum" },
-          `To rule the same classes out is to agree as well, and there are more of those: so ${answer} is not the longest bar.`,
+          { class: "explanation-note" },
+          `To rule the same classes out is to agree as well, and there are more of those: so ${predicted} is not the longest bar.`,
         ),
     ),
     element(
       "div",
-      { class: "why-words" },
+      { class: "explanation-details" },
       element("ol", { class: "bars", "aria-label": "Share of each class in the score" }, ...rows),
       rest.length > 0 &&
-        element("p", {}, `The other ${rest.length} classes: ${figure(rest.reduce((total, { term }) => total + term, 0))}.`),
+        element("p", {}, `The other ${rest.length} classes: ${decimal(rest.reduce((total, { term }) => total + term, 0))}.`),
     ),
   );
 }

@@ -1,15 +1,16 @@
-/** The confusion matrix: what each class was taken for, each count a way to such pictures. */
+/** The confusion matrix, in which every count links to the images behind it. */
 
-import { write } from "../lib/router.js";
 import { element } from "../lib/dom.js";
-import { rove } from "./roving_tabindex.js";
+import { formatRoute } from "../lib/router.js";
+import { rovingTabindex } from "./roving_tabindex.js";
 
 /**
- * @param {number[][]} matrix of counts; rows are true classes, columns what they were taken for
+ * Show a confusion matrix.
+ * @param {number[][]} matrix counts; rows are true classes, columns are predicted classes
  * @param {string[]} classes
  * @returns {HTMLElement}
  */
-export function confusion(matrix, classes) {
+export function confusionMatrix(matrix, classes) {
   const totals = matrix.map((row) => row.reduce((sum, count) => sum + count, 0));
   const share = (/** @type {number} */ row, /** @type {number} */ column) => matrix[row][column] / Math.max(totals[row], 1);
   const worst = Math.max(...matrix.flatMap((row, y) => row.map((_, x) => (x === y ? 0 : share(y, x)))), Number.MIN_VALUE);
@@ -18,7 +19,7 @@ export function confusion(matrix, classes) {
       element(
         "a",
         {
-          href: write({ view: "gallery", label, predicted }),
+          href: formatRoute({ view: "gallery", label, predicted }),
           tabindex: x === 0 && y === 0 ? 0 : -1,
           "aria-label": `${matrix[y][x]} ${label}, taken for ${predicted}`,
         },
@@ -34,7 +35,7 @@ export function confusion(matrix, classes) {
       ...row.map((link, x) =>
         element(
           "td",
-          { class: x === y ? "hit" : matrix[y][x] === 0 ? "none" : null, style: { "--share": x === y ? 0 : share(y, x) / worst } },
+          { class: x === y ? "correct" : matrix[y][x] === 0 ? "zero" : null, style: { "--share": x === y ? 0 : share(y, x) / worst } },
           link,
         ),
       ),
@@ -49,7 +50,7 @@ export function confusion(matrix, classes) {
       {},
       element(
         "tr",
-        { class: "groups" },
+        { class: "column-groups" },
         element("th", { scope: "col", rowspan: 2 }, "True class"),
         element("th", { scope: "colgroup", colspan: classes.length }, "Taken for"),
       ),
@@ -57,6 +58,6 @@ export function confusion(matrix, classes) {
     ),
     element("tbody", {}, ...rows),
   );
-  rove(grid, () => links);
+  rovingTabindex(grid, () => links);
   return element("div", { class: "table confusion", role: "region", "aria-label": "Confusion matrix" }, grid);
 }

@@ -1,10 +1,11 @@
-/** The learning curves of any experiments, laid over each other. */
+/** Learning curves of selected experiments, drawn into the same charts. */
 
 import * as api from "../lib/api.js";
+import { definition, element } from "../lib/dom.js";
 import { chart } from "./chart.js";
-import { element, meaning } from "../lib/dom.js";
 
-const SHOWN = 2;
+/** Number of experiments selected by default. */
+const SELECTED = 2;
 const QUANTITIES = {
   loss: ["Loss", "the cross entropy, or how much the true classes surprise the network; lower is better."],
   accuracy: ["Accuracy", "the share of images whose class it names; higher is better."],
@@ -13,63 +14,64 @@ const QUANTITIES = {
 /** @typedef {api.Experiment} Experiment */
 
 /**
- * The drawings, or null where the bundle has none.
+ * Fetch the drawings by quantity.
  * @param {AbortSignal} signal
- * @returns {Promise<Record<string, SVGSVGElement> | null>}
+ * @returns {Promise<Record<string, SVGSVGElement> | null>} null if the bundle has none
  */
-export async function drawings(signal) {
+export async function fetchDrawings(signal) {
   const names = Object.keys(QUANTITIES);
-  const drawn = await Promise.all(names.map((name) => api.orNull(api.drawing(name, signal))));
-  return drawn.includes(null) ? null : Object.fromEntries(names.map((name, index) => [name, drawn[index]]));
+  const drawings = await Promise.all(names.map((name) => api.nullIfNotFound(api.curvesSvg(name, signal))));
+  return drawings.includes(null) ? null : Object.fromEntries(names.map((name, index) => [name, drawings[index]]));
 }
 
 /**
- * @param {Record<string, SVGSVGElement>} drawn
+ * Show the charts with checkboxes that select experiments.
+ * @param {Record<string, SVGSVGElement>} drawings by quantity
  * @param {Experiment[]} experiments
- * @param {string[] | undefined} asked the names of those to show first
- * @param {(names: string[]) => void} choose
+ * @param {string[] | undefined} initial names of the experiments to select first
+ * @param {(names: string[]) => void} onSelect
  * @returns {HTMLElement[]}
  */
-export function curves(drawn, experiments, asked, choose) {
-  const charts = Object.entries(QUANTITIES).map(([name, [title]]) => chart(drawn[name], title));
+export function learningCurves(drawings, experiments, initial, onSelect) {
+  const charts = Object.entries(QUANTITIES).map(([name, [title]]) => chart(drawings[name], title));
   const names = experiments.map(({ name }) => name);
-  const chosen = new Set(asked?.filter((name) => names.includes(name)) ?? best(experiments));
-  const show = () => charts.forEach((one) => one.show(chosen));
-  const choices = names.map((name) =>
+  const selected = new Set(initial?.filter((name) => names.includes(name)) ?? best(experiments));
+  const show = () => charts.forEach((one) => one.show(selected));
+  const checkboxes = names.map((name) =>
     element(
       "label",
       {},
       element("input", {
         type: "checkbox",
         value: name,
-        checked: chosen.has(name),
+        checked: selected.has(name),
         onchange: (/** @type {Event} */ { target }) => {
-          if (target.checked) chosen.add(name);
-          else chosen.delete(name);
+          if (target.checked) selected.add(name);
+          else selected.delete(name);
           show();
-          choose(names.filter((one) => chosen.has(one)));
+          onSelect(names.filter((one) => selected.has(one)));
         },
       }),
-      charts[0].sign(name),
+      charts[0].marker(name),
       name,
     ),
   );
   show();
   return [
-    element("fieldset", { class: "choices" }, element("legend", {}, "Experiments shown"), ...choices),
-    element("div", { class: "curves" }, ...charts.map(({ shown }) => shown)),
+    element("fieldset", { class: "curve-choices" }, element("legend", {}, "Experiments shown"), ...checkboxes),
+    element("div", { class: "curves" }, ...charts.map(({ figure }) => figure)),
     element(
       "ul",
-      { class: "meanings" },
-      meaning("Solid", "on validation images, which it does not learn from. Epochs are spaced by their logarithm."),
-      meaning("Dashed", "on the training images, as they are altered where an experiment does that."),
-      ...Object.values(QUANTITIES).map(([title, said]) => meaning(title, said)),
+      { class: "definitions" },
+      definition("Solid", "on validation images, which it does not learn from. Epochs are spaced by their logarithm."),
+      definition("Dashed", "on the training images, as they are altered where an experiment does that."),
+      ...Object.values(QUANTITIES).map(([title, meaning]) => definition(title, meaning)),
     ),
   ];
 }
 
-/** @param {Experiment[]} experiments @returns {string[]} the names of those that did best on validation images */
+/** @param {Experiment[]} experiments @returns {string[]} names of those with the best validation accuracy */
 function best(experiments) {
-  const reached = (/** @type {Experiment} */ { validation_accuracy: spread }) => spread?.mean ?? 0;
-  return [...experiments].sort((a, b) => reached(b) - reached(a)).slice(0, SHOWN).map(({ name }) => name);
+  const accuracy = (/** @type {Experiment} */ { validation_accuracy: stats }) => stats?.mean ?? 0;
+  return [...experiments].sort((a, b) => accuracy(b) - accuracy(a)).slice(0, SELECTED).map(({ name }) => name);
 }

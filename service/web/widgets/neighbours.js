@@ -1,13 +1,14 @@
-/** A row of the most similar gallery pictures at one layer, and the explanation below it. */
+/** The nearest gallery images at one layer, with an explanation below them. */
 
-import { write } from "../lib/router.js";
 import { element } from "../lib/dom.js";
-import { tile } from "./tile.js";
+import { decimal } from "../lib/format.js";
+import { formatRoute } from "../lib/router.js";
 import { explanation } from "./explain.js";
-import { figure } from "../lib/format.js";
+import { tile } from "./tile.js";
 
 /** @typedef {import("../lib/api.js").Neighbour} Neighbour */
 
+/** Number of neighbours shown at first. */
 const SHOWN = 6;
 
 const TITLES = {
@@ -16,58 +17,59 @@ const TITLES = {
 };
 
 /**
- * @param {object} asked
- * @param {string} asked.layer
- * @param {Neighbour[]} asked.neighbours best first
- * @param {string} asked.answer the class that differing neighbours are marked against
- * @param {string[]} asked.classes
- * @param {() => HTMLElement} asked.query draws the query's picture
- * @param {string | null} asked.explained the id of the neighbour that is explained
- * @param {(id: string | null) => void} asked.choose
+ * Create the section of one layer.
+ * @param {object} options
+ * @param {string} options.layer
+ * @param {Neighbour[]} options.neighbours best first
+ * @param {string} options.predicted class of the query; neighbours with another label are marked
+ * @param {string[]} options.classes
+ * @param {() => HTMLElement} options.drawQuery
+ * @param {string | null} options.explained id of the neighbour whose explanation is open
+ * @param {(id: string | null) => void} options.onExplain
  * @returns {{ section: HTMLElement, collapse: () => void }}
  */
-export function row(asked) {
-  const { layer, neighbours, answer } = asked;
-  const [title, meaning] = TITLES[layer];
+export function neighbourRow(options) {
+  const { layer, neighbours, predicted, explained, onExplain } = options;
+  const [title, description] = TITLES[layer];
   const heading = `${layer}-title`;
-  const same = neighbours.filter(({ label }) => label === answer).length;
-  const place = element("div", { class: "explained" });
-  const list = element("ul", { class: "kin" });
+  const matching = neighbours.filter(({ label }) => label === predicted).length;
+  const slot = element("div", { class: "explanation-slot" });
+  const list = element("ul", { class: "card-grid" });
 
-  /** @param {string | null} id @param {boolean} move whether the focus follows */
-  const show = (id, move) => {
-    const chosen = neighbours.find((neighbour) => neighbour.id === id);
-    for (const button of list.querySelectorAll("button.look")) {
-      button.setAttribute("aria-expanded", String(button.dataset.id === chosen?.id));
+  /** @param {string | null} id @param {boolean} focus whether to move the focus to the panel */
+  const show = (id, focus) => {
+    const neighbour = neighbours.find((one) => one.id === id);
+    for (const button of list.querySelectorAll("button.card-action")) {
+      button.setAttribute("aria-expanded", String(button.dataset.id === neighbour?.id));
     }
-    place.replaceChildren();
-    if (!chosen) return;
+    slot.replaceChildren();
+    if (!neighbour) return;
     const close = () => {
       show(null, false);
-      asked.choose(null);
-      list.querySelector(`button[data-id="${CSS.escape(chosen.id)}"]`).focus();
+      onExplain(null);
+      list.querySelector(`button[data-id="${CSS.escape(neighbour.id)}"]`).focus();
     };
-    const panel = explanation({ ...asked, neighbour: chosen, close });
-    place.append(panel);
-    if (move) {
+    const panel = explanation({ ...options, neighbour, close });
+    slot.append(panel);
+    if (focus) {
       panel.querySelector("h3").focus({ preventScroll: true });
       panel.scrollIntoView({ block: "nearest" });
     }
   };
 
-  const pick = (/** @type {string} */ id, /** @type {boolean} */ open) => {
+  const toggle = (/** @type {string} */ id, /** @type {boolean} */ open) => {
     show(open ? null : id, true);
-    asked.choose(open ? null : id);
+    onExplain(open ? null : id);
   };
-  const cards = neighbours.map((neighbour) => card(neighbour, answer, pick));
-  list.append(...cards.slice(0, SHOWN));
-  const rest = cards.slice(SHOWN);
+  const cards = neighbours.map((neighbour) => neighbourCard(neighbour, predicted, toggle));
+  const rest = cards.splice(SHOWN);
+  list.append(...cards);
   const more =
     rest.length > 0 &&
     element(
       "button",
       {
-        class: "quiet",
+        class: "link-button",
         type: "button",
         onclick: () => {
           list.append(...rest);
@@ -77,11 +79,11 @@ export function row(asked) {
       },
       `Show ${rest.length} more`,
     );
-  if (rest.some((made) => made.dataset.id === asked.explained)) {
+  if (rest.some((card) => card.dataset.id === explained)) {
     list.append(...rest);
     more.remove();
   }
-  show(asked.explained, false);
+  show(explained, false);
 
   const section = element(
     "section",
@@ -93,61 +95,62 @@ export function row(asked) {
       element(
         "p",
         {},
-        `${meaning} `,
-        element("strong", {}, `${same} of ${neighbours.length}`),
-        ` are labelled ${answer}`,
-        ...(same < neighbours.length ? ["; ", differs(), " marks the others."] : ["."]),
+        `${description} `,
+        element("strong", {}, `${matching} of ${neighbours.length}`),
+        ` are labelled ${predicted}`,
+        ...(matching < neighbours.length ? ["; ", mismatchMark(), " marks the others."] : ["."]),
       ),
     ),
     list,
-    place,
+    slot,
     more,
   );
   return { section, collapse: () => show(null, false) };
 }
 
 /**
+ * Create the card of one neighbour.
  * @param {Neighbour} neighbour
- * @param {string} answer
- * @param {(id: string, open: boolean) => void} pick
+ * @param {string} predicted class of the query
+ * @param {(id: string, open: boolean) => void} onToggle
  * @returns {HTMLElement}
  */
-function card({ id, label, score, image }, answer, pick) {
-  const other = label !== answer;
-  const spoken = `Why ${label}, score ${figure(score)}${other ? `, not ${answer}` : ""}?`;
+function neighbourCard({ id, label, score, image }, predicted, onToggle) {
+  const mismatch = label !== predicted;
+  const name = `Why ${label}, score ${decimal(score)}${mismatch ? `, not ${predicted}` : ""}?`;
   const button = element(
     "button",
     {
-      class: "look",
+      class: "card-action",
       type: "button",
       "data-id": id,
-      "aria-label": spoken,
+      "aria-label": name,
       "aria-expanded": "false",
-      onclick: () => pick(id, button.getAttribute("aria-expanded") === "true"),
+      onclick: () => onToggle(id, button.getAttribute("aria-expanded") === "true"),
     },
     tile({ id, label, image }),
-    element("span", { class: "why-hint", "aria-hidden": "true" }, "Why?"),
-    other && differs(),
+    element("span", { class: "card-hint", "aria-hidden": "true" }, "Why?"),
+    mismatch && mismatchMark(),
   );
   return element(
     "li",
-    { class: other ? "card other" : "card", "data-id": id },
+    { class: mismatch ? "card mismatch" : "card", "data-id": id },
     button,
     element(
       "p",
       { class: "card-line" },
       element("span", { class: "card-label" }, label),
-      element("span", { class: "card-score" }, figure(score)),
+      element("span", { class: "card-score" }, decimal(score)),
     ),
     element(
       "a",
-      { class: "walk", href: write({ view: "look", image: id }), "aria-label": `Look from here: ${label}, ${id}` },
+      { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Look from here: ${label}, ${id}` },
       "Look from here",
     ),
   );
 }
 
-/** The mark of a neighbour whose label is another. Readers hear it in the neighbour's name. */
-function differs() {
-  return element("span", { class: "differs", "aria-hidden": "true" }, "≠");
+/** Mark a neighbour with another label. Screen readers hear it in the neighbour's name instead. */
+function mismatchMark() {
+  return element("span", { class: "mismatch-mark", "aria-hidden": "true" }, "≠");
 }

@@ -1,39 +1,48 @@
-/** What the network takes a picture for, said large, then in detail. */
+/** Shows the predicted class, the model's confidence and the probabilities of all classes. */
 
 import { element } from "../lib/dom.js";
-import { bars, certainty } from "./probabilities.js";
 import { percent } from "../lib/format.js";
+import { confidence, probabilityBars } from "./probabilities.js";
 
-/** @typedef {import("../views/predict.js").Answer} Answer */
+/**
+ * @typedef {import("../lib/api.js").Item} Item
+ * @typedef {object} SearchResult
+ * @property {Record<string, import("../lib/api.js").Neighbour[]>} similar by layer
+ * @property {string} predicted class that neighbours are compared with
+ * @property {Item} [item] the query, if it is a gallery image
+ * @typedef {import("../lib/api.js").Classification & SearchResult} Result `predictions` is empty if
+ *   the image's pixels are missing
+ */
 
-/** @param {Answer} answer @returns {HTMLElement[]} */
-export function verdict({ predictions, familiar, novelty, answer, item }) {
+/** @param {Result} result @returns {HTMLElement[]} */
+export function prediction({ predictions, familiar, novelty, predicted, item }) {
   if (predictions.length === 0) {
     return [
-      element("p", { class: "says" }, "It is labelled"),
-      element("h1", {}, answer),
-      element("p", { class: "certainty" }, kept(item)),
+      element("p", { class: "prediction-lead" }, "It is labelled"),
+      element("h1", {}, predicted),
+      element("p", { class: "confidence" }, missingPixels(item)),
     ];
   }
-  const truth = item && `${item.label === answer ? "It is right" : "It is mistaken"}: the label is ${item.label}.`;
+  const unfamiliar = familiar === false;
+  const trueLabel = item && `${item.label === predicted ? "It is right" : "It is mistaken"}: the label is ${item.label}.`;
   return [
-    element("p", { class: "says" }, familiar === false ? "The network can only guess" : "The network says"),
-    element("h1", {}, familiar === false ? `${answer}?` : answer),
-    element("p", { class: familiar === false ? "certainty unfamiliar" : "certainty" }, certainty(predictions, familiar, novelty)),
-    truth && element("p", { class: "truth" }, truth),
-    bars(predictions),
+    element("p", { class: "prediction-lead" }, unfamiliar ? "The network can only guess" : "The network says"),
+    element("h1", {}, unfamiliar ? `${predicted}?` : predicted),
+    element("p", { class: unfamiliar ? "confidence unfamiliar" : "confidence" }, confidence(predictions, familiar, novelty)),
+    trueLabel && element("p", { class: "true-label" }, trueLabel),
+    probabilityBars(predictions),
   ].filter(Boolean);
 }
 
-/** @param {import("../lib/api.js").Item} item @returns {string} what is known of a picture that is not there */
-function kept({ label, predicted }) {
-  const before =
+/** @param {Item} item whose pixels are missing @returns {string} */
+function missingPixels({ label, predicted }) {
+  const earlier =
     predicted === null ? "" : predicted === label ? "The network took it for the same. " : `The network took it for ${predicted}. `;
-  return `${before}This bundle carries no pictures, so the network cannot look at it again; its neighbours are known all the same.`;
+  return `${earlier}This bundle carries no pictures, so the network cannot look at it again; its neighbours are known all the same.`;
 }
 
-/** @param {Answer} answer @returns {string} */
-export function spoken({ predictions, familiar, answer }) {
-  if (predictions.length === 0) return `Labelled ${answer}.`;
-  return `${answer}, ${familiar === false ? "a guess" : percent(predictions[0].probability)}.`;
+/** @param {Result} result @returns {string} one sentence for screen readers */
+export function predictionSummary({ predictions, familiar, predicted }) {
+  if (predictions.length === 0) return `Labelled ${predicted}.`;
+  return `${predicted}, ${familiar === false ? "a guess" : percent(predictions[0].probability)}.`;
 }

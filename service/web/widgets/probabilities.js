@@ -1,20 +1,20 @@
-/** Class probabilities as bars, and how sure the network is in plain words. */
+/** Shows class probabilities as bars and describes the model's confidence in words. */
 
 import { element } from "../lib/dom.js";
 import { percent } from "../lib/format.js";
 
 const SHOWN = 10;
 const CONFIDENT = 0.8;
-const DOUBTFUL = 0.5;
+const UNCERTAIN = 0.5;
 
 /** @typedef {import("../lib/api.js").Prediction} Prediction */
 
 /** @param {Prediction[]} predictions best first @returns {HTMLElement} */
-export function bars(predictions) {
+export function probabilityBars(predictions) {
   const rows = predictions.slice(0, SHOWN).map(({ label, probability }) =>
     element(
       "li",
-      { class: probability < 0.01 ? "slight" : null },
+      { class: probability < 0.01 ? "minor" : null },
       element("span", { class: "bar-name" }, label),
       element("span", { class: "bar", "aria-hidden": "true", style: { "--share": probability } }),
       element("span", { class: "bar-figure" }, percent(probability)),
@@ -24,22 +24,23 @@ export function bars(predictions) {
 }
 
 /**
+ * Describe how confident the model is.
  * @param {Prediction[]} predictions best first
- * @param {boolean | null} [familiar] whether the picture is like those that the network does well on
- * @param {number | null} [novelty] the share of held-out pictures that are more like those
+ * @param {boolean | null} [familiar] whether the image resembles those that the model does well on
+ * @param {number | null} [novelty] share of held-out images that are more familiar
  * @returns {string}
  */
-export function certainty([best, second], familiar, novelty) {
-  const sure = percent(best.probability);
+export function confidence([best, second], familiar, novelty) {
+  const probability = percent(best.probability);
   if (familiar === false) {
     return (
       `Unfamiliar: ${novelty === 1 ? "all" : percent(novelty).replace(">", "more than")} of the held-out pictures are more like what ` +
-      `the network knows than this one, so ${best.label} (${sure}) may be no more than the nearest of its classes.`
+      `the network knows than this one, so ${best.label} (${probability}) may be no more than the nearest of its classes.`
     );
   }
-  if (best.probability >= CONFIDENT) return `Confident: ${sure}.`;
-  const rival = second ? `, then ${second.label} with ${percent(second.probability)}` : "";
-  if (best.probability >= DOUBTFUL) return `Leaning: ${sure}${rival}.`;
-  const unlike = familiar ? "" : " It has to name one of the classes it knows, even for a picture unlike any it has learned.";
-  return `Doubtful: ${sure}${rival}.${unlike}`;
+  if (best.probability >= CONFIDENT) return `Confident: ${probability}.`;
+  const runnerUp = second ? `, then ${second.label} with ${percent(second.probability)}` : "";
+  if (best.probability >= UNCERTAIN) return `Leaning: ${probability}${runnerUp}.`;
+  const caveat = familiar ? "" : " It has to name one of the classes it knows, even for a picture unlike any it has learned.";
+  return `Doubtful: ${probability}${runnerUp}.${caveat}`;
 }

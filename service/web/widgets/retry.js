@@ -1,50 +1,50 @@
-/** Not giving up: what fails in passing is asked again, by itself or by a button. */
+/** Retries a request with exponential backoff, and asks for an API key if one is required. */
 
-import { whileBusy } from "./busy_indicator.js";
 import { element } from "../lib/dom.js";
-import * as key from "../lib/api_key.js";
+import { askForKey } from "./api_key_form.js";
+import { whileBusy } from "./busy_indicator.js";
 
-const FIRST_S = 1;
-const LONGEST_S = 32;
+const INITIAL_DELAY_S = 1;
+const MAX_DELAY_S = 32;
 
 /**
- * Work until it is done. What keeps it from that is said in `place`, with when it is tried again,
- * or with a question for a key; `place` is empty when the work is done.
+ * Send a request until it succeeds. While it fails, `container` shows the error and a countdown, or
+ * a form for the API key. It is empty afterwards.
  * @template T
- * @param {HTMLElement} place next to where it matters
- * @param {() => Promise<T>} work fails with a `Refusal`
+ * @param {HTMLElement} container next to the content that is missing
+ * @param {() => Promise<T>} request throws an `ApiError`
  * @param {AbortSignal} [signal]
- * @returns {Promise<T>} fails with what does not pass
+ * @returns {Promise<T>} rejects with an error that is not worth a retry
  */
-export async function persevere(place, work, signal) {
-  const said = notice();
-  for (let pause = FIRST_S; ; pause = Math.min(2 * pause, LONGEST_S)) {
+export async function retry(container, request, signal) {
+  const notice = retryNotice();
+  for (let delay = INITIAL_DELAY_S; ; delay = Math.min(2 * delay, MAX_DELAY_S)) {
     try {
-      const done = await whileBusy(work());
-      clear(place);
-      return done;
+      const response = await whileBusy(request());
+      clear(container);
+      return response;
     } catch (error) {
       if (signal?.aborted) throw error;
-      if (error.status === 401) await key.asked(place, signal);
-      else if (error.passes) await said.wait(place, error.message, Math.max(pause, error.wait), signal);
+      if (error.status === 401) await askForKey(container, signal);
+      else if (error.retryable) await notice.wait(container, error.message, Math.max(delay, error.retryAfter), signal);
       else throw error;
     }
   }
 }
 
-/** What is wrong, and how long until it is tried again. */
-function notice() {
+/** Create a notice with the error, a countdown and a button that retries at once. */
+function retryNotice() {
   const message = element("p", { role: "alert" });
-  // Outside of the alert, or it would be read out every second.
+  // Keep the countdown outside the alert, or screen readers announce it every second.
   const countdown = element("span");
-  const again = element("button", { class: "quiet", type: "button" }, "Try again now");
-  const whole = element("div", { class: "complaint" }, message, element("p", {}, countdown, " ", again));
+  const button = element("button", { class: "link-button", type: "button" }, "Try again now");
+  const notice = element("div", { class: "error-message" }, message, element("p", {}, countdown, " ", button));
 
-  /** @param {HTMLElement} place @param {string} text @param {number} seconds @param {AbortSignal} [signal] */
-  const wait = async (place, text, seconds, signal) => {
+  /** @param {HTMLElement} container @param {string} text @param {number} seconds @param {AbortSignal} [signal] */
+  const wait = async (container, text, seconds, signal) => {
     if (message.textContent !== text) message.textContent = text;
-    if (!place.contains(whole)) place.replaceChildren(whole);
-    const clicked = new Promise((resolve) => again.addEventListener("click", () => resolve(true), { once: true }));
+    if (!container.contains(notice)) container.replaceChildren(notice);
+    const clicked = new Promise((resolve) => button.addEventListener("click", () => resolve(true), { once: true }));
     for (let left = seconds; left > 0; left -= 1) {
       countdown.textContent = `Trying again in ${left} s.`;
       const second = new Promise((resolve) => setTimeout(resolve, 1000));
@@ -56,8 +56,11 @@ function notice() {
   return { wait };
 }
 
-/** @param {HTMLElement} place where the focus must not get lost in */
-function clear(place) {
-  if (place.contains(document.activeElement)) document.getElementById("main").focus({ preventScroll: true });
-  place.replaceChildren();
+/**
+ * Empty the container. Move the focus to the main element if it would be lost.
+ * @param {HTMLElement} container
+ */
+function clear(container) {
+  if (container.contains(document.activeElement)) document.getElementById("main").focus({ preventScroll: true });
+  container.replaceChildren();
 }

@@ -1,22 +1,23 @@
-/** One tab stop for many things: arrow keys go from one to the next. */
+/** Makes a grid of elements one tab stop in which the arrow keys move the focus. */
 
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 /**
- * @param {Element} around all of them
- * @param {() => (HTMLElement | SVGElement)[][]} rows as they stand; one of them is in the tab order
+ * Move the focus with the arrow keys.
+ * @param {Element} container
+ * @param {() => (HTMLElement | SVGElement)[][]} getRows current rows; one element has tabindex 0
  */
-export function rove(around, rows) {
-  around.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    // With a modifier they are the browser's: Alt and left goes back.
+export function rovingTabindex(container, getRows) {
+  container.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    // Leave arrow keys with a modifier to the browser: Alt+Left goes back.
     const move = !event.altKey && !event.ctrlKey && !event.metaKey && MOVES[event.key];
-    const at = rows();
-    const row = at.findIndex((elements) => elements.includes(event.target));
-    if (!move || row < 0) return;
+    const rows = getRows();
+    const index = rows.findIndex((elements) => elements.includes(event.target));
+    if (!move || index < 0) return;
     event.preventDefault();
-    const beside = at[row + move[0]] ?? [];
-    // Rows may differ in length: from the end of a long one, up or down leads to the end of a short.
-    const next = beside[Math.min(at[row].indexOf(event.target) + move[1], beside.length - 1)];
+    const target = rows[index + move[0]] ?? [];
+    // Clamp the column, because rows may differ in length.
+    const next = target[Math.min(rows[index].indexOf(event.target) + move[1], target.length - 1)];
     if (!next) return;
     event.target.tabIndex = -1;
     next.tabIndex = 0;

@@ -1,29 +1,32 @@
-/** The visitor's own pictures. They stay in this tab and are gone with it. */
+/** Keeps the images uploaded in this tab, so that going back needs no second upload. */
 
-const KEPT = 30;
+const CAPACITY = 30;
 
-/** @typedef {{ name: string, blob: Blob, url: string }} Own */
+/** @typedef {{ name: string, blob: Blob, url: string }} SessionImage */
 
-export class Album {
-  /** @type {Map<string, Own>} */
-  #pictures = new Map();
+export class SessionImages {
+  /** @type {Map<string, SessionImage>} */
+  #images = new Map();
   #count = 0;
 
-  /** @param {Blob} blob @returns {Own} */
+  /**
+   * Add an image. Drop the oldest one if the capacity is exceeded.
+   * @param {Blob} blob @returns {SessionImage}
+   */
   add(blob) {
     this.#count += 1;
-    const own = { name: String(this.#count), blob, url: URL.createObjectURL(blob) };
-    this.#pictures.set(own.name, own);
-    const [oldest] = this.#pictures.values();
-    if (this.#pictures.size > KEPT) {
+    const image = { name: String(this.#count), blob, url: URL.createObjectURL(blob) };
+    this.#images.set(image.name, image);
+    const [oldest] = this.#images.values();
+    if (this.#images.size > CAPACITY) {
       URL.revokeObjectURL(oldest.url);
-      this.#pictures.delete(oldest.name);
+      this.#images.delete(oldest.name);
     }
-    return own;
+    return image;
   }
 
-  /** @param {string} name @returns {Own | undefined} */
+  /** @param {string} name @returns {SessionImage | undefined} */
   get(name) {
-    return this.#pictures.get(name);
+    return this.#images.get(name);
   }
 }

@@ -6,38 +6,39 @@ import { element } from "../lib/dom.js";
  * @template T
  * @typedef {object} Column
  * @property {string} title
- * @property {string} [group] a heading over neighbouring columns
- * @property {(row: T) => string | number | null} value to sort by; null goes last
- * @property {(row: T) => Node | string} [show] the value itself where there is none
+ * @property {string} [group] heading above neighbouring columns
+ * @property {(row: T) => string | number | null} value sort key; null sorts last
+ * @property {(row: T) => Node | string} [show] cell content; the value by default
  * @property {boolean} [number]
  */
 
 /**
+ * Create a sortable table.
  * @template T
  * @param {string} caption
- * @param {Column<T>[]} columns the first one names the row
+ * @param {Column<T>[]} columns the first one holds the row headers
  * @param {T[]} rows
  * @returns {HTMLElement}
  */
 export function table(caption, columns, rows) {
   const body = element("tbody");
-  const heads = columns.map((column, index) => {
-    const spoken = column.group ? `${column.group}, ${column.title}` : null;
-    const sorter = element("button", { type: "button", "aria-label": spoken, onclick: () => sort(index) }, column.title);
-    return element("th", { scope: "col", class: column.number ? "number" : null }, sorter);
+  const headers = columns.map((column, index) => {
+    const name = column.group ? `${column.group}, ${column.title}` : null;
+    const button = element("button", { type: "button", "aria-label": name, onclick: () => sort(index) }, column.title);
+    return element("th", { scope: "col", class: column.number ? "number" : null }, button);
   });
 
-  /** @param {T[]} ordered */
-  const fill = (ordered) => body.replaceChildren(...ordered.map((row) => line(columns, row)));
+  /** @param {T[]} sorted */
+  const fill = (sorted) => body.replaceChildren(...sorted.map((row) => tableRow(columns, row)));
 
-  /** @param {number} index the same column again turns the order round */
+  /** @param {number} index sorting by the same column again reverses the order */
   const sort = (index) => {
-    const down = heads[index].getAttribute("aria-sort") === "ascending";
-    heads.forEach((head) => head.removeAttribute("aria-sort"));
-    heads[index].setAttribute("aria-sort", down ? "descending" : "ascending");
+    const descending = headers[index].getAttribute("aria-sort") === "ascending";
+    headers.forEach((header) => header.removeAttribute("aria-sort"));
+    headers[index].setAttribute("aria-sort", descending ? "descending" : "ascending");
     const { value } = columns[index];
     const known = rows.filter((row) => value(row) !== null);
-    known.sort((a, b) => order(value(a), value(b)) * (down ? -1 : 1));
+    known.sort((a, b) => compare(value(a), value(b)) * (descending ? -1 : 1));
     fill([...known, ...rows.filter((row) => value(row) === null)]);
   };
 
@@ -48,15 +49,15 @@ export function table(caption, columns, rows) {
     element(
       "table",
       {},
-      element("caption", { class: "unseen" }, caption),
-      element("thead", {}, columns.some(({ group }) => group) && groups(columns), element("tr", {}, ...heads)),
+      element("caption", { class: "visually-hidden" }, caption),
+      element("thead", {}, columns.some(({ group }) => group) && groupHeaders(columns), element("tr", {}, ...headers)),
       body,
     ),
   );
 }
 
 /** @template T @param {Column<T>[]} columns @returns {HTMLElement} */
-function groups(columns) {
+function groupHeaders(columns) {
   const cells = [];
   for (const { group } of columns) {
     const last = cells.at(-1);
@@ -64,11 +65,11 @@ function groups(columns) {
     else if (group) cells.push(element("th", { scope: "colgroup", colspan: 1 }, group));
     else cells.push(element("td"));
   }
-  return element("tr", { class: "groups" }, ...cells);
+  return element("tr", { class: "column-groups" }, ...cells);
 }
 
 /** @template T @param {Column<T>[]} columns @param {T} row @returns {HTMLElement} */
-function line(columns, row) {
+function tableRow(columns, row) {
   const cells = columns.map(({ value, show, number }, index) =>
     element(
       index === 0 ? "th" : "td",
@@ -80,6 +81,6 @@ function line(columns, row) {
 }
 
 /** @param {string | number} a @param {string | number} b @returns {number} */
-function order(a, b) {
+function compare(a, b) {
   return typeof a === "number" ? a - b : a.localeCompare(b);
 }

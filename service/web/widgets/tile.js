@@ -1,18 +1,19 @@
-/** A gallery picture, or a labelled tile where the bundle ships no pixels. */
+/** A gallery image, or a labelled placeholder if the bundle has no pixels. */
 
-import { write } from "../lib/router.js";
 import * as api from "../lib/api.js";
+import * as apiKey from "../lib/api_key.js";
 import { element } from "../lib/dom.js";
-import * as key from "../lib/api_key.js";
+import { formatRoute } from "../lib/router.js";
 
 /** @typedef {{ id: string, label: string, image?: string | null }} Item */
 
 /**
+ * Create a tile. It is decorative: the element around it needs an accessible name.
  * @param {Item} item
- * @returns {HTMLElement} decorative: whoever shows it names it
+ * @returns {HTMLElement}
  */
 export function tile(item) {
-  if (!item.image) return lettered(item);
+  if (!item.image) return placeholder(item);
   const image = element("img", {
     class: "pixels",
     width: 32,
@@ -20,50 +21,53 @@ export function tile(item) {
     alt: "",
     loading: "lazy",
     decoding: "async",
-    src: !key.held() && item.image,
-    onerror: () => image.replaceWith(lettered(item)),
+    src: !apiKey.isSet() && item.image,
+    onerror: () => image.replaceWith(placeholder(item)),
   });
-  if (key.held()) fetchWhenSeen(image, item.image);
+  if (apiKey.isSet()) fetchWhenVisible(image, item.image);
   return image;
 }
 
 /**
- * A picture's address cannot carry a key, so its bytes are fetched with it.
+ * Fetch an image once it is visible. An `img` element cannot send the API key itself.
  * @param {HTMLElement} image @param {string} path
  */
-function fetchWhenSeen(image, path) {
-  const sight = new IntersectionObserver(async ([{ isIntersecting }]) => {
+function fetchWhenVisible(image, path) {
+  const observer = new IntersectionObserver(async ([{ isIntersecting }]) => {
     if (!isIntersecting) return;
-    sight.disconnect();
+    observer.disconnect();
     try {
-      const url = URL.createObjectURL(await api.pixels(path));
+      const url = URL.createObjectURL(await api.imageBytes(path));
       image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
       image.setAttribute("src", url);
     } catch {
       image.dispatchEvent(new Event("error"));
     }
   });
-  sight.observe(image);
+  observer.observe(image);
 }
 
 /** @param {Item} item @returns {HTMLElement} */
-function lettered({ id, label }) {
+function placeholder({ id, label }) {
   return element(
     "span",
-    { class: "lettered", "aria-hidden": "true", title: "This bundle carries no pictures" },
-    element("span", { class: "lettered-label" }, label),
-    element("span", { class: "lettered-id" }, id.replace(/^.*-(?=\d+$)/, "№ ")),
+    { class: "placeholder", "aria-hidden": "true", title: "This bundle carries no pictures" },
+    element("span", { class: "placeholder-label" }, label),
+    element("span", { class: "placeholder-id" }, id.replace(/^.*-(?=\d+$)/, "№ ")),
   );
 }
 
-/** @param {Item} item @param {boolean} [captioned] @returns {HTMLElement} */
-export function galleryLink(item, captioned = true) {
+/**
+ * Create a card that searches from a gallery image.
+ * @param {Item} item @param {boolean} [captioned] @returns {HTMLElement}
+ */
+export function galleryCard(item, captioned = true) {
   return element(
     "li",
     { class: "card" },
     element(
       "a",
-      { class: "look", href: write({ view: "look", image: item.id }), "aria-label": `Look from ${item.label}, ${item.id}` },
+      { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Look from ${item.label}, ${item.id}` },
       tile(item),
     ),
     captioned && item.image && element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),

@@ -1,19 +1,18 @@
-/** What is most often taken for what, where the classes are too many for a matrix. */
+/** The most frequent confusions, for models with too many classes for a matrix. */
 
-import { write } from "../lib/router.js";
 import { element } from "../lib/dom.js";
+import { formatRoute } from "../lib/router.js";
 import { table } from "./table.js";
 
-/** More than fit beside each other. */
-export const MANY = 40;
 const SHOWN = 30;
 
 /**
+ * List the most frequent confusions, each linked to the images behind it.
  * @param {import("../lib/api.js").Evaluation} test
  * @param {string[]} classes
  * @returns {HTMLElement}
  */
-export function mistakes({ confusion_matrix: matrix, confusions = [] }, classes) {
+export function topConfusions({ confusion_matrix: matrix, confusions = [] }, classes) {
   const cells = matrix ? matrix.flatMap((row, y) => row.map((count, x) => [y, x, count])) : confusions;
   const rows = cells
     .filter(([y, x, count]) => y !== x && count)
@@ -27,7 +26,7 @@ export function mistakes({ confusion_matrix: matrix, confusions = [] }, classes)
       title: "Pictures",
       number: true,
       value: ({ count }) => count,
-      show: ({ label, predicted, count }) => element("a", { href: write({ view: "gallery", label, predicted }) }, String(count)),
+      show: ({ label, predicted, count }) => element("a", { href: formatRoute({ view: "gallery", label, predicted }) }, String(count)),
     },
   ], rows);
 }

@@ -1,79 +1,79 @@
-/** The ways in: drop, paste, choose a file, take a photo. Hands over a picture, knows no answer. */
+/** Accepts an image by drop, paste, file dialog or camera. */
 
+import { element, errorMessage } from "../lib/dom.js";
 import * as camera from "./camera.js";
-import { complaint, element } from "../lib/dom.js";
 
-/** @returns {boolean} whether fingers point here, which drop and paste nothing */
-export const fingers = () => matchMedia("(pointer: coarse)").matches;
+/** @returns {boolean} true on touch devices, where drop and paste do not work */
+export const isTouchDevice = () => matchMedia("(pointer: coarse)").matches;
 
 /**
- * Buttons to choose a file or take a photo. Where fingers point, the device's own camera app does
- * that better than a page can.
- * @param {(picture: Blob) => void} take
+ * Create buttons to choose a file or take a photo. On touch devices the second one opens the
+ * device's own camera app, which does that better than a page.
+ * @param {(image: Blob) => void} onUpload
  * @returns {HTMLElement}
  */
-export function buttons(take) {
-  const files = input(take, {});
-  const app = fingers() && input(take, { capture: "environment" });
-  const photograph = async () => {
-    whole.querySelector(".complaint")?.remove();
+export function uploadButtons(onUpload) {
+  const fileInput = imageInput(onUpload, {});
+  const cameraInput = isTouchDevice() && imageInput(onUpload, { capture: "environment" });
+  const takePhoto = async () => {
+    buttons.querySelector(".error-message")?.remove();
     try {
-      const photo = await camera.photograph();
-      if (photo) take(photo);
+      const photo = await camera.takePhoto();
+      if (photo) onUpload(photo);
     } catch (error) {
-      refuse(whole, error.message);
+      showUploadError(buttons, error.message);
     }
   };
-  const whole = element(
+  const buttons = element(
     "div",
-    { class: "ways-in" },
-    element("button", { class: "button primary", type: "button", onclick: () => files.click() }, "Choose a picture"),
-    (app || camera.available()) &&
-      element("button", { class: "button", type: "button", onclick: app ? () => app.click() : photograph }, "Take a photo"),
-    files,
-    app,
+    { class: "upload-buttons" },
+    element("button", { class: "button primary", type: "button", onclick: () => fileInput.click() }, "Choose a picture"),
+    (cameraInput || camera.isAvailable()) &&
+      element("button", { class: "button", type: "button", onclick: cameraInput ? () => cameraInput.click() : takePhoto }, "Take a photo"),
+    fileInput,
+    cameraInput,
   );
-  return whole;
+  return buttons;
 }
 
-/** @param {(picture: Blob) => void} take @param {Record<string, unknown>} extra */
-function input(take, extra) {
-  const field = element("input", {
+/** @param {(image: Blob) => void} onUpload @param {Record<string, unknown>} attributes */
+function imageInput(onUpload, attributes) {
+  const input = element("input", {
     type: "file",
     accept: "image/*",
     hidden: true,
-    ...extra,
+    ...attributes,
     onchange: () => {
-      if (field.files[0]) take(field.files[0]);
-      field.value = "";
+      if (input.files[0]) onUpload(input.files[0]);
+      input.value = "";
     },
   });
-  return field;
+  return input;
 }
 
 /**
- * Dropping and pasting work anywhere on the page.
- * @param {(picture: Blob) => void} take
- * @param {(message: string) => void} refuse
+ * Accept dropped and pasted images anywhere on the page.
+ * @param {(image: Blob) => void} onUpload
+ * @param {(message: string) => void} onError
  */
-export function listen(take, refuse) {
-  const receive = (/** @type {DataTransfer} */ carried) => {
-    const files = [...carried.files];
-    const picture = files.find((file) => file.type.startsWith("image/")) ?? files[0];
-    if (picture) take(picture);
-    else refuse("That was not a picture. Save it as a file first, then drop or choose the file.");
+export function listenForUploads(onUpload, onError) {
+  const receive = (/** @type {DataTransfer} */ transfer) => {
+    const files = [...transfer.files];
+    const image = files.find((file) => file.type.startsWith("image/")) ?? files[0];
+    if (image) onUpload(image);
+    else onError("That was not a picture. Save it as a file first, then drop or choose the file.");
   };
-  const glow = (/** @type {boolean} */ on) => document.body.classList.toggle("dropping", on);
+  const setDragging = (/** @type {boolean} */ on) => document.body.classList.toggle("dragging", on);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
-    glow(true);
+    setDragging(true);
   });
   document.addEventListener("dragleave", (event) => {
-    if (event.relatedTarget === null) glow(false);
+    if (event.relatedTarget === null) setDragging(false);
   });
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    glow(false);
+    setDragging(false);
     receive(event.dataTransfer);
   });
   document.addEventListener("paste", (event) => {
@@ -81,8 +81,8 @@ export function listen(take, refuse) {
   });
 }
 
-/** @param {HTMLElement} beside @param {string} message shown next to the ways in */
-export function refuse(beside, message) {
-  beside.querySelector(".complaint")?.remove();
-  beside.append(complaint(message));
+/** @param {HTMLElement} container @param {string} message replaces an earlier one */
+export function showUploadError(container, message) {
+  container.querySelector(".error-message")?.remove();
+  container.append(errorMessage(message));
 }
