@@ -9,7 +9,7 @@ def test_walking_to_a_neighbour_and_back_again(visit: Open) -> None:
     page = visit()
     drop(page)
     before = scores(page, "conv2")
-    page.get_by_role("link", name="Look from here").first.click()
+    page.get_by_role("link", name="Find similar").first.click()
     expect(page.locator(".query-images")).to_contain_text("From the gallery")
     walked = page.url
     assert "#/image/" in walked
@@ -44,7 +44,9 @@ def test_the_gallery_pages_on_by_class(visit: Open) -> None:
     page.get_by_role("link", name=KINDS[KIND], exact=True).click()
     expect(page.locator(".class-filter [aria-current]")).to_have_text(KINDS[KIND])
     for link in page.locator(".gallery a.card-action").all():
-        assert (link.get_attribute("aria-label") or "").startswith(f"Look from {KINDS[KIND]},")
+        assert (link.get_attribute("aria-label") or "").startswith(
+            f"Find similar to {KINDS[KIND]},"
+        )
 
 
 def test_of_the_gallery_one_page_at_a_time_is_loaded_and_only_what_is_seen(

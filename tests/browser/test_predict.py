@@ -157,7 +157,7 @@ def test_without_pixels_every_neighbour_is_a_labelled_tile(
     page = visit_without_pixels()
     drop(page)
     expect(page.locator(".row .placeholder")).to_have_count(12)
-    page.get_by_role("link", name="Look from here").first.click()
+    page.get_by_role("link", name="Find similar").first.click()
     expect(page.locator(".prediction-lead")).to_have_text("It is labelled")
     expect(page.locator(".confidence")).to_contain_text("The network took it for")
     row(page, "conv2").locator("button.card-action").first.click()

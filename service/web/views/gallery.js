@@ -30,7 +30,7 @@ export class GalleryView {
     const classFilter = element("nav", { class: "class-filter", "aria-label": "Classes" });
     main.replaceChildren(
       element("h1", {}, "Gallery"),
-      element("p", { class: "lead" }, "The pictures that yours is compared with. The network was not trained on them. Pick one to look from it."),
+      element("p", { class: "lead" }, "The pictures that yours is compared with. The network was not trained on them. Pick one to find similar pictures."),
       classFilter,
       body,
     );

@@ -51,7 +51,7 @@ function hero(onUpload, notice) {
       element(
         "p",
         { class: "lead" },
-        "A small neural network says what your picture shows, finds the pictures that are most like it to its eyes, and lets you see which parts made it think so.",
+        "A small neural network classifies your picture, finds the pictures most similar to it, and shows which parts made them match.",
       ),
     ),
     element(

@@ -34,7 +34,7 @@ export function askForKey(container, signal) {
           resolve();
         },
       },
-      element("p", {}, "This service answers those who have a key. Yours stays in this tab and is gone with it."),
+      element("p", {}, "This service requires an API key. Yours stays in this tab and is gone with it."),
       element("label", {}, "Key", input),
       element("button", { class: "button primary" }, "Use this key"),
       rejected,

@@ -52,7 +52,7 @@ function retrievalQuality(retrieval) {
     element(
       "p",
       { class: "lead" },
-      `Each of ${plural(rows[0].queries, "test picture")} asks among the others. Early layers find what looks alike, late layers what is alike: the class comes out on the way through the network.`,
+      `Each of ${plural(rows[0].queries, "test picture")} is a query against the others. Early layers find what looks alike, late layers what is alike: the class comes out on the way through the network.`,
     ),
     table(
       "Quality of the neighbours by layer",

@@ -144,8 +144,8 @@ function neighbourCard({ id, label, score, image }, predicted, onToggle) {
     ),
     element(
       "a",
-      { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Look from here: ${label}, ${id}` },
-      "Look from here",
+      { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Find similar: ${label}, ${id}` },
+      "Find similar",
     ),
   );
 }

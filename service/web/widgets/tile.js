@@ -67,7 +67,7 @@ export function galleryCard(item, captioned = true) {
     { class: "card" },
     element(
       "a",
-      { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Look from ${item.label}, ${item.id}` },
+      { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Find similar to ${item.label}, ${item.id}` },
       tile(item),
     ),
     captioned && item.image && element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
