@@ -1,1 +1,1 @@
-"""What the benchmarks share: load generator, server processes, reports."""
+"""The shared parts of the benchmarks: load generator, server processes, reports."""

@@ -1,4 +1,4 @@
-"""Reads the versions of the systems under test."""
+"""Reads package versions from the environment of the peers."""
 
 import subprocess
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ PEERS: Final = ROOT / ".venv-peers/bin"
 
 
 class PeersMissingError(RuntimeError):
-    """The peers are not installed; the message says how they are."""
+    """The peers' environment does not exist; the message has the command that makes it."""
 
 
 def versions(packages: Sequence[str]) -> list[str]:
-    """Versions of packages in the peers' environment, as `name version`.
+    """Return the versions of packages in the peers' environment, as `name version`.
 
     Raises:
-        PeersMissingError: it has not been made.
+        PeersMissingError: the environment does not exist.
 
     """
     if not PEERS.exists():
-        raise PeersMissingError("the peers are missing: make .venv-peers/installed")
-    say = "import importlib.metadata as m, sys; [print(n, m.version(n)) for n in sys.argv[1:]]"
-    answer = subprocess.run(  # noqa: S603 - a fixed command
-        [PEERS / "python", "-c", say, *packages], capture_output=True, text=True, check=True
+        raise PeersMissingError("the peers are not installed: run make .venv-peers/installed")
+    script = "import importlib.metadata as m, sys; [print(n, m.version(n)) for n in sys.argv[1:]]"
+    done = subprocess.run(  # noqa: S603 - a fixed command
+        [PEERS / "python", "-c", script, *packages], capture_output=True, text=True, check=True
     )
-    return answer.stdout.splitlines()
+    return done.stdout.splitlines()

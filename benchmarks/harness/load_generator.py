@@ -1,8 +1,8 @@
-"""Load on an HTTP server: requests made of bytes beforehand, over connections that stay open.
+"""Generates HTTP load: prepared requests over persistent connections. Knows HTTP/1.1 alone.
 
-Closed: each connection asks again as soon as it has its answer. Open: requests fall due at random
-times, whatever the server does, and their latency counts from then, so that no slow answer hides
-what waited behind it. Answers are kept whole, to be looked at afterwards. Knows HTTP/1.1 alone.
+Closed loop: each connection sends its next request when it has its response. Open loop: requests
+fall due at random times, and latency counts from then, so waiting time is included (no coordinated
+omission). Responses are kept whole, and checked after the measurement.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ from typing import Final, cast
 import numpy as np
 import uvloop
 
-PATIENCE: Final = 10.0
-"""Seconds that an open load waits for answers after its last request fell due."""
-NO_ANSWER: Final = 0
-"""The status of a request whose connection was lost, or whose answer did not come in time."""
+RESPONSE_TIMEOUT: Final = 10.0
+"""Seconds that an open loop waits for responses after its last request fell due."""
+NO_RESPONSE: Final = 0
+"""The status of a request whose connection was lost, or whose response did not come in time."""
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server listens."""
+    """The host and port of a server."""
 
     host: str
     port: int
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of the request at position `asked` of those given.
+class Response:
+    """The response to the request at `request_index` of the prepared ones.
 
-    `due` is when it was sent, or in an open load was to be sent; both times are readings of
-    `time.perf_counter()`.
+    `due` is the time at which the request was sent or, in an open loop, fell due. `due` and `done`
+    are readings of `time.perf_counter()`.
     """
 
-    asked: int
+    request_index: int
     due: float
     done: float
     status: int
@@ -54,28 +54,28 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """The answers that count, over so many seconds; and how many cores making the load took."""
+    """The responses counted over `seconds`, and the mean CPU cores that the generator used."""
 
-    answers: tuple[Answer, ...]
+    responses: tuple[Response, ...]
     seconds: float
     generator_cores: float
 
     @property
     def rate(self) -> float:
-        """Answers of status 200 a second."""
-        return sum(answer.status == 200 for answer in self.answers) / self.seconds
+        """Responses of status 200 per second."""
+        return sum(response.status == 200 for response in self.responses) / self.seconds
 
-    def milliseconds(self, *percentiles: float) -> list[float]:
-        """Latency at each of these percentiles, over all answers; inf where there are none."""
-        if not self.answers:
+    def latencies_ms(self, *percentiles: float) -> list[float]:
+        """Compute the latency at each percentile, in milliseconds; inf without responses."""
+        if not self.responses:
             return [math.inf] * len(percentiles)
-        seconds = np.array([answer.done - answer.due for answer in self.answers])
+        seconds = np.array([response.done - response.due for response in self.responses])
         found: list[float] = (np.percentile(seconds, percentiles) * 1000).tolist()
         return found
 
 
 def post(address: Address, path: str, body: bytes, content_type: str) -> bytes:
-    """A POST request, ready to be sent."""
+    """Build the bytes of a POST request."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -86,40 +86,40 @@ def post(address: Address, path: str, body: bytes, content_type: str) -> bytes:
 def closed_loop(
     address: Address, requests: Sequence[bytes], connections: int, seconds: float, warmup: float
 ) -> Load:
-    """Ask on every connection again and again; what is answered in `seconds` after `warmup` counts.
+    """Keep one request in flight on each connection; count `seconds` after `warmup`.
 
     Raises:
-        OSError: nothing listens there.
+        OSError: nothing listens at the address.
 
     """
 
     async def run() -> Load:
-        answers: list[Answer] = []
+        responses: list[Response] = []
         numbers = count()
         opened = [await _open(address) for _ in range(connections)]
-        with _without_pauses():
+        with _gc_disabled():
             begins = time.perf_counter() + warmup
             ends = begins + seconds
 
-            def ask(connection: _Connection) -> None:
-                asked, due = next(numbers) % len(requests), time.perf_counter()
+            def send_next(connection: _Connection) -> None:
+                index, due = next(numbers) % len(requests), time.perf_counter()
 
-                def answered(status: int, body: bytes, head: bytes) -> None:
+                def on_response(status: int, body: bytes, head: bytes) -> None:
                     done = time.perf_counter()
-                    answers.append(Answer(asked, due, done, status, body, head))
+                    responses.append(Response(index, due, done, status, body, head))
                     if done < ends:
-                        ask(connection)
+                        send_next(connection)
 
-                connection.ask(requests[asked], answered)
+                connection.send(requests[index], on_response)
 
             for connection in opened:
-                ask(connection)
+                send_next(connection)
             await asyncio.sleep(begins - time.perf_counter())
             busy = time.process_time()
             await asyncio.sleep(ends - time.perf_counter())
             busy = time.process_time() - busy
-        counted = tuple(answer for answer in answers if begins <= answer.done < ends)
-        ends = 0.0  # nothing more is asked
+        counted = tuple(response for response in responses if begins <= response.done < ends)
+        ends = 0.0  # so that closing a connection sends no further request
         for connection in opened:
             connection.close()
         return Load(counted, seconds, busy / seconds)
@@ -135,130 +135,130 @@ def open_loop(
     seconds: float,
     seed: int = 0,
 ) -> Load:
-    """Let `rate` requests a second fall due for `seconds`, at random; all of them count.
+    """Let `rate` requests a second fall due at random for `seconds`, and count all of them.
 
-    What falls due while every connection is busy waits for one, its clock running.
+    If every connection is busy, a due request waits for one; its latency includes the wait.
 
     Raises:
-        OSError: nothing listens there.
+        OSError: nothing listens at the address.
 
     """
 
     async def run() -> Load:
         arrivals = poisson(rate, seconds, seed)
-        answers: list[Answer] = []
+        responses: list[Response] = []
         idle = deque([await _open(address) for _ in range(connections)])
         opened = tuple(idle)
         waiting: deque[tuple[int, float]] = deque()
-        all_answered = asyncio.Event()
+        all_done = asyncio.Event()
 
-        def ask(connection: _Connection, asked: int, due: float) -> None:
-            def answered(status: int, body: bytes, head: bytes) -> None:
-                answers.append(Answer(asked, due, time.perf_counter(), status, body, head))
-                if len(answers) == len(arrivals):
-                    all_answered.set()
+        def send(connection: _Connection, index: int, due: float) -> None:
+            def on_response(status: int, body: bytes, head: bytes) -> None:
+                responses.append(Response(index, due, time.perf_counter(), status, body, head))
+                if len(responses) == len(arrivals):
+                    all_done.set()
                 if waiting:
-                    ask(connection, *waiting.popleft())
+                    send(connection, *waiting.popleft())
                 else:
                     idle.append(connection)
 
-            connection.ask(requests[asked], answered)
+            connection.send(requests[index], on_response)
 
-        with _without_pauses():
+        with _gc_disabled():
             started, busy = time.perf_counter(), time.process_time()
             for number, arrival in enumerate(arrivals):
                 due = started + arrival
                 if (early := due - time.perf_counter()) > 0:
                     await asyncio.sleep(early)
                 if idle:
-                    ask(idle.popleft(), number % len(requests), due)
+                    send(idle.popleft(), number % len(requests), due)
                 else:
                     waiting.append((number % len(requests), due))
             busy = time.process_time() - busy
             with suppress(TimeoutError):
-                await asyncio.wait_for(all_answered.wait(), PATIENCE)
-        given_up = time.perf_counter()
-        answers += (Answer(asked, due, given_up, NO_ANSWER, b"") for asked, due in waiting)
+                await asyncio.wait_for(all_done.wait(), RESPONSE_TIMEOUT)
+        ended = time.perf_counter()
+        responses += (Response(index, due, ended, NO_RESPONSE, b"") for index, due in waiting)
         waiting.clear()
         for connection in opened:
             connection.close()
-        return Load(tuple(answers), seconds, busy / seconds)
+        return Load(tuple(responses), seconds, busy / seconds)
 
     return uvloop.run(run())
 
 
 def poisson(rate: float, seconds: float, seed: int) -> list[float]:
-    """Arrival times within `seconds` of a Poisson process, given that `rate * seconds` arrive."""
+    """Draw the arrival times of a Poisson process, given that `rate * seconds` arrive."""
     drawn = random.Random(seed)  # noqa: S311 - no secret
     return sorted(drawn.uniform(0, seconds) for _ in range(max(1, round(rate * seconds))))
 
 
-Answered = Callable[[int, bytes, bytes], None]
-"""Told the status, the body and the head of an answer."""
+OnResponse = Callable[[int, bytes, bytes], None]
+"""Called with the status, the body and the head of a response."""
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, at one request at a time; opened again where the server closed it."""
+    """One connection with at most one request in flight; reopened if the server closed it."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._answered: Answered | None = None
+        self._on_response: OnResponse | None = None
 
     async def open(self) -> None:
         await asyncio.get_running_loop().create_connection(
             lambda: self, self._address.host, self._address.port
         )
 
-    def ask(self, request: bytes, answered: Answered) -> None:
-        self._answered = answered
+    def send(self, request: bytes, on_response: OnResponse) -> None:
+        self._on_response = on_response
         if self._transport:
             self._transport.write(request)
         else:
-            self._opening = asyncio.ensure_future(self._open_and_ask(request, answered))
+            self._opening = asyncio.ensure_future(self._open_and_send(request, on_response))
 
     def close(self) -> None:
-        """Hang up; a request under way ends without an answer."""
+        """Close the connection; a request in flight ends without a response."""
         if self._transport:
             self._transport.abort()
-        self._end(NO_ANSWER)
+        self._end(NO_RESPONSE)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # what TCP gives
+        self._transport = cast(asyncio.Transport, transport)  # the type that TCP has
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._received.clear()
-        self._end(NO_ANSWER)
+        self._end(NO_RESPONSE)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head = self._received.find(b"\r\n\r\n") + 4
-        if head < 4:
+        body_start = self._received.find(b"\r\n\r\n") + 4
+        if body_start < 4:
             return
-        length = _LENGTH.search(self._received, 0, head)
+        length = _LENGTH.search(self._received, 0, body_start)
+        head = bytes(self._received[:body_start])
         if length is None:
-            raise ValueError(f"an answer without a length: {bytes(self._received[:head])!r}")
-        if len(self._received) < (end := head + int(length[1])):
+            raise ValueError(f"a response without Content-Length: {head!r}")
+        if len(self._received) < (end := body_start + int(length[1])):
             return
-        status, body = int(self._received[9:12]), bytes(self._received[head:end])
-        said = bytes(self._received[:head])
+        status, body = int(self._received[9:12]), bytes(self._received[body_start:end])
         self._received.clear()
-        self._end(status, body, said)
+        self._end(status, body, head)
 
-    async def _open_and_ask(self, request: bytes, answered: Answered) -> None:
+    async def _open_and_send(self, request: bytes, on_response: OnResponse) -> None:
         try:
             await self.open()
         except OSError:
-            self._end(NO_ANSWER)
+            self._end(NO_RESPONSE)
         else:
-            self.ask(request, answered)
+            self.send(request, on_response)
 
     def _end(self, status: int, body: bytes = b"", head: bytes = b"") -> None:
-        answered, self._answered = self._answered, None
-        if answered:
-            answered(status, body, head)
+        on_response, self._on_response = self._on_response, None
+        if on_response:
+            on_response(status, body, head)
 
 
 async def _open(address: Address) -> _Connection:
@@ -268,8 +268,8 @@ async def _open(address: Address) -> _Connection:
 
 
 @contextmanager
-def _without_pauses() -> Iterator[None]:
-    """Keep the garbage collector from stopping the clock's reader."""
+def _gc_disabled() -> Iterator[None]:
+    """Disable the garbage collector, whose runs would delay the readings of the clock."""
     gc.collect()
     gc.disable()
     try:

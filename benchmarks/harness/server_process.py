@@ -1,6 +1,6 @@
-"""Servers as processes: started, waited for, held still while another has its turn, stopped.
+"""Servers as child processes: started until ready, stopped by signals between measurements, ended.
 
-Needs Linux, for `/proc`. Knows processes; nothing of what is served.
+Needs Linux, for `/proc`. Knows processes, but not what the servers do.
 """
 
 import http.client
@@ -19,17 +19,17 @@ from typing import Final, Self
 from benchmarks.harness.load_generator import Address
 
 ROOT: Final = Path(__file__).parents[2]
-STARTING: Final = 120.0
-STOPPING: Final = 15.0
-"""Seconds that a server may take until it is ready, and until it has stopped."""
+START_TIMEOUT: Final = 120.0
+STOP_TIMEOUT: Final = 15.0
+"""Seconds that a server may take to become ready, and to end after SIGTERM."""
 
 
 class ServerError(RuntimeError):
-    """The server did not start; the message has what it said."""
+    """The server did not start; the message has its output."""
 
 
 class Server:
-    """A server in processes of its own, ready; `seconds` is what it took from its command."""
+    """A server in its own processes, ready. `startup_seconds` counts from its command."""
 
     def __init__(
         self,
@@ -38,27 +38,27 @@ class Server:
         ready: str,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, and return when it is ready.
+        """Start the server, and return when it is ready.
 
         Args:
-            command: what starts it.
-            address: where it will listen.
-            ready: the path that answers 200 when it is ready.
-            environment: added to this process's own.
+            command: starts the server.
+            address: at which the server will listen.
+            ready: the path that has status 200 when the server is ready.
+            environment: variables added to those of this process.
 
         Raises:
-            ServerError: it ended before it was ready, or did not become so.
+            ServerError: the server ended before it was ready, or was not ready in time.
 
         """
         self.address = address
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server
         started = time.perf_counter()
         self._process = subprocess.Popen(  # noqa: S603 - the benchmarks' own commands
             [str(part) for part in command],
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            stdout=self._said,
+            stdout=self._log,
             stderr=subprocess.STDOUT,
         )
         try:
@@ -66,86 +66,91 @@ class Server:
         except BaseException:
             self.stop()
             raise
-        self.seconds = time.perf_counter() - started
+        self.startup_seconds = time.perf_counter() - started
 
     def __enter__(self) -> Self:
-        """Give the running server."""
+        """Return the running server."""
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Stop it."""
+        """Stop the server."""
         self.stop()
 
     def pause(self) -> None:
-        """Let none of its processes run: it shall not disturb another's turn."""
-        self._send(signal.SIGSTOP)
+        """Suspend all processes of the server, so that they use no CPU."""
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let them run again."""
-        self._send(signal.SIGCONT)
+        """Continue all processes of the server."""
+        self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it, and whatever it started."""
+        """End the server and all processes that it started."""
         self.resume()
-        family = family_of(self.pid)
+        tree = process_tree(self.pid)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=STOPPING)
-        for pid in family:
+            self._process.wait(timeout=STOP_TIMEOUT)
+        for pid in tree:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        self._said.close()
+        self._log.close()
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"http://{self.address.host}:{self.address.port}"
 
     @property
     def pid(self) -> int:
-        """Of the process that the command started."""
+        """The process that the command started."""
         return self._process.pid
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that its processes hold; what several share counts for each."""
-        return sum(memory_bytes(pid) for pid in family_of(self.pid))
+        """The resident memory of all its processes; shared pages count for each process."""
+        return sum(memory_bytes(pid) for pid in process_tree(self.pid))
 
-    def _send(self, which: signal.Signals) -> None:
-        for pid in family_of(self.pid):
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in process_tree(self.pid):
             with suppress(ProcessLookupError):
-                os.kill(pid, which)
+                os.kill(pid, number)
 
     def _wait_until_ready(self, path: str) -> None:
-        until = time.perf_counter() + STARTING
+        until = time.perf_counter() + START_TIMEOUT
         while time.perf_counter() < until:
             if self._process.poll() is not None:
                 raise ServerError(f"the server ended before it was ready:\n{self._output()}")
-            if _answers(self.address, path):
+            if _is_ready(self.address, path):
                 return
             time.sleep(0.01)
-        raise ServerError(f"the server was not ready in {STARTING:g} s:\n{self._output()}")
+        raise ServerError(f"the server was not ready in {START_TIMEOUT:g} s:\n{self._output()}")
 
     def _output(self) -> str:
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace")
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
 
 
 def free_address() -> Address:
-    """An address of this machine at which nothing listens yet."""
+    """Return an address of this machine at which nothing listens yet."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return Address(*listener.getsockname())
 
 
-def family_of(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    family = [pid]
-    for member in family:  # grows while it is read
+def process_tree(pid: int) -> list[int]:
+    """Return a process and all its descendants, the process first."""
+    tree = [pid]
+    for member in tree:  # grows during the loop
         for task in Path(f"/proc/{member}/task").glob("*/children"):
-            with suppress(OSError):  # it has just ended
-                family += map(int, task.read_text().split())
-    return family
+            with suppress(OSError):  # the thread has just ended
+                tree += map(int, task.read_text().split())
+    return tree
 
 
 def memory_bytes(pid: int, kind: str = "VmRSS") -> int:
-    """Memory of a process, as its `/proc` status names the kind; 0 where it has ended."""
+    """Read the memory of a process, by a name of `/proc/PID/status`; 0 if it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith(f"{kind}:"):
@@ -153,7 +158,7 @@ def memory_bytes(pid: int, kind: str = "VmRSS") -> int:
     return 0
 
 
-def _answers(address: Address, path: str) -> bool:
+def _is_ready(address: Address, path: str) -> bool:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=5)
     try:
         connection.request("GET", path)

@@ -1,6 +1,6 @@
-"""A process that measures when it is asked, a line of JSON each way.
+"""A worker process that measures on request, with one line of JSON in each direction.
 
-Nothing else that it holds or heats is in the way of what another one measures in its turn.
+Memory and caches of one measurement stay apart from those of another.
 """
 
 import subprocess
@@ -13,16 +13,16 @@ from pydantic import BaseModel
 
 from benchmarks.harness.server_process import ROOT
 
-Question = TypeVar("Question", bound=BaseModel)
+Request = TypeVar("Request", bound=BaseModel)
 Reply = TypeVar("Reply", bound=BaseModel)
 
 
 class WorkerError(RuntimeError):
-    """The process ended without a reply; why stands on standard error."""
+    """The process ended without a reply; its standard error has the cause."""
 
 
 class Worker:
-    """The process, seen by who asks."""
+    """A handle to the worker process, for the process that sends requests."""
 
     def __init__(self, command: Sequence[str | Path]) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - the benchmarks' own commands
@@ -34,26 +34,26 @@ class Worker:
         )
 
     def __enter__(self) -> Self:
-        """Give the running process."""
+        """Return the handle of the running process."""
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """End it."""
+        """Close the worker's input and wait for its end."""
         self._process.communicate()
 
-    def ask(self, question: BaseModel, reply: type[Reply]) -> Reply:
-        """Ask, and wait for the reply.
+    def call(self, request: BaseModel, reply: type[Reply]) -> Reply:
+        """Send a request, and wait for the reply.
 
         Raises:
             WorkerError: the process has ended.
 
         """
         assert self._process.stdin  # noqa: S101 - a pipe
-        print(question.model_dump_json(), file=self._process.stdin, flush=True)
+        print(request.model_dump_json(), file=self._process.stdin, flush=True)
         return self.receive(reply)
 
     def receive(self, reply: type[Reply]) -> Reply:
-        """Wait for what it says next.
+        """Wait for the next message of the worker.
 
         Raises:
             WorkerError: the process has ended.
@@ -66,12 +66,12 @@ class Worker:
         return reply.model_validate_json(line)
 
 
-def serve(question: type[Question], reply: Callable[[Question], BaseModel]) -> None:
-    """Answer what comes on standard input until it ends."""
+def serve(request: type[Request], handle: Callable[[Request], BaseModel]) -> None:
+    """Handle the requests on standard input until it ends."""
     for line in sys.stdin:
-        send(reply(question.model_validate_json(line)))
+        send(handle(request.model_validate_json(line)))
 
 
-def send(something: BaseModel) -> None:
-    """One line on standard output."""
-    print(something.model_dump_json(), flush=True)
+def send(message: BaseModel) -> None:
+    """Write a message as one line on standard output."""
+    print(message.model_dump_json(), flush=True)

@@ -1,7 +1,8 @@
-"""The pictures that servers are asked about, and what they must say of them.
+"""The images that the load generator sends, and the responses that are right for them.
 
-From the bundle's gallery where it has pixels, else drawn. Of many the network's surest are taken,
-so that no rounding makes a right answer look wrong. Knows bundles; nothing of servers.
+Images come from the bundle's gallery if it has pixels, else they are synthetic. Of the candidates
+those with the highest class probability are chosen, so that rounding does not change the class.
+Knows bundles, but no servers.
 """
 
 import json
@@ -15,22 +16,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.harness.load_generator import Answer
+from benchmarks.harness.load_generator import Response
 from training.bundle import SIZE, Bundle, Pixels
 
 Task = Literal["class", "conv2"]
-"""What is asked for: the class alone, or with the ten nearest at conv2."""
+"""The class alone, or the class and the ten nearest at conv2."""
 
 COUNT: Final = 32
 CANDIDATES: Final = 256
 NEAREST: Final = 10
-MISSED: Final = 1
-"""How many of the exact nearest an answer may lack: no index here is asked for more than 0.998."""
+MAX_MISSED: Final = 1
+"""How many of the exact nearest may be missing: the indexes are tuned to a recall of 0.998."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A picture, as pixels and as a PNG; its class; and the ids of its exact nearest at conv2."""
+    """An image as pixels and as PNG, with its class and the ids of its exact nearest at conv2."""
 
     pixels: Pixels
     png: bytes
@@ -39,23 +40,24 @@ class Query:
 
 
 @torch.inference_mode()
-def queries(bundle: Bundle) -> tuple[Query, ...]:
-    """The same for the same bundle."""
+def build_queries(bundle: Bundle) -> tuple[Query, ...]:
+    """Choose the images for a bundle, and compute what is right for each. Deterministic."""
     pixels = bundle.gallery.pixels
     if pixels is None:
-        candidates = _drawn()
+        candidates = _synthetic_images()
     else:
         step = -(-len(pixels) // CANDIDATES)
         candidates = np.array(pixels[::step])
     images = torch.from_numpy(candidates).permute(0, 3, 1, 2)
-    found = bundle.network.representations(images, ("conv2", "logits"))
-    sure, classes = found["logits"].softmax(1).max(1)
-    chosen = sure.argsort(descending=True)[:COUNT]
-    _, nearest = bundle.indexes["conv2"].search(found["conv2"][chosen].numpy(), NEAREST, exact=True)
+    embeddings = bundle.network.representations(images, ("conv2", "logits"))
+    probabilities, classes = embeddings["logits"].softmax(1).max(1)
+    chosen = probabilities.argsort(descending=True)[:COUNT]
+    vectors = embeddings["conv2"][chosen].numpy()
+    _, nearest = bundle.indexes["conv2"].search(vectors, NEAREST, exact=True)
     return tuple(
         Query(
             pixels=candidates[position],
-            png=_png(candidates[position]),
+            png=to_png(candidates[position]),
             label=bundle.manifest.classes[int(classes[position])],
             nearest=frozenset(bundle.gallery.ids[neighbour] for neighbour in neighbours),
         )
@@ -63,35 +65,38 @@ def queries(bundle: Bundle) -> tuple[Query, ...]:
     )
 
 
-def wrong_answers(answers: Sequence[Answer], asked: Sequence[Query], task: Task) -> list[Answer]:
-    """Those that are not what they must be: status 200, the right class, the nearest."""
-    return [one for one in answers if not _is_right(one, asked[one.asked], task)]
+def wrong_responses(
+    responses: Sequence[Response], queries: Sequence[Query], task: Task
+) -> list[Response]:
+    """Return the responses without status 200, the right class, or the nearest images."""
+    return [one for one in responses if not _is_right(one, queries[one.request_index], task)]
 
 
-def _is_right(answer: Answer, query: Query, task: Task) -> bool:
-    if answer.status != HTTPStatus.OK:
+def to_png(pixels: Pixels) -> bytes:
+    """Encode pixels, uint8 [height, width, 3], as a PNG file."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _is_right(response: Response, query: Query, task: Task) -> bool:
+    if response.status != HTTPStatus.OK:
         return False
     try:
-        said = json.loads(answer.body)
-        (one,) = said if isinstance(said, list) else [said]  # those that batch may give lists
+        content = json.loads(response.body)
+        (one,) = content if isinstance(content, list) else [content]  # batching peers send lists
         if one["predictions"][0]["label"] != query.label:
             return False
         if task == "class":
             return True
         found = {neighbour["id"] for neighbour in one["similar"]["conv2"]}
-    except (LookupError, TypeError, ValueError):  # not an answer of this shape
+    except (LookupError, TypeError, ValueError):  # the body has another structure
         return False
-    return len(query.nearest - found) <= MISSED
+    return len(query.nearest - found) <= MAX_MISSED
 
 
-def _drawn() -> Pixels:
-    """Patches of colour that run into each other."""
-    drawn = np.random.default_rng(0)
-    patches = drawn.integers(0, 256, (CANDIDATES, 4, 4, 3), dtype=np.uint8)
+def _synthetic_images() -> Pixels:
+    """Draw smooth colour gradients, uint8 [`CANDIDATES`, `SIZE`, `SIZE`, 3]."""
+    random = np.random.default_rng(0)
+    patches = random.integers(0, 256, (CANDIDATES, 4, 4, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(one).resize((SIZE, SIZE))) for one in patches])
-
-
-def _png(pixels: Pixels) -> bytes:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()

@@ -1,1 +1,1 @@
-"""The peers: the bundle's network and gallery behind other servers, each as its house advises."""
+"""The peers: the bundle's network and index in other servers, each as its documentation advises."""

@@ -1,25 +1,25 @@
-"""BentoML with adaptive batching: up to 32 at once.
+"""BentoML with adaptive batching, in batches of up to 32.
 
-One worker has the network with every core; how long to wait for more is BentoML's own to learn, and
-`max_latency_ms` is at its default of a minute, so that nothing is refused. Access logs are off. The
-pictures are a list of base64 in JSON: what is batchable takes and gives lists.
+One worker runs the network on every core. BentoML learns by itself how long to wait for a batch.
+`max_latency_ms` has its default of a minute, so that no request is refused. Access logs are off.
+The images are a list of base64 strings in JSON, because a batchable API takes and returns lists.
 """
 
 import base64
 
 import bentoml
 
-from benchmarks.peers.model import WORKERS, Answer, PeerModel
+from benchmarks.peers.model import WORKERS, PeerModel, Prediction
 
 
 @bentoml.service(workers=WORKERS, threads=1, logging={"access": {"enabled": False}})
 class ModelService:
-    """Classes, and the nearest images where asked for."""
+    """Serves the class and, if the task has it, the nearest images."""
 
     def __init__(self) -> None:
-        self._model = PeerModel.of_environment()
+        self._model = PeerModel.from_environment()
 
     @bentoml.api(batchable=True, max_batch_size=32)
-    def predict(self, images: list[str]) -> list[Answer]:
-        """Run the network once for all of them."""
-        return self._model.answer([base64.b64decode(image) for image in images])
+    def predict(self, images: list[str]) -> list[Prediction]:
+        """Run the network once for the batch."""
+        return self._model.predict([base64.b64decode(image) for image in images])

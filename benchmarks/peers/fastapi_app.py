@@ -1,7 +1,7 @@
-"""The plain service: FastAPI and its thread pool, no batching.
+"""FastAPI with its thread pool, without batching.
 
-To be run with a single thread in torch and FAISS, so that those of the pool do not fight. uvicorn
-has uvloop and httptools; the picture is the raw body, the cheapest form there is.
+Run it with one thread for torch and FAISS, so that the threads of the pool do not compete for
+cores. uvicorn has uvloop and httptools; the image is the raw body, the cheapest form.
 """
 
 import sys
@@ -15,16 +15,16 @@ from benchmarks.peers.model import PeerModel
 
 
 def create_app() -> FastAPI:
-    """The app, its model loaded."""
-    kin = PeerModel.of_environment()
+    """Create the app, and load its model."""
+    model = PeerModel.from_environment()
     app = FastAPI()
 
     async def body(request: Request) -> bytes:
         return await request.body()
 
     @app.post("/predict")
-    def predict(picture: Annotated[bytes, Depends(body)]) -> JSONResponse:
-        return JSONResponse(kin.answer([picture])[0])
+    def predict(image: Annotated[bytes, Depends(body)]) -> JSONResponse:
+        return JSONResponse(model.predict([image])[0])
 
     @app.get("/health")
     async def health() -> str:

@@ -1,8 +1,8 @@
-"""LitServe with dynamic batching: up to 32 at once, a window of 5 ms.
+"""LitServe with dynamic batching, in batches of up to 32, within a window of 5 ms.
 
-One worker has the network with every core, so that one batch is run at a time and as fast as can
-be; the queue is ZeroMQ's (`fast_queue`, advised from 100 requests a second on). The picture is
-base64 in JSON, as its documentation has it.
+One worker runs the network on every core, so that one batch runs at a time, as fast as possible.
+The queue is ZeroMQ's (`fast_queue`), which is advised from 100 requests/s. The image is base64 in
+JSON, as in LitServe's documentation.
 """
 
 import base64
@@ -11,34 +11,34 @@ from collections.abc import Sequence
 
 import litserve
 
-from benchmarks.peers.model import WORKERS, Answer, PeerModel
+from benchmarks.peers.model import WORKERS, PeerModel, Prediction
 
 
 class ModelAPI(litserve.LitAPI):
-    """Classes, and the nearest images where asked for."""
+    """Serves the class and, if the task has it, the nearest images."""
 
     def setup(self, device: str) -> None:
-        """Load the model, once a worker."""
-        self._model = PeerModel.of_environment()
+        """Load the model, once per worker."""
+        self._model = PeerModel.from_environment()
 
     def decode_request(self, request: dict[str, str]) -> bytes:
-        """The picture's bytes."""
+        """Return the bytes of the image."""
         return base64.b64decode(request["image"])
 
     def batch(self, inputs: Sequence[bytes]) -> Sequence[bytes]:
-        """They are put together in `PeerModel`."""
+        """Return the inputs unchanged: `PeerModel` stacks them."""
         return inputs
 
-    def predict(self, x: Sequence[bytes]) -> list[Answer]:
-        """Run the network once for all of them."""
-        return self._model.answer(x)
+    def predict(self, x: Sequence[bytes]) -> list[Prediction]:
+        """Run the network once for the batch."""
+        return self._model.predict(x)
 
-    def unbatch(self, output: list[Answer]) -> list[Answer]:
-        """They are apart already."""
+    def unbatch(self, output: list[Prediction]) -> list[Prediction]:
+        """Return the predictions unchanged: they are a list already."""
         return output
 
-    def encode_response(self, output: Answer) -> Answer:
-        """As it is."""
+    def encode_response(self, output: Prediction) -> Prediction:
+        """Return the prediction unchanged: it is JSON already."""
         return output
 
 

@@ -1,8 +1,8 @@
-"""What every peer answers with: the bundle's own network and index, called in batches.
+"""The model that every peer serves: the bundle's network and index, called in batches.
 
-Loaded through the same door as the service, decoded by the same code, at fp32 and channels-last.
-Runs in the peers' environment, with as many threads as OMP_NUM_THREADS says: set from inside, they
-would be set for the thread alone that sets them. Knows no server.
+Loads the bundle and decodes images by the same code as the service; fp32 and channels-last. Runs in
+the peers' environment. The number of threads comes from OMP_NUM_THREADS, because a number that is
+set at run time holds only for the thread that sets it. Knows no server.
 """
 
 import os
@@ -25,17 +25,17 @@ Index = Literal["flat", "bundle"]
 BUNDLE: Final = "KINDRED_BENCH_BUNDLE"
 TASK: Final = "KINDRED_BENCH_TASK"
 INDEX: Final = "KINDRED_BENCH_INDEX"
-"""The environment variables that say what a peer serves: not all of them take arguments."""
+"""Environment variables that configure a peer, because not all peers take arguments."""
 TOP_K: Final = 3
 WORKERS: Final = 1
-"""Processes in which a peer that batches runs the network; they share the cores evenly."""
+"""Processes in which a batching peer runs the network; they share the cores evenly."""
 
-Answer = dict[str, object]
-"""The answer as JSON, with the fields that the service's own has."""
+Prediction = dict[str, object]
+"""A response as JSON, with the fields that the service has."""
 
 
 class PeerModel:
-    """Classes of pictures, and where the task asks for them the nearest images at conv2."""
+    """Predicts the class of images and, if the task has it, the nearest images at conv2."""
 
     def __init__(self, bundle: Path, task: Task, index: Index) -> None:
         opened = load(bundle)
@@ -45,25 +45,30 @@ class PeerModel:
         self._index: CosineIndex | None = None
         if task == "conv2":
             own = opened.indexes["conv2"]
-            self._index = own if index == "bundle" else flat(own)
+            self._index = own if index == "bundle" else flat_index(own)
 
     @classmethod
-    def of_environment(cls) -> "PeerModel":
-        """As the environment says."""
+    def from_environment(cls) -> "PeerModel":
+        """Load the model that the environment variables name.
+
+        Raises:
+            ValueError: the task or the index is unknown.
+
+        """
         task, index = os.environ[TASK], os.environ[INDEX]
         if task not in ("class", "conv2") or index not in ("flat", "bundle"):
-            raise ValueError(f"{TASK}={task} and {INDEX}={index} are not known")
+            raise ValueError(f"unknown: {TASK}={task}, {INDEX}={index}")
         return cls(Path(os.environ[BUNDLE]), task, index)  # type: ignore[arg-type]  # checked
 
     @torch.inference_mode()
-    def answer(self, pictures: Sequence[bytes]) -> list[Answer]:
-        """One answer a picture, from one run of the network and one search."""
-        pixels = torch.from_numpy(np.stack([decode(picture) for picture in pictures]))
+    def predict(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Run the network and the search once; return one prediction per image file."""
+        pixels = torch.from_numpy(np.stack([decode(image) for image in images]))
         layers: tuple[Layer, ...] = ("conv2", "logits") if self._index else ("logits",)
-        found = self._network.representations(pixels.permute(0, 3, 1, 2), layers)
-        probabilities = found["logits"].softmax(1)
+        embeddings = self._network.representations(pixels.permute(0, 3, 1, 2), layers)
+        probabilities = embeddings["logits"].softmax(1)
         best = probabilities.topk(min(TOP_K, len(self._classes)))
-        answers: list[Answer] = [
+        predictions: list[Prediction] = [
             {
                 "predictions": [
                     {"label": self._classes[index], "index": index, "probability": probability}
@@ -73,27 +78,28 @@ class PeerModel:
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
         if self._index:
-            cosines, positions = self._index.search(found["conv2"].numpy(), NEAREST)
-            for answer, *row in zip(answers, cosines.tolist(), positions.tolist(), strict=True):
-                answer["similar"] = {
+            cosines, positions = self._index.search(embeddings["conv2"].numpy(), NEAREST)
+            rows = zip(predictions, cosines.tolist(), positions.tolist(), strict=True)
+            for prediction, *row in rows:
+                prediction["similar"] = {
                     "conv2": [self._neighbour(*one) for one in zip(*row, strict=True)]
                 }
-        return answers
+        return predictions
 
-    def _neighbour(self, cosine: float, position: int) -> Answer:
+    def _neighbour(self, cosine: float, position: int) -> Prediction:
         label = self._classes[self._labels[position]]
         return {"id": self._ids[position], "label": label, "score": cosine}
 
 
-def decode(picture: bytes) -> Pixels:
-    """A picture's bytes as the network's input, uint8 [32, 32, 3]."""
-    with Image.open(BytesIO(picture)) as image:
-        return to_pixels(image)
+def decode(image: bytes) -> Pixels:
+    """Decode an image file to the network's input, uint8 [32, 32, 3]."""
+    with Image.open(BytesIO(image)) as opened:
+        return to_pixels(opened)
 
 
-def flat(index: CosineIndex) -> CosineIndex:
-    """The same vectors, all of them looked at: what FAISS gives without further thought."""
+def flat_index(index: CosineIndex) -> CosineIndex:
+    """Build FAISS's flat index of the same vectors: the default choice without tuning."""
     vectors: Vectors = index.reconstruct(np.arange(len(index)))
-    found = faiss.IndexFlatIP(index.dimension)
-    found.add(vectors)
-    return CosineIndex(found, "Flat")
+    flat = faiss.IndexFlatIP(index.dimension)
+    flat.add(vectors)
+    return CosineIndex(flat, "Flat")

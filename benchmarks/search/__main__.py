@@ -1,10 +1,10 @@
-"""Searching conv2 vectors: flat, ours, and the graphs and quantisers of others.
+"""Compares indexes of conv2 vectors: flat, the bundle's own, HNSW and ScaNN.
 
     python -m benchmarks.search --data cifar10-jpeg.tar.gz
     python -m benchmarks.search --data cifar10-jpeg.tar.gz --size 7500 --index flat --index ours
 
-Writes the section "Search" of `docs/performance.md`. Every index has a process of its own, and they
-take turns in every round. The vectors are kept, so that only the first run embeds the images.
+Writes the section "Search" of `docs/performance.md`. Every index has its own process, and is
+measured once a round. The vectors are cached, so that only the first run embeds the images.
 """
 
 import sys
@@ -20,135 +20,146 @@ import typer
 
 from benchmarks.harness.environment import PEERS, versions
 from benchmarks.harness.recall import recall
-from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
+from benchmarks.harness.report import (
+    PERFORMANCE,
+    describe_run,
+    markdown_table,
+    median_range,
+    wrap,
+    write_section,
+)
 from benchmarks.harness.worker import Worker
 from benchmarks.search import million
-from benchmarks.search.index_worker import INDEXES, Built, Search, Timed
-from benchmarks.search.vectors import QUERIES, Embedded, embedded, exact_nearest
+from benchmarks.search.index_worker import INDEXES, BuildReport, SearchRequest, SearchTimes
+from benchmarks.search.vectors import QUERIES, CachedVectors, embed_or_load, exact_nearest
 from service.settings import default_bundle
 from training.bundle import Positions, load
 from training.workflows.progress import print_line
 
 SIZES: Final = (1_000, 7_500, 60_000)
 TARGET_RECALL: Final = 0.998
-"""The recall at 10 that each index is set to reach, where it can."""
+"""The recall at 10 that each index is tuned to, if it can reach it."""
 SINGLES: Final = 50
 BATCHED: Final = 128
 BATCH: Final = 32
-"""Queries asked in a round: one at a time, and in batches."""
+"""Queries of each round: one at a time, in batches, and the size of a batch."""
 PEER_INDEXES: Final = ("scann",)
-"""Those that stand in the peers' environment."""
+"""Indexes that need the peers' environment."""
 METHOD: Final = """
-conv2 vectors (8192 long) of real images, at length 1 and rounded to fp16 for all. The first 7,500
-are the test split, as in a bundle; 60,000 are all images of the data set. {queries:,} queries that
-are not in the gallery; at 60,000 those are mirrored images. Recall at 10 is against the exact ten
-nearest. Every index has a process of its own and all cores, and is set to the fastest effort at
-which it reaches a recall of {enough}, or else to its surest. In each of {rounds} rounds each one is
-asked {singles} queries one at a time and {batched} in batches of {batch}. Memory is what building
-left in the process. Goals for ours at 7,500: one query 25 times as fast as flat, a batch of 32 at
-least 4 times, at a recall of at least {enough}.
+conv2 vectors (8192 long) of real images, normalised and rounded to fp16 for all. The first 7,500
+are the test split, as in a bundle; 60,000 are all images of the data set. There are {queries:,}
+queries that are not in the gallery; at 60,000 those are mirrored images. Recall at 10 is against
+the exact ten nearest. Every index has a process of its own and all cores. Each is set to the
+fastest effort that reaches a recall of {target}, or else to its highest. In each of {rounds} rounds
+each index searches for {singles} queries one at a time, and for {batched} in batches of {batch}.
+Memory is what building left in the process. Goals for ours at 7,500: one query 25 times as fast as
+flat, a batch of 32 at least 4 times, at a recall of at least {target}.
 
 Flat and HNSW (32 links) are FAISS's, fp32; ScaNN quantises, and refines with fp32. Ours is what
-`training/index.py` builds.
+`training/index/cosine.py` builds.
 """
 
 
 @dataclass
-class Candidate:
-    """One index of so many vectors, and what has been found of it so far."""
+class MeasuredIndex:
+    """One index of one size, with its measurements so far, in milliseconds a query."""
 
     name: str
     worker: Worker
-    built: Built
+    built: BuildReport
     effort: int = 0
     recall: float = 0.0
     single: list[float] = field(default_factory=list)
     batched: list[float] = field(default_factory=list)
 
 
-class Trial:
-    """The indexes of one gallery, taking turns; in a scratch folder."""
+class Comparison:
+    """Measures the indexes of one size; files go to a scratch folder."""
 
-    def __init__(self, source: Embedded, count: int, folder: Path) -> None:
+    def __init__(self, source: CachedVectors, count: int, folder: Path) -> None:
         queries = source.queries(count)
         _, self._nearest = exact_nearest(source.vectors, count, queries)
         self._source, self._count = source, count
         self._found = folder / "found.npy"
-        self._all, self._some, self._few = (folder / f"{n}.npy" for n in ("all", "some", "few"))
+        self._all, self._batched, self._singles = (
+            folder / f"{name}.npy" for name in ("all", "batched", "singles")
+        )
         np.save(self._all, queries)
-        np.save(self._some, queries[:BATCHED])
-        np.save(self._few, queries[:SINGLES])
+        np.save(self._batched, queries[:BATCHED])
+        np.save(self._singles, queries[:SINGLES])
 
-    def start(self, name: str) -> Candidate:
-        """Build it, and choose its effort."""
+    def build(self, name: str) -> MeasuredIndex:
+        """Build an index in a worker process, and choose its effort."""
         print_line(f"building {name} of {self._count:,}")
         python = PEERS / "python" if name in PEER_INDEXES else Path(sys.executable)
         vectors = self._source.vectors.resolve()
         worker = Worker(
             [python, "-m", "benchmarks.search.index_worker", name, vectors, str(self._count)]
         )
-        candidate = Candidate(name, worker, worker.receive(Built))
-        for effort in candidate.built.efforts:
-            candidate.effort, candidate.recall = effort, self._recall(worker, effort)
-            if candidate.recall >= TARGET_RECALL:
+        index = MeasuredIndex(name, worker, worker.receive(BuildReport))
+        for effort in index.built.efforts:
+            index.effort, index.recall = effort, self._recall(worker, effort)
+            if index.recall >= TARGET_RECALL:
                 break
-        return candidate
+        return index
 
-    def round(self, candidates: Sequence[Candidate]) -> None:
-        """Each of them once, one query at a time and in batches."""
-        for one in candidates:
-            single = Search(queries=self._few, batch=1, effort=one.effort)
-            batched = Search(queries=self._some, batch=BATCH, effort=one.effort)
-            one.single.append(_median(one.worker.ask(single, Timed)))
-            one.batched.append(_median(one.worker.ask(batched, Timed)))
+    def run_round(self, indexes: Sequence[MeasuredIndex]) -> None:
+        """Measure each index once, with single queries and with batches."""
+        for one in indexes:
+            single = SearchRequest(queries=self._singles, batch=1, effort=one.effort)
+            batched = SearchRequest(queries=self._batched, batch=BATCH, effort=one.effort)
+            one.single.append(_median(one.worker.call(single, SearchTimes)))
+            one.batched.append(_median(one.worker.call(batched, SearchTimes)))
 
     def _recall(self, worker: Worker, effort: int) -> float:
-        search = Search(queries=self._all, batch=BATCH, effort=effort, found=self._found)
-        worker.ask(search, Timed)
+        request = SearchRequest(queries=self._all, batch=BATCH, effort=effort, found=self._found)
+        worker.call(request, SearchTimes)
         found: Positions = np.load(self._found)
         return recall(found, self._nearest[: len(found)])
 
 
-def _median(timed: Timed) -> float:
-    return float(np.median(timed.milliseconds))
+def _median(times: SearchTimes) -> float:
+    return float(np.median(times.milliseconds))
 
 
-def compare(source: Embedded, count: int, names: Sequence[str], rounds: int) -> list[Candidate]:
-    """All the indexes of the first `count` vectors."""
+def compare(
+    source: CachedVectors, count: int, names: Sequence[str], rounds: int
+) -> list[MeasuredIndex]:
+    """Build and measure indexes of the first `count` vectors."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        trial = Trial(source, count, Path(folder))
-        candidates: list[Candidate] = []
-        for name in reversed(names):  # ScaNN first: it needs most room while it is built
-            candidates.insert(0, trial.start(name))
-            stack.enter_context(candidates[0].worker)
+        comparison = Comparison(source, count, Path(folder))
+        indexes: list[MeasuredIndex] = []
+        for name in reversed(names):  # ScaNN first: its build needs the most memory
+            indexes.insert(0, comparison.build(name))
+            stack.enter_context(indexes[0].worker)
         for number in range(rounds):
             print_line(f"{count:,} vectors, round {number + 1} of {rounds}")
-            first = number % len(candidates)
-            trial.round(candidates[first:] + candidates[:first])
-    return candidates
+            first = number % len(indexes)
+            comparison.run_round(indexes[first:] + indexes[:first])
+    return indexes
 
 
-def rows(count: int, candidates: Sequence[Candidate]) -> list[tuple[str, ...]]:
-    """Lines of the table: times, and how many times as fast as flat in the same round."""
-    flat = next((one for one in candidates if one.name == "flat"), None)
+def rows(count: int, indexes: Sequence[MeasuredIndex]) -> list[tuple[str, ...]]:
+    """Format the rows of the table, with the speed as a multiple of flat in the same round."""
+    flat = next((one for one in indexes if one.name == "flat"), None)
     return [
         (
             f"{count:,}",
             one.name + (f", effort {one.effort}" if one.effort else ""),
             f"{one.recall:.4f}",
-            spread(one.single, 2),
-            _times(flat.single, one.single) if flat else "",
-            spread(one.batched, 2),
-            _times(flat.batched, one.batched) if flat else "",
+            median_range(one.single, 2),
+            _times_flat(flat.single, one.single) if flat else "",
+            median_range(one.batched, 2),
+            _times_flat(flat.batched, one.batched) if flat else "",
             f"{one.built.seconds:,.1f}",
             f"{one.built.resident_bytes / 1e6:,.0f}",
         )
-        for one in candidates
+        for one in indexes
     ]
 
 
-def _times(flat: Sequence[float], one: Sequence[float]) -> str:
-    return spread([a / b for a, b in zip(flat, one, strict=True)], 1)
+def _times_flat(flat: Sequence[float], one: Sequence[float]) -> str:
+    return median_range([a / b for a, b in zip(flat, one, strict=True)], 1)
 
 
 HEADER: Final = (
@@ -159,43 +170,53 @@ HEADER: Final = (
 
 def main(
     data: Annotated[Path, typer.Option(help="Image folder, or an archive of one.")],
-    bundle: Annotated[Path | None, typer.Option(help="Whose network embeds.")] = None,
-    sizes: Annotated[list[int] | None, typer.Option("--size", help="Vectors.")] = None,
-    names: Annotated[list[str] | None, typer.Option("--index", help="Of all.")] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of each index.")] = 5,
-    cache: Annotated[Path, typer.Option(help="Where vectors are kept.")] = Path("build/benchmarks"),
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the bundle that embeds. Default: that of the service."),
+    ] = None,
+    sizes: Annotated[
+        list[int] | None, typer.Option("--size", help="Vectors; repeat for several sizes.")
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--index", help="Index; repeat for several. Default: all.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Measurements of each index.")] = 5,
+    cache: Annotated[Path, typer.Option(help="Folder of cached vectors.")] = Path(
+        "build/benchmarks"
+    ),
     synthetic: Annotated[
-        bool, typer.Option("--million", help="A million synthetic vectors alone: half an hour.")
+        bool,
+        typer.Option("--million", help="Only a million synthetic vectors: half an hour."),
     ] = False,
     output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
 ) -> None:
-    """Measure, and write the section."""
-    wanted = names or list(INDEXES)
-    peers = [one for one in PEER_INDEXES if one in wanted]
-    about = versions(peers) if peers else []
-    source = embedded(data, load(bundle or default_bundle()), cache)
+    """Measure the indexes, and write the section."""
+    chosen = names or list(INDEXES)
+    peers = [one for one in PEER_INDEXES if one in chosen]
+    peer_versions = versions(peers) if peers else []
+    source = embed_or_load(data, load(bundle or default_bundle()), cache)
     if synthetic:
-        provenance = where(f"python -m benchmarks.search --data {data.name} --million")
-        told = million.report(source.vectors, cache, rounds)
-        write_section("Search in a million", f"{provenance}\n\n{told}", output)
+        provenance = describe_run(f"python -m benchmarks.search --data {data.name} --million")
+        body = million.measure_all(source.vectors, cache, rounds)
+        write_section("Search in a million", f"{provenance}\n\n{body}", output)
         return
-    there = len(np.load(source.vectors, mmap_mode="r"))
-    found = [
+    available = len(np.load(source.vectors, mmap_mode="r"))
+    lines = [
         row
         for count in sizes or SIZES
-        if count <= there
-        for row in rows(count, compare(source, count, wanted, rounds))
+        if count <= available
+        for row in rows(count, compare(source, count, chosen, rounds))
     ]
-    provenance = where(f"python -m benchmarks.search --data {data.name}", about)
+    provenance = describe_run(f"python -m benchmarks.search --data {data.name}", peer_versions)
     method = METHOD.format(
         queries=QUERIES,
-        enough=TARGET_RECALL,
+        target=TARGET_RECALL,
         rounds=rounds,
         singles=SINGLES,
         batched=BATCHED,
         batch=BATCH,
     )
-    body = "\n\n".join((provenance, wrapped(method), table(HEADER, found, left=2)))
+    body = "\n\n".join((provenance, wrap(method), markdown_table(HEADER, lines, left=2)))
     write_section("Search", body, output)
 
 

@@ -1,8 +1,8 @@
-"""One index in a process of its own: built from a file of vectors, and searched when it is asked.
+"""One index in a worker process: built from a file of vectors, and searched on request.
 
-`INDEXES` has all that `benchmarks.search` compares; those that are not FAISS run in the peers'
-environment. Each is set as its documentation advises for so many vectors, with one dial, `effort`,
-from fast to sure. Vectors are unit vectors, so cosine is the inner product for all of them.
+`INDEXES` has the indexes that `benchmarks.search` compares; indexes outside FAISS need the peers'
+environment. Each is configured as its documentation advises for its number of vectors. `effort`
+trades speed for recall. Vectors are unit vectors, so the cosine is the inner product.
 """
 
 import gc
@@ -25,16 +25,16 @@ from training.index.tuning import tune
 NEAREST: Final = 10
 
 
-class Built(Frozen):
-    """What building took: seconds, and the memory that stays; and the efforts to try."""
+class BuildReport(Frozen):
+    """The seconds of the build, the memory that it left, and the efforts to try in order."""
 
     seconds: float
     resident_bytes: int
     efforts: tuple[int, ...]
 
 
-class Search(Frozen):
-    """Search all of `queries`, an .npy file of float32, in batches; keep positions in `found`."""
+class SearchRequest(Frozen):
+    """Search `queries`, an .npy file of float32, in batches; save the positions in `found`."""
 
     queries: Path
     batch: int
@@ -42,28 +42,28 @@ class Search(Frozen):
     found: Path | None = None
 
 
-class Timed(Frozen):
-    """Milliseconds a query, batch by batch."""
+class SearchTimes(Frozen):
+    """Milliseconds a query, one value per batch."""
 
     milliseconds: tuple[float, ...]
 
 
 class Index(Protocol):
-    """One way to search."""
+    """An index of unit vectors with one parameter, the effort."""
 
     def __init__(self, vectors: Vectors) -> None:
-        """Build it from unit vectors, float32 [N, dimension]."""
+        """Build the index from unit vectors, float32 [N, dimension]."""
 
     @property
     def efforts(self) -> tuple[int, ...]:
-        """Settings of its dial, from fast to sure; what they count is its own."""
+        """Values of the effort, from fast to high recall; their unit depends on the index."""
 
     def search(self, queries: Vectors, effort: int) -> Positions:
-        """Positions of the ten nearest to each of the unit vectors, [Q, 10]."""
+        """Return the positions of the ten nearest to each unit vector, [Q, 10]."""
 
 
 class Flat:
-    """FAISS: every vector, fp32."""
+    """FAISS's flat index, fp32: compares every vector."""
 
     efforts = (0,)
 
@@ -72,13 +72,13 @@ class Flat:
         self._index.add(vectors)
 
     def search(self, queries: Vectors, effort: int) -> Positions:
-        """Look at all of them."""
+        """Compare every vector."""
         found: Positions = self._index.search(queries, NEAREST)[1]
         return found
 
 
 class Ours:
-    """As a bundle has it."""
+    """The index of a bundle."""
 
     efforts = (0,)
 
@@ -87,12 +87,12 @@ class Ours:
         tune(self._index)
 
     def search(self, queries: Vectors, effort: int) -> Positions:
-        """As the service does."""
+        """Search as the service does."""
         return self._index.search(queries, NEAREST)[1]
 
 
 class HNSW:
-    """FAISS: a graph of neighbours, 32 links, fp32; the dial is `efSearch`."""
+    """FAISS's HNSW graph, 32 links, fp32; the effort is `efSearch`."""
 
     efforts = (32, 64, 128, 256, 512, 1024)
 
@@ -101,16 +101,16 @@ class HNSW:
         self._index.add(vectors)
 
     def search(self, queries: Vectors, effort: int) -> Positions:
-        """Walk the graph."""
+        """Traverse the graph."""
         self._index.hnsw.efSearch = effort
         found: Positions = self._index.search(queries, NEAREST)[1]
         return found
 
 
 class ScaNN:
-    """ScaNN: all in 4 bits for two dimensions, then the fp32 vectors; the dial is how many of them.
+    """ScaNN: 4 bits for two dimensions, rescored with fp32; the effort is how many are rescored.
 
-    No tree: its documentation advises one from 100,000 vectors on.
+    Has no tree, because the documentation advises one from 100,000 vectors.
     """
 
     efforts = (50, 100, 200, 400, 800, 1600)
@@ -123,7 +123,7 @@ class ScaNN:
         self._index = builder.reorder(self.efforts[0]).build()
 
     def search(self, queries: Vectors, effort: int) -> Positions:
-        """Order the quantised vectors' best by the vectors themselves."""
+        """Rescore the best of the quantised vectors."""
         if len(queries) == 1:
             found, _ = self._index.search(queries[0], pre_reorder_num_neighbors=effort)
             return np.asarray(found, dtype=np.int64)[None]
@@ -140,44 +140,45 @@ INDEXES: Final[dict[str, type[Index]]] = {
 
 
 def main(name: str, vectors: str, count: str) -> None:
-    """Build, say what that took as `Built`, then answer each `Search` by a `Timed`.
+    """Build an index, send its `BuildReport`, then reply to each `SearchRequest`.
 
     Args:
-        name: of `INDEXES`.
+        name: a key of `INDEXES`.
         vectors: an .npy file of unit vectors, fp16 [N, dimension].
-        count: how many of them, from the first.
+        count: how many of them to index, from the first.
 
     """
     faiss.omp_set_num_threads(os.cpu_count() or 1)
     stored = np.load(vectors, mmap_mode="r")
-    before = _held()
+    before = _anonymous_bytes()
     given = np.array(stored[: int(count)], dtype=np.float32)
     faiss.normalize_L2(given)
     started = time.perf_counter()
-    built = INDEXES[name](given)
+    index = INDEXES[name](given)
     seconds = time.perf_counter() - started
     del given
     gc.collect()
-    send(Built(seconds=seconds, resident_bytes=_held() - before, efforts=built.efforts))
+    grown = _anonymous_bytes() - before
+    send(BuildReport(seconds=seconds, resident_bytes=grown, efforts=index.efforts))
 
-    def measure(search: Search) -> Timed:
-        queries = np.load(search.queries)
+    def measure(request: SearchRequest) -> SearchTimes:
+        queries = np.load(request.queries)
         found, times = [], []
-        for start in range(0, len(queries) - search.batch + 1, search.batch):
-            batch = queries[start : start + search.batch]
+        for start in range(0, len(queries) - request.batch + 1, request.batch):
+            batch = queries[start : start + request.batch]
             started = time.perf_counter()
-            positions = built.search(batch, search.effort)
-            times.append((time.perf_counter() - started) * 1000 / search.batch)
+            positions = index.search(batch, request.effort)
+            times.append((time.perf_counter() - started) * 1000 / request.batch)
             found.append(positions)
-        if search.found:
-            np.save(search.found, np.concatenate(found))
-        return Timed(milliseconds=tuple(times))
+        if request.found:
+            np.save(request.found, np.concatenate(found))
+        return SearchTimes(milliseconds=tuple(times))
 
-    serve(Search, measure)
+    serve(SearchRequest, measure)
 
 
-def _held() -> int:
-    """Memory of this process that no file stands behind, in bytes."""
+def _anonymous_bytes() -> int:
+    """Read the anonymous memory of this process: resident, and not mapped from a file."""
     return memory_bytes(os.getpid(), "RssAnon")
 
 

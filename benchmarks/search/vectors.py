@@ -1,8 +1,8 @@
-"""Real conv2 vectors for the search benchmark: embedded once and kept; queries; the exact answer.
+"""Real conv2 vectors of the search benchmark: embedded once and cached; queries; exact search.
 
-Vectors are at length 1 and rounded to fp16, for all indexes alike. Those of the test split, which
-a bundle has for its gallery, come first, then all other images. Queries are images that are not in
-the gallery; where all are in it, mirrored ones.
+Vectors are normalised and rounded to fp16 for all indexes. Those of the test split, which a bundle
+has as its gallery, come first, then all other images. Queries are images outside the gallery, or
+mirrored ones if the gallery has all images.
 """
 
 from contextlib import suppress
@@ -24,40 +24,37 @@ from training.models.checkpoint import WEIGHTS
 from training.workflows.progress import track
 
 QUERIES: Final = 1_000
-
 NEAREST: Final = 10
-
 CHUNK: Final = 2_500
 """Images embedded at once."""
-
 ROWS: Final = 20_000
-"""Vectors compared at once, so that fp32 copies stay small."""
+"""Vectors compared at once, which bounds the size of the fp32 copies."""
 
 
 @dataclass(frozen=True)
-class Embedded:
+class CachedVectors:
     """Files of unit vectors, fp16 [N, 8192]: all images; the last `QUERIES` of them, mirrored."""
 
     vectors: Path
     mirrored: Path
 
     def queries(self, count: int) -> Vectors:
-        """What to ask a gallery of the first `count` vectors, float32 [Q, 8192]."""
+        """Load queries for a gallery of the first `count` vectors, float32 [Q, 8192]."""
         stored = np.load(self.vectors, mmap_mode="r")
         held_out = stored[-QUERIES:] if count + QUERIES <= len(stored) else np.load(self.mirrored)
         return normalise(held_out)
 
 
-def embedded(data: Path, bundle: Bundle, cache: Path) -> Embedded:
-    """Embed all images of a data set with the bundle's network, or take what was kept.
+def embed_or_load(data: Path, bundle: Bundle, cache: Path) -> CachedVectors:
+    """Embed all images of a data set with the bundle's network, or use the cached vectors.
 
     Raises:
-        DatasetError: no usable data there.
+        DatasetError: the path has no usable data set.
 
     """
     weights = bundle.manifest.files[WEIGHTS].sha256
     key = f"{data.name.partition('.')[0]}-{weights[:12]}"
-    found = Embedded(cache / f"conv2-{key}.npy", cache / f"conv2-{key}-mirrored.npy")
+    found = CachedVectors(cache / f"conv2-{key}.npy", cache / f"conv2-{key}-mirrored.npy")
     if not (found.vectors.exists() and found.mirrored.exists()):
         cache.mkdir(parents=True, exist_ok=True)
         images = _all_images(data)
@@ -67,21 +64,23 @@ def embedded(data: Path, bundle: Bundle, cache: Path) -> Embedded:
 
 
 def exact_nearest(stored: Path, count: int, queries: Vectors) -> tuple[Vectors, Positions]:
-    """The ten nearest to each query among the first `count` vectors: cosines, positions [Q, 10]."""
+    """Compare queries with the first `count` vectors; return cosines and positions, [Q, 10]."""
     vectors = np.load(stored, mmap_mode="r")[:count]
-    asked = torch.from_numpy(queries)
-    best, where = torch.empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.int64)
+    targets = torch.from_numpy(queries)
+    cosines = torch.empty(len(targets), 0)
+    positions = torch.empty(len(targets), 0, dtype=torch.int64)
     for start in range(0, count, ROWS):
         chunk = torch.from_numpy(normalise(vectors[start : start + ROWS]))
-        cosines, positions = (asked @ chunk.T).topk(min(NEAREST, len(chunk)))
-        best, where = torch.cat((best, cosines), 1), torch.cat((where, positions + start), 1)
-        best, kept = best.topk(min(NEAREST, best.shape[1]))
-        where = where.gather(1, kept)
-    return best.numpy(), where.numpy()
+        best, where = (targets @ chunk.T).topk(min(NEAREST, len(chunk)))
+        cosines = torch.cat((cosines, best), 1)
+        positions = torch.cat((positions, where + start), 1)
+        cosines, kept = cosines.topk(min(NEAREST, cosines.shape[1]))
+        positions = positions.gather(1, kept)
+    return cosines.numpy(), positions.numpy()
 
 
 def _all_images(data: Path) -> Tensor:
-    """Uint8 [N, 3, 32, 32]: the test split, the others, the data set's own test images."""
+    """Load all images, uint8 [N, 3, 32, 32]: test split, other splits, published test images."""
     with track(f"reading {data.name}") as on_image:
         images = dataset.load(data, on_image=on_image)
         splits = split(images, 0)
@@ -93,10 +92,10 @@ def _all_images(data: Path) -> Tensor:
 
 
 def _embed(bundle: Bundle, images: Tensor, file: Path) -> None:
-    """Write the unit vectors, whole or not at all."""
-    growing = file.with_suffix(".growing")
+    """Write the unit vectors of images to a file, atomically."""
+    partial = file.with_suffix(".partial")
     shape = (len(images), bundle.indexes["conv2"].dimension)
-    stored = np.lib.format.open_memmap(growing, mode="w+", dtype=np.float16, shape=shape)
+    stored = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
     with track("embedding", -(-len(images) // CHUNK)) as on_chunk:
         for start in range(0, len(images), CHUNK):
             chunk = images[start : start + CHUNK]
@@ -104,4 +103,4 @@ def _embed(bundle: Bundle, images: Tensor, file: Path) -> None:
             stored[start : start + CHUNK] = normalise(vectors)
             on_chunk()
     stored.flush()
-    growing.replace(file)
+    partial.replace(file)

@@ -1,7 +1,7 @@
-"""The bare limit: the service's network and search alone, in a process of their own.
+"""The roofline: the throughput of the service's network and search alone, in a worker process.
 
-Same weights, precision, threads and index as the service has by default, and on a GPU its search
-there; no HTTP, no decoding, no queue.
+Has the weights, precision, threads and index that the service has by default, and its search on a
+GPU; no HTTP, no decoding, no queue.
 """
 
 import sys
@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from benchmarks.harness.worker import Worker, serve
-from benchmarks.harness.workload import NEAREST, Task, queries
+from benchmarks.harness.workload import NEAREST, Task, build_queries
 from service.engine.backends.base import channels_first
 from service.engine.backends.factory import open_backend
 from service.gallery.bundle_images import BundleImages
@@ -25,7 +25,7 @@ from training.bundle import Pixels, load
 
 
 class RooflineRequest(Frozen):
-    """Run a task in batches of so many images for so many seconds."""
+    """Run a task in batches of `batch` images for `seconds`."""
 
     task: Task
     batch: int
@@ -33,23 +33,23 @@ class RooflineRequest(Frozen):
 
 
 class RooflineRate(Frozen):
-    """What came of it."""
+    """The throughput of one request."""
 
     images_per_second: float
 
 
-def roofline(bundle: Path) -> Worker:
-    """The process, to be asked."""
+def start_roofline(bundle: Path) -> Worker:
+    """Start the worker process on a bundle."""
     return Worker(
         [sys.executable, "-m", "benchmarks.serving.roofline", "--bundle", bundle.resolve()]
     )
 
 
-def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
-    """Answer each `RooflineRequest` on standard input by a `RooflineRate` on standard output."""
+def main(bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")]) -> None:
+    """Reply to each `RooflineRequest` on standard input by a `RooflineRate`."""
     settings = Settings()
     opened = load(bundle)
-    pixels = np.stack([query.pixels for query in queries(opened)])
+    pixels = np.stack([query.pixels for query in build_queries(opened)])
     backend = open_backend(
         opened,
         engine=settings.backend,
@@ -59,27 +59,27 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder.")]) -> None:
     )
     backend.prepare(settings.max_batch_size)
     index = opened.indexes["conv2"]
-    near: GpuSearcher | None = None
+    searcher: GpuSearcher | None = None
     if backend.device.type == "cuda":
         base = BundleImages(opened)
         snapshot = Snapshot((base.segment,), base.classes, lambda *_: b"")
-        near = GpuSearcher(lambda: snapshot, backend.device)
+        searcher = GpuSearcher(lambda: snapshot, backend.device)
 
     def run(task: Task, images: Pixels) -> None:
         found = backend.run(channels_first(images))
-        if task == "conv2" and near:
-            near.search("conv2", found.queries("conv2", range(len(images))), NEAREST)
+        if task == "conv2" and searcher:
+            searcher.search("conv2", found.queries("conv2", range(len(images))), NEAREST)
         elif task == "conv2":
             index.search(found.layers["conv2"], NEAREST)
 
-    def measure(alone: RooflineRequest) -> RooflineRate:
-        images = np.resize(pixels, (alone.batch, *pixels.shape[1:]))
-        run(alone.task, images)
+    def measure(request: RooflineRequest) -> RooflineRate:
+        images = np.resize(pixels, (request.batch, *pixels.shape[1:]))
+        run(request.task, images)
         runs, started = 0, time.perf_counter()
-        while (seconds := time.perf_counter() - started) < alone.seconds:
-            run(alone.task, images)
+        while (seconds := time.perf_counter() - started) < request.seconds:
+            run(request.task, images)
             runs += 1
-        return RooflineRate(images_per_second=runs * alone.batch / seconds)
+        return RooflineRate(images_per_second=runs * request.batch / seconds)
 
     serve(RooflineRequest, measure)
 

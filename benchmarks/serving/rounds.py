@@ -1,11 +1,10 @@
-"""Servers of one task taking turns at every load, and the bare limit with them.
+"""Measures all systems of a scenario at every load, in rounds, together with the roofline.
 
-All are started, and held still but for the one whose turn it is, so that whatever else the machine
-does falls on all alike. Every answer is looked at: nobody wins by failing.
+All servers run, but only the one that is measured is not suspended, so that other work on the
+machine affects all alike. Every response is checked: wrong ones do not count.
 """
 
 import re
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,33 +12,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from benchmarks.harness.load_generator import Answer, Load, closed_loop, open_loop
+import httpx
+
+from benchmarks.harness.load_generator import Load, Response, closed_loop, open_loop
 from benchmarks.harness.server_process import Server
 from benchmarks.harness.worker import Worker
-from benchmarks.harness.workload import Query, Task, wrong_answers
+from benchmarks.harness.workload import Query, Task, wrong_responses
 from benchmarks.peers.model import Index
-from benchmarks.serving.contenders import KINDRED, PEER_SYSTEMS, System
-from benchmarks.serving.roofline import RooflineRate, RooflineRequest, roofline
+from benchmarks.serving.roofline import RooflineRate, RooflineRequest, start_roofline
+from benchmarks.serving.systems import KINDRED, PEER_SYSTEMS, System
 from training.workflows.progress import print_line
 
 Loop = Literal["closed", "open", "own"]
-"""`open` offers the same to all; `own` offers ours a share of what ours can do."""
+"""`open` has one rate for all systems; `own` has a share of kindred's highest rate."""
 
 OFFERED: Final = 0.7
-"""What an open load offers, of the most that a closed load found in the same round."""
+"""The rate of an open loop, as a share of the highest closed-loop rate of the same round."""
 MAX_BATCH: Final = 64
-"""Images that the service runs at once by default."""
+"""Images that the service runs in one batch by default."""
 WARMUP_SECONDS: Final = 3.0
-"""Seconds that each server is asked at a new load before it counts."""
+"""Seconds of load on each server before the first round at a number of connections."""
 
 
-class WrongAnswerError(RuntimeError):
-    """A server does not answer as it must; the message has what it said."""
+class WrongResponseError(RuntimeError):
+    """A server sends wrong responses or none; the message has one of them."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One task: what the peers search with, the loads, and the seconds of a turn."""
+    """One task: the index of the peers, the loads, and the seconds of a measurement."""
 
     task: Task
     index: Index
@@ -52,7 +53,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One server under one load: right answers/s, latency in milliseconds, how many were wrong."""
+    """One system under one load: right responses/s, latencies in ms, and wrong responses."""
 
     offered: float | None
     rate: float
@@ -65,35 +66,35 @@ class Measurement:
 
 @dataclass(frozen=True)
 class RooflineShare:
-    """One closed turn of ours beside the bare limit, in images/s.
+    """One closed-loop measurement of kindred beside the roofline, in images/s.
 
-    `batch` is the mean size of the batches that it ran, `same` the limit at that size, and `full`
-    the limit with an image from every connection in the batch.
+    `batch_size` is the mean of the batches that ran. `limit` is the roofline at that size, and
+    `full_limit` the roofline in batches of one image per connection.
     """
 
-    batch: float
+    batch_size: float
     served: float
-    same: float
-    full: float
+    limit: float
+    full_limit: float
 
 
 @dataclass(frozen=True)
 class Results:
-    """One of each a round: turns by system, loop and connections; shares by connections."""
+    """All rounds: measurements by system, loop and connections; shares by connections."""
 
     scenario: Scenario
-    turns: dict[tuple[str, Loop, int], list[Measurement]] = field(
+    measurements: dict[tuple[str, Loop, int], list[Measurement]] = field(
         default_factory=lambda: defaultdict(list)
     )
     shares: dict[int, list[RooflineShare]] = field(default_factory=lambda: defaultdict(list))
 
 
-def run(scenario: Scenario, bundle: Path, asked: Sequence[Query]) -> Results:
-    """Let them all take their turns.
+def run(scenario: Scenario, bundle: Path, queries: Sequence[Query]) -> Results:
+    """Start all systems, and measure each in every round.
 
     Raises:
-        ServerError: one of them does not start.
-        WrongAnswerError: one of them does not answer as it must.
+        ServerError: a system does not start.
+        WrongResponseError: a system sends wrong responses while it warms up.
 
     """
     with ExitStack() as stack:
@@ -103,11 +104,12 @@ def run(scenario: Scenario, bundle: Path, asked: Sequence[Query]) -> Results:
             servers[system] = stack.enter_context(
                 system.start(bundle, scenario.task, scenario.index)
             )
-        comparison = _Comparison(scenario, servers, stack.enter_context(roofline(bundle)), asked)
-        for connections in sorted(scenario.connections):  # up: see `warm_up`
+        roofline = stack.enter_context(start_roofline(bundle))
+        comparison = _Comparison(scenario, servers, roofline, queries)
+        for connections in sorted(scenario.connections):  # ascending: see `warm_up`
             comparison.warm_up(connections)
             for number in range(scenario.rounds):
-                comparison.round(number, connections)
+                comparison.run_round(number, connections)
         return comparison.results
 
 
@@ -116,55 +118,55 @@ class _Comparison:
         self,
         scenario: Scenario,
         servers: dict[System, Server],
-        roofline_worker: Worker,
-        asked: Sequence[Query],
+        roofline: Worker,
+        queries: Sequence[Query],
     ) -> None:
         self.results = Results(scenario)
-        self._heat = scenario
+        self._scenario = scenario
         self._servers = servers
-        self._roofline = roofline_worker
-        self._asked = asked
+        self._roofline = roofline
+        self._queries = queries
         self._requests = {
-            system: [system.request(server.address, scenario.task, one.png) for one in asked]
+            system: [system.request(server.address, scenario.task, one.png) for one in queries]
             for system, server in servers.items()
         }
         for server in servers.values():
             server.pause()
 
     def warm_up(self, connections: int) -> None:
-        """Ask each for a while: what learns its window from the load shall have learned it.
+        """Put load on each server, so that adaptive batching has learned its window.
 
-        BentoML learns to wait longer within seconds, but to wait less again only by a twentieth
-        every few seconds; so no load comes after a heavier one.
+        BentoML learns a longer window within seconds, but shortens it only by a twentieth every
+        few seconds. So the loads ascend.
         """
         for system, server in self._servers.items():
-            with _going_on(server):
+            with _resumed(server):
                 requests = self._requests[system]
-                found = closed_loop(server.address, requests, connections, WARMUP_SECONDS, warmup=0)
-            if not found.answers:
-                raise WrongAnswerError(f"{system.name} does not answer")
-            for one in self._wrong(found):
-                said = f"{one.status}, {one.body[:500]!r}"
-                raise WrongAnswerError(f"{system.name} does not answer as it must: {said}")
+                load = closed_loop(server.address, requests, connections, WARMUP_SECONDS, warmup=0)
+            if not load.responses:
+                raise WrongResponseError(f"{system.name} sends no responses")
+            for one in self._wrong(load):
+                response = f"{one.status}, {one.body[:500]!r}"
+                raise WrongResponseError(f"{system.name} sends wrong responses: {response}")
 
-    def round(self, number: int, connections: int) -> None:
-        """Every server once at every load of so many connections; another begins each round."""
+    def run_round(self, number: int, connections: int) -> None:
+        """Measure every system once at every load; each round begins with another system."""
         order = list(self._servers)
         first = number % len(order)
         order = order[first:] + order[:first]
         rates = {one: self._closed(one, connections).rate for one in order}
         best = max(rate for one, rate in rates.items() if one is not KINDRED)
-        if "open" in self._heat.loops:
+        if "open" in self._scenario.loops:
             for system in order:
                 self._open("open", system, connections, OFFERED * best)
-        if "own" in self._heat.loops:
+        if "own" in self._scenario.loops:
             self._open("own", KINDRED, connections, OFFERED * rates[KINDRED])
 
     def _closed(self, system: System, connections: int) -> Measurement:
-        server, scenario = self._servers[system], self._heat
-        with _going_on(server):
+        server, scenario = self._servers[system], self._scenario
+        with _resumed(server):
             before = _batches(server) if system is KINDRED else None
-            found = closed_loop(
+            load = closed_loop(
                 server.address,
                 self._requests[system],
                 connections,
@@ -172,51 +174,52 @@ class _Comparison:
                 scenario.warmup,
             )
             after = _batches(server) if system is KINDRED else None
-        if self._heat.index == "flat" and before and after and after[1] > before[1]:
-            batch = (after[0] - before[0]) / (after[1] - before[1])
-            self._compare(connections, batch, found.rate)
-        return self._keep("closed", system, connections, found, None)
+        if scenario.index == "flat" and before and after and after[1] > before[1]:
+            batch_size = (after[0] - before[0]) / (after[1] - before[1])
+            self._compare_with_roofline(connections, batch_size, load.rate)
+        return self._record("closed", system, connections, load, None)
 
     def _open(self, loop: Loop, system: System, connections: int, rate: float) -> None:
         server = self._servers[system]
-        with _going_on(server):
-            found = open_loop(
-                server.address, self._requests[system], connections, rate, self._heat.seconds
+        with _resumed(server):
+            load = open_loop(
+                server.address, self._requests[system], connections, rate, self._scenario.seconds
             )
-        self._keep(loop, system, connections, found, rate)
+        self._record(loop, system, connections, load, rate)
 
-    def _compare(self, connections: int, batch: float, served: float) -> None:
+    def _compare_with_roofline(self, connections: int, batch_size: float, served: float) -> None:
         def limit(size: int) -> float:
-            roofline_worker = RooflineRequest(
-                task=self._heat.task, batch=size, seconds=self._heat.seconds / 2
+            request = RooflineRequest(
+                task=self._scenario.task, batch=size, seconds=self._scenario.seconds / 2
             )
-            return self._roofline.ask(roofline_worker, RooflineRate).images_per_second
+            return self._roofline.call(request, RooflineRate).images_per_second
 
-        same, full = limit(max(1, round(batch))), limit(min(connections, MAX_BATCH))
-        self.results.shares[connections].append(RooflineShare(batch, served, same, full))
+        at_batch, at_full = limit(max(1, round(batch_size))), limit(min(connections, MAX_BATCH))
+        share = RooflineShare(batch_size, served, at_batch, at_full)
+        self.results.shares[connections].append(share)
 
-    def _keep(
-        self, loop: Loop, system: System, connections: int, found: Load, offered: float | None
+    def _record(
+        self, loop: Loop, system: System, connections: int, load: Load, offered: float | None
     ) -> Measurement:
-        p50, p95, p99 = found.milliseconds(50, 95, 99)
-        errors = len(self._wrong(found))
-        rate = (len(found.answers) - errors) / found.seconds
-        turn = Measurement(offered, rate, p50, p95, p99, errors, found.generator_cores)
-        self.results.turns[system.name, loop, connections].append(turn)
+        p50, p95, p99 = load.latencies_ms(50, 95, 99)
+        errors = len(self._wrong(load))
+        rate = (len(load.responses) - errors) / load.seconds
+        found = Measurement(offered, rate, p50, p95, p99, errors, load.generator_cores)
+        self.results.measurements[system.name, loop, connections].append(found)
         print_line(
-            f"{self._heat.task}, {loop}, {connections:3}: {system.name:20} "
-            f"{turn.rate:6.0f}/s  p50 {turn.p50:6.1f} ms  p99 {turn.p99:6.1f} ms"
-            + (f"  {turn.errors} errors" if turn.errors else "")
+            f"{self._scenario.task}, {loop}, {connections:3}: {system.name:20} "
+            f"{found.rate:6.0f}/s  p50 {found.p50:6.1f} ms  p99 {found.p99:6.1f} ms"
+            + (f"  {found.errors} errors" if found.errors else "")
         )
-        return turn
+        return found
 
-    def _wrong(self, found: Load) -> list[Answer]:
-        return wrong_answers(found.answers, self._asked, self._heat.task)
+    def _wrong(self, load: Load) -> list[Response]:
+        return wrong_responses(load.responses, self._queries, self._scenario.task)
 
 
 @contextmanager
-def _going_on(server: Server) -> Iterator[None]:
-    """Its turn."""
+def _resumed(server: Server) -> Iterator[None]:
+    """Let a suspended server run for the length of a block."""
     server.resume()
     try:
         yield
@@ -225,9 +228,7 @@ def _going_on(server: Server) -> Iterator[None]:
 
 
 def _batches(server: Server) -> tuple[float, float]:
-    """How many images the service has run so far, and in how many batches."""
-    url = f"http://{server.address.host}:{server.address.port}/metrics"
-    with urllib.request.urlopen(url) as answer:
-        text = answer.read().decode()
+    """Read how many images the service has run, and in how many batches."""
+    text = httpx.get(f"{server.url}/metrics").raise_for_status().text
     found = dict(re.findall(r"^kindred_batch_images_(sum|count) (\S+)", text, re.MULTILINE))
     return float(found["sum"]), float(found["count"])

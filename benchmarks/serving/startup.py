@@ -1,4 +1,4 @@
-"""From the command to the first answer: seconds until `/readyz` says yes, and resident memory.
+"""Measures the start of the service: seconds until `/readyz` has status 200, and resident memory.
 
     python -m benchmarks.serving.startup
     python -m benchmarks.serving.startup --bundle starter --bundle bundles/current --rounds 3
@@ -14,9 +14,16 @@ from typing import Annotated, Final
 import typer
 
 from benchmarks.harness.load_generator import open_loop
-from benchmarks.harness.report import PERFORMANCE, spread, table, where, wrapped, write_section
-from benchmarks.harness.workload import Query, queries, wrong_answers
-from benchmarks.serving.contenders import KINDRED
+from benchmarks.harness.report import (
+    PERFORMANCE,
+    describe_run,
+    markdown_table,
+    median_range,
+    wrap,
+    write_section,
+)
+from benchmarks.harness.workload import Query, build_queries, wrong_responses
+from benchmarks.serving.systems import KINDRED
 from service.settings import BUILT, STARTER
 from training.bundle import Bundle, load
 from training.workflows.progress import print_line
@@ -26,7 +33,7 @@ CONNECTIONS: Final = 32
 METHOD: Final = """
 The service is started {rounds} times on each bundle, after one start that does not count, so that
 its files are in the page cache. *Ready* is when `/readyz` first answers 200: bundle verified,
-network warm. Resident memory (RSS, with the libraries that it maps) is read then, and again after
+network warm. Resident memory (RSS, with mapped libraries) is read then, and again after
 {requests:,} requests for the class and conv2 top 10 over {connections} connections. Goals: ready in
 5 s, and at most 1 GB with 7,500 images.
 """
@@ -34,7 +41,7 @@ network warm. Resident memory (RSS, with the libraries that it maps) is read the
 
 @dataclass(frozen=True)
 class StartupTiming:
-    """One start: seconds until ready, resident bytes then and after the requests, wrong answers."""
+    """One start: seconds until ready, resident bytes before and after requests, wrong responses."""
 
     seconds: float
     ready_bytes: int
@@ -42,54 +49,57 @@ class StartupTiming:
     errors: int
 
 
-def start(bundle: Path, asked: Sequence[Query]) -> StartupTiming:
-    """Start the service, ask it, and stop it.
+def measure_start(bundle: Path, queries: Sequence[Query]) -> StartupTiming:
+    """Start the service, send the requests, and stop it.
 
     Raises:
-        ServerError: it does not start.
+        ServerError: the service does not start.
 
     """
     with KINDRED.start(bundle, "conv2", "bundle") as server:
-        ready = server.resident_bytes
-        requests = [KINDRED.request(server.address, "conv2", one.png) for one in asked]
+        ready_bytes = server.resident_bytes
+        requests = [KINDRED.request(server.address, "conv2", one.png) for one in queries]
         found = open_loop(server.address, requests, CONNECTIONS, rate=REQUESTS / 2, seconds=2)
-        errors = len(wrong_answers(found.answers, asked, "conv2"))
-        return StartupTiming(server.seconds, ready, server.resident_bytes, errors)
+        errors = len(wrong_responses(found.responses, queries, "conv2"))
+        return StartupTiming(server.startup_seconds, ready_bytes, server.resident_bytes, errors)
 
 
 def row(opened: Bundle, starts: Sequence[StartupTiming]) -> tuple[str, ...]:
-    """A line of the table."""
+    """Format a row of the table."""
     return (
         opened.manifest.name,
         f"{len(opened.gallery):,}",
-        spread([one.seconds for one in starts], 1),
-        spread([one.ready_bytes / 1e6 for one in starts]),
-        spread([one.later_bytes / 1e6 for one in starts]),
+        median_range([one.seconds for one in starts], 1),
+        median_range([one.ready_bytes / 1e6 for one in starts]),
+        median_range([one.later_bytes / 1e6 for one in starts]),
         str(sum(one.errors for one in starts)),
     )
 
 
 def main(
-    bundles: Annotated[list[Path] | None, typer.Option("--bundle", help="Folders.")] = None,
-    rounds: Annotated[int, typer.Option(help="Starts of each that count.")] = 5,
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Option("--bundle", help="Folder; repeat for several. Default: all that exist."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Starts of each bundle that count.")] = 5,
     output: Annotated[Path, typer.Option(help="The document.")] = PERFORMANCE,
 ) -> None:
-    """Measure, and write the section."""
-    provenance = where(f"python -m benchmarks.serving.startup --rounds {rounds}")
+    """Measure the starts on each bundle, and write the section."""
+    provenance = describe_run(f"python -m benchmarks.serving.startup --rounds {rounds}")
     rows = []
     for path in bundles or [folder for folder in (STARTER, BUILT) if folder.exists()]:
         opened = load(path)
-        asked = queries(opened)
+        queries = build_queries(opened)
         starts = []
         for number in range(rounds + 1):
-            starts.append(start(path.resolve(), asked))
+            starts.append(measure_start(path.resolve(), queries))
             print_line(f"{path}, start {number} of {rounds}: {starts[-1].seconds:.1f} s")
         rows.append(row(opened, starts[1:]))
     method = METHOD.format(rounds=rounds, requests=REQUESTS, connections=CONNECTIONS)
     later = f"after {REQUESTS:,} requests, MB"
     header = ("network", "images", "ready, s", "resident, MB", later, "errors")
-    body = "\n\n".join((provenance, wrapped(method), table(header, rows)))
-    write_section("StartupTiming and memory", body, output)
+    body = "\n\n".join((provenance, wrap(method), markdown_table(header, rows)))
+    write_section("Start and memory", body, output)
 
 
 if __name__ == "__main__":

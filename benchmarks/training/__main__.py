@@ -1,11 +1,11 @@
-"""How fast training is, beside the plain loop of the report; and whether it learns as much.
+"""Compares training with the plain loop of the course report: speed, and accuracy.
 
     python -m benchmarks.training --data cifar10-jpeg.tar.gz
     python -m benchmarks.training --data cifar10-jpeg.tar.gz --accuracy
 
-The reference is what the report did: a DataLoader without workers, PIL images transformed one by
-one, fp32, Adam, batches of 64. Both train the same network on the same images in one process, in
-turns, so that whatever else the machine does falls on both.
+The plain loop is that of the report: a DataLoader without workers, PIL images transformed one by
+one, fp32, Adam, batches of 64. Both loops train the same network on the same images in one process.
+They are measured alternately, so that other work on the machine affects both.
 """
 
 import itertools
@@ -44,8 +44,8 @@ from training.workflows import progress
 app = typer.Typer(add_completion=False)
 
 
-class OneByOne(TorchDataset[tuple[Tensor, int]]):
-    """PIL images, each transformed when it is asked for, as torchvision's data sets have it."""
+class PILDataset(TorchDataset[tuple[Tensor, int]]):
+    """PIL images, each transformed when it is read, as in torchvision's data sets."""
 
     def __init__(self, data: LabelledTensors, *, augmentation: bool) -> None:
         pixels = data.images.permute(0, 2, 3, 1).numpy()
@@ -65,8 +65,8 @@ class OneByOne(TorchDataset[tuple[Tensor, int]]):
         return self._transform(self._images[index]), self._labels[index]
 
 
-class Plain:
-    """The report's loop."""
+class PlainLoop:
+    """The training loop of the report."""
 
     def __init__(self, experiment: Experiment, network: BlockNet, data: LabelledTensors) -> None:
         config = experiment.config
@@ -76,7 +76,7 @@ class Plain:
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._loss = nn.CrossEntropyLoss()
-        images = OneByOne(data, augmentation=experiment.variant.augmentation)
+        images = PILDataset(data, augmentation=experiment.variant.augmentation)
         self._loader = DataLoader(images, batch_size=config.batch_size, shuffle=True)
 
     def epoch(self) -> Iterator[int]:
@@ -84,7 +84,7 @@ class Plain:
         self.network.train()
         for images, labels in self._loader:
             inputs, targets = images.to(self._device), labels.to(self._device)
-            # ToTensor has scaled to [0, 1]; our network does that itself, from bytes.
+            # ToTensor scales to [0, 1], but this network scales its input itself, from bytes.
             loss = self._loss(self.network(inputs * 255), targets)
             self._optimizer.zero_grad()
             loss.backward()
@@ -92,8 +92,8 @@ class Plain:
             yield len(targets)
 
 
-class Ours:
-    """The step of `training.trainer.fit.fit`."""
+class FastLoop:
+    """The training loop of this project, with the step of `training.trainer.fit.fit`."""
 
     def __init__(self, experiment: Experiment, network: BlockNet, data: LabelledTensors) -> None:
         device = data.images.device
@@ -118,12 +118,12 @@ class Ours:
             yield len(batch)
 
 
-Loop = Plain | Ours
-Kind = type[Plain] | type[Ours]
+Loop = PlainLoop | FastLoop
+Kind = type[PlainLoop] | type[FastLoop]
 
 
 def rate(batches: Iterator[int], device: torch.device, steps: int) -> float:
-    """Images a second over so many steps, from a synchronised start to a synchronised end."""
+    """Measure images/s over `steps` steps; the device is synchronised before and after."""
     synchronize(device)
     started = time.perf_counter()
     images = sum(itertools.islice(batches, steps))
@@ -131,36 +131,34 @@ def rate(batches: Iterator[int], device: torch.device, steps: int) -> float:
     return images / (time.perf_counter() - started)
 
 
-def forever(loop: Loop) -> Iterator[int]:
-    """Epoch after epoch."""
+def endless(loop: Loop) -> Iterator[int]:
+    """Run epochs without end; yields the length of each batch."""
     while True:
         yield from loop.epoch()
 
 
-def make(
-    kind: type[Plain] | type[Ours], name: str, seed: int, data: LabelledTensors, classes: int
-) -> Loop:
-    """A loop over this data, with the weights that this seed draws."""
+def make(kind: Kind, name: str, seed: int, data: LabelledTensors, classes: int) -> Loop:
+    """Build a loop over the data, with initial weights by the seed."""
     torch.manual_seed(seed)
     experiment = find(name)
     network = build_network(experiment, classes, seed, data.images).to(data.images.device)
     host = LabelledTensors(data.images.cpu(), data.labels.cpu())
-    return kind(experiment, network, host if kind is Plain else data)
+    return kind(experiment, network, host if kind is PlainLoop else data)
 
 
 def compare_speed(
     name: str, data: LabelledTensors, classes: int, steps: int, rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Images/s of both loops in each round, taking turns; warm-up is left out."""
+    """Measure images/s of both loops in each round, alternately, after a warm-up."""
     device = data.images.device
-    plain, ours = (forever(make(kind, name, 0, data, classes)) for kind in (Plain, Ours))
-    for warm in (plain, ours):
-        rate(warm, device, 3)
+    plain, ours = (endless(make(kind, name, 0, data, classes)) for kind in (PlainLoop, FastLoop))
+    for batches in (plain, ours):
+        rate(batches, device, 3)  # warm-up
     speeds: tuple[list[float], list[float]] = ([], [])
     with progress.track(f"timing {name}", 2 * rounds) as advance:
         for _ in range(rounds):
-            for loop, found in zip((plain, ours), speeds, strict=True):
-                found.append(rate(loop, device, steps))
+            for batches, found in zip((plain, ours), speeds, strict=True):
+                found.append(rate(batches, device, steps))
                 advance()
     return speeds
 
@@ -173,9 +171,9 @@ def compare_accuracy(
     epochs: int,
     seeds: int,
 ) -> dict[str, list[float]]:
-    """Validation accuracy of both loops after so many epochs, for each seed."""
+    """Train both loops with each seed, and return their validation accuracies by loop."""
     found: dict[str, list[float]] = {"plain": [], "ours": []}
-    kinds: tuple[tuple[str, Kind], ...] = (("plain", Plain), ("ours", Ours))
+    kinds: tuple[tuple[str, Kind], ...] = (("plain", PlainLoop), ("ours", FastLoop))
     with progress.track(f"accuracy of {name}", 2 * seeds * epochs) as advance:
         for seed in range(seeds):
             for label, kind in kinds:
@@ -188,8 +186,8 @@ def compare_accuracy(
     return found
 
 
-def time_suite(images: Dataset, splits: Splits, device: torch.device) -> float:
-    """Seconds that the eight runs take, one after the other, everything counted."""
+def time_sweep(images: Dataset, splits: Splits, device: torch.device) -> float:
+    """Measure the seconds that the eight runs take one after the other, with their set-up."""
     started = time.perf_counter()
     for experiment in EIGHT:
         run(RunSpec(experiment, images, splits, 0, "study", device))
@@ -197,24 +195,26 @@ def time_suite(images: Dataset, splits: Splits, device: torch.device) -> float:
 
 
 def part(images: Dataset, positions: Indices, device: torch.device) -> LabelledTensors:
-    """Some images of a data set, on the device."""
+    """Copy some images of a data set to the device."""
     return LabelledTensors(images.images[positions].to(device), images.labels[positions].to(device))
 
 
 @app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Image folder, or an archive of one.")],
-    names: Annotated[list[str] | None, typer.Option("--name", help="Experiments.")] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="Experiment; repeat.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")] = "auto",
-    steps: Annotated[int, typer.Option(help="Steps a round.")] = 20,
-    rounds: Annotated[int, typer.Option(help="Rounds, each loop once in each.")] = 5,
-    accuracy: Annotated[bool, typer.Option("--accuracy", help="Compare accuracies too.")] = False,
+    steps: Annotated[int, typer.Option(help="Steps of each round.")] = 20,
+    rounds: Annotated[int, typer.Option(help="Rounds; each measures both loops.")] = 5,
+    accuracy: Annotated[bool, typer.Option("--accuracy", help="Also compare accuracies.")] = False,
     count: Annotated[int, typer.Option(help="Training images for --accuracy.")] = 10_000,
     epochs: Annotated[int, typer.Option(help="Epochs for --accuracy.")] = 3,
     seeds: Annotated[int, typer.Option(help="Seeds for --accuracy.")] = 3,
-    suite: Annotated[bool, typer.Option("--suite", help="Time the eight runs in full.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", "--suite", help="Also time the eight runs in full.")
+    ] = False,
 ) -> None:
-    """Time the plain loop and ours in turns, and print both and their ratio."""
+    """Measure both loops alternately, and print their speeds and the ratio."""
     chosen = pick_device(device)
     console = Console(width=100)
     with progress.track(f"reading {data.name}") as on_image:
@@ -222,10 +222,10 @@ def main(
     splits = split(images, 0)
     training = part(images, splits.indices("train"), chosen)
     classes = len(images.classes)
-    where = describe(chosen)
+    environment, precision = describe(chosen), pick_precision("auto", chosen)
     table = Table(
         title=f"Training speed, images/s, medians of {rounds} rounds of {steps} steps of 64\n"
-        f"{where.machine}, torch {where.torch}; ours at {pick_precision('auto', chosen)}; "
+        f"{environment.machine}, torch {environment.torch}; ours at {precision}; "
         "set-up and warm-up left out, synchronised"
     )
     for column in ("experiment", "plain loop", "ours", "ratio", "ratios of the rounds"):
@@ -255,8 +255,8 @@ def main(
                 f"  {label:5}  {spread.mean:.4f} ± {spread.std or 0:.4f}  "
                 f"({', '.join(f'{value:.4f}' for value in values)})"
             )
-    if suite:
-        console.print(f"The eight runs in full: {time_suite(images, splits, chosen):.1f} s")
+    if sweep:
+        console.print(f"The eight runs in full: {time_sweep(images, splits, chosen):.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-r"""Why three blocks without batch norm sometimes never learn: short runs, one change in each.
+r"""Investigates why three blocks without batch norm sometimes never learn, by short runs.
 
     python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz
     python -m benchmarks.training.collapse --data cifar10-jpeg.tar.gz \
         --name dropout-3 --name augmentation-3
     python -m benchmarks.training.collapse
 
-The first two run what has not been run yet, the seeds in turn, and keep every trace in
-`docs/collapse.json`; they can be stopped, and go on where they were. The third only prints the
-table and draws the pictures from there. A run ends once it has clearly learned.
+Each run changes one thing. The first two commands run what is missing, and save every trace in
+`docs/collapse.json`; if stopped, they continue where they were. The third only prints the table and
+plots the traces. A run ends when its loss shows that it learns.
 """
 
 import math
@@ -21,7 +21,15 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from benchmarks.training.traces import LEARNED, Trace, TrainingProbe, picture, read, summary, write
+from benchmarks.training.traces import (
+    LEARNED,
+    Trace,
+    TrainingProbe,
+    load_traces,
+    plot_traces,
+    save_traces,
+    summarise,
+)
 from training.data.dataset import load
 from training.data.splits import split
 from training.data.tensors import LabelledTensors
@@ -37,8 +45,8 @@ from training.workflows.progress import print_line, track
 
 app = typer.Typer(add_completion=False)
 
-EVERY = 20
-"""Steps between two looks at the network."""
+PROBE_INTERVAL = 20
+"""Steps between two probes of the network."""
 
 Change = Callable[[Experiment], Experiment]
 
@@ -60,13 +68,16 @@ CHANGES: dict[str, Change] = {
     "normalised inputs": _variant(normalised=True),
     "in bf16": _config(precision="bf16"),
 }
-"""What is changed, one thing at a time."""
+"""The changes, one in each run; their names are stored in the traces."""
 
 
-def trace(
+def run_trace(
     name: str, change: str, init: int, order: int, data: LabelledTensors, steps: int
 ) -> Trace:
-    """Train for so many steps at most, looking at the network every 20."""
+    """Train for at most `steps` steps, and probe the network at each interval.
+
+    `init` is the seed of the weights, `order` that of the order of the images.
+    """
     experiment = CHANGES[change](find(name))
     device = data.images.device
     precision = pick_precision(experiment.config.precision, device)
@@ -79,13 +90,13 @@ def trace(
     )
     size = experiment.config.batch_size
     torch.manual_seed(order)
-    looks = [look(network, data, experiment.config.weight_decay, 0, None)]
+    probes = [probe(network, data, experiment.config.weight_decay, 0, None)]
     for number, batch in enumerate(batches(len(data), size, order, steps), start=1):
         step(batch.to(device))
-        if number % EVERY == 0:
-            loss = step.running_metrics[0].item() / (EVERY * size)
+        if number % PROBE_INTERVAL == 0:
+            loss = step.running_metrics[0].item() / (PROBE_INTERVAL * size)
             step.running_metrics.zero_()
-            looks.append(look(network, data, experiment.config.weight_decay, number, loss))
+            probes.append(probe(network, data, experiment.config.weight_decay, number, loss))
             if loss < LEARNED:
                 break
     return Trace(
@@ -96,12 +107,12 @@ def trace(
         precision=precision,
         steps=steps,
         environment=describe(device),
-        looks=tuple(looks),
+        looks=tuple(probes),
     )
 
 
 def batches(count: int, size: int, seed: int, steps: int) -> Iterator[Tensor]:
-    """Full batches in a random order, epoch after epoch."""
+    """Yield `steps` full batches of positions in a random order, over several epochs."""
     generator = torch.Generator().manual_seed(seed)
     taken = 0
     while True:
@@ -113,10 +124,10 @@ def batches(count: int, size: int, seed: int, steps: int) -> Iterator[Tensor]:
                 yield batch
 
 
-def look(
+def probe(
     network: BlockNet, data: LabelledTensors, decay: float, step: int, loss: float | None
 ) -> TrainingProbe:
-    """Norms by layer, dead units and the spread of the logits."""
+    """Measure norms by layer, dead units and the standard deviation of the logits."""
     found = diagnose(network, LabelledTensors(data.images[:128], data.labels[:128]))
     network.train()
     gradients = {name: weight.grad for name, weight in layer_weights(network).items()}
@@ -137,24 +148,31 @@ def look(
 @app.command()
 def main(
     data: Annotated[Path | None, typer.Option(help="CIFAR-10, as a folder or archive.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of collapse.json.")] = Path("docs"),
-    names: Annotated[list[str] | None, typer.Option("--name", help="Default: none-3.")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--change", help="Default: all.")] = None,
-    seeds: Annotated[int, typer.Option(help="Each draws weights and order.")] = 4,
+    output: Annotated[Path, typer.Option(help="Folder with collapse.json.")] = Path("docs"),
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="Network; repeat for several. Default: none-3."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--change", help="Change; repeat for several. Default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds of the weights.")] = 4,
     orders: Annotated[
-        int, typer.Option(help="Orders of the images for each draw of the weights.")
+        int, typer.Option(help="Orders of the images for each seed of the weights.")
     ] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of 64 images at most.")] = 400,
+    steps: Annotated[int, typer.Option(help="Maximal steps of a run, of 64 images each.")] = 400,
     minutes: Annotated[
-        float, typer.Option(help="Begin no run after so many; the same command goes on.")
+        float, typer.Option(help="Start no run after this time; repeat the command to continue.")
     ] = math.inf,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")] = "auto",
 ) -> None:
-    """Run what is missing, keep it, print how often each network learned, draw the traces."""
+    """Run what is missing, print how often each network learned, and plot the traces."""
     if unknown := {*(changes or ())} - CHANGES.keys():
-        raise typer.BadParameter(f"no change {sorted(unknown)}; there is {', '.join(CHANGES)}")
+        raise typer.BadParameter(
+            f"unknown changes {sorted(unknown)}; choose from {', '.join(CHANGES)}"
+        )
     file = output / "collapse.json"
-    kept = read(file)
+    traces = load_traces(file)
     if data:
         chosen = pick_device(device)
         with track(f"reading {data.name}") as on_image:
@@ -163,35 +181,35 @@ def main(
         training = LabelledTensors(
             images.images[indices].to(chosen), images.labels[indices].to(chosen)
         )
-        wanted = [
-            (name, change, init, init + 100 * turn)
-            for turn in range(orders)
+        planned = [
+            (name, change, init, init + 100 * number)
+            for number in range(orders)
             for init in range(seeds)
             for name in names or ["none-3"]
             for change in changes or CHANGES
         ]
         started = time.monotonic()
-        for number, (name, change, init, order) in enumerate(wanted, start=1):
+        for number, (name, change, init, order) in enumerate(planned, start=1):
             precision = pick_precision(CHANGES[change](find(name)).config.precision, chosen)
-            if (name, change, init, order, steps, precision) in kept:
+            if (name, change, init, order, steps, precision) in traces:
                 continue
             if time.monotonic() - started > 60 * minutes:
                 print_line(
-                    f"{len(wanted) - number + 1} runs are left: the same command goes on with them"
+                    f"{len(planned) - number + 1} runs are left: repeat the command to continue"
                 )
                 break
-            made = trace(name, change, init, order, training, steps)
-            kept[made.key] = made
-            write(list(kept.values()), file)
-            last = made.looks[-1]
+            found = run_trace(name, change, init, order, training, steps)
+            traces[found.key] = found
+            save_traces(list(traces.values()), file)
+            last = found.looks[-1]
             print_line(
-                f"[{number}/{len(wanted)}] {name}, {change}, weights {init}, order {order}: "
-                f"{made.outcome} (loss {last.loss} after {last.step} steps)"
+                f"[{number}/{len(planned)}] {name}, {change}, weights {init}, order {order}: "
+                f"{found.outcome} (loss {last.loss} after {last.step} steps)"
             )
-    traces = list(kept.values())
-    for network in dict.fromkeys(one.network for one in traces):
-        picture(traces, network, CHANGES, output / "collapse")
-    Console(width=110).print(summary(traces))
+    finished = list(traces.values())
+    for network in dict.fromkeys(one.network for one in finished):
+        plot_traces(finished, network, CHANGES, output / "collapse")
+    Console(width=110).print(summarise(finished))
 
 
 if __name__ == "__main__":

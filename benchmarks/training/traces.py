@@ -1,6 +1,6 @@
-"""What is kept and shown of short runs: how often a network learned, and what became of it.
+"""Traces of short runs: their file, their table and their plots.
 
-Knows files, tables and pictures; nothing of how a network is trained.
+Knows nothing of how a network is trained.
 """
 
 import json
@@ -18,19 +18,19 @@ from training.base_model import Frozen
 from training.experiments.record import Environment
 
 LEARNED: Final = 1.9
-"""A mean loss below this over so many steps is learning without doubt."""
+"""A run has learned if the mean loss between two probes is below this."""
 STUCK: Final = math.log(10) - 0.01
-"""At the end of a run: no better than a blind guess."""
-
+"""A run is stuck if its last loss is above this: the loss of chance, less a margin."""
 
 Key = tuple[str, str, int, int, int, str]
 
 
 class TrainingProbe(Frozen):
-    """The network after so many steps.
+    """The state of the network after `step` steps.
 
-    By layer: `weight` is the norm of its weights, `gradient` that of the loss alone before the last
-    step, `decay` that of what L2 decay adds to it. `loss` is the mean since the last look.
+    By layer: `weight` is the norm of the weights, `gradient` the norm of the gradient of the loss
+    before the last step, `decay` the norm of the L2 decay added to it. `loss` is the mean since the
+    previous probe.
     """
 
     step: int
@@ -43,7 +43,7 @@ class TrainingProbe(Frozen):
 
 
 class Trace(Frozen):
-    """One short run."""
+    """One short run; `looks` are its probes."""
 
     network: str
     change: str
@@ -56,12 +56,12 @@ class Trace(Frozen):
 
     @property
     def key(self) -> Key:
-        """What was run."""
+        """The arguments of the run, which identify it."""
         return self.network, self.change, self.init, self.order, self.steps, self.precision
 
     @property
     def outcome(self) -> str:
-        """`learned`, `stuck` at the loss of a blind guess, or `slow`, between the two."""
+        """`learned`, `stuck` at the loss of chance, or `slow`, between the two."""
         loss = self.looks[-1].loss or math.inf
         return "learned" if loss < LEARNED else "stuck" if loss > STUCK else "slow"
 
@@ -69,15 +69,15 @@ class Trace(Frozen):
 _TRACES: Final = TypeAdapter(tuple[Trace, ...])
 
 
-def read(file: Path) -> dict[Key, Trace]:
-    """The traces that were kept, by what was run."""
+def load_traces(file: Path) -> dict[Key, Trace]:
+    """Read the traces by their keys; none if the file does not exist."""
     if not file.exists():
         return {}
     return {one.key: one for one in _TRACES.validate_json(file.read_bytes())}
 
 
-def write(traces: list[Trace], file: Path) -> None:
-    """Keep them: one line a trace, six digits a number."""
+def save_traces(traces: list[Trace], file: Path) -> None:
+    """Write the traces as JSON, one line each, with six significant digits; atomic."""
 
     def short(value: object) -> object:
         if isinstance(value, float):
@@ -93,8 +93,8 @@ def write(traces: list[Trace], file: Path) -> None:
     temporary.replace(file)
 
 
-def summary(traces: list[Trace]) -> Table:
-    """How often each network learned under each change."""
+def summarise(traces: list[Trace]) -> Table:
+    """Build a table of how often each network learned under each change."""
     table = Table(
         title=f"Runs that learned (loss below {LEARNED}), of all, and after how many steps"
     )
@@ -113,43 +113,43 @@ def summary(traces: list[Trace]) -> Table:
     return table
 
 
-def _share(seen: TrainingProbe) -> float:
-    """The gradient of the loss against that of L2 decay, in the first layer; nan without decay."""
-    gradient, decay = (next(iter(norms.values())) for norms in (seen.gradient, seen.decay))
+def _gradient_to_decay(probe: TrainingProbe) -> float:
+    """Compute the ratio of loss gradient to L2 decay in the first layer; nan without decay."""
+    gradient, decay = (next(iter(norms.values())) for norms in (probe.gradient, probe.decay))
     return gradient / decay if decay else math.nan
 
 
-def picture(traces: list[Trace], network: str, order: Iterable[str], folder: Path) -> None:
-    """Loss, weights and the share of decay in what Adam sees, for the changes in order, as SVG."""
+def plot_traces(traces: list[Trace], network: str, order: Iterable[str], folder: Path) -> None:
+    """Plot loss, weight norm and gradient-to-decay ratio for each change in order, as SVG."""
     own = [one for one in traces if one.network == network]
     changes = [name for name in order if any(one.change == name for one in own)]
     figure = Figure(figsize=(2.5 * len(changes), 7.2), layout="constrained")
     grid = figure.subplots(3, len(changes), sharex=True, sharey="row", squeeze=False)
     for column, change in enumerate(changes):
-        loss, weight, share = (line[column] for line in grid)
+        loss, weight, ratio = (line[column] for line in grid)
         for one in own:
             if one.change != change:
                 continue
             colour = {"learned": "#0072B2", "slow": "#E69F00", "stuck": "#D55E00"}[one.outcome]
-            steps = [seen.step for seen in one.looks]
-            loss.plot(steps[1:], [seen.loss for seen in one.looks[1:]], color=colour, linewidth=1)
+            steps = [probe.step for probe in one.looks]
+            loss.plot(steps[1:], [probe.loss for probe in one.looks[1:]], color=colour, linewidth=1)
             weight.plot(
                 steps,
-                [math.hypot(*seen.weight.values()) for seen in one.looks],
+                [math.hypot(*probe.weight.values()) for probe in one.looks],
                 color=colour,
                 linewidth=1,
             )
-            share.plot(
+            ratio.plot(
                 steps[1:],
-                [_share(seen) for seen in one.looks[1:]],
+                [_gradient_to_decay(probe) for probe in one.looks[1:]],
                 color=colour,
                 linewidth=1,
             )
         loss.set_title(change, fontsize="medium")
-        share.set_yscale("log")
-        share.axhline(1, color="0.5", linewidth=0.8)
-        share.set_xlabel("step")
-        for axes in (loss, weight, share):
+        ratio.set_yscale("log")
+        ratio.axhline(1, color="0.5", linewidth=0.8)
+        ratio.set_xlabel("step")
+        for axes in (loss, weight, ratio):
             axes.grid(alpha=0.3)
     for axes, label in zip(
         (line[0] for line in grid),

@@ -1,1 +1,1 @@
-"""The benchmarks: that they count right, and let nobody win by failing."""
+"""Tests of the benchmarks: measurements count right, and wrong responses do not count."""

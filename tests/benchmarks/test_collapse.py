@@ -1,4 +1,4 @@
-"""Short runs that are looked at while they learn, or do not."""
+"""Tests of the short runs: probes, outcomes, and the file of traces."""
 
 import math
 from pathlib import Path
@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from benchmarks.training import collapse
-from benchmarks.training.collapse import CHANGES, batches, trace
-from benchmarks.training.traces import Trace, TrainingProbe, read, summary, write
+from benchmarks.training.collapse import CHANGES, batches, run_trace
+from benchmarks.training.traces import (
+    Trace,
+    TrainingProbe,
+    load_traces,
+    save_traces,
+    summarise,
+)
 from tests.support.factories import tiny
 from training.data.tensors import LabelledTensors
 from training.experiments.catalogue import find
@@ -18,13 +24,13 @@ from training.models.device import pick_device
 
 @pytest.fixture(scope="module")
 def data() -> LabelledTensors:
-    """150 pictures."""
+    """150 images."""
     made = tiny(per_class=15)
     return LabelledTensors(made.images, made.labels)
 
 
-def made_trace(change: str, init: int, *losses: float, network: str = "none-3") -> Trace:
-    """A trace with these losses, each after 20 more steps."""
+def make_trace(change: str, init: int, *losses: float, network: str = "none-3") -> Trace:
+    """Build a trace with these losses, each after 20 more steps."""
     norms = {"block 0.conv1": 1.0}
     looks = tuple(
         TrainingProbe(
@@ -53,19 +59,19 @@ def made_trace(change: str, init: int, *losses: float, network: str = "none-3") 
 @pytest.mark.parametrize(
     ("loss", "outcome"), [(1.5, "learned"), (2.0, "slow"), (math.log(10), "stuck")]
 )
-def test_what_became_of_a_run_is_told_by_its_last_loss(loss: float, outcome: str) -> None:
-    assert made_trace("in fp32", 0, 2.3, loss).outcome == outcome
+def test_the_outcome_of_a_run_depends_on_its_last_loss(loss: float, outcome: str) -> None:
+    assert make_trace("in fp32", 0, 2.3, loss).outcome == outcome
 
 
 @pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks at a run after every second step, so that it may be short."""
-    monkeypatch.setattr(collapse, "EVERY", 2)
+def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probe after every second step, so that runs can be short."""
+    monkeypatch.setattr(collapse, "PROBE_INTERVAL", 2)
 
 
-@pytest.mark.usefixtures("often")
-def test_a_run_is_looked_at_as_it_goes(data: LabelledTensors) -> None:
-    found = trace("none-2", "in fp32", 0, 0, data, steps=4)
+@pytest.mark.usefixtures("short_interval")
+def test_a_run_is_probed_at_each_interval(data: LabelledTensors) -> None:
+    found = run_trace("none-2", "in fp32", 0, 0, data, steps=4)
     assert [one.step for one in found.looks] == [0, 2, 4]
     first, last = found.looks[0], found.looks[-1]
     assert first.loss is None
@@ -76,25 +82,25 @@ def test_a_run_is_looked_at_as_it_goes(data: LabelledTensors) -> None:
     assert first.weight != last.weight
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("short_interval")
 def test_a_run_ends_when_it_has_learned(
     data: LabelledTensors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collapse, "LEARNED", math.inf)
-    found = trace("none-2", "in fp32", 0, 0, data, steps=10)
+    found = run_trace("none-2", "in fp32", 0, 0, data, steps=10)
     assert found.looks[-1].step == 2
 
 
-@pytest.mark.usefixtures("often")
-def test_the_same_seeds_give_the_same_run(data: LabelledTensors) -> None:
+@pytest.mark.usefixtures("short_interval")
+def test_a_run_is_determined_by_its_seeds(data: LabelledTensors) -> None:
     one, same, other = (
-        trace("dropout-2", "in fp32", init, 5, data, steps=2).looks for init in (1, 1, 2)
+        run_trace("dropout-2", "in fp32", init, 5, data, steps=2).looks for init in (1, 1, 2)
     )
     assert one == same
     assert one != other
 
 
-def test_a_change_changes_one_thing() -> None:
+def test_each_change_differs_in_one_setting() -> None:
     report = find("none-3")
     for name, change in CHANGES.items():
         changed = change(report)
@@ -116,27 +122,27 @@ def test_a_change_changes_one_thing() -> None:
         assert sum(parts) == (name != "as in the report"), name
 
 
-def test_batches_are_full_and_go_on_over_epochs() -> None:
+def test_batches_are_full_and_continue_over_epochs() -> None:
     taken = list(batches(10, 4, 0, 5))
     assert [len(batch) for batch in taken] == [4] * 5
-    assert len(torch.cat(taken[:2]).unique()) == 8  # of one epoch, no image twice
+    assert len(torch.cat(taken[:2]).unique()) == 8  # no image twice in an epoch
     assert all(map(torch.equal, taken, batches(10, 4, 0, 5)))
 
 
-def test_traces_are_kept(tmp_path: Path) -> None:
-    traces = [made_trace("in fp32", 0, 2.3), made_trace("weight decay 0", 1, 2.3, 1.5)]
-    write(traces, tmp_path / "collapse.json")
-    assert list(read(tmp_path / "collapse.json").values()) == traces
-    assert read(tmp_path / "none.json") == {}
+def test_traces_are_saved_and_loaded(tmp_path: Path) -> None:
+    traces = [make_trace("in fp32", 0, 2.3), make_trace("weight decay 0", 1, 2.3, 1.5)]
+    save_traces(traces, tmp_path / "collapse.json")
+    assert list(load_traces(tmp_path / "collapse.json").values()) == traces
+    assert load_traces(tmp_path / "none.json") == {}
 
 
-def test_the_table_counts_runs_of_a_network_and_a_change() -> None:
-    table = summary(
+def test_the_table_counts_the_runs_of_each_network_and_change() -> None:
+    table = summarise(
         [
-            made_trace("in fp32", 0, 2.3025),
-            made_trace("in fp32", 1, 2.1),
-            made_trace("in fp32", 2, 2.2, 1.5),
-            made_trace("in fp32", 2, 1.5, network="dropout-3"),
+            make_trace("in fp32", 0, 2.3025),
+            make_trace("in fp32", 1, 2.1),
+            make_trace("in fp32", 2, 2.2, 1.5),
+            make_trace("in fp32", 2, 1.5, network="dropout-3"),
         ]
     )
     cells = [list(column.cells) for column in table.columns]

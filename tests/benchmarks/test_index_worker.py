@@ -1,4 +1,4 @@
-"""The indexes that are compared, and the exact answer that they are held against."""
+"""Tests of the compared indexes, and of the exact search that recall refers to."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,15 @@ import pytest
 
 from benchmarks.harness.recall import recall
 from benchmarks.harness.worker import Worker, WorkerError
-from benchmarks.search.index_worker import HNSW, Built, Flat, Index, Ours, Search, Timed
+from benchmarks.search.index_worker import (
+    HNSW,
+    BuildReport,
+    Flat,
+    Index,
+    Ours,
+    SearchRequest,
+    SearchTimes,
+)
 from benchmarks.search.vectors import exact_nearest
 from training.bundle import Positions, Vectors
 from training.index.cosine import normalise
@@ -37,7 +45,7 @@ def nearest(vectors: Vectors, queries: Vectors) -> Positions:
     return found
 
 
-def test_the_exact_answer_is_that_of_looking_at_all(
+def test_exact_search_compares_all_vectors(
     stored: Path, queries: Vectors, nearest: Positions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.search.vectors.ROWS", 64)
@@ -46,41 +54,43 @@ def test_the_exact_answer_is_that_of_looking_at_all(
     assert np.allclose(cosines, np.sort(queries @ np.load(stored).T)[:, :-11:-1], atol=1e-6)
 
 
-def test_only_the_first_vectors_count(stored: Path, vectors: Vectors, queries: Vectors) -> None:
+def test_exact_search_is_limited_to_the_first_vectors(
+    stored: Path, vectors: Vectors, queries: Vectors
+) -> None:
     best = (queries @ vectors[:100].T).argmax(axis=1)
     _, positions = exact_nearest(stored, 100, queries)
     assert np.array_equal(positions[:, 0], best)
 
 
 @pytest.mark.parametrize("kind", [Flat, Ours, HNSW])
-def test_an_index_at_its_surest_finds_the_nearest(
+def test_an_index_at_its_highest_effort_finds_the_nearest(
     kind: type[Index], vectors: Vectors, queries: Vectors, nearest: Positions
 ) -> None:
-    built = kind(vectors)
-    assert recall(built.search(queries, built.efforts[-1]), nearest) == 1
+    index = kind(vectors)
+    assert recall(index.search(queries, index.efforts[-1]), nearest) == 1
 
 
-def test_recall_is_the_share_of_the_nearest_whatever_their_order() -> None:
+def test_recall_does_not_depend_on_the_order() -> None:
     assert recall(np.array([[3, 2, 1], [4, 5, 9]]), np.array([[1, 2, 3], [4, 6, 5]])) == 5 / 6
 
 
-def test_an_index_in_its_own_process_says_what_it_took_and_finds_the_same(
+def test_an_index_in_a_worker_process_reports_its_build_and_finds_the_same(
     stored: Path, queries: Vectors, nearest: Positions, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "queries.npy", queries)
-    search = Search(
+    request = SearchRequest(
         queries=tmp_path / "queries.npy", batch=5, effort=0, found=tmp_path / "found.npy"
     )
     with Worker(
         [sys.executable, "-m", "benchmarks.search.index_worker", "flat", stored, "500"]
     ) as worker:
-        built = worker.receive(Built)
-        timed = worker.ask(search, Timed)
+        built = worker.receive(BuildReport)
+        times = worker.call(request, SearchTimes)
     assert built.seconds > 0
-    assert len(timed.milliseconds) == 4
+    assert len(times.milliseconds) == 4
     assert np.array_equal(np.load(tmp_path / "found.npy"), nearest)
 
 
-def test_a_process_that_ends_is_an_error_and_no_figure() -> None:
+def test_a_worker_that_has_ended_is_an_error() -> None:
     with Worker(["false"]) as worker, pytest.raises(WorkerError, match="false"):
-        worker.receive(Built)
+        worker.receive(BuildReport)

@@ -1,25 +1,25 @@
-"""The race: one turn of ours on a real process, and what is made of the turns of all."""
+"""Tests of the comparison: a measurement on a real process, and the section of all results."""
 
 from pathlib import Path
 
 import pytest
 
 from benchmarks.harness.load_generator import closed_loop
-from benchmarks.harness.workload import Task, queries, wrong_answers
-from benchmarks.serving.__main__ import SCENARIOS, document, ratios
-from benchmarks.serving.contenders import KINDRED, PEER_SYSTEMS
-from benchmarks.serving.roofline import RooflineRate, RooflineRequest, roofline
+from benchmarks.harness.workload import Task, build_queries, wrong_responses
+from benchmarks.serving.__main__ import SCENARIOS, ratios, render_section
+from benchmarks.serving.roofline import RooflineRate, RooflineRequest, start_roofline
 from benchmarks.serving.rounds import Measurement, Results, RooflineShare, Scenario
-from benchmarks.serving.startup import start
+from benchmarks.serving.startup import measure_start
+from benchmarks.serving.systems import KINDRED, PEER_SYSTEMS
 from training.bundle import load
 
 
-def made(task: Task = "class") -> Results:
-    """Two rounds at one connection: ours at 300 and 400 a second, the peers below 100."""
+def make_results(task: Task = "class") -> Results:
+    """Build two rounds at one connection: kindred at 300 and 400/s, the peers up to 100/s."""
     results = Results(Scenario(task, "flat", ("closed", "own"), (1,), 2, 1.0, 0.5))
     for number, one in enumerate((KINDRED, *PEER_SYSTEMS)):
         rates = (300.0, 400.0) if one is KINDRED else (100.0 - number, 50.0 + number)
-        results.turns[one.name, "closed", 1] = [
+        results.measurements[one.name, "closed", 1] = [
             Measurement(None, rate, 1000 / rate, 1000 / rate, 1000 / rate, 0, 0.01)
             for rate in rates
         ]
@@ -30,23 +30,23 @@ def made(task: Task = "class") -> Results:
     return results
 
 
-def test_ours_is_held_against_the_best_peer_of_the_same_round() -> None:
-    rates = ratios(made(), 1, lambda turn: turn.rate, max)
+def test_ratios_are_to_the_best_peer_of_the_same_round() -> None:
+    rates = ratios(make_results(), 1, lambda one: one.rate, max)
     assert rates == pytest.approx([300 / 99, 400 / 53])
-    waits = ratios(made(), 1, lambda turn: turn.p50, min)
-    assert waits == pytest.approx([99 / 300, 53 / 400])
+    latencies = ratios(make_results(), 1, lambda one: one.p50, min)
+    assert latencies == pytest.approx([99 / 300, 53 / 400])
 
 
-def test_a_peer_that_answers_nothing_is_beaten_beyond_measure() -> None:
-    results = made()
-    for rival in PEER_SYSTEMS:
-        results.turns[rival.name, "closed", 1] = [Measurement(None, 0, 1, 1, 1, 0, 0)] * 2
-    assert ratios(results, 1, lambda turn: turn.rate, max) == [float("inf")] * 2
+def test_the_ratio_to_peers_without_responses_is_infinite() -> None:
+    results = make_results()
+    for peer in PEER_SYSTEMS:
+        results.measurements[peer.name, "closed", 1] = [Measurement(None, 0, 1, 1, 1, 0, 0)] * 2
+    assert ratios(results, 1, lambda one: one.rate, max) == [float("inf")] * 2
 
 
-def test_the_section_has_every_server_the_ratios_and_the_shares() -> None:
-    text = document(
-        [made(task) for task, index, _ in SCENARIOS if index == "flat"], "How.", "Where."
+def test_the_section_has_every_system_the_ratios_and_the_roofline() -> None:
+    text = render_section(
+        [make_results(task) for task, index, _ in SCENARIOS if index == "flat"], "How.", "Where."
     )
     assert all(one.name in text for one in (KINDRED, *PEER_SYSTEMS))
     assert "5.29 (3.03 to 7.55)" in text
@@ -54,26 +54,24 @@ def test_the_section_has_every_server_the_ratios_and_the_shares() -> None:
 
 
 @pytest.mark.parametrize("task", ["class", "conv2"])
-def test_ours_answers_a_load_right(bundle_path: Path, task: Task) -> None:
-    asked = queries(load(bundle_path))
+def test_the_service_responds_right_under_load(bundle_path: Path, task: Task) -> None:
+    queries = build_queries(load(bundle_path))
     with KINDRED.start(bundle_path, task, "flat") as server:
-        requests = [KINDRED.request(server.address, task, one.png) for one in asked]
+        requests = [KINDRED.request(server.address, task, one.png) for one in queries]
         found = closed_loop(server.address, requests, 8, seconds=0.5, warmup=0.1)
-    assert found.answers
-    assert wrong_answers(found.answers, asked, task) == []
+    assert found.responses
+    assert wrong_responses(found.responses, queries, task) == []
 
 
-def test_the_bare_limit_is_told_by_a_process_of_its_own(bundle_path: Path) -> None:
-    with roofline(bundle_path) as roofline_worker:
+def test_the_roofline_is_measured_in_a_worker_process(bundle_path: Path) -> None:
+    with start_roofline(bundle_path) as roofline:
         for task in ("class", "conv2"):
-            rate = roofline_worker.ask(
-                RooflineRequest(task=task, batch=4, seconds=0.05), RooflineRate
-            )
+            rate = roofline.call(RooflineRequest(task=task, batch=4, seconds=0.05), RooflineRate)
             assert rate.images_per_second > 0
 
 
-def test_a_start_is_timed_and_its_memory_read_before_and_after(bundle_path: Path) -> None:
-    found = start(bundle_path, queries(load(bundle_path)))
+def test_a_start_has_its_time_and_its_memory_before_and_after_requests(bundle_path: Path) -> None:
+    found = measure_start(bundle_path, build_queries(load(bundle_path)))
     assert found.seconds > 0
     assert found.ready_bytes > 0
     assert found.later_bytes > 0

@@ -1,4 +1,4 @@
-"""What servers are asked, and that a wrong answer is seen."""
+"""Tests of the workload: its images, and the check of responses."""
 
 import json
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.harness.load_generator import Answer
-from benchmarks.harness.workload import Query, queries, wrong_answers
+from benchmarks.harness.load_generator import Response
+from benchmarks.harness.workload import Query, build_queries, wrong_responses
 from training.bundle import Bundle, load
 
 
@@ -22,52 +22,68 @@ def opened(
 
 
 @pytest.fixture(scope="module")
-def asked(opened: Bundle) -> tuple[Query, ...]:
-    return queries(opened)
+def queries(opened: Bundle) -> tuple[Query, ...]:
+    return build_queries(opened)
 
 
-def said(query: Query, **other: object) -> dict[str, object]:
+def right_content(query: Query, **other: object) -> dict[str, object]:
     nearest = [{"id": name} for name in sorted(query.nearest)]
     right = {"predictions": [{"label": query.label}], "similar": {"conv2": nearest}}
     return right | other
 
 
-def answer(said: object, status: int = 200) -> Answer:
-    return Answer(0, 0.0, 0.0, status, json.dumps(said).encode())
+def response(content: object, status: int = 200) -> Response:
+    return Response(0, 0.0, 0.0, status, json.dumps(content).encode())
 
 
-def test_a_query_is_the_same_picture_as_pixels_and_as_a_file(asked: tuple[Query, ...]) -> None:
-    for query in asked:
+def test_a_query_has_the_same_image_as_pixels_and_as_a_file(queries: tuple[Query, ...]) -> None:
+    for query in queries:
         with Image.open(BytesIO(query.png)) as image:
             assert np.array_equal(np.asarray(image), query.pixels)
 
 
-def test_the_same_bundle_is_asked_the_same(opened: Bundle, asked: tuple[Query, ...]) -> None:
-    assert [query.png for query in queries(opened)] == [query.png for query in asked]
+def test_queries_are_the_same_for_the_same_bundle(
+    opened: Bundle, queries: tuple[Query, ...]
+) -> None:
+    assert [query.png for query in build_queries(opened)] == [query.png for query in queries]
 
 
-def test_a_right_answer_is_right_alone_and_as_a_list_of_one(asked: tuple[Query, ...]) -> None:
-    right = said(asked[0])
-    assert wrong_answers([answer(right), answer([right])], asked, "conv2") == []
+def test_a_right_response_is_accepted_alone_and_as_a_list_of_one(
+    queries: tuple[Query, ...],
+) -> None:
+    right = right_content(queries[0])
+    assert wrong_responses([response(right), response([right])], queries, "conv2") == []
 
 
-def test_one_of_the_nearest_may_be_missed_and_no_more(asked: tuple[Query, ...]) -> None:
-    names = [{"id": name} for name in sorted(asked[0].nearest)]
+def test_at_most_one_of_the_nearest_may_be_missing(queries: tuple[Query, ...]) -> None:
+    names = [{"id": name} for name in sorted(queries[0].nearest)]
     one, two = ({"conv2": [*names[missed:], *[{"id": "?"}] * missed]} for missed in (1, 2))
-    assert wrong_answers([answer(said(asked[0], similar=one))], asked, "conv2") == []
-    assert len(wrong_answers([answer(said(asked[0], similar=two))], asked, "conv2")) == 1
+    assert (
+        wrong_responses([response(right_content(queries[0], similar=one))], queries, "conv2") == []
+    )
+    assert (
+        len(wrong_responses([response(right_content(queries[0], similar=two))], queries, "conv2"))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
     "other", [{"predictions": [{"label": "?"}]}, {"predictions": []}, {"predictions": None}]
 )
-def test_another_class_is_wrong(asked: tuple[Query, ...], other: Mapping[str, object]) -> None:
-    assert len(wrong_answers([answer(said(asked[0], **other))], asked, "class")) == 1
+def test_a_wrong_class_is_rejected(queries: tuple[Query, ...], other: Mapping[str, object]) -> None:
+    assert (
+        len(wrong_responses([response(right_content(queries[0], **other))], queries, "class")) == 1
+    )
 
 
-def test_a_refusal_is_wrong_whatever_it_says(asked: tuple[Query, ...]) -> None:
-    assert len(wrong_answers([answer(said(asked[0]), status=429)], asked, "class")) == 1
+def test_a_refusal_is_rejected_even_with_the_right_content(queries: tuple[Query, ...]) -> None:
+    assert (
+        len(wrong_responses([response(right_content(queries[0]), status=429)], queries, "class"))
+        == 1
+    )
 
 
-def test_where_nothing_is_searched_nothing_near_is_looked_for(asked: tuple[Query, ...]) -> None:
-    assert wrong_answers([answer(said(asked[0], similar={}))], asked, "class") == []
+def test_neighbours_are_not_checked_if_the_task_is_the_class(queries: tuple[Query, ...]) -> None:
+    assert (
+        wrong_responses([response(right_content(queries[0], similar={}))], queries, "class") == []
+    )
