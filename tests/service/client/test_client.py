@@ -421,7 +421,7 @@ def test_the_command_says_which_picture_is_none(url: str, tmp_path: Path) -> Non
     bad.write_bytes(b"no picture")
     said = command(good, bad, "--url", url)
     assert said.returncode == 1
-    assert "Not an image" in said.stdout.split("bad.png")[1]
+    assert "Unsupported media type" in said.stdout.split("bad.png")[1]
 
 
 def test_the_command_takes_more_pictures_than_one_request_may_hold(
