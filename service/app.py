@@ -202,7 +202,7 @@ def _current(app: FastAPI) -> State:
 
 def _export_gauges(app: FastAPI, metrics: Metrics) -> None:
     """Export numbers of the current state; they are read when the metrics are collected."""
-    metrics.queue.set_function(lambda: _current(app).waiting)
+    metrics.queue.set_function(lambda: _current(app).engine.depth)
     metrics.gallery.set_function(_safe_gauge(lambda: len(_current(app).gallery)))
     metrics.outdated.set_function(_safe_gauge(lambda: _current(app).gallery.outdated_count))
 

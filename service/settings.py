@@ -198,8 +198,9 @@ class Settings(BaseSettings):
     max_queue_size: int = Field(
         512,
         ge=1,
-        description="Images that may wait in the queue; further requests get 429. A queue longer "
-        "than request_timeout can serve only produces timeouts.",
+        description="Images that may be admitted and not yet answered; further requests get 429. "
+        "Additions to the gallery have as many of their own. More images than the service answers "
+        "within request_timeout only produce timeouts.",
     )
     request_timeout: float = Field(
         10.0,

@@ -94,14 +94,12 @@ _DOCSTRINGS = """
     service/client/retries.py
     service/client/upload.py
     service/concurrency.py
-    service/engine/activity.py
     service/engine/backends/base.py
     service/engine/backends/factory.py
     service/engine/backends/int8.py
     service/engine/backends/openvino_cpu.py
     service/engine/backends/torch_eager.py
     service/engine/backends/torch_graphs.py
-    service/engine/background.py
     service/engine/engine.py
     service/engine/queue.py
     service/engine/types.py
@@ -205,12 +203,10 @@ _BANNED_WORDS = """
     service/client/client.py
     service/client/upload.py
     service/concurrency.py
-    service/engine/activity.py
     service/engine/backends/base.py
     service/engine/backends/factory.py
     service/engine/backends/torch_eager.py
     service/engine/backends/torch_graphs.py
-    service/engine/background.py
     service/engine/engine.py
     service/engine/queue.py
     service/engine/types.py

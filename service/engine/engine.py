@@ -1,9 +1,8 @@
-"""One bounded queue and one supervised worker thread: images to representations, in batches.
+"""One queue and one supervised worker thread: embeds images in batches.
 
-The worker takes what waits, up to `max_batch` images, as soon as it is free: it never waits for a
-fuller batch. What has expired or been abandoned is dropped unrun. What a batch asks of the gallery
-is looked for beside the next one. Knows arrays, a backend that runs the network and whom to ask for
-what is near; nothing of how they do it, nor of HTTP.
+A free worker takes the images that wait at once; it never waits for a fuller batch. Images whose
+deadline has passed, or whose future is cancelled, never run. Searches of one batch run in parallel
+with the next batch. Knows arrays, a backend and a search function; nothing of HTTP.
 """
 
 import asyncio
@@ -12,85 +11,86 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from service import concurrency
+from service.engine.admission import AdmissionController
 from service.engine.backends.base import Backend, OutputView, channels_first, zeros
 from service.engine.queue import RequestQueue
 from service.engine.search_stage import PendingSearch, Searcher, SearchStage
-from service.engine.types import Embeddings, Entry, SearchQuery
-from service.errors import (
-    DeadlinePassedError,
-    InferenceFailedError,
-    QueueFullError,
-    UnavailableError,
-)
+from service.engine.types import Embeddings, Entry, Priority, SearchQuery
+from service.errors import DeadlinePassedError, InferenceFailedError, UnavailableError
 from training.bundle import Layer, Pixels
 
 LOADING_REASON: Final = "the network is being loaded"
 RESTART_SECONDS: Final = 0.5
-"""Pause after the worker's death: long enough not to spin, short enough to be back soon."""
+"""Seconds between the death of the worker and its restart."""
 
 logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """Representations of images, computed in batches. Its methods may be called from any thread."""
+    """Embeds images in batches. Its methods may be called from any thread.
+
+    `admission` counts the images of requests and may be used from the event loop only.
+    """
 
     def __init__(
         self,
         backend: Backend,
         search: Searcher | None = None,
         *,
-        max_batch: int = 64,
-        max_queue: int = 512,
+        max_batch_size: int = 64,
+        max_queue_size: int = 512,
         batch_timeout: float = 10.0,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing runs before `start`.
 
         Args:
-            backend: what runs the network; the engine's worker alone calls it from now on.
-            search: the gallery's; where None, nothing may be looked for.
-            max_batch: images run at once.
-            max_queue: images that may wait.
-            patience: seconds at one batch after which the worker counts as stuck.
-            on_batch: told the size of each batch before it is run.
+            backend: runs the network; only the engine's worker may call it from now on.
+            search: finds the nearest images of the gallery; if None, `submit` takes no searches.
+            max_batch_size: images in a batch.
+            max_queue_size: images that may be admitted and not yet answered, for each priority.
+            batch_timeout: seconds in one batch after which the worker counts as stuck.
+            on_batch: called with the size of each batch before it runs.
 
         """
         self.dimensions: Mapping[Layer, int] = {}
+        self.admission = AdmissionController(
+            dict.fromkeys(Priority, max_queue_size), self.check_healthy, self._wake_for_background
+        )
         self._backend = backend
         self._search_stage = None if search is None else SearchStage(search)
-        self._max_batch = max_batch
-        self._max_queue = max_queue
+        self._max_batch_size = max_batch_size
         self._batch_timeout = batch_timeout
         self._on_batch = on_batch
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
-        self._changed = threading.Condition()  # guards all that is below
-        self._queue = RequestQueue()
-        self._abandoned = False
+        self._changed = threading.Condition()  # guards all fields below
+        self._queue = RequestQueue(self.admission)
         self._running: tuple[Entry, ...] = ()
         self._running_since = 0.0
         self._unhealthy_reason: str | None = LOADING_REASON
 
     @property
     def description(self) -> str:
-        """What runs the network, where, and how precisely; for people."""
+        """The backend, its device and its precision, for people."""
         return self._backend.name
 
     @property
     def searches(self) -> bool:
-        """Whether anything may be looked for beside the network."""
+        """Whether `submit` takes searches."""
         return self._search_stage is not None
 
     def start(self) -> None:
         """Start the worker; return when the network is warm.
 
         Raises:
-            UnavailableError: it does not run on this device.
+            UnavailableError: the network does not run on this device.
 
         """
         self._thread.start()
@@ -102,7 +102,7 @@ class Engine:
             raise UnavailableError(failed)
 
     def stop(self) -> None:
-        """Fail what waits and end the worker."""
+        """Fail the images that wait and end the worker."""
         self._stopping.set()
         self._fail_all("the service is stopping")
         self._thread.join(timeout=self._batch_timeout)
@@ -111,45 +111,27 @@ class Engine:
 
     @property
     def unhealthy_reason(self) -> str | None:
-        """Why no images are taken now; None where all is well."""
+        """Why no images are taken now; None if the engine is healthy."""
         with self._changed:
             busy = time.monotonic() - self._running_since
             if self._running and busy > self._batch_timeout:
                 return f"the worker has been at one batch for {busy:.0f} s"
             return self._unhealthy_reason
 
-    @property
-    def depth(self) -> int:
-        """How many images wait."""
-        return len(self._queue)
-
-    def waiting(self, *, behind: bool) -> int:
-        """How many images wait behind, or in front."""
-        return self._queue.count(behind=behind)
-
-    def check_room(self, count: int = 1, reserved: int = 0, *, behind: bool = False) -> None:
-        """Refuse at once what would be refused after the work of decoding it.
-
-        `reserved` places are not to be had, besides those of the images that wait here. As many may
-        wait `behind` as in front.
+    def check_healthy(self) -> None:
+        """Return if images are taken now.
 
         Raises:
-            UnavailableError: the worker is down.
-            QueueFullError: `count` more images may not wait.
+            UnavailableError: the worker is loading, stuck, restarting or stopped.
 
         """
         if reason := self.unhealthy_reason:
             raise UnavailableError(f"No images are taken now: {reason}.")
-        with self._changed:
-            room = self._max_queue - count - reserved
-            if self._queue.count(behind=behind) > room and self._abandoned:
-                self._queue.drop_cancelled()
-                self._abandoned = False
-            if self._queue.count(behind=behind) > room:
-                waiting = self._queue.count(behind=behind) + reserved
-                raise QueueFullError(
-                    f"{waiting} images wait, and {self._max_queue} may: try again later."
-                )
+
+    @property
+    def depth(self) -> int:
+        """Number of images that wait for a batch."""
+        return len(self._queue)
 
     def submit(
         self,
@@ -157,26 +139,31 @@ class Engine:
         deadline: float,
         searches: Iterable[SearchQuery] = (),
         *,
-        behind: bool = False,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> "list[Future[Embeddings]]":
-        """Queue all of these images uint8 [32, 32, 3], or none; each is to be searched for alike.
+        """Queue all of these images, or none; each has the same searches.
 
-        Cancel a future to have its image dropped. `deadline` is a reading of `time.monotonic()`.
-        Those that go `behind` are run few at a time, and seldom while others wait.
+        To remove an image from the queue, cancel its future.
+
+        Args:
+            images: uint8 [32, 32, 3] each.
+            deadline: a reading of `time.monotonic()`.
+            searches: made with each image's embeddings.
+            priority: of all images.
 
         Raises:
-            UnavailableError: the worker is down.
-            QueueFullError: so many may not wait.
+            UnavailableError: the worker is loading, stuck, restarting or stopped.
+            QueueFullError: background images that could not run before their deadline.
 
         """
         wanted = frozenset(searches)
-        entries = [Entry(pixels, deadline, wanted) for pixels in images]
+        entries = [Entry(pixels, deadline, wanted, priority) for pixels in images]
         with self._changed:
-            self.check_room(len(entries), behind=behind)
-            self._queue.add(entries, behind=behind)
+            self.check_healthy()
+            self._queue.add(entries)
             self._changed.notify_all()
         for entry in entries:
-            entry.future.add_done_callback(self._note_if_abandoned)
+            entry.future.add_done_callback(partial(self._remove_if_cancelled, entry))
         return [entry.future for entry in entries]
 
     async def embed(
@@ -185,19 +172,19 @@ class Engine:
         deadline: float,
         searches: Iterable[SearchQuery] = (),
         *,
-        behind: bool = False,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> list[Embeddings | InferenceFailedError]:
-        """Representations of images, in their order; an image may fail without its companions.
+        """Embed images, in their order; one image may fail alone. Arguments as for `submit`.
 
-        When the caller is cancelled, its images are dropped. `behind` is as for `submit`.
+        If the caller is cancelled, its images are removed from the queue.
 
         Raises:
-            UnavailableError: the worker is down, or died meanwhile.
-            QueueFullError: so many may not wait.
-            DeadlinePassedError: their turn did not come in time.
+            UnavailableError: the worker is loading, stuck, restarting or stopped.
+            QueueFullError: background images that could not run before their deadline.
+            DeadlinePassedError: the deadline passed in the queue.
 
         """
-        futures = self.submit(images, deadline, searches, behind=behind)
+        futures = self.submit(images, deadline, searches, priority=priority)
         found: list[Embeddings | InferenceFailedError] = []
         try:
             for future in map(asyncio.wrap_future, futures):
@@ -210,26 +197,30 @@ class Engine:
                 left.cancel()
         return found
 
-    def _note_if_abandoned(self, future: "Future[Embeddings]") -> None:
-        """Only then is a full queue worth looking through: most refusals must cost nothing."""
+    def _remove_if_cancelled(self, entry: Entry, future: "Future[Embeddings]") -> None:
         if future.cancelled():
             with self._changed:
-                self._abandoned = True
+                self._queue.remove(entry)
+
+    def _wake_for_background(self) -> None:
+        if self._queue.count(Priority.BACKGROUND):
+            with self._changed:
+                self._changed.notify_all()
 
     def _supervise(self) -> None:
-        """Work; whatever ends that, fail what waits at once and begin anew."""
+        """Run the worker; if it dies, fail the images that wait and restart it."""
         concurrency.lower_priority()
         while not self._stopping.is_set():
             try:
                 self._prepare()
                 self._run_loop()
-            except BaseException as error:  # even SystemExit must not end the service in silence
+            except BaseException as error:  # even SystemExit must not end the worker
                 logger.exception("The worker died and is being restarted")
                 self._fail_all(f"the worker died ({error!r}) and is being restarted")
                 self._stopping.wait(RESTART_SECONDS)
 
     def _prepare(self) -> None:
-        dimensions = self._backend.prepare(self._max_batch)
+        dimensions = self._backend.prepare(self._max_batch_size)
         with self._changed:
             self.dimensions = dimensions
             self._unhealthy_reason = None
@@ -241,7 +232,7 @@ class Engine:
             self._on_batch(len(batch))
             try:
                 self._run_batch(batch)
-            except Exception:  # one image must not fail another: each on its own
+            except Exception:  # one image must not fail another: run each alone
                 for entry in batch:
                     if entry.expired:
                         entry.set_exception(
@@ -251,27 +242,18 @@ class Engine:
                         self._run_single(entry)
             with self._changed:
                 self._running = ()
+                if batch[0].priority is Priority.BACKGROUND:
+                    self._queue.record_background(len(batch))
 
     def _next_batch(self) -> tuple[Entry, ...]:
-        """Wait for images and take up to `max_batch` that are wanted; none when stopping."""
+        """Wait for images and return the next batch; empty when stopping."""
         with self._changed:
             while not self._stopping.is_set():
-                batch: list[Entry] = []
-                waiting, limit = self._queue.next_batch(self._max_batch)
-                while waiting and len(batch) < limit:
-                    entry = waiting.popleft()
-                    if not entry.is_live:
-                        entry.set_exception(
-                            DeadlinePassedError("The deadline passed in the queue.")
-                        )
-                    elif entry.future.set_running_or_notify_cancel():
-                        batch.append(entry)
-                if batch:
-                    self._running = tuple(batch)
+                if batch := self._queue.next_batch(self._max_batch_size):
+                    self._running = batch
                     self._running_since = time.monotonic()
-                    return self._running
-                if not self._queue:
-                    self._changed.wait()
+                    return batch
+                self._changed.wait(self._queue.background_delay)
         return ()
 
     def _run_batch(self, batch: Sequence[Entry]) -> None:
@@ -289,22 +271,24 @@ class Engine:
             )
             if entry.searches:
                 pending.append(PendingSearch(entry, embeddings, row))
-            else:  # nobody waits for what others look for
+            else:  # resolve it now: it need not wait for the searches of others
                 entry.set_result(embeddings)
         if pending:
-            assert self._search_stage  # noqa: S101 - who asks for it has a gallery
-            self._search_stage.dispatch(found, pending, in_background=bool(self._queue))
+            assert self._search_stage  # noqa: S101 - `submit` takes searches only with it
+            self._search_stage.dispatch(
+                found, pending, in_background=bool(self._queue.count(Priority.INTERACTIVE))
+            )
 
     def _run_single(self, entry: Entry) -> None:
         try:
             self._run_batch([entry])
         except Exception as error:
-            self._backend.run(zeros(1))  # where no image will do, the worker dies of it
+            self._backend.run(zeros(1))  # if it fails on zeros too, the worker dies
             entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
             entry.set_exception(InferenceFailedError(f"The network failed on this image: {error}."))
 
     def _fail_all(self, reason: str) -> None:
-        """Take no more images, and fail those there are."""
+        """Mark the engine unhealthy and fail the images that run or wait."""
         with self._changed:
             lost = (*self._running, *self._queue.clear())
             self._running = ()

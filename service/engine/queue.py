@@ -1,56 +1,126 @@
-"""Images that wait for the network: in front those that somebody waits for, behind all other work.
+"""The images that wait for the network, by priority, and which of them form the next batch.
 
-Knows who comes next; nothing of threads, so that whoever shares a line between them guards it.
+Knows entries and admission; nothing of threads: the engine guards the queue with a lock.
 """
 
-from collections import deque
-from collections.abc import Iterable
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
-from service.engine.types import Entry
+from service.engine.admission import AdmissionController
+from service.engine.types import Entry, Priority
+from service.errors import DeadlinePassedError, QueueFullError
 
-BACKGROUND_STEP: Final = 8
-"""Images from behind that are run at once: whoever comes in front meanwhile waits for no more."""
+BACKGROUND_BATCH_SIZE: Final = 8
+"""Background images in a batch: an interactive request that arrives waits for no more."""
+BACKGROUND_BATCH_SIZE_IDLE: Final = 1
+"""The same in an idle moment while interactive requests are expected."""
+BACKGROUND_BATCH_SIZE_BUSY: Final = 4
+"""The same if there was no idle moment in time."""
 STARVATION_LIMIT: Final = 4
-"""Batches from the front for one from behind, where both wait: nobody is to wait for ever."""
+"""Interactive batches in a row while background images wait."""
+SMOOTHING: Final = 0.1
+"""Weight of the latest batch in the average time of a background image."""
 
 
 class RequestQueue:
-    """Two queues, and whose turn it is."""
+    """First in, first out within a priority. Not thread-safe."""
 
-    def __init__(self) -> None:
-        self._queues: dict[bool, deque[Entry]] = {False: deque(), True: deque()}
-        self._passed = 0
+    def __init__(self, admission: AdmissionController) -> None:
+        """Start empty; `admission` tells whether interactive requests are active."""
+        self._admission = admission
+        self._entries: tuple[OrderedDict[Entry, None], ...] = tuple(OrderedDict() for _ in Priority)
+        self._skipped = 0
+        self._background_since = 0.0
+        self._background_seconds = 0.0
 
     def __len__(self) -> int:
-        """How many wait."""
-        return sum(map(len, self._queues.values()))
+        """Return the number of images that wait."""
+        return sum(map(len, self._entries))
 
-    def count(self, *, behind: bool) -> int:
-        """How many wait behind, or in front."""
-        return len(self._queues[behind])
+    def count(self, priority: Priority) -> int:
+        """Return the number of images of a priority that wait."""
+        return len(self._entries[priority])
 
-    def add(self, entries: Iterable[Entry], *, behind: bool) -> None:
-        """Have them wait after those that do."""
-        self._queues[behind].extend(entries)
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Append the images of one request.
 
-    def next_batch(self, limit: int) -> tuple[deque[Entry], int]:
-        """Those of whom the next are to be taken, and how many at once: `limit`, or fewer."""
-        front, behind = self._queues[False], self._queues[True]
-        if behind and (not front or self._passed == STARVATION_LIMIT):
-            self._passed = 0
-            return behind, min(BACKGROUND_STEP, limit)
-        self._passed += bool(behind)
-        return front, limit
+        Raises:
+            QueueFullError: background images that could not run before their deadline.
 
-    def drop_cancelled(self) -> None:
-        """Let those go whom nobody waits for any more."""
-        for behind, queue in self._queues.items():
-            self._queues[behind] = deque(entry for entry in queue if entry.is_live)
+        """
+        if entries and entries[0].priority is Priority.BACKGROUND:
+            self._check_deadline(entries)
+        for entry in entries:
+            self._entries[entry.priority][entry] = None
+
+    def _check_deadline(self, entries: Sequence[Entry]) -> None:
+        now, waiting = time.monotonic(), self.count(Priority.BACKGROUND)
+        if waiting == 0:
+            self._background_since = now
+        elif now + (waiting + len(entries)) * self._background_seconds > entries[0].deadline:
+            raise QueueFullError(
+                f"{waiting} images wait to be added, which leaves no time for these. Try again "
+                "later, or send fewer images."
+            )
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry that has been cancelled, if it still waits."""
+        self._entries[entry.priority].pop(entry, None)
 
     def clear(self) -> tuple[Entry, ...]:
-        """Let all go, and say who they were."""
-        gone = tuple(entry for queue in self._queues.values() for entry in queue)
-        for queue in self._queues.values():
-            queue.clear()
-        return gone
+        """Remove all entries and return them."""
+        removed = tuple(entry for entries in self._entries for entry in entries)
+        for entries in self._entries:
+            entries.clear()
+        return removed
+
+    def next_batch(self, limit: int) -> tuple[Entry, ...]:
+        """Remove and return up to `limit` live entries of one priority; fail the expired ones.
+
+        Interactive entries go first. Background entries follow in small batches, and go first after
+        `STARVATION_LIMIT` interactive batches. Empty if nothing may run now.
+        """
+        interactive, background = self._entries
+        background_limit = min(limit, self._background_batch_size()) if background else 0
+        order = [(interactive, limit), (background, background_limit)]
+        if self._skipped >= STARVATION_LIMIT:
+            order.reverse()
+        for entries, size in order:
+            if batch := _take(entries, size):
+                self._skipped = self._skipped + 1 if entries is interactive and background else 0
+                return batch
+        return ()
+
+    def record_background(self, count: int) -> None:
+        """Update the average time of a background image after a batch of `count` images."""
+        now = time.monotonic()
+        seconds = (now - self._background_since) / count
+        self._background_seconds += SMOOTHING * (seconds - self._background_seconds)
+        self._background_since = now
+
+    @property
+    def background_delay(self) -> float | None:
+        """Seconds until background images may run without an idle moment; None if none wait."""
+        if not self._entries[Priority.BACKGROUND]:
+            return None
+        return max(0.0, self._background_since + self._admission.idle_timeout - time.monotonic())
+
+    def _background_batch_size(self) -> int:
+        if not self._admission.recently_active:
+            return BACKGROUND_BATCH_SIZE
+        if self._admission.idle:
+            return BACKGROUND_BATCH_SIZE_IDLE
+        return 0 if self.background_delay else BACKGROUND_BATCH_SIZE_BUSY
+
+
+def _take(entries: OrderedDict[Entry, None], limit: int) -> tuple[Entry, ...]:
+    batch: list[Entry] = []
+    while entries and len(batch) < limit:
+        entry, _ = entries.popitem(last=False)
+        if entry.expired:
+            entry.set_exception(DeadlinePassedError("The deadline passed in the queue."))
+        elif entry.future.set_running_or_notify_cancel():
+            batch.append(entry)
+    return tuple(batch)

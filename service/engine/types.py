@@ -1,6 +1,6 @@
-"""One image on its way through the engine: what is asked of it, and what comes of it.
+"""What goes into the engine and what comes out: images in the queue, searches, embeddings.
 
-Knows arrays and errors; nothing of who runs the network, nor of HTTP.
+Knows arrays and errors; nothing of the network, nor of HTTP.
 """
 
 import time
@@ -9,15 +9,25 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from service.errors import KindredError
 from service.gallery.types import ScoredItem
 from training.bundle import Layer, Pixels, Vectors
 
 
+class Priority(IntEnum):
+    """Which images run first."""
+
+    INTERACTIVE = 0
+    """A client waits for the answer."""
+    BACKGROUND = 1
+    """Images to be added to the gallery or embedded again."""
+
+
 @dataclass(frozen=True)
 class SearchQuery:
-    """What is looked for beside the network: so many of the gallery that are nearest at a layer."""
+    """A search of the gallery for the `limit` nearest images at one layer."""
 
     layer: Layer
     limit: int
@@ -27,8 +37,8 @@ class SearchQuery:
 class Embeddings:
     """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
 
-    `novelty` is None where the bundle does not say what is familiar; `matches` has what was looked
-    for.
+    `novelty` is None if the bundle has no statistics of it. `matches` has the results of the
+    searches that were submitted with the image.
     """
 
     layers: Mapping[Layer, Vectors]
@@ -46,26 +56,22 @@ class Entry:
     pixels: Pixels
     deadline: float
     searches: frozenset[SearchQuery] = frozenset()
+    priority: Priority = Priority.INTERACTIVE
     submitted: float = field(default_factory=time.monotonic)
     context: Context = field(default_factory=copy_context)  # so that the log names the request
     future: "Future[Embeddings]" = field(default_factory=Future)
 
     @property
-    def is_live(self) -> bool:
-        """Whether somebody still waits for it, and not in vain."""
-        return not self.future.cancelled() and not self.expired
-
-    @property
     def expired(self) -> bool:
-        """Whether its deadline has passed."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self.deadline
 
     def set_result(self, embeddings: Embeddings) -> None:
-        """Answer who waits."""
-        with suppress(InvalidStateError):  # buried meanwhile
+        """Resolve the future, unless it is done."""
+        with suppress(InvalidStateError):
             self.future.set_result(embeddings)
 
     def set_exception(self, error: KindredError) -> None:
-        """Tell who waits that there will be no answer."""
-        with suppress(InvalidStateError):  # whoever waited has gone, or knows already
+        """Fail the future, unless it is done."""
+        with suppress(InvalidStateError):
             self.future.set_exception(error)

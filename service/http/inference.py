@@ -1,4 +1,7 @@
-"""What the calls share: their parameters, and the way from posted pictures to answers."""
+"""From the images of a request through the engine to a response.
+
+Knows HTTP and the engine; nothing of single routes.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -7,14 +10,16 @@ from typing import TypeVar
 from fastapi import Request, Response
 
 from service import concurrency
-from service.engine.types import Embeddings, SearchQuery
-from service.errors import ClientGoneError, KindredError
+from service.engine.admission import Permit
+from service.engine.types import Embeddings, Priority, SearchQuery
+from service.errors import ClientGoneError, InferenceFailedError, KindredError
 from service.http import problems
-from service.http.codecs.images import Uploads
+from service.http.codecs.images import Uploads, decode_images
 from service.schemas.base import Schema
 from service.schemas.errors import ItemError
 from service.state import State
 from service.telemetry.timings import timings_of
+from training.bundle import Fit, Pixels
 
 T = TypeVar("T")
 
@@ -28,108 +33,139 @@ async def respond_per_image(
     searches: Collection[SearchQuery] = (),
     light: bool = False,
 ) -> Response:
-    """Answer one picture, or several by a list in which each may have its own problem.
+    """Respond to one image, or to several by a list in which each may have its own error.
 
     Args:
-        request: this one.
-        serving: what it is answered from.
-        posted: its pictures.
-        answer: says it of those that the network has represented.
-        searches: what is looked for beside the network, so that `answer` finds it there.
-        light: whether to answer is quicker than to hand it to a thread, where it is one picture.
+        request: the request.
+        state: the state that serves it.
+        uploads: its images.
+        answer: makes the answers of the images that have been embedded.
+        searches: made by the engine, so that `answer` finds their results.
+        light: whether `answer` for one image is quicker than handing it to a thread.
+
+    Raises:
+        KindredError: the request as a whole failed, or its only image.
 
     """
-    beside = searches if state.engine.searches else ()
-    light = light and len(beside) == len(searches)
-    with state.activity.track():
-        results = await embed_images(request, state, uploads, beside)
-        images = [image for image in results if isinstance(image, Embeddings)]
+    batched = searches if state.engine.searches else ()
+    light = light and len(batched) == len(searches)
+    with state.admission.permit(Priority.INTERACTIVE, len(uploads.files)) as permit:
+        pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
+        results = await embed_images(request, state, pixels, permit.priority, batched)
+        if not uploads.several and isinstance(results[0], KindredError):
+            raise results[0]
 
         def work() -> str:
-            answers = iter(answer(images) if images else ())
-            said = [
-                ItemError(error=problems.problem(image, request.url.path))
-                if isinstance(image, KindredError)
-                else next(answers)
-                for image in results
-            ]
-            written = [one.model_dump_json(exclude_none=True) for one in said]
-            return f'{{"results":[{",".join(written)}]}}' if uploads.several else written[0]
+            return _build_response(request.url.path, results, answer, several=uploads.several)
 
         with timings_of(request.scope).measure("search"):
             body = (
                 work()
                 if light and not uploads.several
-                else await run_in_search_pool(state, len(images), work)
+                else await concurrency.run_in_pool(work, state.searchers, permit.retain())
             )
     return Response(body, media_type="application/json")
 
 
+def _build_response(
+    path: str,
+    results: Sequence[Embeddings | KindredError],
+    answer: Callable[[Sequence[Embeddings]], Sequence[Schema]],
+    *,
+    several: bool,
+) -> str:
+    embedded = [image for image in results if isinstance(image, Embeddings)]
+    answers = iter(answer(embedded) if embedded else ())
+    items = [
+        ItemError(error=problems.problem(image, path))
+        if isinstance(image, KindredError)
+        else next(answers)
+        for image in results
+    ]
+    encoded = [item.model_dump_json(exclude_none=True) for item in items]
+    return f'{{"results":[{",".join(encoded)}]}}' if several else encoded[0]
+
+
 async def run_in_search_pool(state: State, images: int, work: Callable[[], T]) -> T:
-    """Do what is to be done with what the network made of so many images; they count meanwhile."""
-    state.answering += images
+    """Run work on the gallery that costs as much as so many images in the search pool.
 
-    def end() -> None:
-        state.answering -= images
+    Raises:
+        UnavailableError: the engine takes no images now; not if `images` is 0.
+        QueueFullError: too many images are in progress; not if `images` is 0.
 
-    with state.activity.track():
-        return await concurrency.run_in_pool(work, state.searchers, end)
+    """
+    with state.admission.permit(Priority.INTERACTIVE, images) as permit:
+        return await concurrency.run_in_pool(work, state.searchers, permit.retain())
 
 
 async def embed_images(
     request: Request,
     state: State,
-    uploads: Uploads,
+    images: Sequence[Pixels | KindredError],
+    priority: Priority,
     searches: Collection[SearchQuery] = (),
-    *,
-    behind: bool = False,
 ) -> list[Embeddings | KindredError]:
-    """What the network makes of each picture, or why it makes nothing of it.
+    """Embed the decoded images of a request; each may have its own error.
 
-    Those that go `behind` let others pass, and look for nothing.
+    If the client disconnects, the images are removed from the queue.
 
     Raises:
-        KindredError: the request as a whole failed, or the one picture of it.
+        KindredError: the request as a whole failed.
 
     """
-    pixels = [image for image in uploads.pictures if not isinstance(image, KindredError)]
+    pixels = [image for image in images if not isinstance(image, KindredError)]
     deadline: float = request.state.deadline
-    if behind:
-        found = await _cancel_on_disconnect(request, state.behind.embed(pixels, deadline))
-    else:
-        with state.activity.track():
-            found = await _cancel_on_disconnect(
-                request, state.engine.embed(pixels, deadline, searches)
-            )
-    timings = timings_of(request.scope)
-    if good := [image for image in found if isinstance(image, Embeddings)]:
-        timings.add("queue", max(image.queued for image in good))
-        timings.add("inference", max(image.inference for image in good))
+    found: list[Embeddings | InferenceFailedError] = []
+    if pixels:
+        embedding = state.engine.embed(pixels, deadline, searches, priority=priority)
+        found = await _cancel_on_disconnect(request, embedding)
+    embedded = [image for image in found if isinstance(image, Embeddings)]
+    if embedded:
+        timings = timings_of(request.scope)
+        timings.add("queue", max(image.queued for image in embedded))
+        timings.add("inference", max(image.inference for image in embedded))
         if searches:
-            timings.add("search", max(image.searching for image in good))
-    state.metrics.images.labels("answered").inc(len(good))
-    state.metrics.images.labels("refused").inc(len(uploads.pictures) - len(good))
+            timings.add("search", max(image.searching for image in embedded))
+    state.metrics.images.labels("answered").inc(len(embedded))
+    state.metrics.images.labels("refused").inc(len(images) - len(embedded))
     outcomes = iter(found)
-    results = [
-        image if isinstance(image, KindredError) else next(outcomes) for image in uploads.pictures
-    ]
-    if not uploads.several and isinstance(results[0], KindredError):
-        raise results[0]
-    return results
+    return [image if isinstance(image, KindredError) else next(outcomes) for image in images]
+
+
+async def embed_all(
+    request: Request,
+    state: State,
+    files: Sequence[bytes | Pixels | KindredError],
+    fit: Fit,
+    permit: Permit,
+) -> list[Embeddings]:
+    """Decode and embed the admitted images of a request.
+
+    Raises:
+        KindredError: the request failed, or one of its images.
+
+    """
+    pixels = await decode_images(request, state, files, fit, permit)
+    embedded: list[Embeddings] = []
+    for image in await embed_images(request, state, pixels, permit.priority):
+        if isinstance(image, KindredError):
+            raise image
+        embedded.append(image)
+    return embedded
 
 
 async def _cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
-    """Await some work, but give it up as soon as the client hangs up.
+    """Await `work`; cancel it as soon as the client disconnects.
 
-    Only the watching has a task of its own: one for the work too would cost as much again.
+    Only the watcher is a task: a second task, for the work, would cost as much again.
     """
     working = asyncio.current_task()
-    assert working is not None  # noqa: S101 - a coroutine is awaited in one
+    assert working is not None  # noqa: S101  a coroutine runs in a task
     gone = over = False
 
     def leave(_: "asyncio.Task[None]") -> None:
         nonlocal gone
-        if not over:  # the work may have ended between the hang-up and this call
+        if not over:  # the work may have ended before this callback
             gone = True
             working.cancel()
 
@@ -138,8 +174,8 @@ async def _cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        if gone and working.uncancel() == 0:  # by nobody else besides, as by the deadline
-            raise ClientGoneError("The client hung up before the answer.") from None
+        if gone and working.uncancel() == 0:  # not cancelled by the deadline too
+            raise ClientGoneError("The client disconnected before the response.") from None
         raise
     finally:
         over = True

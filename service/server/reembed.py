@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from service import concurrency
-from service.engine.types import Embeddings
+from service.engine.types import Embeddings, Priority
 from service.errors import KindredError
 from service.gallery.types import NewVectors, OutdatedImage
 from service.state import State
@@ -81,7 +81,10 @@ async def reembed_batch(state: State, passed_over: set[tuple[str, int]] | None =
     if not outdated:
         return False
     pictures = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
-    results = await state.behind.embed([pixels for _, pixels in pictures], math.inf)
+    with state.admission.permit(Priority.BACKGROUND, len(pictures)):
+        results = await state.engine.embed(
+            [pixels for _, pixels in pictures], math.inf, priority=Priority.BACKGROUND
+        )
     renewed = [
         _new_vectors(state, one, image)
         for (one, _), image in zip(pictures, results, strict=True)
@@ -92,7 +95,7 @@ async def reembed_batch(state: State, passed_over: set[tuple[str, int]] | None =
         if one.id not in done:
             logger.warning("The image %s cannot be embedded anew, and is passed over", one.id)
             passed_over.add((one.id, one.revision))
-    await state.activity.wait()
+    await state.admission.wait_idle()
     await concurrency.run_in_pool(lambda: gallery.renew(renewed), state.writers)
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _outdated_count(state) == 0:

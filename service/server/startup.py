@@ -63,8 +63,8 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
     return Engine(
         backend,
         searcher(gallery, backend.device),
-        max_batch=settings.max_batch_size,
-        max_queue=settings.max_queue_size,
+        max_batch_size=settings.max_batch_size,
+        max_queue_size=settings.max_queue_size,
         batch_timeout=settings.request_timeout,
         on_batch=metrics.batch.observe,
     )

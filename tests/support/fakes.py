@@ -82,11 +82,11 @@ def running(engine: Engine) -> Iterator[Engine]:
         engine.stop()
 
 
-def use_network(app: FastAPI, network: ScriptedNetwork, max_queue: int = 512) -> State:
+def use_network(app: FastAPI, network: ScriptedNetwork, max_queue_size: int = 512) -> State:
     """Have an app that has not started yet ask another network."""
     state: State = app.state.kindred
     state.engine = Engine(
-        TorchEager(network, device=CPU), searcher(state.gallery, CPU), max_queue=max_queue
+        TorchEager(network, device=CPU), searcher(state.gallery, CPU), max_queue_size=max_queue_size
     )
     return state
 

@@ -9,7 +9,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query, Request
@@ -18,6 +18,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service import concurrency, images
+from service.engine.admission import Permit
+from service.engine.types import Priority
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
 from service.http.codecs import json_body
 from service.http.dependencies import StateDep
@@ -34,18 +36,11 @@ _OTHER_VALUES: Final = 64
 
 @dataclass(frozen=True)
 class Uploads:
-    """The decoded pictures of a request, or why not; `several` asks for a list of answers."""
-
-    pictures: tuple[Pixels | KindredError, ...]
-    several: bool
-
-
-@dataclass(frozen=True)
-class _Files:
-    """The pictures of a request as bytes."""
+    """The image files of a request, not decoded; if `several`, the answer is a list."""
 
     files: Sequence[bytes | KindredError]
     several: bool
+    fit: Fit = "crop"
 
 
 class _JsonBody(BaseModel):
@@ -62,89 +57,70 @@ async def read_uploads(
         Fit, Query(description="How a picture that is not square becomes one.")
     ] = "crop",
 ) -> Uploads:
-    """Read and decode the pictures; those who cannot be served hear so before the decoding."""
-    return await load_uploads(request, state, fit)
-
-
-async def load_uploads(
-    request: Request, state: State, fit: Fit, *, behind: bool = False
-) -> Uploads:
-    """As `read_uploads`; those to be added go `behind`, and the small ones are decoded there."""
-    if behind:
-        state.behind.check_room()
-    else:
-        state.check_room()
-    found = await _read_files(request, state.settings.max_client_batch_size, state.decoders)
-    return await decode_all(request, state, found.files, fit, several=found.several, behind=behind)
-
-
-async def decode_all(
-    request: Request,
-    state: State,
-    files: Sequence[bytes | KindredError],
-    fit: Fit,
-    *,
-    several: bool,
-    behind: bool = False,
-) -> Uploads:
-    """Decode the files of a request, which count meanwhile; one alone fails with its own error.
-
-    Raises:
-        KindredError: there is no room for so many, or the only one is no picture.
-
-    """
-    pictures: list[Pixels | KindredError] = []
-    permit = state.behind.permit if behind else state.decode_permit
-    small_in = state.background if behind else None
-    with permit(len(files)), timings_of(request.scope).measure("decode"):
-        for file in files:
-            try:
-                pictures.append(
-                    await decode(
-                        file, state.settings.max_pixels, fit, state.decoders, small_in=small_in
-                    )
-                )
-            except KindredError as error:
-                if not several:
-                    state.metrics.images.labels("refused").inc()
-                    raise
-                pictures.append(error)
-            if several:
-                await asyncio.sleep(0)  # many small ones would hold the event loop up, too
-    return Uploads(tuple(pictures), several)
+    """Read the images of a request; a request that cannot be served is refused before that."""
+    return await load_uploads(request, state, fit, Priority.INTERACTIVE)
 
 
 UploadsDep = Annotated[Uploads, Depends(read_uploads)]
 
 
-async def decode(
-    file: bytes | KindredError,
-    max_pixels: int,
-    fit: Fit,
-    pool: ThreadPoolExecutor,
-    *,
-    small_in: ThreadPoolExecutor | None = None,
-) -> Pixels:
-    """Decode in a thread what would hold the event loop up, and here what is small.
+async def load_uploads(request: Request, state: State, fit: Fit, priority: Priority) -> Uploads:
+    """Read the images of a request of this priority.
 
-    What is small goes to `small_in` instead, where that is given.
+    Raises:
+        KindredError: the request cannot be admitted, or its body cannot be read.
+
     """
-    if isinstance(file, KindredError):
-        raise file
+    state.admission.check(priority)
+    found = await _read_files(request, state.settings.max_client_batch_size, state.decoders)
+    return replace(found, fit=fit)
+
+
+async def decode_images(
+    request: Request,
+    state: State,
+    files: Sequence[bytes | Pixels | KindredError],
+    fit: Fit,
+    permit: Permit,
+) -> list[Pixels | KindredError]:
+    """Decode the admitted files of a request; each may have its own error."""
+    decoded: list[Pixels | KindredError] = []
+    with timings_of(request.scope).measure("decode"):
+        for file in files:
+            if isinstance(file, bytes):
+                try:
+                    decoded.append(await _decode(file, state, fit, permit))
+                except KindredError as error:
+                    decoded.append(error)
+                if len(files) > 1:
+                    await asyncio.sleep(0)  # many small images must not block the event loop
+            else:
+                decoded.append(file)
+    return decoded
+
+
+async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels:
+    """Decode a large image in a thread, a small one on the event loop.
+
+    A small one of background priority is decoded in the background thread.
+    """
+    max_pixels = state.settings.max_pixels
     if len(file) <= images.SMALL_BYTES:
         image = images.read_header(file, max_pixels)
         if image.width * image.height <= images.SMALL_PIXELS:
-            if small_in is None:
+            if permit.priority is Priority.INTERACTIVE:
                 return images.decode(image, fit)
-            return await concurrency.run_in_pool(lambda: images.decode(image, fit), small_in)
+            return await concurrency.run_in_pool(
+                lambda: images.decode(image, fit), state.background, permit.retain()
+            )
 
     def work() -> Pixels:
         return images.decode(images.read_header(file, max_pixels), fit)
 
-    return await concurrency.run_in_pool(work, pool)
+    return await concurrency.run_in_pool(work, state.decoders, permit.retain())
 
 
-async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecutor) -> _Files:
+async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecutor) -> Uploads:
     kind = request.headers.get("Content-Type", _OCTETS).partition(";")[0].strip().lower()
     if kind == _FORM:
         return await _read_form(request, max_images)
@@ -154,14 +130,14 @@ async def _read_files(request: Request, max_images: int, pool: ThreadPoolExecuto
             return _read_json(body, max_images)
         return await concurrency.run_in_pool(lambda: _read_json(body, max_images), pool)
     if kind == _OCTETS or kind.startswith("image/"):
-        return _Files([await request.body()], several=False)
+        return Uploads([await request.body()], several=False)
     raise NotAnImageError(
         f"A body of type {kind!r} is not taken. Send the picture itself with its type, such as "
         f"'Content-Type: {images.MEDIA_TYPES[0]}', or {_FORM}, or {_JSON}."
     )
 
 
-async def _read_form(request: Request, max_images: int) -> _Files:
+async def _read_form(request: Request, max_images: int) -> Uploads:
     try:
         form = await _FormParser(request.headers, request.stream(), max_files=max_images).parse()
     except MultiPartException as error:
@@ -176,7 +152,7 @@ async def _read_form(request: Request, max_images: int) -> _Files:
         raise MalformedBodyError(
             "The form has no file named 'file'; with curl, that is: -F file=@cat.png"
         )
-    return _Files(files, several=len(files) > 1)
+    return Uploads(files, several=len(files) > 1)
 
 
 class _FormParser(MultiPartParser):
@@ -185,17 +161,17 @@ class _FormParser(MultiPartParser):
     spool_max_size = 0  # without end, to the file that is named so
 
 
-def _read_json(body: bytes, max_images: int) -> _Files:
+def _read_json(body: bytes, max_images: int) -> Uploads:
     found = json_body.read(_JsonBody, body, 2 * max_images + _OTHER_VALUES)
     if (found.image is None) == (not found.images):
         raise MalformedBodyError(
             'The JSON must have either "image", a picture as base64, or "images", a list of them.'
         )
     if found.image is not None:
-        return _Files([from_base64(found.image)], several=False)
+        return Uploads([from_base64(found.image)], several=False)
     if len(found.images) > max_images:
         raise too_many(max_images)
-    return _Files([from_base64(text) for text in found.images], several=True)
+    return Uploads([from_base64(text) for text in found.images], several=True)
 
 
 def from_base64(text: str) -> bytes | KindredError:

@@ -16,14 +16,13 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, ValidationError
 
 from service import concurrency, images
-from service.engine.types import Embeddings
+from service.engine.types import Embeddings, Priority
 from service.errors import MalformedBodyError
 from service.gallery.types import Addition, Item, Value
 from service.http.codecs import json_body
 from service.http.codecs.images import (
     REQUEST_BODY,
     Uploads,
-    decode_all,
     from_base64,
     load_uploads,
     too_many,
@@ -66,9 +65,9 @@ _ATTRIBUTES: Final[TypeAdapter[dict[str, Value]]] = TypeAdapter(Attributes)
 
 @dataclass(frozen=True)
 class LabelledUpload:
-    """The pictures of a request, and what is said of each."""
+    """The images of a request with their metadata."""
 
-    pictures: Uploads
+    uploads: Uploads
     metadata: tuple[ImageMetadata, ...]
 
 
@@ -100,8 +99,8 @@ async def _read(
     if kind == "application/json":
         labelled = await _read_json(request, state, fit, said)
     else:
-        pictures = await load_uploads(request, state, fit, behind=True)
-        labelled = LabelledUpload(pictures, (said,) * len(pictures.pictures))
+        uploads = await load_uploads(request, state, fit, Priority.BACKGROUND)
+        labelled = LabelledUpload(uploads, (said,) * len(uploads.files))
     if given_id is not None:
         if len(labelled.metadata) > 1:
             raise MalformedBodyError(
@@ -109,9 +108,9 @@ async def _read(
                 'its own in JSON, {"images": [{"image": …, "id": …}, …]}.'
             )
         labelled = LabelledUpload(
-            labelled.pictures, (labelled.metadata[0].model_copy(update={"id": given_id}),)
+            labelled.uploads, (labelled.metadata[0].model_copy(update={"id": given_id}),)
         )
-    return LabelledUpload(labelled.pictures, _with_ids(labelled.metadata, key))
+    return LabelledUpload(labelled.uploads, _with_ids(labelled.metadata, key))
 
 
 LabelledUploadDep = Annotated[LabelledUpload, Depends(_read)]
@@ -140,7 +139,7 @@ def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embedding
 async def _read_json(
     request: Request, state: State, fit: Fit, said: ImageMetadata
 ) -> LabelledUpload:
-    state.behind.check_room()
+    state.admission.check(Priority.BACKGROUND)
     most = state.settings.max_client_batch_size
     sent = await request.body()
     body = (
@@ -153,8 +152,8 @@ async def _read_json(
     if len(given) > most:
         raise too_many(most)
     files = [from_base64(one if isinstance(one, str) else one.image) for one in given]
-    pictures = await decode_all(request, state, files, fit, several=several, behind=True)
-    return LabelledUpload(pictures, tuple(_with_defaults(one, said) for one in given))
+    uploads = Uploads(files, several, fit)
+    return LabelledUpload(uploads, tuple(_with_defaults(one, said) for one in given))
 
 
 def _with_defaults(one: _LabelledImage | str, said: ImageMetadata) -> ImageMetadata:

@@ -8,6 +8,7 @@ import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.engine.types import Priority
 from service.errors import KindredError
 from service.http import problems
 from service.http.auth import Keys
@@ -54,7 +55,7 @@ class AdmissionMiddleware(HTTPMiddleware):
         if template and not _is_browser_request(scope):
             state: State = scope["app"].state.kindred
             try:
-                state.check_room()
+                state.admission.check(Priority.INTERACTIVE)
             except KindredError as error:
                 if self._is_authorized(scope):
                     await self._refuse(scope, send, template, error)

@@ -36,7 +36,6 @@ async def find(
     the highest scores. The gallery does not change.
     """
     (searched,) = state.responses.indexed_layers(layer)
-    state.check_room()
     view = state.gallery.snapshot()
 
     def work() -> str:

@@ -6,10 +6,10 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from service.errors import KindredError
+from service.engine.types import Priority
 from service.http.codecs.images import REQUEST_BODY, UploadsDep
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
-from service.http.inference import embed_images, respond_per_image
+from service.http.inference import embed_all, respond_per_image
 from service.http.problems import error_responses
 from service.schemas.errors import Results
 from service.schemas.images import EmbedResponse
@@ -47,11 +47,9 @@ async def embed(
         return await respond_per_image(
             request, state, uploads, lambda images: state.responses.embed(images, known_layer)
         )
-    vectors = []
-    for image in await embed_images(request, state, uploads):
-        if isinstance(image, KindredError):
-            raise image
-        vectors.append(image.layers[known_layer])
-    file = BytesIO()
-    np.save(file, np.stack(vectors) if uploads.several else vectors[0], allow_pickle=False)
+    with state.admission.permit(Priority.INTERACTIVE, len(uploads.files)) as permit:
+        embedded = await embed_all(request, state, uploads.files, uploads.fit, permit)
+        vectors = [image.layers[known_layer] for image in embedded]
+        file = BytesIO()
+        np.save(file, np.stack(vectors) if uploads.several else vectors[0], allow_pickle=False)
     return Response(file.getvalue(), media_type=NPY)

@@ -108,7 +108,6 @@ async def similar(
 ) -> SimilarResponse:
     """Return the nearest neighbours of one image at one layer."""
     (searched,) = state.responses.indexed_layers(layer)
-    state.check_room()
     params = SimilarityQuery(
         searched,
         limit,

@@ -13,13 +13,20 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 
 from service import concurrency
-from service.engine.types import Embeddings
+from service.engine.types import Embeddings, Priority
 from service.errors import ConflictError, KindredError, MalformedBodyError
 from service.gallery.types import Added, Addition, Item
 from service.http import problems
 from service.http.auth import RequireAdmin
 from service.http.codecs import json_body
-from service.http.codecs.ingest import LABELLED_BODY, LabelledUpload, LabelledUploadDep, addition
+from service.http.codecs.images import decode_images
+from service.http.codecs.ingest import (
+    LABELLED_BODY,
+    ImageMetadata,
+    LabelledUpload,
+    LabelledUploadDep,
+    addition,
+)
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
 from service.http.inference import embed_images
 from service.http.problems import error_responses
@@ -34,6 +41,7 @@ from service.schemas.gallery import (
     UpsertResult,
 )
 from service.state import State
+from training.bundle import Pixels
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 
@@ -80,10 +88,10 @@ async def put(
     request: Request, state: StateDep, _: RequireAdmin, image_id: NewId, uploads: LabelledUploadDep
 ) -> Response:
     """Keep a picture under an id, in the place of the one that is there, if any."""
-    if uploads.pictures.several:
+    if uploads.uploads.several:
         raise MalformedBodyError("One picture has this id; several can be sent to POST /gallery.")
     meta = uploads.metadata[0].model_copy(update={"id": image_id})
-    return await _keep(request, state, LabelledUpload(uploads.pictures, (meta,)), replace=True)
+    return await _keep(request, state, LabelledUpload(uploads.uploads, (meta,)), replace=True)
 
 
 @router.patch(
@@ -126,20 +134,23 @@ async def remove(state: StateDep, _: RequireAdmin, image_id: str) -> None:
 async def _keep(
     request: Request, state: State, uploads: LabelledUpload, *, replace: bool
 ) -> Response:
-    count = len(uploads.pictures.pictures)
-    with state.behind.permit(count):
-        results = await embed_images(request, state, uploads.pictures, behind=True)
+    sent = uploads.uploads
+    with state.admission.permit(Priority.BACKGROUND, len(sent.files)) as permit:
+        pixels = await decode_images(request, state, sent.files, sent.fit, permit)
+        results = await embed_images(request, state, pixels, permit.priority)
         additions = await concurrency.run_in_pool(
-            lambda: _additions(state, uploads, results), state.background
+            lambda: _additions(state, uploads.metadata, pixels, results),
+            state.background,
+            permit.retain(),
         )
-        await state.activity.wait()
+        await state.admission.wait_idle()
 
         def keep() -> tuple[str, list[Added]]:
             outcomes = iter(state.gallery.add(additions, replace=replace))
             said = [next(outcomes) if isinstance(image, Embeddings) else image for image in results]
-            return _build_response(said, request.url.path, several=uploads.pictures.several)
+            return _build_response(said, request.url.path, several=sent.several)
 
-        body, added = await _change(state, keep)
+        body, added = await concurrency.run_in_pool(keep, state.writers, permit.retain())
     for one in added:
         state.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in added if one.outcome == "created"]
@@ -152,15 +163,16 @@ async def _keep(
 
 
 def _additions(
-    state: State, uploads: LabelledUpload, results: Sequence[Embeddings | KindredError]
+    state: State,
+    metadata: Sequence[ImageMetadata],
+    pixels: Sequence[Pixels | KindredError],
+    results: Sequence[Embeddings | KindredError],
 ) -> list[Addition]:
-    """Those that the network has represented, as they are to be kept."""
+    """Return the images that have been embedded as the gallery keeps them."""
     return [
-        addition(state, meta, pixels, image)
-        for meta, pixels, image in zip(
-            uploads.metadata, uploads.pictures.pictures, results, strict=True
-        )
-        if isinstance(image, Embeddings) and not isinstance(pixels, KindredError)
+        addition(state, meta, image, embeddings)
+        for meta, image, embeddings in zip(metadata, pixels, results, strict=True)
+        if isinstance(embeddings, Embeddings) and not isinstance(image, KindredError)
     ]
 
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from service import concurrency
-from service.errors import KindredError, MalformedBodyError, NotFoundError, TooLargeError
+from service.engine.types import Priority
+from service.errors import MalformedBodyError, NotFoundError, TooLargeError
 from service.http.codecs import oip
-from service.http.codecs.images import Uploads, decode
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
-from service.http.inference import embed_images, run_in_search_pool
+from service.http.inference import embed_all
 from service.http.problems import error_responses
 from service.http.routes.health import readyz
 from service.images import EXAMPLE
@@ -27,7 +27,6 @@ from service.schemas.oip import (
     TensorMetadata,
 )
 from service.state import State
-from service.telemetry.timings import timings_of
 from training.bundle import SIZE, Pixels
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
@@ -178,18 +177,6 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
     infer_request, sent = await concurrency.run_in_pool(
         lambda: _read(body, json_length, available, max_images), state.decoders
     )
-    with state.decode_permit(len(sent)), timings_of(request.scope).measure("decode"):
-        images = [
-            await decode(one, state.settings.max_pixels, "crop", state.decoders)
-            if isinstance(one, bytes)
-            else one
-            for one in sent
-        ]
-    found = []
-    for image in await embed_images(request, state, Uploads(tuple(images), several=True)):
-        if isinstance(image, KindredError):
-            raise image
-        found.append(image)
     head: dict[str, object] = {
         "model_name": NAME,
         "model_version": state.responses.model.version,
@@ -197,12 +184,15 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
     if infer_request.id is not None:
         head["id"] = infer_request.id
 
-    def write() -> oip.OIPResponse:
-        values = state.responses.tensors(found)
-        outputs = {name: (available[name], array) for name, array in values.items()}
-        return oip.write(outputs, infer_request, head)
+    with state.admission.permit(Priority.INTERACTIVE, len(sent)) as permit:
+        embedded = await embed_all(request, state, sent, "crop", permit)
 
-    answer = await run_in_search_pool(state, len(found), write)
+        def write() -> oip.OIPResponse:
+            values = state.responses.tensors(embedded)
+            outputs = {name: (available[name], array) for name, array in values.items()}
+            return oip.write(outputs, infer_request, head)
+
+        answer = await concurrency.run_in_pool(write, state.searchers, permit.retain())
     if answer.json_length is None:
         return Response(answer.body, media_type="application/json")
     return Response(

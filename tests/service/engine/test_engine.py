@@ -14,11 +14,10 @@ from torch import Tensor
 
 from service.engine.backends.torch_eager import TorchEager
 from service.engine.engine import Engine
-from service.engine.types import Embeddings, SearchQuery
+from service.engine.types import Embeddings, Priority, SearchQuery
 from service.errors import (
     DeadlinePassedError,
     InferenceFailedError,
-    QueueFullError,
     UnavailableError,
 )
 from service.gallery.types import Item, ScoredItem
@@ -83,7 +82,7 @@ def test_representations_have_the_dimensions_of_their_layers(network: ScriptedNe
 
 
 def test_what_waits_is_taken_at_once_up_to_max_batch(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_batch=4)) as engine:
+    with running(Engine(TorchEager(network, device=CPU), max_batch_size=4)) as engine:
         first = occupy(engine, network)
         futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
         network.gate.set()
@@ -97,7 +96,7 @@ def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(
 ) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         first = occupy(engine, network)
-        behind = engine.submit([flat(200)] * 20, soon(), behind=True)
+        behind = engine.submit([flat(200)] * 20, soon(), priority=Priority.BACKGROUND)
         front = engine.submit([flat(1), flat(2)], soon())
         assert engine.depth == 22
         network.gate.set()
@@ -108,9 +107,9 @@ def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(
 
 
 def test_what_goes_behind_has_its_turn_though_others_never_end(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_batch=1)) as engine:
+    with running(Engine(TorchEager(network, device=CPU), max_batch_size=1)) as engine:
         first = occupy(engine, network)
-        (behind,) = engine.submit([flat(200)], soon(), behind=True)
+        (behind,) = engine.submit([flat(200)], soon(), priority=Priority.BACKGROUND)
         front = engine.submit([flat(shade) for shade in range(1, 9)], soon())
         network.gate.set()
         for future in (first, behind, *front):
@@ -118,35 +117,41 @@ def test_what_goes_behind_has_its_turn_though_others_never_end(network: Scripted
         assert network.seen == [0, 1, 2, 3, 4, 200, 5, 6, 7, 8]
 
 
-def test_a_line_that_is_full_behind_has_room_in_front(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
+def test_abandoned_images_leave_the_queue_at_once(network: ScriptedNetwork) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
         occupy(engine, network)
-        engine.submit([flat(200)] * 2, soon(), behind=True)
-        with pytest.raises(QueueFullError, match="2 images wait, and 2 may"):
-            engine.submit([flat(200)], soon(), behind=True)
-        engine.submit([flat(1)] * 2, soon())
+        abandoned = engine.submit([flat(1)] * 2, soon())
+        (other,) = engine.submit([flat(2)], soon())
+        for future in abandoned:
+            future.cancel()
+        assert engine.depth == 1
         network.gate.set()
+        other.result(BATCH_TIMEOUT)
+        assert network.seen == [0, 2]
 
 
-def test_the_queue_counts_images_and_takes_all_of_a_request_or_none(
+def test_background_images_run_in_the_idle_moments_of_interactive_requests(
     network: ScriptedNetwork,
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_queue=4)) as engine:
-        occupy(engine, network)
-        engine.submit([flat(1)] * 3, soon())
-        with pytest.raises(QueueFullError, match="3 images wait, and 4 may"):
-            engine.submit([flat(2)] * 2, soon())
-        assert engine.depth == 3
-        network.gate.set()
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        engine.admission.idle_timeout = engine.admission.recent_seconds = BATCH_TIMEOUT
+        network.forget()
+        with engine.admission.permit(Priority.INTERACTIVE):
+            waiting = engine.submit([flat(1)] * 3, soon(), priority=Priority.BACKGROUND)
+            time.sleep(0.05)
+            assert network.batches == []
+        for future in waiting:
+            future.result(BATCH_TIMEOUT)
+        assert network.batches == [1, 1, 1]
 
 
-def test_abandoned_images_make_room_in_a_full_queue(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_queue=2)) as engine:
-        occupy(engine, network)
-        for future in engine.submit([flat(1)] * 2, soon()):
-            future.cancel()
-        engine.submit([flat(2)] * 2, soon())
-        network.gate.set()
+def test_background_images_run_though_there_is_no_idle_moment(network: ScriptedNetwork) -> None:
+    with running(Engine(TorchEager(network, device=CPU))) as engine:
+        network.forget()
+        with engine.admission.permit(Priority.INTERACTIVE):
+            for future in engine.submit([flat(1)] * 6, soon(), priority=Priority.BACKGROUND):
+                future.result(BATCH_TIMEOUT)
+        assert network.batches == [4, 2]
 
 
 def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: ScriptedNetwork) -> None:
@@ -274,7 +279,7 @@ def test_the_network_has_the_threads_that_it_is_given(network: ScriptedNetwork) 
     before, seen = torch.get_num_threads(), []
     network.failure = lambda _: seen.append(torch.get_num_threads())
     try:
-        with running(Engine(TorchEager(network, device=CPU, threads=before + 1), max_batch=1)):
+        with running(Engine(TorchEager(network, device=CPU, threads=before + 1), max_batch_size=1)):
             assert seen == [before + 1]
     finally:
         torch.set_num_threads(before)

@@ -52,7 +52,9 @@ def scripted_search() -> Iterator[ScriptedSearch]:
 def test_the_network_goes_on_while_a_batch_is_searched_for(
     network: ScriptedNetwork, scripted_search: ScriptedSearch
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU), scripted_search, max_batch=1)) as engine:
+    with running(
+        Engine(TorchEager(network, device=CPU), scripted_search, max_batch_size=1)
+    ) as engine:
         first = occupy(engine, network)
         scripted_search.gate.clear()
         asking, plain = engine.submit([flat(1)], soon(), [TEN]), engine.submit([flat(2)], soon())
@@ -66,7 +68,9 @@ def test_the_network_goes_on_while_a_batch_is_searched_for(
 
 
 def test_searches_do_not_pile_up(network: ScriptedNetwork, scripted_search: ScriptedSearch) -> None:
-    with running(Engine(TorchEager(network, device=CPU), scripted_search, max_batch=1)) as engine:
+    with running(
+        Engine(TorchEager(network, device=CPU), scripted_search, max_batch_size=1)
+    ) as engine:
         occupy(engine, network)
         scripted_search.gate.clear()
         asking = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
@@ -105,7 +109,9 @@ def test_a_search_that_dies_is_told_and_the_worker_is_back(
     network: ScriptedNetwork, scripted_search: ScriptedSearch, beside: bool
 ) -> None:
     scripted_search.failure[1] = SystemExit()
-    with running(Engine(TorchEager(network, device=CPU), scripted_search, max_batch=1)) as engine:
+    with running(
+        Engine(TorchEager(network, device=CPU), scripted_search, max_batch_size=1)
+    ) as engine:
         occupy(engine, network)
         (dying,) = engine.submit([flat(1)], soon(), [TEN])
         others = engine.submit([flat(2), flat(3)], soon(), [TEN]) if beside else []

@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service import images
-from service.engine.types import Embeddings
+from service.engine.types import Embeddings, Priority
 from service.http.middleware.admission import REPLACES, UPLOAD_ROUTES
 from service.schemas.errors import Problem
 from service.schemas.images import EmbedResponse
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, picture, png, use_network
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, picture, png, use_network
 from tests.support.processes import listening
 from training.bundle import Fit, Layer, Pixels
 
@@ -31,15 +31,9 @@ PNG = {"Content-Type": "image/png"}
 @contextmanager
 def without_room(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Client]:
     """A service in whose queue there is no room."""
-    state = use_network(app, network, max_queue=1)
-    with listening(app) as client:
-        network.forget()
-        network.gate.clear()
-        state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
-        assert network.entered.wait(BATCH_TIMEOUT)
-        state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
+    state = use_network(app, network, max_queue_size=1)
+    with listening(app) as client, state.admission.permit(Priority.INTERACTIVE):
         yield client
-        network.gate.set()
 
 
 @pytest.fixture
@@ -124,6 +118,56 @@ def test_what_takes_no_pictures_is_answered_all_the_same(full: httpx.Client) -> 
     for path in ("/livez", "/readyz", "/model", "/gallery", "/metrics"):
         assert full.get(path).status_code == 200
     assert full.get("/classify").status_code == 405
+
+
+def test_images_that_run_or_wait_for_the_network_count(
+    make_app: MakeApp, network: ScriptedNetwork
+) -> None:
+    app = make_app()
+    state = use_network(app, network, max_queue_size=2)
+    with listening(app) as client, ThreadPoolExecutor(2) as others:
+
+        def classify() -> int:
+            return client.post("/classify", content=picture(), headers=PNG).status_code
+
+        network.forget()
+        network.gate.clear()
+        running = others.submit(classify)
+        assert network.entered.wait(BATCH_TIMEOUT)
+        waiting = others.submit(classify)
+        deadline = time.monotonic() + BATCH_TIMEOUT
+        while state.engine.depth == 0:
+            assert time.monotonic() < deadline
+        assert classify() == 429
+        network.gate.set()
+        assert (running.result(BATCH_TIMEOUT), waiting.result(BATCH_TIMEOUT)) == (200, 200)
+        assert classify() == 200
+
+
+def test_abandoned_images_make_room_in_a_full_queue(
+    make_app: MakeApp, network: ScriptedNetwork
+) -> None:
+    app = make_app()
+    state = use_network(app, network, max_queue_size=1)
+
+    def wait_for(in_flight: int) -> None:
+        deadline = time.monotonic() + BATCH_TIMEOUT
+        while state.admission.in_flight(Priority.INTERACTIVE) != in_flight:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    with listening(app) as client:
+        network.gate.clear()
+        address = (client.base_url.host, client.base_url.port or 80)
+        content = picture()
+        head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
+        with socket.create_connection(address, timeout=BATCH_TIMEOUT) as leaving:
+            leaving.sendall(head.encode() + b"\r\n" + content)
+            wait_for(1)
+            assert client.post("/classify", content=picture(), headers=PNG).status_code == 429
+        wait_for(0)
+        network.gate.set()
+        assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
 
 
 def test_who_waits_for_the_gallery_counts_too(

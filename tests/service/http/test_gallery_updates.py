@@ -1,6 +1,5 @@
 """The gallery changed over HTTP: what is added is found, what is removed is not."""
 
-import asyncio
 import base64
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.engine import activity
+from service.engine.types import Priority
 from service.gallery.local.snapshot import Snapshot
 from service.retrieval import similarity
 from service.state import State
@@ -82,62 +81,54 @@ def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
     assert batches == [4, 4]  # the fixture's largest batch
 
 
-def test_who_has_just_searched_may_come_again_so_they_are_added_one_at_a_time(
-    client: TestClient, batches: list[int], monkeypatch: pytest.MonkeyPatch
+def test_pictures_are_added_one_at_a_time_if_there_was_a_search_a_moment_ago(
+    client: TestClient, batches: list[int]
 ) -> None:
-    monkeypatch.setattr(activity, "RECENT_SECONDS", BATCH_TIMEOUT)
+    served(client).admission.recent_seconds = BATCH_TIMEOUT
     first(client, 1)
     batches.clear()
     assert client.post("/gallery", json=several(3)).status_code == 201
     assert batches == [1, 1, 1]
 
 
-def test_who_is_waited_for_and_never_leaves_keeps_nobody_from_adding(
+def test_pictures_are_added_though_interactive_requests_never_pause(
     client: TestClient, batches: list[int]
 ) -> None:
-    state = served(client)
-    with state.activity.track(), ThreadPoolExecutor(4) as pool:
+    admission = served(client).admission
+    with admission.permit(Priority.INTERACTIVE), ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: client.post("/gallery", json=several(6)), range(4)))
     for answer in answers:
         assert answer.status_code == 201
         assert [one["outcome"] for one in answer.json()["results"]] == ["created"] * 6
-    assert batches == [4, 2] * 4
-    assert (state.behind.count, state.answering, state.decoding) == (0, 0, 0)
+    assert max(batches) == 4
+    assert sum(batches) == 24
+    assert [admission.in_flight(priority) for priority in Priority] == [0, 0]
 
 
-def test_who_would_come_too_late_is_told_at_once_and_the_next_is_in_time(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+def test_additions_that_would_be_too_late_are_refused_at_once_and_the_next_is_in_time(
+    client: TestClient,
 ) -> None:
     state = served(client)
-    ahead = asyncio.Event()
-
-    async def be_ahead() -> None:
-        async with state.behind._one_after_another:
-            await ahead.wait()
-
-    assert client.portal
-    monkeypatch.setattr(activity, "RECENT_SECONDS", BATCH_TIMEOUT)
-    first(client, 1)
-    state.behind._seconds = state.settings.request_timeout
-    holding = client.portal.start_task_soon(be_ahead)
+    state.admission.idle_timeout = BATCH_TIMEOUT
+    state.engine._queue._background_seconds = state.settings.request_timeout
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.post, "/gallery", json=several(2))
-        while not vars(state.behind._one_after_another)["_waiters"]:
-            time.sleep(0.01)
-        client.portal.call(ahead.set)
-        holding.result(BATCH_TIMEOUT)
-        refused = waiting.result(BATCH_TIMEOUT)
+        with state.admission.permit(Priority.INTERACTIVE):
+            first_in_queue = pool.submit(client.post, "/gallery", json=several(1))
+            while state.engine.depth == 0:
+                time.sleep(0.01)
+            refused = client.post("/gallery", json=several(2))
+        assert first_in_queue.result(BATCH_TIMEOUT).status_code == 201
     assert refused.status_code == 429
     assert refused.headers["Retry-After"]
-    assert client.post("/gallery", json=several(2)).status_code == 201  # nobody is ahead
-    assert state.behind._seconds < state.settings.request_timeout
+    assert client.post("/gallery", json=several(2)).status_code == 201  # the queue is empty
+    assert state.engine._queue._background_seconds < state.settings.request_timeout
 
 
 def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
     client: TestClient,
 ) -> None:
     state = served(client)
-    with state.behind.permit(state.settings.max_queue_size - 2):
+    with state.admission.permit(Priority.BACKGROUND, state.settings.max_queue_size - 2):
         assert client.post("/gallery", json=several(3)).status_code == 429
         assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
         assert client.post("/gallery", json=several(2)).status_code == 201

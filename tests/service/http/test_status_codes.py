@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.engine.types import Priority
 from service.settings import Settings
 from service.state import State
 from tests.service.conftest import MakeApp
@@ -67,19 +68,19 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def scripted(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[httpx.Client, State]]:
     """A service with a scripted network and a queue of two images."""
     app = make_app(request_timeout=0.5)
-    state = use_network(app, network, max_queue=2)
+    state = use_network(app, network, max_queue_size=2)
     with listening(app) as client:
         network.forget()
         yield client, state
         network.gate.set()
 
 
-def occupy(state: State, network: ScriptedNetwork, waiting: int) -> None:
-    """Block the network in a batch of one image, and queue `waiting` others."""
+def occupy(state: State, network: ScriptedNetwork) -> None:
+    """Block the network in a batch of one image."""
     network.gate.clear()
+    network.forget()  # else it waits for what warming up has entered
     state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
     assert network.entered.wait(BATCH_TIMEOUT)
-    state.engine.submit([flat(0)] * waiting, time.monotonic() + BATCH_TIMEOUT)
 
 
 def connected(client: httpx.Client) -> socket.socket:
@@ -139,22 +140,22 @@ def test_an_invalid_parameter_is_named(http: httpx.Client) -> None:
 
 
 def test_a_full_queue_is_429_with_retry_after_and_the_service_stays_ready(
-    scripted: tuple[httpx.Client, State], network: ScriptedNetwork
+    scripted: tuple[httpx.Client, State],
 ) -> None:
     client, state = scripted
-    occupy(state, network, waiting=2)
-    response = client.post("/classify", content=picture(), headers=PNG)
-    assert response.status_code == 429
-    assert int(response.headers["Retry-After"]) >= 1
-    assert client.get("/livez").status_code == 200
-    assert client.get("/readyz").status_code == 200
+    with state.admission.permit(Priority.INTERACTIVE, 2):
+        response = client.post("/classify", content=picture(), headers=PNG)
+        assert response.status_code == 429
+        assert int(response.headers["Retry-After"]) >= 1
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").status_code == 200
 
 
 def test_a_batch_is_admitted_as_a_whole_or_not_at_all(
     scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = scripted
-    occupy(state, network, waiting=0)
+    occupy(state, network)
     files = [("file", (str(seed), picture(seed))) for seed in range(3)]
     response = client.post("/classify", files=files)
     assert response.status_code == 429
@@ -165,7 +166,7 @@ def test_a_request_past_its_deadline_is_504_and_is_not_computed(
     scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = scripted
-    occupy(state, network, waiting=0)
+    occupy(state, network)
     response = client.post("/classify", content=png(flat(66)), headers=PNG)
     assert response.status_code == 504
     assert response.headers["X-Request-ID"]
@@ -197,7 +198,7 @@ def test_a_worker_that_dies_fails_all_waiting_requests_at_once_and_restarts(
     app = make_app()
     state = use_network(app, network)
     with listening(app) as client, ThreadPoolExecutor(8) as clients:
-        occupy(state, network, waiting=0)
+        occupy(state, network)
         network.failure = die_once
         pending = [
             clients.submit(client.post, "/classify", content=picture(seed), headers=PNG)
@@ -275,7 +276,7 @@ def test_images_of_a_disconnected_client_are_not_run(
     scripted: tuple[httpx.Client, State], network: ScriptedNetwork
 ) -> None:
     client, state = scripted
-    occupy(state, network, waiting=0)
+    occupy(state, network)
     content = png(flat(66))
     head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
     with connected(client) as hasty:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.engine.types import Priority
 from service.server.reload import Reloader, StateSlot
 from service.settings import Settings
 from service.state import State
@@ -138,11 +139,15 @@ def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
     app: FastAPI, client: TestClient
 ) -> None:
     old: State = app.state.kindred
-    with old.decode_permit(3), old.behind.permit(2):
+    with (
+        old.admission.permit(Priority.INTERACTIVE, 3),
+        old.admission.permit(Priority.BACKGROUND, 2),
+    ):
         assert client.post("/admin/reload").status_code == 200
         new: State = app.state.kindred
         assert new is not old
-        assert (new.decoding, new.behind.count, new.answering, new.requests.users) == (0, 0, 0, 0)
+        assert [new.admission.in_flight(priority) for priority in Priority] == [0, 0]
+        assert new.requests.users == 0
 
 
 def test_no_request_fails_while_bundles_change(
