@@ -1,9 +1,9 @@
-# The service alone, with the starter bundle; it serves bundles/current where that is mounted.
-# It listens on all addresses, so it asks for KINDRED_API_KEYS, or KINDRED_ALLOW_ANONYMOUS=true.
+# The service with the starter bundle. If bundles/current is mounted, it serves that one.
+# It listens on all addresses, so it needs KINDRED_API_KEYS or KINDRED_ALLOW_ANONYMOUS=true.
 FROM python:3.12-slim
 
 WORKDIR /app
-# requirements-milvus.lock has a client of Milvus besides.
+# requirements-milvus.lock also has the client of Milvus.
 ARG LOCK=requirements.lock
 COPY requirements.lock ./
 COPY requirements-milvus.lock ./

@@ -37,7 +37,7 @@ from service.settings import default_bundle
 from training.bundle import load
 
 BATCH: Final = 16
-"""Images in a request: as many as `python -m service.client` sends."""
+"""Images in a request: as many as `python -m service.client upload` sends."""
 NOISE: Final = 8.0
 """Standard deviation of the noise in a synthetic image."""
 

@@ -1,8 +1,8 @@
-"""The client for people: `python -m service.client cat.png`, and `… add FOLDER`."""
+"""The client on the command line: `python -m service.client cat.png`, or `… upload FOLDER`."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from pydantic import TypeAdapter
@@ -18,77 +18,98 @@ from rich.table import Table
 
 from service.client import Fit, Kindred, ProblemError, UnreachableError
 from service.client.client import URL
-from service.client.upload import add as add_pictures
-from service.client.upload import pictures
+from service.client.upload import image_files, upload_files
 from service.schemas.errors import Problem
 from service.schemas.images import PredictResponse
 
+PROGRAM: Final = "python -m service.client"
 
-def show(
-    files: Annotated[list[Path], typer.Argument(help="Pictures.", exists=True, dir_okay=False)],
-    url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
+UrlOption = Annotated[str, typer.Option(envvar="KINDRED_URL", help="URL of the service.")]
+FitOption = Annotated[
+    Fit,
+    typer.Option(
+        help="How an image becomes square: crop takes its middle, pad adds bars, stretch distorts "
+        "it."
+    ),
+]
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Image files.", exists=True, dir_okay=False)],
+    url: UrlOption = URL,
     key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="API key.")] = None,
-    limit: Annotated[int, typer.Option(help="Neighbours at each layer.", min=1)] = 5,
-    fit: Annotated[Fit, typer.Option(help="How a picture becomes a square.")] = "crop",
-    json: Annotated[bool, typer.Option("--json", help="Print the answers as they came.")] = False,
+    limit: Annotated[int, typer.Option(help="Similar images a layer.", min=1)] = 5,
+    fit: FitOption = "crop",
+    json: Annotated[bool, typer.Option("--json", help="Print the responses as JSON.")] = False,
 ) -> None:
-    """Print what each picture is, and what in the gallery is most like it."""
+    """Print the class of each image and the most similar images of the gallery.
+
+    To add a folder to the gallery, see 'python -m service.client upload --help'.
+    """
     answers: list[PredictResponse | Problem] = []
     try:
         with Kindred(url, key=key) as kindred:
-            for picture in files:
-                answers.append(_ask(kindred, picture, limit, fit))
+            for file in files:
+                answers.append(_predict(kindred, file, limit, fit))
                 if not json:
-                    _show_one(picture, answers[-1])
+                    _show(file, answers[-1])
     except UnreachableError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise _exit_with(error) from error
     if json:
         typer.echo(TypeAdapter(list[Any]).dump_json(answers, indent=1, exclude_none=True))
     if any(isinstance(answer, Problem) for answer in answers):
         raise typer.Exit(1)
 
 
-def _ask(kindred: Kindred, picture: Path, limit: int, fit: Fit) -> PredictResponse | Problem:
-    """Each on its own: together they might be more than one request may hold."""
+def _predict(kindred: Kindred, file: Path, limit: int, fit: Fit) -> PredictResponse | Problem:
+    """Send one image a request: several might exceed the limits of one request."""
     try:
-        return kindred.predict(picture, limit=limit, fit=fit)
+        return kindred.predict(file, limit=limit, fit=fit)
     except ProblemError as error:
         return error.problem
 
 
-def add(
-    folder: Annotated[Path, typer.Argument(help="Its pictures.", exists=True, file_okay=False)],
-    url: Annotated[str, typer.Option(envvar="KINDRED_URL", help="Where the service is.")] = URL,
-    key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="An admin key.")] = None,
-    fit: Annotated[Fit, typer.Option(help="How a picture becomes a square.")] = "crop",
+def upload(
+    folder: Annotated[Path, typer.Argument(help="Folder of images.", exists=True, file_okay=False)],
+    url: UrlOption = URL,
+    key: Annotated[
+        str | None, typer.Option(envvar="KINDRED_API_KEY", help="Admin API key.")
+    ] = None,
+    fit: FitOption = "crop",
 ) -> None:
-    """Add the pictures of a folder to the gallery, labelled by the sub-folders that they are in.
+    """Add the images of a folder to the gallery. The name of a sub-folder is their label.
 
-    Done again, it adds what is new. Pictures that are refused are named; the others go on.
+    A repetition adds only new images. Refused images are listed; the others are still added.
     """
     console = Console(stderr=True)
-    files = pictures(folder)
+    files = image_files(folder)
     created = refused = 0
     try:
         with Kindred(url, key=key) as kindred, _progress(console) as progress:
-            for one in progress.track(
-                add_pictures(kindred, folder, files, fit), total=len(files), description="adding"
+            for result in progress.track(
+                upload_files(kindred, folder, files, fit),
+                total=len(files),
+                description="uploading",
             ):
-                if isinstance(one.said, str):
+                if isinstance(result.response, str):
                     refused += 1
-                    console.print(
-                        f"{one.file}: {one.said}", style="red", markup=False, soft_wrap=True
-                    )
+                    line = f"{result.file}: {result.response}"
+                    console.print(line, style="red", markup=False, soft_wrap=True)
                 else:
-                    created += one.said.outcome == "created"
+                    created += result.response.outcome == "created"
     except (ProblemError, UnreachableError) as error:
-        console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    there = len(files) - created - refused
-    typer.echo(f"{created} added, {there} were there already, {refused} refused")
+        raise _exit_with(error) from error
+    present = len(files) - created - refused
+    typer.echo(f"{created} added, {present} were there already, {refused} refused")
     if refused:
         raise typer.Exit(1)
+
+
+def _exit_with(error: Exception) -> typer.Exit:
+    """Print an error, and return the exception that ends the command with status 1."""
+    console = Console(stderr=True)
+    console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    return typer.Exit(1)
 
 
 def _progress(console: Console) -> Progress:
@@ -99,9 +120,9 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _show_one(picture: Path, answer: PredictResponse | Problem) -> None:
+def _show(file: Path, answer: PredictResponse | Problem) -> None:
     console = Console()
-    console.print(str(picture), style="bold", highlight=False, markup=False)
+    console.print(str(file), style="bold", highlight=False, markup=False)
     if isinstance(answer, Problem):
         console.print(f"  {answer.title}: {answer.detail}", style="red", markup=False)
         return
@@ -111,28 +132,39 @@ def _show_one(picture: Path, answer: PredictResponse | Problem) -> None:
         console.print(line, highlight=False, markup=False)
     if answer.familiar is False:
         console.print(
-            "  It is unlike all that the network knows: do not rely on this.", style="yellow"
+            "  Unlike the images that the network was trained on: do not rely on this.",
+            style="yellow",
         )
     table = Table(box=None, padding=(0, 2))
     for layer in answer.similar:
-        table.add_column(f"like it at {layer}")
+        table.add_column(f"similar at {layer}")
     for row in range(max(map(len, answer.similar.values()), default=0)):
         table.add_row(
             *(
-                f"{kin[row].score:.3f} {kin[row].label} {kin[row].id}" if row < len(kin) else ""
-                for kin in answer.similar.values()
+                f"{found[row].score:.3f} {found[row].label} {found[row].id}"
+                if row < len(found)
+                else ""
+                for found in answer.similar.values()
             )
         )
     console.print(table)
 
 
 def main() -> None:
-    """`add FOLDER`, or else the pictures to be shown."""
-    if sys.argv[1:2] == ["add"]:
-        del sys.argv[1]
-        typer.run(add)
+    """Run `upload` if it is the first argument, else `predict`. `add` is an alias of `upload`."""
+    first, *rest = sys.argv[1:] or [""]
+    if first == "add":
+        typer.echo("'add' is now called 'upload'", err=True)
+    if first in {"upload", "add"}:
+        _run(upload, f"{PROGRAM} upload", rest)
     else:
-        typer.run(show)
+        _run(predict, PROGRAM, sys.argv[1:])
+
+
+def _run(command: Any, name: str, arguments: list[str]) -> None:  # Any: as `typer.run` takes it
+    program = typer.Typer(add_completion=False)
+    program.command()(command)
+    program(arguments, prog_name=name)
 
 
 if __name__ == "__main__":

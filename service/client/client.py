@@ -1,12 +1,6 @@
-"""A client of the service, for programs; for people there is `python -m service.client cat.png`.
+"""The synchronous and the asynchronous client: connections, repetitions, and a method a request.
 
-    from service.client import Kindred
-
-    with Kindred("http://localhost:8000") as kindred:
-        answer = kindred.predict("cat.png")
-        print(answer.predictions[0].label, [kin.id for kin in answer.similar["conv2"]])
-
-`AsyncKindred` is the same with `await`. Needs httpx, Pillow and NumPy; neither torch nor FAISS.
+Knows nothing of files or terminals.
 """
 
 import asyncio
@@ -20,26 +14,11 @@ import httpx
 from service.client import endpoints
 from service.client.endpoints import Call, Fit, Picture, Vector
 from service.client.gallery import AsyncGallery, Gallery
-from service.client.gallery_endpoints import New
 from service.client.models import ExperimentRecords, ExperimentSummary, Model
 from service.client.retries import ProblemError, RetryPolicy, UnreachableError
 from service.schemas.base import ReloadResponse
 from service.schemas.errors import Problem
 from service.schemas.images import ClassifyResponse, PredictResponse
-
-__all__ = [
-    "AsyncKindred",
-    "ExperimentRecords",
-    "ExperimentSummary",
-    "Fit",
-    "Kindred",
-    "Model",
-    "New",
-    "Picture",
-    "Problem",
-    "ProblemError",
-    "UnreachableError",
-]
 
 URL = "http://127.0.0.1:8000"
 
@@ -47,10 +26,10 @@ A = TypeVar("A")
 
 
 class Options(TypedDict, total=False):
-    """What both clients may be given by name, besides the URL.
+    """The options of both clients besides the URL.
 
-    `key` is an API key, where the service asks for one; `timeout` the seconds that an answer may
-    take, and `retries` and `longest_wait` are how often and how long one call waits.
+    `key` is an API key, `timeout` the seconds until a response. `retries` is how often one request
+    is repeated, `longest_wait` the seconds of the longest wait before a repetition.
     """
 
     key: str | None
@@ -59,8 +38,8 @@ class Options(TypedDict, total=False):
     longest_wait: float
 
 
-class _Settings:
-    """What both clients are given."""
+class _Base:
+    """The options of both clients, and their defaults."""
 
     def __init__(
         self,
@@ -84,19 +63,19 @@ class _Settings:
         return RetryPolicy(self._retries, self._longest_wait)
 
 
-class Kindred(Gallery, _Settings):
-    """A connection to the service; close it, or use it in a `with` statement.
+class Kindred(Gallery, _Base):
+    """A connection to the service. Close it, or use it in a `with` statement.
 
-    `key` is an API key, where the service asks for one. Answers 429 and 503, and failed
-    connections, are tried again up to `retries` times, after as long as `Retry-After` says; a wait
-    of more than `longest_wait` seconds is not worth it. `transport` is httpx's, for tests.
+    `key` is an API key, if the service needs one. After 429, 503 or a failed connection, a request
+    is repeated up to `retries` times, each after the seconds of `Retry-After`. If these are more
+    than `longest_wait`, it is not repeated. `transport` is httpx's, for tests.
 
-    `fit` is how a picture that is not square becomes one: by its middle (`crop`), with bars
-    (`pad`), or out of shape (`stretch`).
+    `fit` makes an image square: by its middle (`crop`), with bars (`pad`), or distorted
+    (`stretch`).
 
-    All calls raise:
-        ProblemError: the service says why there is no answer.
-        UnreachableError: nothing answers.
+    Raises (all methods):
+        ProblemError: the service refuses the request; `problem` has the reason.
+        UnreachableError: the service does not answer.
 
     """
 
@@ -134,7 +113,7 @@ class Kindred(Gallery, _Settings):
         explain: bool = False,
         fit: Fit = "crop",
     ) -> PredictResponse:
-        """Class probabilities, and the similar images at each layer."""
+        """Return the class probabilities, and the similar images at each layer."""
         return self._do(endpoints.predict(picture, limit, layers, explain, fit))
 
     def predict_many(
@@ -146,43 +125,43 @@ class Kindred(Gallery, _Settings):
         explain: bool = False,
         fit: Fit = "crop",
     ) -> list[PredictResponse | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
+        """Run `predict` for several images. Results or problems are in the given order."""
         return self._do(endpoints.predict_many(pictures, limit, layers, explain, fit))
 
     def classify(self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop") -> ClassifyResponse:
-        """The most probable classes."""
+        """Return the `top_k` most probable classes."""
         return self._do(endpoints.classify(picture, top_k, fit))
 
     def classify_many(
         self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
     ) -> list[ClassifyResponse | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
+        """Run `classify` for several images. Results or problems are in the given order."""
         return self._do(endpoints.classify_many(pictures, top_k, fit))
 
     def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Vector:
-        """The picture as the network represents it at one layer, float32 [dimension]."""
+        """Return the embedding of an image at one layer, float32 [dimension]."""
         return self._do(endpoints.embed(picture, layer, fit))
 
     def embed_many(
         self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
     ) -> list[Vector | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
+        """Run `embed` for several images. Results or problems are in the given order."""
         return self._do(endpoints.embed_many(pictures, layer, fit))
 
     def model(self) -> Model:
-        """The network, how good it is, and what it is not for."""
+        """Return the network with its classes, its quality and its limitations."""
         return self._do(endpoints.model())
 
     def experiments(self) -> tuple[ExperimentSummary, ...]:
-        """Stored accuracy and training time of every experiment."""
+        """Return accuracy and training time of every experiment."""
         return self._do(endpoints.experiments()).experiments
 
     def experiment(self, name: str) -> ExperimentRecords:
-        """One experiment with the record of each of its runs."""
+        """Return one experiment with the records of its runs."""
         return self._do(endpoints.experiment(name))
 
     def reload(self) -> ReloadResponse:
-        """Have the service serve the bundle that stands at its place now; needs an admin key."""
+        """Reload the bundle from its folder. Needs an admin key."""
         return self._do(endpoints.reload())
 
     def _do(self, call: Call[A]) -> A:
@@ -200,8 +179,8 @@ class Kindred(Gallery, _Settings):
             time.sleep(retry_policy.wait(error))
 
 
-class AsyncKindred(AsyncGallery, _Settings):
-    """`Kindred` with `await`; its calls are the same."""
+class AsyncKindred(AsyncGallery, _Base):
+    """`Kindred` with `await`, and the same methods."""
 
     def __init__(
         self,
@@ -237,7 +216,7 @@ class AsyncKindred(AsyncGallery, _Settings):
         explain: bool = False,
         fit: Fit = "crop",
     ) -> PredictResponse:
-        """Class probabilities, and the similar images at each layer."""
+        """Return the class probabilities, and the similar images at each layer."""
         return await self._do(endpoints.predict(picture, limit, layers, explain, fit))
 
     async def predict_many(
@@ -249,45 +228,45 @@ class AsyncKindred(AsyncGallery, _Settings):
         explain: bool = False,
         fit: Fit = "crop",
     ) -> list[PredictResponse | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
+        """Run `predict` for several images. Results or problems are in the given order."""
         return await self._do(endpoints.predict_many(pictures, limit, layers, explain, fit))
 
     async def classify(
         self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop"
     ) -> ClassifyResponse:
-        """The most probable classes."""
+        """Return the `top_k` most probable classes."""
         return await self._do(endpoints.classify(picture, top_k, fit))
 
     async def classify_many(
         self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
     ) -> list[ClassifyResponse | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
+        """Run `classify` for several images. Results or problems are in the given order."""
         return await self._do(endpoints.classify_many(pictures, top_k, fit))
 
     async def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Vector:
-        """The picture as the network represents it at one layer, float32 [dimension]."""
+        """Return the embedding of an image at one layer, float32 [dimension]."""
         return await self._do(endpoints.embed(picture, layer, fit))
 
     async def embed_many(
         self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
     ) -> list[Vector | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
+        """Run `embed` for several images. Results or problems are in the given order."""
         return await self._do(endpoints.embed_many(pictures, layer, fit))
 
     async def model(self) -> Model:
-        """The network, how good it is, and what it is not for."""
+        """Return the network with its classes, its quality and its limitations."""
         return await self._do(endpoints.model())
 
     async def experiments(self) -> tuple[ExperimentSummary, ...]:
-        """Stored accuracy and training time of every experiment."""
+        """Return accuracy and training time of every experiment."""
         return (await self._do(endpoints.experiments())).experiments
 
     async def experiment(self, name: str) -> ExperimentRecords:
-        """One experiment with the record of each of its runs."""
+        """Return one experiment with the records of its runs."""
         return await self._do(endpoints.experiment(name))
 
     async def reload(self) -> ReloadResponse:
-        """Have the service serve the bundle that stands at its place now; needs an admin key."""
+        """Reload the bundle from its folder. Needs an admin key."""
         return await self._do(endpoints.reload())
 
     async def _do(self, call: Call[A]) -> A:

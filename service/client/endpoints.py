@@ -1,6 +1,6 @@
-"""What a client may ask: each request and how its answer is read, said once for both clients.
+"""The requests of both clients, and the parsing of their responses.
 
-Knows paths, parameters and types; nothing of connections or of trying again.
+Knows paths, parameters and types, but neither connections nor repetitions.
 """
 
 import base64
@@ -24,10 +24,11 @@ from service.schemas.errors import ItemError, Problem, Results
 from service.schemas.images import ClassifyResponse, EmbedResponse, PredictResponse
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
-"""A file's path, a file's bytes, a Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
+"""An image: path, bytes of a file, Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
 Fit = Literal["crop", "pad", "stretch"]
-"""How a picture that is not square becomes one."""
+"""How an image becomes square: by its middle, with bars, or distorted."""
 Vector = npt.NDArray[np.float32]
+"""One embedding, float32 [dimension]."""
 Query = Mapping[str, str | int | float | bool | Sequence[str]]
 
 NPY = "application/x-npy"
@@ -39,7 +40,7 @@ W = TypeVar("W", bound=Schema)
 
 @dataclass(frozen=True)
 class Call(Generic[A]):
-    """One request, and how its answer is read; the same for both clients."""
+    """One request, and the function that parses its response."""
 
     method: str
     path: str
@@ -50,9 +51,9 @@ class Call(Generic[A]):
     files: Sequence[tuple[str, tuple[str, bytes]]] | None = None
 
     def arguments(self) -> dict[str, Any]:  # Any: httpx takes them by name
-        """What `httpx.Client.request` takes."""
+        """Return the arguments of `httpx.Client.request`."""
         query = {
-            name: _text(value) if isinstance(value, str | float | int) else list(value)
+            name: _query_value(value) if isinstance(value, str | float | int) else list(value)
             for name, value in self.query.items()
         }
         return {
@@ -65,67 +66,69 @@ class Call(Generic[A]):
         }
 
 
-def _text(value: str | float) -> str:
+def _query_value(value: str | float) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def predict(
     picture: Picture, limit: int, layers: Sequence[str], explain: bool, fit: Fit
 ) -> Call[PredictResponse]:
-    """What one picture is, and what is like it."""
+    """Build the request for the classes of one image and the images similar to it."""
     query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
-    return _post("/predict", picture, answer_as(PredictResponse), query)
+    return _post("/predict", picture, parse_response(PredictResponse), query)
 
 
 def predict_many(
     pictures: Sequence[Picture], limit: int, layers: Sequence[str], explain: bool, fit: Fit
 ) -> Call[list[PredictResponse | Problem]]:
-    """The same of several."""
+    """Build the request for the classes and similar images of several images."""
     query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
-    return post_many("/predict", pictures, answers_as(PredictResponse), query)
+    return post_many("/predict", pictures, parse_results(PredictResponse), query)
 
 
 def classify(picture: Picture, top_k: int, fit: Fit) -> Call[ClassifyResponse]:
-    """What one picture is."""
-    return _post("/classify", picture, answer_as(ClassifyResponse), {"top_k": top_k, "fit": fit})
+    """Build the request for the classes of one image."""
+    return _post(
+        "/classify", picture, parse_response(ClassifyResponse), {"top_k": top_k, "fit": fit}
+    )
 
 
 def classify_many(
     pictures: Sequence[Picture], top_k: int, fit: Fit
 ) -> Call[list[ClassifyResponse | Problem]]:
-    """The same of several."""
+    """Build the request for the classes of several images."""
     query: Query = {"top_k": top_k, "fit": fit}
-    return post_many("/classify", pictures, answers_as(ClassifyResponse), query)
+    return post_many("/classify", pictures, parse_results(ClassifyResponse), query)
 
 
 def embed(picture: Picture, layer: str, fit: Fit) -> Call[Vector]:
-    """The vector of a picture."""
+    """Build the request for the embedding of one image."""
     return _post("/embed", picture, _vector, {"layer": layer, "fit": fit}, {"Accept": NPY})
 
 
 def embed_many(pictures: Sequence[Picture], layer: str, fit: Fit) -> Call[list[Vector | Problem]]:
-    """The vectors of several; as JSON, for in a NumPy file there is no place for a problem."""
+    """Build the request for several embeddings, as JSON: a NumPy file cannot hold problems."""
     return post_many("/embed", pictures, _vectors, {"layer": layer, "fit": fit})
 
 
 def model() -> Call[Model]:
-    """The model card."""
-    return Call("GET", "/model", answer_as(Model))
+    """Build the request for the model card."""
+    return Call("GET", "/model", parse_response(Model))
 
 
 def reload() -> Call[ReloadResponse]:
-    """Another bundle in the place of the one that is served."""
-    return Call("POST", "/admin/reload", answer_as(ReloadResponse))
+    """Build the request that reloads the bundle."""
+    return Call("POST", "/admin/reload", parse_response(ReloadResponse))
 
 
 def experiments() -> Call[ExperimentList]:
-    """All experiments."""
-    return Call("GET", "/experiments", answer_as(ExperimentList))
+    """Build the request for all experiments."""
+    return Call("GET", "/experiments", parse_response(ExperimentList))
 
 
 def experiment(name: str) -> Call[ExperimentRecords]:
-    """One experiment with its records."""
-    return Call("GET", f"/experiments/{quote(name, safe='')}", answer_as(ExperimentRecords))
+    """Build the request for one experiment with its records."""
+    return Call("GET", f"/experiments/{quote(name, safe='')}", parse_response(ExperimentRecords))
 
 
 def _post(
@@ -145,11 +148,16 @@ def post_many(
     read: Callable[[httpx.Response], A],
     query: Query,
 ) -> Call[A]:
-    """Several pictures, however few, that are answered by a list."""
+    """Build a request with several images, or with one, whose response is a list.
+
+    Raises:
+        ValueError: there are no images.
+
+    """
     if not pictures:
-        raise ValueError("no pictures: give at least one")
+        raise ValueError("no images: give at least one")
     encoded = [encode(picture) for picture in pictures]
-    if len(encoded) == 1:  # a form with one file would be answered as one picture
+    if len(encoded) == 1:  # the response to a form with one file is no list
         body = json.dumps({"images": [base64.b64encode(encoded[0]).decode()]}).encode()
         headers = {"Content-Type": "application/json"}
         return Call("POST", path, read, query, headers, content=body)
@@ -157,13 +165,13 @@ def post_many(
     return Call("POST", path, read, query, files=files)
 
 
-def answer_as(kind: type[W]) -> Callable[[httpx.Response], W]:
-    """Read an answer of one kind."""
+def parse_response(kind: type[W]) -> Callable[[httpx.Response], W]:
+    """Return a parser of responses of one type."""
     return lambda response: kind.model_validate_json(response.content)
 
 
-def answers_as(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
-    """One answer or problem for each picture."""
+def parse_results(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
+    """Return a parser of one response or problem an image."""
 
     def read(response: httpx.Response) -> list[W | Problem]:
         answers = TypeAdapter(Results[kind]).validate_json(response.content)  # type: ignore[valid-type]
@@ -180,28 +188,34 @@ def _vector(response: httpx.Response) -> Vector:
 def _vectors(response: httpx.Response) -> list[Vector | Problem]:
     return [
         one if isinstance(one, Problem) else np.array(one.vector, np.float32)
-        for one in answers_as(EmbedResponse)(response)
+        for one in parse_results(EmbedResponse)(response)
     ]
 
 
-def show(response: httpx.Response) -> Image.Image:
-    """Read a picture."""
+def parse_image(response: httpx.Response) -> Image.Image:
+    """Decode an image."""
     image = Image.open(io.BytesIO(response.content))
     image.load()
     return image
 
 
 def encode(picture: Picture) -> bytes:
-    """A picture as the bytes of a file; what is a file already is sent as it is."""
+    """Return an image as the bytes of a file. A file is returned unchanged, the rest as PNG.
+
+    Raises:
+        TypeError: pixels are not uint8.
+        OSError: the file cannot be read.
+
+    """
     if isinstance(picture, bytes):
         return picture
     if isinstance(picture, str | Path):
         return Path(picture).read_bytes()
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8:
-            raise TypeError(f"pixels are uint8, these are {picture.dtype}: scale and convert them")
+            raise TypeError(f"pixels must be uint8, not {picture.dtype}: convert them to 0 to 255")
         picture = Image.fromarray(picture)
-    picture = ImageOps.exif_transpose(picture)  # a PNG would not say which way is up
+    picture = ImageOps.exif_transpose(picture)  # the PNG has no orientation
     if picture.mode not in PNG_MODES:
         picture = picture.convert("RGB")
     stream = io.BytesIO()

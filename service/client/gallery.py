@@ -1,4 +1,4 @@
-"""The gallery's part of both clients. Knows calls; nothing of connections."""
+"""The methods of both clients about the gallery. Knows requests, but not connections."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -6,9 +6,9 @@ from typing import TypeVar, Unpack
 
 from PIL import Image
 
-from service.client import gallery_endpoints as calls
+from service.client import gallery_endpoints as endpoints
 from service.client.endpoints import Call, Fit, Picture
-from service.client.gallery_endpoints import Filters, Likeness, New, Value
+from service.client.gallery_endpoints import Filters, New, SimilarityOptions, Value
 from service.schemas.errors import Problem
 from service.schemas.gallery import GalleryItem, Pair, UpsertResult
 from service.schemas.images import Neighbour
@@ -16,10 +16,11 @@ from service.schemas.images import Neighbour
 A = TypeVar("A")
 
 PAGE = 100
+"""Images or pairs in one response."""
 
 
 class Gallery(ABC):
-    """What can be asked of the gallery, and done to it."""
+    """Searches and changes the gallery."""
 
     @abstractmethod
     def _do(self, call: Call[A]) -> A: ...
@@ -31,10 +32,13 @@ class Gallery(ABC):
         positive: Sequence[str] = (),
         negative: Sequence[str] = (),
         fit: Fit = "crop",
-        **asked: Unpack[Likeness],
+        **options: Unpack[SimilarityOptions],
     ) -> tuple[Neighbour, ...]:
-        """The images most like a picture, or like those positive and unlike those negative."""
-        return self._do(calls.similar(picture, positive, negative, fit, asked)).similar
+        """Find the images most similar to an image, to `positive` ids, or to both.
+
+        Images similar to `negative` ids rank lower. Best first; scores are cosines.
+        """
+        return self._do(endpoints.similar(picture, positive, negative, fit, options)).similar
 
     def similar_many(
         self,
@@ -43,32 +47,34 @@ class Gallery(ABC):
         positive: Sequence[str] = (),
         negative: Sequence[str] = (),
         fit: Fit = "crop",
-        **asked: Unpack[Likeness],
+        **options: Unpack[SimilarityOptions],
     ) -> list[tuple[Neighbour, ...] | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
-        return self._do(calls.similar_many(pictures, positive, negative, fit, asked))
+        """Find the images similar to each image. Results or problems are in the given order."""
+        return self._do(endpoints.similar_many(pictures, positive, negative, fit, options))
 
-    def similar_to(self, image_id: str, **asked: Unpack[Likeness]) -> tuple[Neighbour, ...]:
-        """The images that are most like one of the gallery's, itself left out."""
-        return self._do(calls.similar_to(image_id, asked)).similar
+    def similar_to(
+        self, image_id: str, **options: Unpack[SimilarityOptions]
+    ) -> tuple[Neighbour, ...]:
+        """Find the images most similar to one of the gallery, without that one."""
+        return self._do(endpoints.similar_to(image_id, options)).similar
 
-    def gallery(self, *, page: int = PAGE, **wanted: Unpack[Filters]) -> Iterator[GalleryItem]:
-        """Images of the gallery in the order of ids: all, or those wanted."""
+    def gallery(self, *, page: int = PAGE, **filters: Unpack[Filters]) -> Iterator[GalleryItem]:
+        """Yield the images of the gallery that match the filters, in the order of their ids."""
         cursor = ""
         while True:
-            found = self._do(calls.page(wanted, cursor, page))
+            found = self._do(endpoints.page(filters, cursor, page))
             yield from found.items
             if found.next is None:
                 return
             cursor = found.next
 
     def item(self, image_id: str) -> GalleryItem:
-        """What is said of an image of the gallery."""
-        return self._do(calls.item(image_id))
+        """Return the metadata of an image of the gallery."""
+        return self._do(endpoints.item(image_id))
 
     def image(self, image_id: str) -> Image.Image:
-        """A picture of the gallery."""
-        return self._do(calls.image(image_id))
+        """Return the pixels of an image of the gallery."""
+        return self._do(endpoints.image(image_id))
 
     def add(
         self,
@@ -80,14 +86,14 @@ class Gallery(ABC):
         key: str | None = None,
         fit: Fit = "crop",
     ) -> UpsertResult:
-        """Keep a picture; with an `id` or a `key` (`Idempotency-Key`) of its own, only once."""
-        return self._do(calls.add(New(picture, label, attributes or {}, id), key, fit))
+        """Add an image. With an `id` or a `key` (`Idempotency-Key`), a repetition adds nothing."""
+        return self._do(endpoints.add(New(picture, label, attributes or {}, id), key, fit))
 
     def add_many(
         self, new: Sequence[New], *, key: str | None = None, fit: Fit = "crop"
     ) -> list[UpsertResult | Problem]:
-        """The same of several, each with its own answer or problem, in their order."""
-        return self._do(calls.add_many(new, key, fit))
+        """Add several images. Results or problems are in the given order."""
+        return self._do(endpoints.add_many(new, key, fit))
 
     def put(
         self,
@@ -98,24 +104,24 @@ class Gallery(ABC):
         attributes: Mapping[str, Value] | None = None,
         fit: Fit = "crop",
     ) -> UpsertResult:
-        """Keep a picture under an id, in the place of the one that is there, if any."""
-        return self._do(calls.put(image_id, New(picture, label, attributes or {}), fit))
+        """Add an image under an id, or replace the image of that id."""
+        return self._do(endpoints.put(image_id, New(picture, label, attributes or {}), fit))
 
     def edit(self, image_id: str, **changes: object) -> GalleryItem:
-        """Change `label`, or some `attributes`; None takes a label or an attribute away."""
-        return self._do(calls.edit(image_id, changes))
+        """Change `label` or single `attributes`. None removes a label or an attribute."""
+        return self._do(endpoints.edit(image_id, changes))
 
     def remove(self, image_id: str) -> None:
-        """Take an image out of the gallery for good."""
-        self._do(calls.remove(image_id))
+        """Remove an image from the gallery permanently."""
+        self._do(endpoints.remove(image_id))
 
     def duplicates(
-        self, *, layer: str = "conv2", threshold: float = 0.98, **wanted: Unpack[Filters]
+        self, *, layer: str = "conv2", threshold: float = 0.98, **filters: Unpack[Filters]
     ) -> Iterator[Pair]:
-        """All pairs of images whose cosine is at least the threshold."""
+        """Yield all pairs of images whose cosine is at least the threshold."""
         cursor = ""
         while True:
-            found = self._do(calls.duplicates(layer, threshold, cursor, PAGE, wanted))
+            found = self._do(endpoints.duplicates(layer, threshold, cursor, PAGE, filters))
             yield from found.pairs
             if found.next is None:
                 return
@@ -135,10 +141,15 @@ class AsyncGallery(ABC):
         positive: Sequence[str] = (),
         negative: Sequence[str] = (),
         fit: Fit = "crop",
-        **asked: Unpack[Likeness],
+        **options: Unpack[SimilarityOptions],
     ) -> tuple[Neighbour, ...]:
-        """The images most like a picture, or like those positive and unlike those negative."""
-        return (await self._do(calls.similar(picture, positive, negative, fit, asked))).similar
+        """Find the images most similar to an image, to `positive` ids, or to both.
+
+        Images similar to `negative` ids rank lower. Best first; scores are cosines.
+        """
+        return (
+            await self._do(endpoints.similar(picture, positive, negative, fit, options))
+        ).similar
 
     async def similar_many(
         self,
@@ -147,22 +158,24 @@ class AsyncGallery(ABC):
         positive: Sequence[str] = (),
         negative: Sequence[str] = (),
         fit: Fit = "crop",
-        **asked: Unpack[Likeness],
+        **options: Unpack[SimilarityOptions],
     ) -> list[tuple[Neighbour, ...] | Problem]:
-        """The same for several pictures, each with its own answer or problem, in their order."""
-        return await self._do(calls.similar_many(pictures, positive, negative, fit, asked))
+        """Find the images similar to each image. Results or problems are in the given order."""
+        return await self._do(endpoints.similar_many(pictures, positive, negative, fit, options))
 
-    async def similar_to(self, image_id: str, **asked: Unpack[Likeness]) -> tuple[Neighbour, ...]:
-        """The images that are most like one of the gallery's, itself left out."""
-        return (await self._do(calls.similar_to(image_id, asked))).similar
+    async def similar_to(
+        self, image_id: str, **options: Unpack[SimilarityOptions]
+    ) -> tuple[Neighbour, ...]:
+        """Find the images most similar to one of the gallery, without that one."""
+        return (await self._do(endpoints.similar_to(image_id, options))).similar
 
     async def gallery(
-        self, *, page: int = PAGE, **wanted: Unpack[Filters]
+        self, *, page: int = PAGE, **filters: Unpack[Filters]
     ) -> AsyncIterator[GalleryItem]:
-        """Images of the gallery in the order of ids: all, or those wanted."""
+        """Yield the images of the gallery that match the filters, in the order of their ids."""
         cursor = ""
         while True:
-            found = await self._do(calls.page(wanted, cursor, page))
+            found = await self._do(endpoints.page(filters, cursor, page))
             for item in found.items:
                 yield item
             if found.next is None:
@@ -170,12 +183,12 @@ class AsyncGallery(ABC):
             cursor = found.next
 
     async def item(self, image_id: str) -> GalleryItem:
-        """What is said of an image of the gallery."""
-        return await self._do(calls.item(image_id))
+        """Return the metadata of an image of the gallery."""
+        return await self._do(endpoints.item(image_id))
 
     async def image(self, image_id: str) -> Image.Image:
-        """A picture of the gallery."""
-        return await self._do(calls.image(image_id))
+        """Return the pixels of an image of the gallery."""
+        return await self._do(endpoints.image(image_id))
 
     async def add(
         self,
@@ -187,14 +200,14 @@ class AsyncGallery(ABC):
         key: str | None = None,
         fit: Fit = "crop",
     ) -> UpsertResult:
-        """Keep a picture; with an `id` or a `key` (`Idempotency-Key`) of its own, only once."""
-        return await self._do(calls.add(New(picture, label, attributes or {}, id), key, fit))
+        """Add an image. With an `id` or a `key` (`Idempotency-Key`), a repetition adds nothing."""
+        return await self._do(endpoints.add(New(picture, label, attributes or {}, id), key, fit))
 
     async def add_many(
         self, new: Sequence[New], *, key: str | None = None, fit: Fit = "crop"
     ) -> list[UpsertResult | Problem]:
-        """The same of several, each with its own answer or problem, in their order."""
-        return await self._do(calls.add_many(new, key, fit))
+        """Add several images. Results or problems are in the given order."""
+        return await self._do(endpoints.add_many(new, key, fit))
 
     async def put(
         self,
@@ -205,24 +218,24 @@ class AsyncGallery(ABC):
         attributes: Mapping[str, Value] | None = None,
         fit: Fit = "crop",
     ) -> UpsertResult:
-        """Keep a picture under an id, in the place of the one that is there, if any."""
-        return await self._do(calls.put(image_id, New(picture, label, attributes or {}), fit))
+        """Add an image under an id, or replace the image of that id."""
+        return await self._do(endpoints.put(image_id, New(picture, label, attributes or {}), fit))
 
     async def edit(self, image_id: str, **changes: object) -> GalleryItem:
-        """Change `label`, or some `attributes`; None takes a label or an attribute away."""
-        return await self._do(calls.edit(image_id, changes))
+        """Change `label` or single `attributes`. None removes a label or an attribute."""
+        return await self._do(endpoints.edit(image_id, changes))
 
     async def remove(self, image_id: str) -> None:
-        """Take an image out of the gallery for good."""
-        await self._do(calls.remove(image_id))
+        """Remove an image from the gallery permanently."""
+        await self._do(endpoints.remove(image_id))
 
     async def duplicates(
-        self, *, layer: str = "conv2", threshold: float = 0.98, **wanted: Unpack[Filters]
+        self, *, layer: str = "conv2", threshold: float = 0.98, **filters: Unpack[Filters]
     ) -> AsyncIterator[Pair]:
-        """All pairs of images whose cosine is at least the threshold."""
+        """Yield all pairs of images whose cosine is at least the threshold."""
         cursor = ""
         while True:
-            found = await self._do(calls.duplicates(layer, threshold, cursor, PAGE, wanted))
+            found = await self._do(endpoints.duplicates(layer, threshold, cursor, PAGE, filters))
             for pair in found.pairs:
                 yield pair
             if found.next is None:

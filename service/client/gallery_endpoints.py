@@ -1,6 +1,6 @@
-"""What a client may ask of the gallery and do to it, said once for both clients.
+"""The requests of both clients about the gallery, and the parsing of their responses.
 
-Knows paths, parameters and types; nothing of connections or of trying again.
+Knows paths, parameters and types, but neither connections nor repetitions.
 """
 
 import base64
@@ -18,11 +18,11 @@ from service.client.endpoints import (
     Fit,
     Picture,
     Query,
-    answer_as,
-    answers_as,
     encode,
+    parse_image,
+    parse_response,
+    parse_results,
     post_many,
-    show,
 )
 from service.schemas.errors import Problem
 from service.schemas.gallery import DuplicatesResponse, GalleryItem, GalleryPage, UpsertResult
@@ -33,7 +33,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Filters(TypedDict, total=False):
-    """Which images are asked for: those for which all holds that is given."""
+    """Selects images that match all given values."""
 
     label: str | None
     predicted: str | None
@@ -41,8 +41,8 @@ class Filters(TypedDict, total=False):
     attributes: Mapping[str, Value]
 
 
-class Likeness(Filters, total=False):
-    """What is looked for, and how; see `POST /similar` in the service's /docs."""
+class SimilarityOptions(Filters, total=False):
+    """The options of a similarity search; see `POST /similar` in the service's /docs."""
 
     layer: str
     limit: int
@@ -56,7 +56,7 @@ class Likeness(Filters, total=False):
 
 @dataclass(frozen=True)
 class New:
-    """A picture to be kept, and what is said of it; the service predicts a label left out."""
+    """An image to add, with its metadata. Without a label, the service predicts one."""
 
     picture: Picture
     label: str | None = None
@@ -64,10 +64,10 @@ class New:
     id: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """For JSON."""
-        said = {"label": self.label, "attributes": dict(self.attributes), "id": self.id}
+        """Return the image as part of a JSON body."""
+        metadata = {"label": self.label, "attributes": dict(self.attributes), "id": self.id}
         image = base64.b64encode(encode(self.picture)).decode()
-        return {"image": image} | {name: value for name, value in said.items() if value}
+        return {"image": image} | {name: value for name, value in metadata.items() if value}
 
 
 def similar(
@@ -75,13 +75,13 @@ def similar(
     positive: Sequence[str],
     negative: Sequence[str],
     fit: Fit,
-    asked: Likeness,
+    options: SimilarityOptions,
 ) -> Call[SimilarResponse]:
-    """What is like a picture, or like images of the gallery."""
-    query = _with_examples(positive, negative, fit, asked)
+    """Build the request for the images similar to an image, to examples, or to both."""
+    query = _with_examples(positive, negative, fit, options)
     content = None if picture is None else encode(picture)
     headers = {} if picture is None else {"Content-Type": "application/octet-stream"}
-    return Call("POST", "/similar", answer_as(SimilarResponse), query, headers, content)
+    return Call("POST", "/similar", parse_response(SimilarResponse), query, headers, content)
 
 
 def similar_many(
@@ -89,52 +89,64 @@ def similar_many(
     positive: Sequence[str],
     negative: Sequence[str],
     fit: Fit,
-    asked: Likeness,
+    options: SimilarityOptions,
 ) -> Call[list[tuple[Neighbour, ...] | Problem]]:
-    """What is like each of several pictures."""
+    """Build the request for the images similar to each of several images."""
     return post_many(
-        "/similar", pictures, _neighbours, _with_examples(positive, negative, fit, asked)
+        "/similar", pictures, _neighbours, _with_examples(positive, negative, fit, options)
     )
 
 
-def similar_to(image_id: str, asked: Likeness) -> Call[SimilarResponse]:
-    """What is like an image of the gallery."""
-    return Call("GET", f"{_path(image_id)}/similar", answer_as(SimilarResponse), _query(asked))
+def similar_to(image_id: str, options: SimilarityOptions) -> Call[SimilarResponse]:
+    """Build the request for the images similar to one of the gallery."""
+    return Call(
+        "GET", f"{_path(image_id)}/similar", parse_response(SimilarResponse), _query(options)
+    )
 
 
-def page(wanted: Filters, cursor: str, limit: int) -> Call[GalleryPage]:
-    """One page of the gallery."""
-    query = {**_query(wanted), "cursor": cursor, "limit": limit}
-    return Call("GET", "/gallery", answer_as(GalleryPage), query)
+def page(filters: Filters, cursor: str, limit: int) -> Call[GalleryPage]:
+    """Build the request for one page of the gallery."""
+    query = {**_query(filters), "cursor": cursor, "limit": limit}
+    return Call("GET", "/gallery", parse_response(GalleryPage), query)
 
 
 def item(image_id: str) -> Call[GalleryItem]:
-    """One image of the gallery."""
-    return Call("GET", _path(image_id), answer_as(GalleryItem))
+    """Build the request for the metadata of one image of the gallery."""
+    return Call("GET", _path(image_id), parse_response(GalleryItem))
 
 
 def image(image_id: str) -> Call[Image.Image]:
-    """A picture of the gallery."""
-    return Call("GET", f"{_path(image_id)}/image", show)
+    """Build the request for the pixels of one image of the gallery."""
+    return Call("GET", f"{_path(image_id)}/image", parse_image)
 
 
 def add(new: New, key: str | None, fit: Fit) -> Call[UpsertResult]:
-    """Keep one picture."""
+    """Build the request that adds one image."""
     content = json.dumps(new.body()).encode()
     return Call(
-        "POST", "/gallery", answer_as(UpsertResult), {"fit": fit}, _idempotency_header(key), content
+        "POST",
+        "/gallery",
+        parse_response(UpsertResult),
+        {"fit": fit},
+        _idempotency_header(key),
+        content,
     )
 
 
 def add_many(new: Sequence[New], key: str | None, fit: Fit) -> Call[list[UpsertResult | Problem]]:
-    """Keep several."""
+    """Build the request that adds several images.
+
+    Raises:
+        ValueError: there are no images.
+
+    """
     if not new:
-        raise ValueError("no pictures: give at least one")
+        raise ValueError("no images: give at least one")
     content = json.dumps({"images": [one.body() for one in new]}).encode()
     return Call(
         "POST",
         "/gallery",
-        answers_as(UpsertResult),
+        parse_results(UpsertResult),
         {"fit": fit},
         _idempotency_header(key),
         content,
@@ -142,42 +154,42 @@ def add_many(new: Sequence[New], key: str | None, fit: Fit) -> Call[list[UpsertR
 
 
 def put(image_id: str, new: New, fit: Fit) -> Call[UpsertResult]:
-    """Keep one picture in the place of another."""
+    """Build the request that adds or replaces the image of an id."""
     content = json.dumps({**new.body(), "id": image_id}).encode()
-    return Call("PUT", _path(image_id), answer_as(UpsertResult), {"fit": fit}, JSON, content)
+    return Call("PUT", _path(image_id), parse_response(UpsertResult), {"fit": fit}, JSON, content)
 
 
 def edit(image_id: str, changes: Mapping[str, Any]) -> Call[GalleryItem]:
-    """Another label, or other attributes."""
+    """Build the request that changes the label or attributes of an image."""
     content = json.dumps(dict(changes)).encode()
-    return Call("PATCH", _path(image_id), answer_as(GalleryItem), {}, JSON, content)
+    return Call("PATCH", _path(image_id), parse_response(GalleryItem), {}, JSON, content)
 
 
 def remove(image_id: str) -> Call[None]:
-    """Take an image away."""
+    """Build the request that removes an image."""
     return Call("DELETE", _path(image_id), _no_content)
 
 
 def duplicates(
-    layer: str, threshold: float, cursor: str, limit: int, wanted: Filters
+    layer: str, threshold: float, cursor: str, limit: int, filters: Filters
 ) -> Call[DuplicatesResponse]:
-    """Pairs of images that are much alike."""
-    asked: Query = {"layer": layer, "threshold": threshold, "cursor": cursor, "limit": limit}
-    query = {**_query(wanted), **asked}
-    return Call("POST", "/gallery/duplicates", answer_as(DuplicatesResponse), query)
+    """Build the request for one page of pairs of near-duplicates."""
+    parameters: Query = {"layer": layer, "threshold": threshold, "cursor": cursor, "limit": limit}
+    query = {**_query(filters), **parameters}
+    return Call("POST", "/gallery/duplicates", parse_response(DuplicatesResponse), query)
 
 
 def _with_examples(
-    positive: Sequence[str], negative: Sequence[str], fit: Fit, asked: Likeness
+    positive: Sequence[str], negative: Sequence[str], fit: Fit, options: SimilarityOptions
 ) -> Query:
     examples = {"positive": tuple(positive), "negative": tuple(negative)}
-    return {**_query(asked), **examples, "fit": fit}
+    return {**_query(options), **examples, "fit": fit}
 
 
 def _neighbours(response: httpx.Response) -> list[tuple[Neighbour, ...] | Problem]:
     return [
         one if isinstance(one, Problem) else one.similar
-        for one in answers_as(SimilarResponse)(response)
+        for one in parse_results(SimilarResponse)(response)
     ]
 
 
@@ -189,11 +201,13 @@ def _path(image_id: str) -> str:
     return f"/gallery/{quote(image_id, safe='')}"
 
 
-def _query(asked: Filters | Likeness) -> dict[str, str | int | float | bool | Sequence[str]]:
-    said: dict[str, Any] = dict(asked)
-    attributes: Mapping[str, Value] = said.pop("attributes", {})
-    said |= {f"attribute.{name}": value for name, value in attributes.items()}
-    return {name: value for name, value in said.items() if value is not None}
+def _query(
+    options: Filters | SimilarityOptions,
+) -> dict[str, str | int | float | bool | Sequence[str]]:
+    parameters: dict[str, Any] = dict(options)
+    attributes: Mapping[str, Value] = parameters.pop("attributes", {})
+    parameters |= {f"attribute.{name}": value for name, value in attributes.items()}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _no_content(_: httpx.Response) -> None:

@@ -1,7 +1,7 @@
-"""What the service says of its network and of the experiments, as a client reads it.
+"""The responses of `/model` and `/experiments` as the client reads them.
 
-Only what a program is likely to ask for has a name here; all else that was sent is in
-`model_extra`. Free of torch, as the service's own types of these are not.
+The fields that programs use have names; all others are in `model_extra`. Needs no torch, unlike the
+service's own schemas of these responses.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ from service.schemas.base import Schema
 
 
 class TolerantModel(Schema):
-    """Read with tolerance: a newer service may say more."""
+    """Accepts unknown fields: a newer service may send more."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Metrics(TolerantModel):
-    """How good the network and its neighbours are, on images that trained neither."""
+    """The quality of the network and of its neighbours, on held-out images."""
 
     validation_accuracy: float | None = None
     test_accuracy: float
@@ -28,7 +28,7 @@ class Metrics(TolerantModel):
 
 
 class GalleryInfo(TolerantModel):
-    """The gallery: its size, and for each layer how it is searched and how well."""
+    """The size of the gallery, and the index of each layer with its quality."""
 
     size: int
     added: int = 0
@@ -38,14 +38,14 @@ class GalleryInfo(TolerantModel):
 
 
 class Limits(TolerantModel):
-    """What one request may hold."""
+    """The limits of one request."""
 
     body_bytes: int
     images: int
 
 
 class Model(TolerantModel):
-    """The network, how good it is, and what it is not for."""
+    """The network with its classes, its quality and its limitations."""
 
     name: str
     version: str
@@ -57,7 +57,7 @@ class Model(TolerantModel):
 
 
 class RunStats(TolerantModel):
-    """Over the runs of an experiment; no standard deviation where there was one."""
+    """Mean and standard deviation over the runs of an experiment. `std` is None for one run."""
 
     mean: float
     std: float | None = None
@@ -65,7 +65,7 @@ class RunStats(TolerantModel):
 
 
 class ExperimentSummary(TolerantModel):
-    """One experiment: accuracies as fractions, times in seconds."""
+    """One experiment. Accuracies are fractions, times are seconds."""
 
     name: str
     published_name: str | None = None
@@ -80,7 +80,7 @@ class ExperimentSummary(TolerantModel):
 
 
 class ExperimentRecords(ExperimentSummary):
-    """One experiment with the record of each of its runs, as plain data."""
+    """One experiment with the records of its runs, as plain data."""
 
     records: tuple[dict[str, Any], ...]
 

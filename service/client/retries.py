@@ -1,6 +1,6 @@
-"""What may go wrong on the way to an answer, and whether it is worth another try.
+"""The errors of the client, and the decision whether and when a request is repeated.
 
-Knows statuses and seconds; nothing of pictures.
+Knows statuses and seconds, but not images.
 """
 
 import email.utils
@@ -14,11 +14,11 @@ from service.schemas.errors import Problem
 
 RETRY_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 INITIAL_BACKOFF = 0.2
-"""Seconds before the first repetition where the service names none; each wait doubles."""
+"""Seconds before the first repetition if there is no `Retry-After`. Each wait doubles."""
 
 
 class ProblemError(Exception):
-    """The service has answered that it cannot; `problem` says why and `status` is its status."""
+    """The service refused a request. `problem` has the reason, `status` the HTTP status."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.problem = _problem(response)
@@ -28,17 +28,19 @@ class ProblemError(Exception):
 
 
 class UnreachableError(Exception):
-    """Nothing answers, or what answers breaks off; the message says where it was looked for."""
+    """There is no connection to the service, or it broke. The message has the URL."""
 
     def __init__(self, url: str, cause: httpx.TransportError) -> None:
         reason = str(cause) or type(cause).__name__
-        super().__init__(f"no answer from {url} ({reason}); is the service up?")
-        # What may have arrived is not sent again: only who never got through tries once more.
+        super().__init__(
+            f"no answer from {url} ({reason}): check the URL, and that the service is running"
+        )
+        # A request that may have arrived is not repeated: the service may have done the work.
         self.retried = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 class RetryPolicy:
-    """How often and how long one call waits."""
+    """Counts the repetitions of one call and computes the wait before each."""
 
     def __init__(self, retries: int, longest_wait: float) -> None:
         self._left = retries
@@ -46,10 +48,11 @@ class RetryPolicy:
         self._next = INITIAL_BACKOFF
 
     def wait(self, error: ProblemError | UnreachableError) -> float:
-        """Seconds until the next try.
+        """Return the seconds until the next attempt.
 
         Raises:
-            ProblemError: or UnreachableError: `error`, where another try is no use or not allowed.
+            ProblemError: `error`, if it is not worth a repetition or none is left.
+            UnreachableError: the same.
 
         """
         seconds = self._next
@@ -65,27 +68,27 @@ class RetryPolicy:
         return seconds
 
 
-def _retry_after(said: str) -> float | None:
-    """Seconds, whether the header gives seconds or a date."""
-    if said.isdecimal():
-        return float(said)
+def _retry_after(header: str) -> float | None:
+    """Return the seconds of a `Retry-After` header, which has seconds or a date."""
+    if header.isdecimal():
+        return float(header)
     try:
-        return max(email.utils.parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
+        return max(email.utils.parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
     except ValueError:
         return None
 
 
 def _problem(response: httpx.Response) -> Problem:
-    """What the service says is wrong, or what can be said where it is not the service."""
+    """Return the problem of a response, or make one if a proxy sent something else."""
     try:
         return Problem.model_validate_json(response.content)
     except ValidationError:
-        said = response.text.strip()[:200] or response.reason_phrase
+        detail = response.text.strip()[:200] or response.reason_phrase
         return Problem(
             type="about:blank",
             title=response.reason_phrase,
             status=response.status_code,
-            detail=said,
+            detail=detail,
             instance=response.url.path,
-            error=said,
+            error=detail,
         )

@@ -1,6 +1,6 @@
-"""Adds the pictures of a folder, several at a time, so that a repetition goes on where it was.
+"""Uploads the images of a folder in batches. A repetition skips those that were added before.
 
-Knows files and the client; nothing of terminals.
+Knows files and the client, but not terminals.
 """
 
 import dataclasses
@@ -16,106 +16,114 @@ from service.client.models import Limits
 from service.schemas.gallery import UpsertResult
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
-BATCH = 16
-"""Pictures at once: more keep whoever searches meanwhile waiting."""
+BATCH_SIZE = 16
+"""Images in a request at most. Larger requests delay concurrent searches."""
 BATCH_BYTES = 16 * 2**20
-"""Bytes of a request at once, however many the service takes; they are in memory here."""
+"""Bytes of a request at most, even if the service accepts more: they are held in memory."""
 REFUSED = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 )
-"""The statuses that are about a picture, and leave hope for those beside it."""
+"""Statuses caused by one image, so that the others of its batch may be accepted."""
 _BODY_OVERHEAD = len('{"images": []}') - len(", ")
-"""Bytes of a request beside its pictures, each with a comma behind it, the last without."""
+"""Bytes of a request besides its images, each counted with a comma, of which the last has none."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one picture, or why it was not added."""
+    """The response to one file, or the reason why it was not added."""
 
     file: Path
-    said: UpsertResult | str
+    response: UpsertResult | str
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A picture that is to be sent, and its bytes as part of a request."""
+class _Entry:
+    """An image to be sent, and its bytes as part of a request."""
 
     file: Path
     new: New
     size: int
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The pictures below a folder, in order."""
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files below a folder, sorted."""
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
-def add(
+def upload_files(
     kindred: Kindred, folder: Path, files: Sequence[Path], fit: Fit = "crop"
 ) -> Iterator[Result]:
-    """Add these pictures of a folder; those in a sub-folder are labelled by its name.
+    """Upload files of a folder, and yield a result for each. A sub-folder's name is the label.
 
-    As many go at once as one request may hold. One that cannot be sent, or is refused, is said so,
-    and the others go on. An id is made of a picture's place in the folder, so that none is added
-    twice.
+    A request has as many images as its limits allow. A file that cannot be read or is refused has
+    the reason as its result. Ids are derived from paths within the folder, so that a repetition
+    adds nothing twice.
+
+    Raises:
+        ProblemError: the service refuses for a reason other than the images.
+        UnreachableError: the service does not answer.
+
     """
     limits = kindred.model().limits
-    most, most_bytes = min(BATCH, limits.images), min(BATCH_BYTES, limits.body_bytes)
-    batch: list[_Read] = []
+    max_size, max_bytes = min(BATCH_SIZE, limits.images), min(BATCH_BYTES, limits.body_bytes)
+    batch: list[_Entry] = []
     size = _BODY_OVERHEAD
     for file in files:
-        read = _read(folder, file, limits)
-        if isinstance(read, Result):
-            yield read
+        entry = _read(folder, file, limits)
+        if isinstance(entry, Result):
+            yield entry
             continue
-        if batch and (len(batch) == most or size + read.size > most_bytes):
+        if batch and (len(batch) == max_size or size + entry.size > max_bytes):
             yield from _send(kindred, batch, fit)
             batch, size = [], _BODY_OVERHEAD
-        batch.append(read)
-        size += read.size
+        batch.append(entry)
+        size += entry.size
     if batch:
         yield from _send(kindred, batch, fit)
 
 
-def _read(folder: Path, file: Path, limits: Limits) -> _Read | Result:
-    """Read a picture, unless it is larger than one request may be: then it is left on the disk."""
+def _read(folder: Path, file: Path, limits: Limits) -> _Entry | Result:
+    """Read an image, unless it is larger than one request may be."""
     new = _new(folder, file)
-    said = json.dumps(dataclasses.replace(new, picture=b"").body())
+    metadata = json.dumps(dataclasses.replace(new, picture=b"").body())
     try:
         length = file.stat().st_size
-        size = len(said) + len(", ") + 4 * -(-length // 3)  # as base64
+        encoded = 4 * -(-length // 3)  # as base64
+        size = len(metadata) + len(", ") + encoded
         if size + _BODY_OVERHEAD > limits.body_bytes:
             return Result(
                 file,
-                f"It has {length:,} bytes, a third more on the way, and the service takes "
-                f"{limits.body_bytes:,} at once: make it smaller.",
+                f"The file has {length:,} bytes, {encoded:,} in a request, of which the service "
+                f"accepts {limits.body_bytes:,}: make the image smaller.",
             )
-        return _Read(file, dataclasses.replace(new, picture=file.read_bytes()), size)
+        return _Entry(file, dataclasses.replace(new, picture=file.read_bytes()), size)
     except OSError as error:
-        return Result(file, f"It cannot be read: {error.strerror}.")
+        return Result(file, f"The file cannot be read: {error.strerror}.")
 
 
-def _send(kindred: Kindred, batch: Sequence[_Read], fit: Fit) -> Iterator[Result]:
-    """Add a batch; where it is refused as a whole, each of it on its own."""
+def _send(kindred: Kindred, batch: Sequence[_Entry], fit: Fit) -> Iterator[Result]:
+    """Send a batch. If it is refused as a whole, send each of its images separately."""
     try:
-        said = kindred.add_many([one.new for one in batch], fit=fit)
+        responses = kindred.add_many([entry.new for entry in batch], fit=fit)
     except ProblemError as error:
         if error.status not in REFUSED:
             raise
         if len(batch) == 1:
             yield Result(batch[0].file, error.problem.detail)
             return
-        for one in batch:
-            yield from _send(kindred, [one], fit)
+        for entry in batch:
+            yield from _send(kindred, [entry], fit)
         return
-    for one, answer in zip(batch, said, strict=True):
-        yield Result(one.file, answer if isinstance(answer, UpsertResult) else answer.detail)
+    for entry, response in zip(batch, responses, strict=True):
+        yield Result(
+            entry.file, response if isinstance(response, UpsertResult) else response.detail
+        )
 
 
 def _new(folder: Path, file: Path) -> New:
-    place = file.relative_to(folder)
-    label = place.parts[0] if len(place.parts) > 1 else None
-    digest = hashlib.sha256(place.as_posix().encode()).hexdigest()[:16]
-    return New(file, label=label, attributes={"file": place.as_posix()[-256:]}, id=f"file-{digest}")
+    path = file.relative_to(folder)
+    label = path.parts[0] if len(path.parts) > 1 else None
+    digest = hashlib.sha256(path.as_posix().encode()).hexdigest()[:16]
+    return New(file, label=label, attributes={"file": path.as_posix()[-256:]}, id=f"file-{digest}")

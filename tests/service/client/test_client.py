@@ -1,4 +1,4 @@
-"""The client, against a real server process and against servers that misbehave."""
+"""The client, against a real server process and against failing servers."""
 
 import asyncio
 import io
@@ -26,12 +26,12 @@ from training.data.preprocessing import to_pixels
 
 PIXELS = stripes(3, 7)
 WIDE = np.concatenate([stripes(kind, 7) for kind in (3, 5, 7)], axis=1)
-"""Three times as wide as high, so that each fit makes another square of it."""
+"""Three times as wide as high, so that each fit gives a different square."""
 
 
 @pytest.fixture(scope="module")
 def url(bundle_path: Path) -> Iterator[str]:
-    """A server of its own, in its own process."""
+    """A server in a process of its own."""
     with serving(serve_bundle(bundle_path)) as http:
         yield str(http.base_url)
 
@@ -43,8 +43,8 @@ def kindred(url: str) -> Iterator[Kindred]:
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that would have been waited."""
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each sleep, none of which takes place."""
     slept: list[float] = []
     monkeypatch.setattr("service.client.client.time.sleep", slept.append)
     return slept
@@ -62,39 +62,39 @@ def same_vector(one: Vector | Problem, other: Vector | Problem) -> bool:
     return np.array_equal(one, other)
 
 
-def test_a_picture_may_be_a_path_bytes_an_image_or_pixels(kindred: Kindred, tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
+def test_an_image_may_be_path_bytes_pillow_image_or_pixels(
+    kindred: Kindred, tmp_path: Path
+) -> None:
+    path = tmp_path / "image.png"
     path.write_bytes(file())
     given = (path, str(path), file(), Image.fromarray(PIXELS), PIXELS)
-    answers = [kindred.predict(picture) for picture in given]
+    answers = [kindred.predict(image) for image in given]
     assert all(answer == answers[0] for answer in answers)
     assert set(answers[0].similar) == {"conv2", "logits"}
 
 
-def test_grey_and_transparent_pixels_are_taken(kindred: Kindred) -> None:
+def test_grey_and_transparent_pixels_are_accepted(kindred: Kindred) -> None:
     for pixels in (PIXELS[..., 0], np.dstack([PIXELS, PIXELS[..., :1]])):
         assert kindred.classify(pixels).predictions
 
 
-def test_pixels_of_another_type_are_refused_before_they_are_sent(kindred: Kindred) -> None:
+def test_pixels_of_another_type_raise_before_a_request_is_sent(kindred: Kindred) -> None:
     with pytest.raises(TypeError, match="float64"):
         kindred.classify(PIXELS / 255.0)  # type: ignore[arg-type]
 
 
 def test_parameters_reach_the_service(kindred: Kindred) -> None:
     answer = kindred.predict(PIXELS, limit=3, layers=["conv2"], explain=True)
-    assert [len(kin) for kin in answer.similar.values()] == [3]
+    assert [len(image) for image in answer.similar.values()] == [3]
     assert answer.similar["conv2"][0].heat
     assert len(kindred.classify(PIXELS, top_k=4).predictions) == 4
     label = answer.predictions[0].label
     found = kindred.similar(PIXELS, layer="logits", limit=2, label=label, exact=True)
-    assert [kin.label for kin in found] == [label, label]
+    assert [image.label for image in found] == [label, label]
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_a_picture_that_is_not_square_becomes_one_as_it_is_asked(
-    kindred: Kindred, url: str, fit: Fit
-) -> None:
+def test_fit_decides_how_an_image_becomes_square(kindred: Kindred, url: str, fit: Fit) -> None:
     square = to_pixels(Image.fromarray(WIDE), fit)
     assert kindred.predict(WIDE, fit=fit) == kindred.predict(square)
     assert kindred.predict_many([WIDE], fit=fit) == kindred.predict_many([square])
@@ -105,7 +105,7 @@ def test_a_picture_that_is_not_square_becomes_one_as_it_is_asked(
     assert (kindred.embed(WIDE, fit=fit) == kindred.embed(square)).all()
     assert same_vector(kindred.embed_many([WIDE], fit=fit)[0], kindred.embed_many([square])[0])
 
-    async def ask() -> None:
+    async def compare() -> None:
         async with AsyncKindred(url) as other:
             assert await other.predict(WIDE, fit=fit) == kindred.predict(square)
             assert await other.predict_many([WIDE], fit=fit) == kindred.predict_many([square])
@@ -117,33 +117,33 @@ def test_a_picture_that_is_not_square_becomes_one_as_it_is_asked(
             (vector,) = await other.embed_many([WIDE], fit=fit)
             assert same_vector(vector, kindred.embed_many([square])[0])
 
-    asyncio.run(ask())
+    asyncio.run(compare())
 
 
-def test_a_picture_is_cropped_where_nothing_else_is_asked(kindred: Kindred) -> None:
+def test_images_are_cropped_by_default(kindred: Kindred) -> None:
     found = [kindred.classify(WIDE, fit=fit) for fit in ("crop", "pad", "stretch")]
     assert kindred.classify(WIDE) == found[0]
     assert found[0] not in found[1:]
 
 
-def test_several_pictures_have_an_answer_or_a_problem_each(kindred: Kindred) -> None:
-    good, bad, again = kindred.predict_many([PIXELS, b"no picture", PIXELS])
+def test_predict_many_returns_a_response_or_a_problem_for_each_image(kindred: Kindred) -> None:
+    good, bad, again = kindred.predict_many([PIXELS, b"no image", PIXELS])
     assert isinstance(good, PredictResponse)
     assert isinstance(bad, Problem)
     assert bad.status == 415
     assert again == good
 
 
-def test_several_pictures_have_their_neighbours_or_a_problem_each(kindred: Kindred) -> None:
+def test_similar_many_returns_neighbours_or_a_problem_for_each_image(kindred: Kindred) -> None:
     other = stripes(5, 8)
-    good, bad, last = kindred.similar_many([PIXELS, b"no picture", other], layer="logits", limit=3)
+    good, bad, last = kindred.similar_many([PIXELS, b"no image", other], layer="logits", limit=3)
     assert good == kindred.similar(PIXELS, layer="logits", limit=3)
     assert isinstance(bad, Problem)
     assert last == kindred.similar(other, layer="logits", limit=3)
     assert good != last
 
 
-def test_neighbours_of_several_pictures_are_sought_beside_the_same_examples(
+def test_similar_many_uses_the_same_examples_for_each_image(
     kindred: Kindred,
 ) -> None:
     like, unlike = (item.id for item in list(kindred.gallery())[:2])
@@ -151,8 +151,8 @@ def test_neighbours_of_several_pictures_are_sought_beside_the_same_examples(
     assert found == kindred.similar(PIXELS, positive=[like], negative=[unlike], exact=True)
 
 
-def test_several_pictures_have_a_vector_or_a_problem_each(kindred: Kindred) -> None:
-    good, bad, last = kindred.embed_many([PIXELS, b"no picture", stripes(5, 8)])
+def test_embed_many_returns_a_vector_or_a_problem_for_each_image(kindred: Kindred) -> None:
+    good, bad, last = kindred.embed_many([PIXELS, b"no image", stripes(5, 8)])
     assert isinstance(good, np.ndarray)
     assert isinstance(last, np.ndarray)
     assert isinstance(bad, Problem)
@@ -162,8 +162,8 @@ def test_several_pictures_have_a_vector_or_a_problem_each(kindred: Kindred) -> N
     np.testing.assert_allclose(last, kindred.embed(stripes(5, 8)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("picture", [PIXELS, b"no picture"], ids=["good", "bad"])
-def test_a_list_of_one_is_a_list_too(kindred: Kindred, picture: bytes) -> None:
+@pytest.mark.parametrize("picture", [PIXELS, b"no image"], ids=["good", "bad"])
+def test_a_list_of_one_image_returns_a_list(kindred: Kindred, picture: bytes) -> None:
     (classified,) = kindred.classify_many([picture])
     (found,) = kindred.similar_many([picture])
     (vector,) = kindred.embed_many([picture])
@@ -171,34 +171,34 @@ def test_a_list_of_one_is_a_list_too(kindred: Kindred, picture: bytes) -> None:
         assert isinstance(answer, Problem) == isinstance(picture, bytes)
 
 
-def test_an_empty_list_is_refused(kindred: Kindred) -> None:
+def test_an_empty_list_raises(kindred: Kindred) -> None:
     with pytest.raises(ValueError, match="at least one"):
         kindred.predict_many([])
 
 
-def test_a_vector_is_an_array(kindred: Kindred) -> None:
+def test_a_vector_is_a_float32_array(kindred: Kindred) -> None:
     vector = kindred.embed(PIXELS, layer="conv2")
     assert vector.shape == (8192,)
     assert vector.dtype == np.float32
 
 
-def test_the_gallery_is_walked_page_by_page(kindred: Kindred) -> None:
+def test_the_gallery_is_read_page_by_page(kindred: Kindred) -> None:
     everything = list(kindred.gallery(page=40))
     ids = [item.id for item in everything]
     assert len(ids) == len(set(ids)) == 150
     assert ids == sorted(ids)
     own = list(kindred.gallery(label=everything[0].label))
     assert {item.label for item in own} == {everything[0].label}
-    taken = [item for item in own if item.predicted == own[0].predicted]
-    assert list(kindred.gallery(label=own[0].label, predicted=own[0].predicted)) == taken
-    picture = kindred.image(ids[0])
-    assert picture.size == (32, 32)
+    matching = [item for item in own if item.predicted == own[0].predicted]
+    assert list(kindred.gallery(label=own[0].label, predicted=own[0].predicted)) == matching
+    image = kindred.image(ids[0])
+    assert image.size == (32, 32)
     nearest = kindred.similar_to(ids[0], limit=3)
     assert len(nearest) == 3
-    assert ids[0] not in {kin.id for kin in nearest}
+    assert ids[0] not in {image.id for image in nearest}
 
 
-def test_the_model_and_the_experiments_are_typed(kindred: Kindred) -> None:
+def test_model_and_experiments_are_typed(kindred: Kindred) -> None:
     model = kindred.model()
     assert (model.gallery.size, len(model.classes)) == (150, 10)
     assert (model.limits.body_bytes, model.limits.images) == (16 * 2**20, 64)
@@ -210,14 +210,14 @@ def test_the_model_and_the_experiments_are_typed(kindred: Kindred) -> None:
     assert len(kindred.experiment(model.name).records) == 2
 
 
-def test_what_has_no_name_in_an_answer_is_kept(kindred: Kindred) -> None:
+def test_unknown_fields_of_a_response_are_kept(kindred: Kindred) -> None:
     extra = kindred.model().model_extra
     assert extra
     assert extra["input"]["side"] == 32
 
 
-def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) -> None:
-    async def ask() -> None:
+def test_the_asynchronous_client_returns_the_same(url: str, kindred: Kindred) -> None:
+    async def compare() -> None:
         async with AsyncKindred(url) as other:
             assert await other.predict(PIXELS) == kindred.predict(PIXELS)
             assert await other.predict_many([PIXELS, b""]) == kindred.predict_many([PIXELS, b""])
@@ -241,10 +241,10 @@ def test_the_asynchronous_client_answers_the_same(url: str, kindred: Kindred) ->
             name = (await other.model()).name
             assert await other.experiment(name) == kindred.experiment(name)
 
-    asyncio.run(ask())
+    asyncio.run(compare())
 
 
-def test_an_admin_key_reloads_the_bundle_and_another_does_not(make_app: MakeApp) -> None:
+def test_reload_needs_an_admin_key(make_app: MakeApp) -> None:
     async def reload(url: str) -> ReloadResponse:
         async with AsyncKindred(url, key="admin") as admin:
             return await admin.reload()
@@ -252,37 +252,37 @@ def test_an_admin_key_reloads_the_bundle_and_another_does_not(make_app: MakeApp)
     with listening(make_app(api_keys=("reader",), admin_keys=("admin",))) as http:
         url = str(http.base_url)
         with Kindred(url, key="admin") as admin, Kindred(url, key="reader") as reader:
-            said = admin.reload()
-            assert said.current.version == reader.model().version
+            response = admin.reload()
+            assert response.current.version == reader.model().version
             with pytest.raises(ProblemError, match="403"):
                 reader.reload()
-        assert asyncio.run(reload(url)) == said
+        assert asyncio.run(reload(url)) == response
 
 
-def test_a_refusal_is_an_error_that_says_why(kindred: Kindred) -> None:
+def test_a_refusal_raises_a_problem_error_with_the_reason(kindred: Kindred) -> None:
     with pytest.raises(ProblemError, match=r"404 Not found: .*conv9") as raised:
         kindred.similar(PIXELS, layer="conv9")
     assert raised.value.status == 404
     assert raised.value.problem.type == "urn:kindred:problem:not-found"
 
 
-# Trying again.
+# Repetitions.
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
 def against(*answers: httpx.Response | Exception, retries: int = 4) -> tuple[Kindred, list[int]]:
-    """A client of a server that answers in this order, and how often it was asked."""
-    asked: list[int] = []
+    """A client of a server with these responses in order, and the requests so far."""
+    requests: list[int] = []
 
     def answer(_: httpx.Request) -> httpx.Response:
-        asked.append(1)
-        found = answers[len(asked) - 1]
+        requests.append(1)
+        found = answers[len(requests) - 1]
         if isinstance(found, Exception):
             raise found
         return found
 
-    return Kindred(transport=httpx.MockTransport(answer), retries=retries), asked
+    return Kindred(transport=httpx.MockTransport(answer), retries=retries), requests
 
 
 def busy(status: int = 429, wait: str | None = None) -> httpx.Response:
@@ -294,64 +294,64 @@ NONE = httpx.Response(200, json={"experiments": []})
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_it_waits_for_as_long_as_it_is_told(status: int, waits: list[float]) -> None:
+def test_a_repetition_waits_for_retry_after(status: int, sleeps: list[float]) -> None:
     kindred, _ = against(busy(status, "3"), busy(status), NONE)
     assert kindred.experiments() == ()
-    assert waits == [3.0, 0.4]
+    assert sleeps == [3.0, 0.4]
 
 
-def test_a_date_to_wait_for_is_understood(waits: list[float]) -> None:
+def test_retry_after_may_be_a_date(sleeps: list[float]) -> None:
     later = formatdate(time() + 5, usegmt=True)
     kindred, _ = against(busy(503, later), NONE)
     kindred.experiments()
-    assert 3 < waits[0] <= 5
+    assert 3 < sleeps[0] <= 5
 
 
-def test_it_gives_up_after_so_many_tries(waits: list[float]) -> None:
-    kindred, asked = against(*[busy()] * 9, retries=3)
+def test_requests_are_repeated_up_to_the_given_number(sleeps: list[float]) -> None:
+    kindred, requests = against(*[busy()] * 9, retries=3)
     with pytest.raises(ProblemError, match="429"):
         kindred.experiments()
-    assert len(asked) == 4
-    assert waits == [0.2, 0.4, 0.8]
+    assert len(requests) == 4
+    assert sleeps == [0.2, 0.4, 0.8]
 
 
-def test_a_wait_that_is_too_long_is_not_waited(waits: list[float]) -> None:
-    kindred, asked = against(busy(429, "3600"))
+def test_a_wait_above_the_longest_is_not_waited(sleeps: list[float]) -> None:
+    kindred, requests = against(busy(429, "3600"))
     with pytest.raises(ProblemError):
         kindred.experiments()
-    assert (len(asked), waits) == (1, [])
+    assert (len(requests), sleeps) == (1, [])
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 500, 504])
-def test_other_refusals_are_not_tried_again(status: int, waits: list[float]) -> None:
-    kindred, asked = against(busy(status))
+def test_other_statuses_are_not_repeated(status: int, sleeps: list[float]) -> None:
+    kindred, requests = against(busy(status))
     with pytest.raises(ProblemError, match="busy") as raised:
         kindred.experiments()
     assert raised.value.status == status
-    assert (len(asked), waits) == (1, [])
+    assert (len(requests), sleeps) == (1, [])
 
 
-def test_a_connection_that_fails_is_tried_again(waits: list[float]) -> None:
+def test_a_failed_connection_is_repeated(sleeps: list[float]) -> None:
     kindred, _ = against(httpx.ConnectError("refused"), NONE)
     assert kindred.experiments() == ()
-    assert waits == [0.2]
+    assert sleeps == [0.2]
 
 
-def test_a_connection_that_breaks_is_not_tried_again(waits: list[float]) -> None:
+def test_a_broken_connection_is_not_repeated(sleeps: list[float]) -> None:
     """The service may have done the work."""
-    kindred, asked = against(httpx.ReadError("broken"))
+    kindred, requests = against(httpx.ReadError("broken"))
     with pytest.raises(UnreachableError, match="broken"):
         kindred.experiments()
-    assert (len(asked), waits) == (1, [])
+    assert (len(requests), sleeps) == (1, [])
 
 
-def test_where_nothing_answers_it_says_where_it_looked(waits: list[float]) -> None:
+def test_unreachable_error_names_the_url(sleeps: list[float]) -> None:
     with pytest.raises(UnreachableError, match=r"no answer from http://127\.0\.0\.1:9"):
         Kindred("http://127.0.0.1:9", retries=1).experiments()
-    assert waits == [0.2]
+    assert sleeps == [0.2]
 
 
-def test_a_key_is_sent_as_a_bearer() -> None:
+def test_a_key_is_sent_as_a_bearer_token() -> None:
     seen: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -362,7 +362,7 @@ def test_a_key_is_sent_as_a_bearer() -> None:
     assert seen == ["Bearer secret"]
 
 
-# For people, and for programs without torch.
+# The command line, and imports.
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -375,71 +375,65 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_prints_the_class_and_the_nearest(
+def test_the_command_prints_the_class_and_the_similar_images(
     url: str, kindred: Kindred, tmp_path: Path
 ) -> None:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(file())
-    said = command(path, "--url", url, "--limit", "2")
-    assert said.returncode == 0, said.stderr
+    ended = command(path, "--url", url, "--limit", "2")
+    assert ended.returncode == 0, ended.stderr
     expected = kindred.predict(path, limit=2)
-    assert expected.predictions[0].label in said.stdout
-    for kin in (*expected.similar["conv2"], *expected.similar["logits"]):
-        assert kin.id in said.stdout
+    assert expected.predictions[0].label in ended.stdout
+    for image in (*expected.similar["conv2"], *expected.similar["logits"]):
+        assert image.id in ended.stdout
 
 
-def test_the_command_says_where_the_picture_is_like_nothing_it_knows(
-    url: str, tmp_path: Path
-) -> None:
+def test_the_command_warns_of_an_unfamiliar_image(url: str, tmp_path: Path) -> None:
     path = tmp_path / "blank.png"
     Image.new("RGB", (32, 32), "white").save(path)
     assert "do not rely on this" in command(path, "--url", url).stdout
 
 
-def test_the_command_prints_json_where_asked(url: str, tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
+def test_the_command_prints_json(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
     path.write_bytes(file())
-    said = command(path, "--url", url, "--json")
+    ended = command(path, "--url", url, "--json")
     assert PredictResponse.model_validate_json(
-        said.stdout.strip().removeprefix("[").removesuffix("]")
+        ended.stdout.strip().removeprefix("[").removesuffix("]")
     )
 
 
-def test_the_command_fits_pictures_as_it_is_asked(
-    url: str, kindred: Kindred, tmp_path: Path
-) -> None:
+def test_the_command_passes_the_fit_on(url: str, kindred: Kindred, tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     Image.fromarray(WIDE).save(path)
-    said = command(path, "--url", url, "--json", "--fit", "pad", "--limit", "2")
-    (answer,) = TypeAdapter(list[PredictResponse]).validate_json(said.stdout)
+    ended = command(path, "--url", url, "--json", "--fit", "pad", "--limit", "2")
+    (answer,) = TypeAdapter(list[PredictResponse]).validate_json(ended.stdout)
     assert answer == kindred.predict(path, limit=2, fit="pad") != kindred.predict(path, limit=2)
 
 
-def test_the_command_says_which_picture_is_none(url: str, tmp_path: Path) -> None:
+def test_the_command_names_the_file_that_is_no_image(url: str, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     good.write_bytes(file())
-    bad.write_bytes(b"no picture")
-    said = command(good, bad, "--url", url)
-    assert said.returncode == 1
-    assert "Unsupported media type" in said.stdout.split("bad.png")[1]
+    bad.write_bytes(b"no image")
+    ended = command(good, bad, "--url", url)
+    assert ended.returncode == 1
+    assert "Unsupported media type" in ended.stdout.split("bad.png")[1]
 
 
-def test_the_command_takes_more_pictures_than_one_request_may_hold(
-    url: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "picture.png"
+def test_the_command_accepts_more_images_than_one_request(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
     path.write_bytes(file())
-    said = command(*[path] * 66, "--url", url)
-    assert said.returncode == 0, said.stdout
-    assert said.stdout.count("like it at conv2") == 66
+    ended = command(*[path] * 66, "--url", url)
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.count("similar at conv2") == 66
 
 
 def test_importing_the_client_needs_neither_torch_nor_faiss() -> None:
     code = (
-        "import sys, service.client, service.client; "
+        "import sys, service.client; "
         "print([name for name in ('torch', 'faiss', 'fastapi', 'training') if name in sys.modules])"
     )
-    said = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert said.stdout.strip() == "[]", said.stderr
+    assert ended.stdout.strip() == "[]", ended.stderr
