@@ -51,7 +51,7 @@ format: .venv/installed-dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-release: .venv/installed ## Train anew on DATA and make a bundle of it
+release: .venv/installed ## Train on DATA and make a bundle of it
 	$(BIN)/python -m training release --root "$(ROOT)" $(if $(DATA),--data "$(DATA)")
 
 lock: .venv/installed-dev ## Pin what pyproject.toml asks for, with hashes

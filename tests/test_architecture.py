@@ -107,8 +107,6 @@ def test_packages_import_along_the_arrows(name: str) -> None:
         for target in imports(file)
         if target.split(".")[0] in (*ALL, "tests") and package(target) not in allowed
     }
-    if name == "benchmarks.serving" and found:
-        pytest.xfail(f"to be moved: {found}")
     assert found == set()
 
 

@@ -60,9 +60,9 @@ that is done to pixels before, and to logits after, is inside.
 {_novelty(manifest)}
 ## Limits
 
-It knows the classes above and nothing else: whatever it is shown, it answers with one of them. It
-sees 32 x 32 pixels, the centre square of a larger picture. It is for study and for showing how
-retrieval works, not for decisions about people.
+It knows the classes above and nothing else: for any image, it answers with one of them. It sees
+32 x 32 pixels, the centre square of a larger image. It is for study and for showing how retrieval
+works, not for decisions about people.
 """
 
 

@@ -61,7 +61,7 @@ function hero(onUpload, notice) {
         "div",
         {},
         element("p", { class: "drop-zone-lead" }, isTouchDevice() ? "Any picture will do" : "Drop a picture anywhere, or paste one"),
-        element("p", { class: "drop-zone-note" }, "Whatever its size, the network sees its centre square, at 32 × 32."),
+        element("p", { class: "drop-zone-note" }, "The network sees the centre square of any image, at 32 × 32."),
       ),
       uploadButtons(onUpload),
       notice ? errorMessage(notice) : null,
