@@ -60,32 +60,7 @@ MOTTO = "and its kin"
 WORDS, MEAN, LONGEST = 650, 18, 30
 
 _DOCSTRINGS = """
-    benchmarks/harness/environment.py
-    benchmarks/harness/load_generator.py
-    benchmarks/harness/recall.py
-    benchmarks/harness/report.py
-    benchmarks/harness/server_process.py
-    benchmarks/harness/worker.py
-    benchmarks/harness/workload.py
-    benchmarks/peers/fastapi_app.py
-    benchmarks/peers/litserve_app.py
-    benchmarks/peers/model.py
-    benchmarks/search/__main__.py
-    benchmarks/search/capacity.py
-    benchmarks/search/index_worker.py
-    benchmarks/search/million.py
-    benchmarks/search/vectors.py
-    benchmarks/serving/__main__.py
-    benchmarks/serving/backends.py
-    benchmarks/serving/ingest.py
-    benchmarks/serving/overload.py
     benchmarks/serving/roofline.py
-    benchmarks/serving/rounds.py
-    benchmarks/serving/startup.py
-    benchmarks/training/__main__.py
-    benchmarks/training/collapse.py
-    benchmarks/training/traces.py
-    service/cli.py
     service/client/__main__.py
     service/client/client.py
     service/client/endpoints.py
@@ -139,20 +114,7 @@ _DOCSTRINGS = """
     service/server/startup.py
     service/state.py
     service/vectors.py
-    training/bundle/loader.py
-    training/bundle/manifest.py
-    training/bundle/model_card.py
     training/bundle/writer.py
-    training/data/archive.py
-    training/data/cifar10.py
-    training/data/dataset.py
-    training/data/folder_layout.py
-    training/data/preprocessing.py
-    training/data/splits.py
-    training/embedding/bulk.py
-    training/embedding/embed.py
-    training/embedding/leases.py
-    training/embedding/shards.py
     training/experiments/aggregate.py
     training/experiments/catalogue.py
     training/experiments/config.py
@@ -163,16 +125,6 @@ _DOCSTRINGS = """
     training/experiments/reports/markdown.py
     training/experiments/reports/release_chapter.py
     training/experiments/reports/results.py
-    training/index/cosine.py
-    training/index/multi_index.py
-    training/index/projection.py
-    training/index/tuning.py
-    training/models/blocknet.py
-    training/models/calibration.py
-    training/models/device.py
-    training/models/novelty.py
-    training/models/onnx_export.py
-    training/models/quantization.py
     training/trainer/augmentation.py
     training/trainer/build.py
     training/trainer/diagnostics.py
@@ -187,18 +139,6 @@ _DOCSTRINGS = """
     training/workflows/workspace.py
 """
 _BANNED_WORDS = """
-    ARCHITECTURE.md
-    Makefile
-    benchmarks/harness/load_generator.py
-    benchmarks/harness/server_process.py
-    benchmarks/peers/fastapi_app.py
-    benchmarks/serving/ingest.py
-    benchmarks/serving/overload.py
-    benchmarks/serving/rounds.py
-    benchmarks/training/__main__.py
-    docs/api.md
-    docs/pains.md
-    service/cli.py
     service/client/__main__.py
     service/client/client.py
     service/client/upload.py
@@ -219,7 +159,6 @@ _BANNED_WORDS = """
     service/gallery/local/store.py
     service/gallery/local/writer.py
     service/gallery/milvus/bundle_sync.py
-    service/gallery/milvus/client_pool.py
     service/gallery/milvus/collection.py
     service/gallery/milvus/expressions.py
     service/gallery/milvus/gallery.py
@@ -240,14 +179,6 @@ _BANNED_WORDS = """
     service/server/startup.py
     service/state.py
     service/vectors.py
-    service/web/api.js
-    service/web/gallery.js
-    service/web/look.js
-    service/web/neighbours.js
-    service/web/tile.js
-    service/web/welcome.js
-    tests/benchmarks/__init__.py
-    tests/benchmarks/test_overload.py
     tests/browser/test_accessibility.py
     tests/browser/test_predict.py
     tests/service/client/test_client.py
@@ -266,22 +197,9 @@ _BANNED_WORDS = """
     tests/support/synthetic/__init__.py
     tests/test_deployment.py
     tests/test_many_classes.py
-    tests/training/data/test_cifar10.py
-    tests/training/models/test_onnx_export.py
     tests/training/trainer/test_fit.py
     tests/training/trainer/test_optimizers.py
-    training/bundle/manifest.py
-    training/bundle/model_card.py
-    training/data/dataset.py
-    training/data/folder_layout.py
-    training/data/preprocessing.py
-    training/data/splits.py
-    training/embedding/bulk.py
-    training/embedding/leases.py
-    training/embedding/shards.py
     training/experiments/reports/results.py
-    training/index/cosine.py
-    training/index/multi_index.py
     training/trainer/augmentation.py
     training/workflows/release.py
     training/workflows/workspace.py
