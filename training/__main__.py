@@ -1,4 +1,4 @@
-"""Runs the command line: `python -m training`."""
+"""Run the command line: `python -m training`."""
 
 from training.cli import main
 

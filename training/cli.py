@@ -1,4 +1,7 @@
-"""The command line of the offline house: `python -m training --help`."""
+"""The commands of `python -m training`: options, output and error messages.
+
+The work itself is done in `workflows` and `embedding`.
+"""
 
 import sys
 from pathlib import Path
@@ -32,7 +35,7 @@ from training.workflows.retrieval_metrics import pick_queries, precision_at_k
 from training.workflows.workspace import Workspace
 
 INTERRUPTED = 130
-"""What a shell makes of Ctrl-C."""
+"""Exit code after Ctrl-C: 128 plus the number of SIGINT, as shells have it."""
 
 RENAMED = {
     "suite": "sweep",
@@ -40,11 +43,10 @@ RENAMED = {
     "index": "reindex",
     "retrieval": "eval-retrieval",
 }
-"""Former names of commands. They keep working, and are in no help text."""
-
+"""Former names of commands. They keep working, and no help text lists them."""
 
 app = typer.Typer(
-    help="Train small CNNs on labelled images and make a bundle of the best.",
+    help="Train small CNNs on labelled images and build a bundle with the best one.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -53,30 +55,65 @@ Data = Annotated[
     Path | None,
     typer.Option(
         envvar="KINDRED_DATA",
-        help="Image folder, CIFAR-10 batches, or an archive of either. Default: download CIFAR-10.",
+        help="Images: a folder with one folder a class, CIFAR-10's batches, or an archive of "
+        "either. Default: CIFAR-10, downloaded.",
+        show_default=False,
     ),
 ]
-Root = Annotated[Path, typer.Option(help="Folder of experiments/, bundles/ and all the rest.")]
-Seed = Annotated[int, typer.Option(help="Draws the weights and the order of the images.")]
-SplitSeed = Annotated[int, typer.Option(help="Draws the 70:15:15 split.", min=0)]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
-Output = Annotated[Path | None, typer.Option(help="Where the bundle goes. Default: bundles/.")]
-PerClass = Annotated[int | None, typer.Option(help="Keep so many images of each class.", min=1)]
-Pixels = Annotated[bool, typer.Option(help="Ship the gallery's pictures.")]
-Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16.")]
+Root = Annotated[
+    Path, typer.Option(help="Folder with experiments/, checkpoints/, bundles/, data/ and starter/.")
+]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the initial weights, the image order and the augmentation.")
+]
+SplitSeed = Annotated[
+    int, typer.Option(help="Seed of the 70:15:15 split into train, validation and test.", min=0)
+]
+Device = Annotated[
+    str, typer.Option(help="Device: cpu, cuda, cuda:1, or auto for a GPU if there is one.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the new bundle. Default: a folder in bundles/ named after the data, to "
+        "which bundles/current then points.",
+        show_default=False,
+    ),
+]
+PerClass = Annotated[
+    int | None,
+    typer.Option(
+        help="Gallery images of each class. Default: all test images.", min=1, show_default=False
+    ),
+]
+Pixels = Annotated[bool, typer.Option(help="Store the gallery's images in the bundle.")]
+Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16, not fp32.")]
 Recall = Annotated[
     float,
-    typer.Option(help="ShardSpec of the exact ten nearest that a search must find.", min=0, max=1),
+    typer.Option(
+        help="Target recall@10 of the index: the share of the exact ten nearest that a search "
+        "returns, from 0 to 1.",
+        min=0,
+        max=1,
+    ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(help="Train for so many. Default: what the experiment says.", min=1)
+    int | None,
+    typer.Option(
+        help="Epochs of training. Default: those of the experiment.", min=1, show_default=False
+    ),
 ]
-Source = Annotated[Path | None, typer.Option("--bundle", help="Default: the bundle made last.")]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", help="Folder of the bundle. Default: bundles/current.", show_default=False
+    ),
+]
 
 
 @app.command("run")
 def run_command(
-    name: Annotated[str, typer.Argument(help="An experiment, by its name or published name.")],
+    name: Annotated[str, typer.Argument(help="Name or published name of the experiment.")],
     data: Data = None,
     root: Root = Path(),
     seed: Seed = 0,
@@ -84,7 +121,10 @@ def run_command(
     device: Device = "auto",
     epochs: Epochs = None,
 ) -> None:
-    """Train one experiment on the 70 % split and record it."""
+    """Train one experiment on the train split and print the path of its record.
+
+    A run with a record and a checkpoint is not trained again.
+    """
     experiment = find(name).with_epochs(epochs)
     workspace = Workspace(root, pick_device(device), seed, split_seed)
     spec = workspace.spec(experiment, "study", *workspace.read(data))
@@ -95,21 +135,34 @@ def run_command(
 @app.command()
 def sweep(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Experiments. Default: the eight.")
+        list[str] | None,
+        typer.Argument(
+            help="Names of experiments. Default: the eight of the report.", show_default=False
+        ),
     ] = None,
     data: Data = None,
     root: Root = Path(),
-    seed: Annotated[list[int] | None, typer.Option(help="Once for each seed. Default: 0.")] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Seed of the runs; repeat the option for several. Default: 0.", show_default=False
+        ),
+    ] = None,
     split_seed: SplitSeed = 0,
     device: Device = "auto",
     epochs: Epochs = None,
     stop_if_collapsed: Annotated[
-        bool, typer.Option("--stop-if-collapsed", help="Give up runs that learn nothing.")
+        bool,
+        typer.Option(
+            "--stop-if-collapsed",
+            help="End a run after 3 epochs and 500 steps without learning. Default: off.",
+        ),
     ] = False,
 ) -> None:
-    """Train the eight experiments, or those named, with each seed.
+    """Train the eight experiments, or those named, once with each seed.
 
-    Stop it and start it again as you like: what has a record is not run again.
+    After Ctrl-C, the same command continues: a run with a record is not run again. Exits with 1 if
+    a run failed.
     """
     chosen = [one.with_epochs(epochs) for one in (map(find, names) if names else EIGHT)]
     workspace = Workspace(
@@ -119,7 +172,7 @@ def sweep(
     try:
         runs = workspace.sweep(chosen, seed or [0], images, splits)
     except KeyboardInterrupt:
-        print_line("stopped: the same command goes on where it was, with the run that was going on")
+        print_line("stopped: the same command continues, and starts the unfinished run again")
         raise typer.Exit(INTERRUPTED) from None
     progress.show_runs(runs)
     if any(run.status == "failed" for run in runs):
@@ -130,7 +183,11 @@ def sweep(
 def release(
     name: Annotated[
         str | None,
-        typer.Argument(help="An experiment. Default: the best studied, else batchnorm-3."),
+        typer.Argument(
+            help="Name of the experiment. Default: the one with the best validation accuracy, or "
+            "batchnorm-3 if there are no records.",
+            show_default=False,
+        ),
     ] = None,
     data: Data = None,
     root: Root = Path(),
@@ -144,17 +201,18 @@ def release(
     recall: Recall = TARGET_RECALL,
     epochs: Epochs = None,
 ) -> None:
-    """Choose the best batch-norm 3-block network, retrain it on train + validation, publish it.
+    """Choose the best batch-norm network with 3 blocks, retrain it and build a bundle.
 
-    It is trained as its study was, unless told otherwise.
+    Trains from new weights on train and validation together, with the settings of the study, tests
+    once, and prints the folder of the bundle.
     """
     experiment = find(name) if name else None
     workspace = Workspace(root, pick_device(device), seed, split_seed)
-    shape = ExportOptions(per_class, pixels, half, recall)
+    options = ExportOptions(per_class, pixels, half, recall)
     target = output or workspace.bundle_of(data)
     images, splits = workspace.read(data)
     own_test = workspace.read_own_test(data)
-    made = workspace.release(images, splits, target, shape, own_test, experiment, epochs)
+    made = workspace.release(images, splits, target, options, own_test, experiment, epochs)
     if output is None:
         writer.update_current_link(workspace.current, made)
     typer.echo(made)
@@ -173,12 +231,16 @@ def reindex(
     half: Half = False,
     recall: Recall = TARGET_RECALL,
 ) -> None:
-    """Give a trained network another gallery: embed and index held-out images, publish."""
+    """Build a bundle with the network of another bundle and a new gallery, without training.
+
+    The gallery is the test split of the data, which must be the images that the network was
+    trained with. Prints the folder of the bundle.
+    """
     workspace = Workspace(root, pick_device(device), split_seed=split_seed)
     trained = from_bundle(bundle.load(source or workspace.current))
-    shape = ExportOptions(per_class, pixels, half, recall)
+    options = ExportOptions(per_class, pixels, half, recall)
     target = output or workspace.bundle_of(data)
-    made = workspace.publish(trained, *workspace.read(data), target, shape)
+    made = workspace.publish(trained, *workspace.read(data), target, options)
     if output is None:
         writer.update_current_link(workspace.current, made)
     typer.echo(made)
@@ -190,61 +252,69 @@ def resolve_bundle(
     root: Root = Path(),
     device: Device = "auto",
     download: Annotated[
-        bool, typer.Option(envvar="KINDRED_DOWNLOAD", help="Fetch CIFAR-10 where no data is named.")
+        bool, typer.Option(envvar="KINDRED_DOWNLOAD", help="Download CIFAR-10 if --data is unset.")
     ] = True,
 ) -> None:
-    """Print the bundle to serve: the one already built, one built from data, or the starter."""
+    """Print the folder of the bundle to serve; build it if it does not exist.
+
+    Takes the bundle that is there already, else builds one from the data, else takes the starter.
+    Trains only if the starter's network does not fit the data.
+    """
     typer.echo(Workspace(root, pick_device(device)).resolve_bundle(data, download=download))
 
 
 @app.command("eval-retrieval")
 def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
-    """Print how many of an image's ten nearest have its own label, by layer and class."""
+    """Print a bundle's precision@10 by layer and class: same-label share of the ten nearest."""
     loaded = bundle.load(source or root / "bundles" / "current")
     labels = loaded.gallery.labels
     queries = pick_queries(labels)
-    shares = {
-        layer: precision_at_k(built, labels, queries) for layer, built in loaded.indexes.items()
+    precision = {
+        layer: precision_at_k(index, labels, queries) for layer, index in loaded.indexes.items()
     }
     table = Table(
-        title=f"Share of the ten nearest with the query's own label, {len(queries)} queries "
-        f"in {len(labels)} images, {loaded.manifest.name} {loaded.manifest.version}"
+        title=f"Precision@10 of {len(queries)} queries in {len(labels)} images, "
+        f"{loaded.manifest.name} {loaded.manifest.version}"
     )
     table.add_column("class")
-    for layer in shares:
+    for layer in precision:
         table.add_column(layer, justify="right")
     for number, name in enumerate(loaded.manifest.classes):
         own = labels[queries] == number
-        table.add_row(name, *(f"{np.mean(share[own]):.3f}" for share in shares.values()))
+        table.add_row(name, *(f"{np.mean(values[own]):.3f}" for values in precision.values()))
     table.add_section()
-    table.add_row("all", *(f"{np.mean(share):.3f}" for share in shares.values()))
+    table.add_row("all", *(f"{np.mean(values):.3f}" for values in precision.values()))
     Console().print(table)
 
 
 @app.command()
 def embed(
     images: Annotated[Path, typer.Argument(help="Image folder, or a tar or zip archive of one.")],
-    output: Annotated[Path, typer.Argument(help="Folder of the shards.")],
+    output: Annotated[Path, typer.Argument(help="Folder for the shards.")],
     root: Root = Path(),
     source: Source = None,
     device: Device = "auto",
     shard: Annotated[
-        str, typer.Option(help="2/4 makes each fourth shard from the second on.")
+        str, typer.Option(help="Part of the work: 2/4 makes every fourth shard from the second on.")
     ] = "1/1",
-    size: Annotated[int, typer.Option(help="Images of a shard.", min=1)] = 4096,
-    labels: Annotated[bool, typer.Option(help="Take each image's folder for its label.")] = True,
+    size: Annotated[int, typer.Option(help="Images in a shard.", min=1)] = 4096,
+    labels: Annotated[
+        bool, typer.Option(help="Take the name of an image's folder as its label.")
+    ] = True,
     ray: Annotated[
-        bool, typer.Option("--ray", help="ShardSpec the shards out by Ray Data.")
+        bool, typer.Option("--ray", help="Distribute the shards with Ray Data. Default: off.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Of Ray, each with a network.", min=1)] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Ray workers, each with its own network. Needs --ray.", min=1)
+    ] = 1,
 ) -> None:
-    """Embed any number of images into shards, which a service's gallery can import.
+    """Embed images into shards, which a gallery can import, and print the number of images.
 
-    Stop it and start it again as you like; start it several times, on any machines that share the
-    folder, and they share the work: what is there is not made again.
+    The command can be stopped and started again, and can run several times at once on machines
+    that share the folder: a finished shard is not made again. Exits with 1 if an image cannot be
+    read.
     """
-    place = source or root / "bundles" / "current"
-    loaded = bundle.load(place)
+    loaded = bundle.load(source or root / "bundles" / "current")
     job = Job(
         source=images,
         folder=output,
@@ -261,10 +331,10 @@ def embed(
             embedder = Embedder(loaded.network, pick_device(device))
             stats = bulk.run(job, embedder, ShardSpec.parse(shard), on_image)
     print_line(
-        f"{stats.written} shards made, {stats.existing} were there, {stats.skipped} are for others"
+        f"shards: {stats.written} made, {stats.existing} existed, {stats.skipped} left to others"
     )
     for name in stats.unreadable:
-        print_line(f"left out, for it cannot be read: {name}", style="yellow")
+        print_line(f"skipped, cannot be read: {name}", style="yellow")
     typer.echo(stats.images)
     if stats.unreadable:
         raise typer.Exit(1)
@@ -274,17 +344,25 @@ def embed(
 def report_command(
     root: Root = Path(),
     output: Annotated[
-        Path | None, typer.Option(help="Folder of results.md. Default: docs/.")
+        Path | None,
+        typer.Option(help="Folder for results.md. Default: docs/.", show_default=False),
     ] = None,
     data_set: Annotated[
         str | None,
-        typer.Option(help="Its name, or how its fingerprint begins. Default: that of the latest."),
+        typer.Option(
+            help="Name of the data set, or the start of its fingerprint. Default: that of the "
+            "latest run.",
+            show_default=False,
+        ),
     ] = None,
     split_seed: Annotated[
-        int | None, typer.Option(help="That of the runs. Default: that of the latest.")
+        int | None,
+        typer.Option(
+            help="Split seed of the runs. Default: that of the latest run.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Write results.md and its pictures from the records alone."""
+    """Write results.md and its figures from the records, and print its path."""
     records = [
         one
         for one in record.read_all(root / "experiments")
@@ -299,7 +377,7 @@ def report_command(
 
 
 def main() -> None:
-    """Run a command; print an expected error in one line, without a traceback."""
+    """Run a command. Print an expected error in one line, without a traceback."""
     arguments = sys.argv[1:]
     if arguments and (name := RENAMED.get(arguments[0])):
         print_line(f"`{arguments[0]}` is now called `{name}`", style="yellow")

@@ -99,7 +99,7 @@ def confused(loaded: Bundle) -> list[int]:
     assert (test.confusion_matrix is None) == (len(loaded.manifest.classes) > MATRIX_CLASSES)
     counts = [
         count
-        for true, row in test.taken.items()
+        for true, row in test.confusion_counts.items()
         for taken_for, count in row.items()
         if taken_for != true
     ]

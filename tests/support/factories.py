@@ -1,4 +1,4 @@
-"""Small real things that several tests of `training/` start from."""
+"""Builds small data sets, networks, records and bundles for tests."""
 
 import os
 import shutil
@@ -29,17 +29,17 @@ from training.experiments.record import (
 )
 from training.models.blocknet import Architecture, BlockNet
 
-MORNING = datetime(2026, 1, 1, tzinfo=UTC)
+START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def tiny(per_class: int = 10, kinds: int = 10, name: str = "tiny", start: int = 0) -> Dataset:
-    """Generated pictures in memory, the kinds taking turns as in CIFAR-10's batches."""
+    """Generate a data set in memory, with the classes in rotation as in CIFAR-10's batches."""
     pixels = [stripes(kind, start + n) for n in range(per_class) for kind in range(kinds)]
     return labelled([kind for _ in range(per_class) for kind in range(kinds)], pixels, name)
 
 
 def labelled(labels: list[int], pixels: list[Any] | None = None, name: str = "made") -> Dataset:
-    """A data set with these labels; its pictures are black unless given."""
+    """Return a data set with these labels; the images are black if not given."""
     count = len(labels)
     images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
     if pixels is not None:
@@ -59,7 +59,7 @@ def network(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> BlockNet:
-    """A network as its seed draws it."""
+    """Build a network with random weights from a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         described = {"classes": classes, "conv_blocks": conv_blocks, "batch_norm": batch_norm}
@@ -67,12 +67,12 @@ def network(
 
 
 def seeds(number: int = 0) -> Seeds:
-    """One seed for all that is drawn."""
+    """Return the same seed for every random draw."""
     return Seeds(split=0, init=number, order=number, augment=number)
 
 
 def epoch(number: int = 1, train_loss: float = 1.0, validation: float | None = 0.5) -> Epoch:
-    """One epoch's line."""
+    """Return the metrics of one epoch."""
     return Epoch(
         epoch=number,
         train_loss=train_loss,
@@ -96,7 +96,7 @@ def made_record(
     hour: int = 0,
     **update: object,
 ) -> Record:
-    """A record as a run would leave it, with these results."""
+    """Return the record of a run with these results."""
     found = find(experiment)
     correct = round(test * 1000)
     record = Record(
@@ -107,7 +107,7 @@ def made_record(
         group_id=group_id(found, fingerprint),
         status=status,
         stage=stage,
-        started_at=MORNING + timedelta(hours=hour),
+        started_at=START_TIME + timedelta(hours=hour),
         variant=found.variant,
         config=found.with_epochs(2).config,
         seeds=seeds(seed),
@@ -148,19 +148,19 @@ def made_record(
 
 
 def linked_copy(bundle: Path, target: Path) -> Path:
-    """A copy that costs nothing; replace its files, do not write into them."""
+    """Copy a bundle by hard links; replace its files instead of writing into them."""
     shutil.copytree(bundle, target, copy_function=os.link)
     return target
 
 
 def replace_file(file: Path, content: bytes) -> None:
-    """Give a file of a linked copy other contents, and leave the original alone."""
+    """Replace a file of a linked copy without changing the original."""
     file.unlink(missing_ok=True)
     file.write_bytes(content)
 
 
 def accept(bundle: Path, *names: str) -> None:
-    """Make the manifest say that these files are as they should be."""
+    """Update the checksums of these files in the manifest."""
     manifest = read_manifest(bundle)
     files = {**manifest.files, **{name: reference(bundle / name) for name in names}}
     (bundle / MANIFEST).unlink()

@@ -1,4 +1,4 @@
-"""`python -m training`: what a person sees."""
+"""Tests of `python -m training`: output, error messages, exit codes."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from training.bundle.writer import update_current_link
 from training.experiments import record
 from training.experiments.catalogue import EXPERIMENTS, find
 from training.experiments.config import Experiment
-from training.workflows import workspace as rooms
+from training.workflows import workspace as workspace_module
 
 
 def one_epoch(name: str) -> Experiment:
@@ -23,7 +23,7 @@ def one_epoch(name: str) -> Experiment:
 
 
 class Outcome:
-    """What a command left: its exit code, and what it said."""
+    """The exit code and the output of a command."""
 
     def __init__(self, code: int, capsys: pytest.CaptureFixture[str]) -> None:
         self.code = code
@@ -31,13 +31,13 @@ class Outcome:
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KINDRED_DATA", "KINDRED_DOWNLOAD"):
         monkeypatch.delenv(name, raising=False)
 
 
 class Command:
-    """The command line, in this process."""
+    """Runs the command line in this process."""
 
     def __init__(
         self, root: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -59,7 +59,7 @@ def command(
     return Command(tmp_path / "root", monkeypatch, capsys)
 
 
-def test_an_unknown_name_is_answered_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_experiment_lists_the_names() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "training", "run", "batchnorm-4"],
         capture_output=True,
@@ -83,34 +83,38 @@ def test_a_sweep_with_an_unknown_name_runs_nothing(command: Command) -> None:
 
 
 @pytest.mark.parametrize("words", [["run", "none-2"], ["sweep"], ["release"], ["resolve-bundle"]])
-def test_no_data_says_where_it_looked(words: list[str], command: Command, tmp_path: Path) -> None:
+def test_the_error_for_missing_data_names_the_path(
+    words: list[str], command: Command, tmp_path: Path
+) -> None:
     outcome = command(*words, "--data", tmp_path / "none")
     assert (outcome.code, outcome.out) == (1, "")
-    said = outcome.err.splitlines()[-1]
-    assert said == f"error: no data at {tmp_path}/none: there is no such file or folder"
+    message = outcome.err.splitlines()[-1]
+    assert message == f"error: no data at {tmp_path}/none: there is no such file or folder"
 
 
-def test_the_environment_may_name_the_data(
+def test_kindred_data_names_the_data(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KINDRED_DATA", str(tmp_path / "elsewhere"))
     assert f"no data at {tmp_path}/elsewhere" in command("run", "none-2").err
 
 
-def test_an_empty_folder_says_what_was_looked_for(command: Command, tmp_path: Path) -> None:
+def test_the_error_for_an_empty_folder_names_the_expected_layout(
+    command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "[empty] folder").mkdir()
     outcome = command("run", "none-2", "--data", tmp_path / "[empty] folder")
     assert outcome.code == 1
     assert f"no train images in {tmp_path}/[empty] folder: looked for train/<class>" in outcome.err
 
 
-def test_a_device_that_is_not_there_is_named(command: Command) -> None:
+def test_the_error_for_a_missing_device_names_it(command: Command) -> None:
     outcome = command("run", "none-2", "--device", "cuda:99")
     assert outcome.code == 1
     assert "device not available: 'cuda:99'; choose one of cpu" in outcome.err
 
 
-def test_images_that_cannot_be_split_are_named_before_any_training(
+def test_classes_with_too_few_images_are_named_before_any_training(
     command: Command, tmp_path: Path
 ) -> None:
     outcome = command("run", "none-2", "--data", write_folder(tmp_path / "few", 3, kinds=2))
@@ -119,14 +123,14 @@ def test_images_that_cannot_be_split_are_named_before_any_training(
     assert not (command.root / "experiments").exists()
 
 
-def test_without_a_bundle_there_is_nothing_to_look_into(command: Command) -> None:
+def test_the_error_for_a_missing_bundle_names_the_path(command: Command) -> None:
     outcome = command("eval-retrieval")
     assert outcome.code == 1
     assert f"error: no bundle at {command.root}/bundles/current" in outcome.err
 
 
 @pytest.mark.parametrize("bad", ["--split-seed=-1", "--seed=x"])
-def test_a_bad_option_is_refused_by_name(bad: str, command: Command) -> None:
+def test_the_error_for_an_invalid_option_names_it(bad: str, command: Command) -> None:
     outcome = command("run", "none-2", bad)
     assert outcome.code == 2
     assert bad.partition("=")[0] in outcome.err
@@ -135,9 +139,9 @@ def test_a_bad_option_is_refused_by_name(bad: str, command: Command) -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command_line.app(["--help"])
-    said = capsys.readouterr().out
+    found = capsys.readouterr().out
     assert all(
-        name in said
+        name in found
         for name in ("run", "sweep", "release", "reindex", "resolve-bundle", "eval-retrieval")
     )
 
@@ -169,7 +173,7 @@ def test_resolve_bundle_by_its_former_name_prints_the_bundle_alone_on_stdout(
     assert (outcome.code, outcome.out) == (0, f"{command.root}/starter\n")
 
 
-def test_run_prints_the_record_that_it_wrote(
+def test_run_prints_the_path_of_its_record(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command_line, "find", one_epoch)
@@ -181,7 +185,7 @@ def test_run_prints_the_record_that_it_wrote(
     assert "epoch  1" in outcome.err
 
 
-def test_a_run_lasts_as_many_epochs_as_asked(command: Command, tmp_path: Path) -> None:
+def test_epochs_sets_the_epochs_of_a_run(command: Command, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
     made = record.read(
         Path(command("run", "none-2", "--data", folder, "--epochs", "1").out.strip())
@@ -189,23 +193,23 @@ def test_a_run_lasts_as_many_epochs_as_asked(command: Command, tmp_path: Path) -
     assert (made.config.epochs, len(made.curves)) == (1, 1)
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(
+def test_after_ctrl_c_a_line_says_that_the_same_command_continues(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_args: object, **_more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rooms, "run", interrupted)
+    monkeypatch.setattr(workspace_module, "run", interrupted)
     outcome = command("sweep", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
     assert outcome.code == command_line.INTERRUPTED
-    assert outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
+    assert outcome.err.splitlines()[-1].startswith("stopped: the same command continues")
     assert "Traceback" not in outcome.err
 
 
-def test_a_release_prints_its_bundle_and_it_becomes_current(
+def test_release_prints_its_bundle_and_makes_it_current(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "find", one_epoch)
+    monkeypatch.setattr(workspace_module, "find", one_epoch)
     folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
     outcome = command("release", "--data", folder)
     assert outcome.code == 0
@@ -235,28 +239,30 @@ def test_resolve_bundle_prints_the_bundle_alone(command: Command, bundle_path: P
     assert command("resolve-bundle").out == f"{built}\n"
 
 
-def test_resolve_bundle_without_download_prints_the_starter_and_one_line(command: Command) -> None:
+def test_resolve_bundle_without_download_prints_the_starter_and_one_line_on_stderr(
+    command: Command,
+) -> None:
     outcome = command("resolve-bundle", "--no-download")
     assert outcome.out == f"{command.root}/starter\n"
     assert len(outcome.err.splitlines()) == 1
 
 
-def test_embed_prints_how_many_images_are_in_the_shards(
+def test_embed_prints_the_number_of_embedded_images(
     command: Command, bundle_path: Path, tmp_path: Path
 ) -> None:
     images = write_folder(tmp_path / "images", per_class=3, kinds=2)
-    (images / "train" / "amber" / "00000.png").write_bytes(b"no picture")
+    (images / "train" / "amber" / "00000.png").write_bytes(b"not an image")
     words: list[str | Path] = [
         "embed", images, tmp_path / "shards", "--bundle", bundle_path, "--size", "4",
     ]  # fmt: skip
     outcome = command(*words)
     assert (outcome.code, outcome.out) == (1, "5\n")  # one of them could not be read
-    assert "2 shards made, 0 were there, 0 are for others" in outcome.err
-    assert "left out, for it cannot be read: train/amber/00000.png" in outcome.err
-    assert "0 shards made, 2 were there" in command(*words).err
+    assert "shards: 2 made, 0 existed, 0 left to others" in outcome.err
+    assert "skipped, cannot be read: train/amber/00000.png" in outcome.err
+    assert "shards: 0 made, 2 existed" in command(*words).err
 
 
-def test_a_share_that_is_none_is_refused_in_a_line(
+def test_the_error_for_an_invalid_shard_is_one_line(
     command: Command, bundle_path: Path, tmp_path: Path
 ) -> None:
     outcome = command(
@@ -268,7 +274,7 @@ def test_a_share_that_is_none_is_refused_in_a_line(
     )
 
 
-def test_eval_retrieval_prints_shares_by_layer_and_class(
+def test_eval_retrieval_prints_precision_by_layer_and_class(
     command: Command, bundle_path: Path
 ) -> None:
     outcome = command("eval-retrieval", "--bundle", bundle_path)

@@ -1,1 +1,1 @@
-"""Experiments as data, their records and reports."""
+"""Experiments as data, the records of their runs, and reports of the records."""

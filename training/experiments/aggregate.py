@@ -1,7 +1,7 @@
-"""What several runs say together: which of them are repeats, their mean and their spread.
+"""Groups the runs of an experiment and summarizes them: mean, standard deviation, range.
 
-Derived on reading, never stored. The report, the service and the choice of what is released all
-come through here, so that they cannot disagree. Knows records alone.
+Summaries are computed from records and never stored. The report, the service and the release all
+use this module, so their figures agree. Knows records alone.
 """
 
 import statistics
@@ -13,7 +13,7 @@ from training.experiments.record import Record
 
 
 class RunStats(Frozen):
-    """Mean, sample standard deviation (ddof 1; none for one run) and range over `n` runs."""
+    """Mean, sample standard deviation (ddof 1; None for one run) and range over `n` runs."""
 
     mean: float
     std: float | None
@@ -23,7 +23,7 @@ class RunStats(Frozen):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "RunStats":
-        """Of at least one value."""
+        """Compute the statistics of at least one value."""
         return cls(
             mean=statistics.fmean(values),
             std=statistics.stdev(values) if len(values) > 1 else None,
@@ -34,10 +34,10 @@ class RunStats(Frozen):
 
 
 class Summary(Frozen):
-    """The study runs of one experiment together, beside what was published of it.
+    """Summarizes the study runs of one experiment, with its published figures.
 
-    Accuracies are over the runs that learned: `collapsed` of the `runs` did not. Seconds are over
-    whole runs on one machine, the latest, since seconds on two machines have no mean.
+    Accuracies are over the runs that learned, which are all but `collapsed` of the `runs`. Seconds
+    are over the complete runs on the latest machine: times of different machines are not averaged.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Summary(Frozen):
 
 
 def group_runs(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
-    """The study runs that count, by experiment in order of name, the oldest first.
+    """Select the study runs to compare, by experiment in order of name, the oldest first.
 
-    All are on the images that the latest study had, split as it split them: accuracies on different
-    images have no mean. Where an experiment's settings changed, the latest count. Failed runs do
-    not.
+    All use the images and the split of the latest study, since accuracies on different images are
+    not comparable. If an experiment's settings have changed, only runs with its latest settings
+    are selected. Failed runs are left out.
     """
     studies = sorted(
         (one for one in records if one.stage == "study" and one.status != "failed"),
@@ -76,14 +76,14 @@ def group_runs(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
 
 
 def summarize(records: Iterable[Record]) -> tuple[Summary, ...]:
-    """One summary an experiment, over the runs that count, in order of name."""
+    """Return one summary an experiment, over the runs of `group_runs`, in order of name."""
     return tuple(_summarize_one(runs) for runs in group_runs(records).values())
 
 
 def seconds(runs: Iterable[Record]) -> dict[str, RunStats]:
-    """Training seconds of whole runs by the machine, and precision, that they ran on.
+    """Summarize the training seconds of complete runs by machine and precision.
 
-    A run that was given up early took less; the machine of the latest run comes last.
+    Runs that ended early are left out. The machine of the latest run comes last.
     """
     found: dict[str, list[float]] = {}
     for one in runs:
@@ -96,7 +96,7 @@ def seconds(runs: Iterable[Record]) -> dict[str, RunStats]:
 def _summarize_one(runs: Sequence[Record]) -> Summary:
     latest = runs[-1]
     learned = [one for one in runs if one.status != "collapsed"]
-    machine, taken = next(reversed(seconds(runs).items()), (None, None))
+    machine, training_seconds = next(reversed(seconds(runs).items()), (None, None))
     return Summary(
         name=latest.experiment,
         published_name=latest.published_name,
@@ -107,7 +107,7 @@ def _summarize_one(runs: Sequence[Record]) -> Summary:
         collapsed=len(runs) - len(learned),
         validation_accuracy=_run_stats(one.validation_accuracy for one in learned),
         test_accuracy=_run_stats(one.test.accuracy if one.test else None for one in learned),
-        training_seconds=taken,
+        training_seconds=training_seconds,
         machine=machine,
         published=latest.published,
     )

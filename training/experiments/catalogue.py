@@ -1,4 +1,4 @@
-"""The eight experiments of the report and our own recipe, as plain data."""
+"""The eight experiments of the course report and this project's own recipe, as plain data."""
 
 from training.experiments.config import (
     Config,
@@ -29,8 +29,8 @@ def _report(
     )
 
 
-# Seconds and validation accuracy are the report's tables, test accuracy its notebook's output. Its
-# validation table swaps none-3 and dropout-3; here each has what the notebook's log shows.
+# Seconds and validation accuracy are from the report's tables, test accuracy is from its notebook.
+# The validation table swaps none-3 and dropout-3; the values here are those of the notebook's log.
 EIGHT = (
     _report("none", "None", Variant(conv_blocks=2), 109.15, 0.7408, 0.7393),
     _report("none", "None", Variant(conv_blocks=3), 118.6, 0.7508, 0.7452),
@@ -60,12 +60,11 @@ EIGHT = (
     ),
 )
 
-# Settings chosen on the validation images alone; experiments/aside/ has the records of the others.
-# AdamW for all came to 0.8813 of them; Muon for the kernels was ahead until the 28th epoch and came
-# to 0.8813 too, when it knew 0.948 of its own images by heart; with CutMix for half of the images,
-# which leaves them new, it came to 0.8852.
-# Shifts of four pixels, mirrored at the edge, and a cut-out a quarter of the image's side; a batch
-# of 128 is faster on two cores than one of 64.
+# The settings were chosen by validation accuracy; experiments/aside/ has the records of the others.
+# AdamW for all parameters: 0.8813. Muon for the kernels: 0.8813 as well, with a training accuracy
+# of 0.948, so it overfitted. Muon with CutMix for half of the images: 0.8852.
+# Shifts are up to 4 pixels, mirrored at the edge. A cut-out has a quarter of the image's side. A
+# batch of 128 is faster on two cores than one of 64.
 BEST = Experiment(
     name="best-3",
     published_name=None,
@@ -92,18 +91,18 @@ EXPERIMENTS = (*EIGHT, BEST)
 
 
 class UnknownExperimentError(LookupError):
-    """No experiment of that name; the message lists the names there are."""
+    """Raised if no experiment has the name; the message lists the names."""
 
 
 def find(name: str) -> Experiment:
-    """The experiment of that name; a published name is an alias.
+    """Return the experiment with this name or published name.
 
     Raises:
-        UnknownExperimentError: there is none.
+        UnknownExperimentError: no experiment has it.
 
     """
     for experiment in EXPERIMENTS:
         if name in (experiment.name, experiment.published_name):
             return experiment
     known = ", ".join(experiment.name for experiment in EXPERIMENTS)
-    raise UnknownExperimentError(f"no experiment {name!r}; there is {known}")
+    raise UnknownExperimentError(f"no experiment {name!r}; choose one of {known}")

@@ -1,4 +1,7 @@
-"""What an experiment is: its network, its training and its augmentation, as data."""
+"""The settings of an experiment as data: its network, its training and its augmentation.
+
+Knows nothing of how they are carried out.
+"""
 
 import hashlib
 from typing import Literal
@@ -8,13 +11,12 @@ from training.models.device import PrecisionChoice
 
 
 class Policy(Frozen):
-    """How training images are varied; every image is also flipped left to right or not.
+    """The augmentation of training images, which are also flipped with probability 1/2.
 
-    `padding` is how far an image may be shifted: left, right, top, bottom, in pixels; the default
-    is the report's `RandomCrop(32, padding=[0, 2, 3, 4])`. What is shifted in is black, or with
-    `reflect` the image's own mirror image. `cutout` greys a square of that side, 0 for none,
-    anywhere in the image (DeVries and Taylor, 2017). `cutmix` is the share of the images that get
-    a box of another one (Yun et al., 2019).
+    `padding` is the range of the shift in pixels: left, right, top, bottom. The default is the
+    report's `RandomCrop(32, padding=[0, 2, 3, 4])`. The padding is black, or with `reflect` the
+    mirrored image. `cutout` is the side of a grey square in pixels, 0 for none (DeVries and Taylor,
+    2017). `cutmix` is the share of the images that get a box of another image (Yun et al., 2019).
     """
 
     padding: tuple[int, int, int, int] = (0, 3, 2, 4)
@@ -24,15 +26,16 @@ class Policy(Frozen):
 
 
 REPORT = Policy()
+"""The augmentation of the course report."""
 
 Regularizer = Literal["none", "batchnorm", "dropout", "augmentation", "combined"]
 
 
 class Variant(Frozen):
-    """What the network is made of, and what is done to the images.
+    """The architecture of the network, and the preparation of its inputs.
 
-    `normalised` inputs have mean 0 and standard deviation 1 in each channel, over the training
-    images.
+    `dropout` is a probability. `normalised` inputs have mean 0 and standard deviation 1 in each
+    channel, over the training images.
     """
 
     conv_blocks: Literal[2, 3]
@@ -43,11 +46,11 @@ class Variant(Frozen):
 
 
 class Config(Frozen):
-    """How a network is trained.
+    """The settings of the training.
 
     With `decay_decoupled`, Adam is AdamW. The optimizer `muon` is Muon for convolution kernels, at
-    `kernel_rate` learning rates, and Adam for the rest. `policy` counts where the variant is
-    augmented. `init` is PyTorch's default or He's (2015) for ReLU.
+    `kernel_rate` times the learning rate, and Adam for the other parameters. `policy` applies if
+    the variant has augmentation. `init` is PyTorch's default, or He's (2015) for ReLU.
     """
 
     optimizer: Literal["adam", "muon"] = "adam"
@@ -69,11 +72,11 @@ class Config(Frozen):
 
 
 MACHINE = {"memory_format", "compile", "cuda_graph"}
-"""Settings that make a run faster on some machine and change nothing else."""
+"""Settings that affect the speed of a run and not its results."""
 
 
 class Published(Frozen):
-    """What the report says of a network; accuracies are fractions, times seconds."""
+    """The course report's figures of a network: accuracies as fractions, times in seconds."""
 
     training_seconds: float
     validation_accuracy: float
@@ -81,7 +84,7 @@ class Published(Frozen):
 
 
 class Experiment(Frozen):
-    """One named way to train one network."""
+    """A named network with the settings of its training."""
 
     name: str
     published_name: str | None
@@ -91,15 +94,16 @@ class Experiment(Frozen):
     published: Published | None = None
 
     def with_epochs(self, epochs: int | None) -> "Experiment":
-        """The same for so many epochs; with None as it is. It is another group then."""
+        """Return a copy with this number of epochs; None leaves it unchanged."""
         update = {} if epochs is None else {"epochs": epochs}
         return self.model_copy(update={"config": self.config.model_copy(update=update)})
 
 
 def group_id(experiment: Experiment, dataset_fingerprint: str) -> str:
-    """Hash of all that defines a run but its seeds and its machine: runs that agree are repeats.
+    """Hash everything that defines a run but its seeds and its machine.
 
-    Fields at their defaults are left out, so a new field does not part old runs from new ones.
+    Runs with the same hash are repeats. Fields at their defaults are left out, so that a new field
+    does not change the hash of old runs.
     """
     text = "\n".join(
         (

@@ -1,4 +1,4 @@
-"""Where a run takes place: versions, processor, threads, commit, memory. For the record alone."""
+"""Describes the machine and the software of a run: versions, processor, commit, memory."""
 
 import platform
 import resource
@@ -12,7 +12,7 @@ from training.experiments.record import Environment
 
 
 def describe(device: torch.device, concurrent_runs: int = 1) -> Environment:
-    """The machine and the software as they are now."""
+    """Return the machine, the versions and the commit of this process."""
     on_gpu = device.type == "cuda"
     return Environment(
         git_commit=_git_commit(),
@@ -28,7 +28,7 @@ def describe(device: torch.device, concurrent_runs: int = 1) -> Environment:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory held so far: on the GPU where that is the device, else by this process."""
+    """Return the peak memory in bytes: of the GPU if it is the device, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -36,7 +36,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code that runs, marked where files differ from it."""
+    """Return the commit of the running code, with `-dirty` if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     here = Path(__file__).parent
     try:
@@ -44,7 +44,7 @@ def _git_commit() -> str | None:
             command, cwd=here, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return None  # not a checkout, or no git: the record says so by its absence
+        return None  # not a git checkout, or git is not installed
     return answer.stdout.strip()
 
 

@@ -1,6 +1,6 @@
-"""What one run leaves behind, one JSON file a run. Accuracies are fractions, times seconds.
+"""The record of a run, as one JSON file. Accuracies are fractions, times are in seconds.
 
-What several runs say together is in `summary`. Knows nothing of tensors.
+`aggregate` summarizes several records. Knows nothing of tensors.
 """
 
 import math
@@ -17,18 +17,18 @@ from training.models.calibration import Calibration
 
 SCHEMA_VERSION: Literal[1] = 1
 MATRIX_CLASSES = 100
-"""Up to so many classes, a confusion matrix is kept whole."""
+"""Most classes for which a record has the full confusion matrix."""
 
 Status = Literal["finished", "failed", "collapsed"]
 Stage = Literal["study", "final"]
 
 
 class RecordError(RuntimeError):
-    """A record on disk is not one; the message names the file and the field."""
+    """Raised if a file is not a valid record; the message names the file and the field."""
 
 
 class Seeds(Frozen):
-    """One seed for each thing that is drawn."""
+    """The seeds of the split, the initial weights, the image order and the augmentation."""
 
     split: int
     init: int
@@ -37,14 +37,14 @@ class Seeds(Frozen):
 
 
 class SplitRef(Frozen):
-    """Which images a part of the data was, without listing them."""
+    """The size and the hash of one part of a data set."""
 
     count: int
     indices_sha256: str
 
 
 class DatasetRef(Frozen):
-    """Which data set, and which images of it did what."""
+    """The data set of a run, and the part of it that each step used."""
 
     name: str
     fingerprint: str
@@ -53,10 +53,10 @@ class DatasetRef(Frozen):
 
 
 class Environment(Frozen):
-    """Where a run took place, and beside how many others.
+    """The machine and the software of a run, and the number of runs at the same time.
 
-    `cpu_capability` is the widest instructions that PyTorch found, such as AVX2 or AVX512: one
-    processor's name may stand for several. Records before 2026-11-26 lack it.
+    `cpu_capability` is the widest instruction set that PyTorch found, such as AVX2 or AVX512, since
+    processors with the same name may differ. Records before 2026-11-26 lack it.
     """
 
     git_commit: str | None
@@ -71,18 +71,18 @@ class Environment(Frozen):
 
     @property
     def processor(self) -> str:
-        """The CPU, in words."""
+        """Name and instruction set of the CPU."""
         found = self.cpu_capability
         return f"{self.cpu_model} ({found})" if found else self.cpu_model
 
     @property
     def machine(self) -> str:
-        """What did the work, in words."""
+        """Name of the GPU, or of the CPU with its number of threads."""
         return self.gpu_name or f"{self.processor}, {self.threads} threads"
 
 
 class Timing(Frozen):
-    """Seconds. `train` counts the steps alone: set-up, warm-up and evaluation stand beside it."""
+    """Seconds of each phase. `train` is the training steps alone, without the other phases."""
 
     setup: float
     warmup: float
@@ -93,7 +93,7 @@ class Timing(Frozen):
 
 
 class Epoch(Frozen):
-    """One pass over the training images; its seconds are those of the training steps."""
+    """The metrics of one epoch; `seconds` is the time of its training steps."""
 
     epoch: int
     train_loss: float
@@ -104,11 +104,10 @@ class Epoch(Frozen):
 
 
 class Evaluation(Frozen):
-    """How a network does on images it was not trained on; counted over images, not batches.
+    """The accuracy of a network on held-out images, counted over images, not batches.
 
-    `confusion_matrix[i][j]` is how many images of class i were taken for class j. Of more than 100
-    classes there is none, since hardly a cell of it is filled: `confusions` has those that are, as
-    (i, j, how many).
+    `confusion_matrix[i][j]` is the number of images of class i that were predicted as class j. With
+    more than 100 classes it is None, and `confusions` has its non-zero cells as (i, j, count).
     """
 
     count: int
@@ -120,28 +119,28 @@ class Evaluation(Frozen):
     rows: Literal["true"] = "true"
 
     @property
-    def taken(self) -> dict[int, dict[int, int]]:
-        """Of each true class, how many images were taken for which: what is not 0."""
+    def confusion_counts(self) -> dict[int, dict[int, int]]:
+        """Non-zero cells of the confusion matrix: true class, predicted class, count."""
         cells: Iterable[tuple[int, int, int]] = self.confusions
         if self.confusion_matrix is not None:
             cells = (
-                (true, other, count)
+                (true, predicted, count)
                 for true, row in enumerate(self.confusion_matrix)
-                for other, count in enumerate(row)
+                for predicted, count in enumerate(row)
             )
         found: dict[int, dict[int, int]] = {}
-        for true, other, count in cells:
+        for true, predicted, count in cells:
             if count:
-                found.setdefault(true, {})[other] = count
+                found.setdefault(true, {})[predicted] = count
         return found
 
 
 class Diagnostics(Frozen):
-    """Signs of a network that does not learn.
+    """Measurements that show whether a network learns.
 
-    By layer: `weight_norm` is the norm of its weights, `gradient_norm` that of the loss's gradient
-    at the end. L2 decay adds the weight decay times `weight_norm` to what the optimizer sees.
-    Records of before they were kept have neither.
+    `weight_norm` is the norm of each layer's weights. `gradient_norm` is the norm of the loss's
+    gradient after training. L2 decay adds the weight decay times the weights to that gradient.
+    Early records have neither.
     """
 
     logit_std: float
@@ -152,10 +151,10 @@ class Diagnostics(Frozen):
 
 
 class Ranking(Frozen):
-    """How good a ranking of the others is, averaged over queries.
+    """Retrieval metrics, averaged over queries.
 
-    `precision_at_10` is the share of the ten nearest with the query's own label;
-    `mean_average_precision` counts the whole ranking.
+    `precision_at_10` is the share of the ten nearest with the query's label.
+    `mean_average_precision` is over the whole ranking.
     """
 
     precision_at_10: float
@@ -163,7 +162,7 @@ class Ranking(Frozen):
 
 
 class LayerRetrieval(Frozen):
-    """Rankings by cosine at one layer: over all queries, and by class, in the order of classes."""
+    """Retrieval metrics of one layer, over all queries and by class, in the order of classes."""
 
     dimension: int
     queries: int
@@ -173,11 +172,11 @@ class LayerRetrieval(Frozen):
 
 
 class Record(Frozen):
-    """One run: what was asked, where it ran, what came of it.
+    """One run: its settings, its environment and its results.
 
-    A final run also has `retrieval`, among its test images, and `own_test`, the evaluation on the
-    test images that the data set itself sets apart, where it does. The loss of `own_test` is that
-    of calibrated probabilities; all others are those before, and `calibration` has both.
+    A final run also has `retrieval`, over its test images. If the data set provides test images of
+    its own, it has `own_test`. The loss of `own_test` is after calibration, all other losses are
+    before it; `calibration` has both.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -206,17 +205,17 @@ class Record(Frozen):
 
     @property
     def validation_accuracy(self) -> float | None:
-        """At the last epoch: nothing is chosen by looking at the others."""
+        """Validation accuracy of the last epoch, or None; no epoch is chosen by it."""
         return self.curves[-1].validation_accuracy if self.curves else None
 
     @property
     def machine(self) -> str:
-        """What did the work, and how precisely: seconds compare on one such machine alone."""
+        """Machine and precision; times are comparable only if both are the same."""
         return f"{self.environment.machine}, {self.config.precision}"
 
     @property
     def settings(self) -> Experiment:
-        """The experiment that was run, to be run again."""
+        """The experiment with the settings of this run."""
         return Experiment(
             name=self.experiment,
             published_name=self.published_name,
@@ -227,13 +226,13 @@ class Record(Frozen):
         )
 
     def same_images(self, other: "Record") -> bool:
-        """Whether both runs trained, chose and tested with the same images."""
+        """Return whether both runs trained, validated and tested on the same images."""
         mine, theirs = self.dataset, other.dataset
         return (mine.fingerprint, mine.splits) == (theirs.fingerprint, theirs.splits)
 
 
 def wilson95(correct: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion (Wilson, 1927)."""
+    """Return the 95 % confidence interval of a proportion (Wilson, 1927)."""
     z = 1.959963984540054
     share = correct / count
     centre = share + z**2 / (2 * count)
@@ -243,7 +242,7 @@ def wilson95(correct: int, count: int) -> tuple[float, float]:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Write `<run_id>.json`, whole or not at all."""
+    """Write `<run_id>.json` atomically and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{record.run_id}.json"
     temporary = file.with_suffix(".tmp")
@@ -256,7 +255,7 @@ def read(file: Path) -> Record:
     """Read one record.
 
     Raises:
-        RecordError: not there, or not a record of this schema version.
+        RecordError: the file is missing, or is not a record of this schema version.
 
     """
     try:
@@ -266,6 +265,11 @@ def read(file: Path) -> Record:
 
 
 def read_all(folder: Path) -> tuple[Record, ...]:
-    """Every record in a folder, oldest first; none where there is no folder."""
+    """Read all records of a folder, the oldest first; a missing folder has none.
+
+    Raises:
+        RecordError: a file is not a record of this schema version.
+
+    """
     records = (read(file) for file in sorted(folder.glob("*.json")))
     return tuple(sorted(records, key=lambda record: record.started_at))

@@ -1,1 +1,1 @@
-"""Trains and evaluates one network."""
+"""Trains, evaluates and records one network."""

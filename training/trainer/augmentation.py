@@ -1,7 +1,7 @@
-"""Random flips, shifts, cut-outs and mixtures of whole batches, on whatever device they are.
+"""Augments whole batches of training images: flip, shift, cut-out and CutMix.
 
-Training data alone comes here; evaluation never does. Its generator is its own, so that
-augmentation can be seeded apart from everything else.
+Works on the device of the images, with a generator of its own, so that augmentation has its own
+seed. Knows nothing of networks.
 """
 
 import torch
@@ -11,16 +11,16 @@ from torch.nn import functional
 from training.experiments.config import REPORT, Policy
 
 GREY = 128
-"""What a cut-out leaves behind."""
+"""Pixel value of a cut-out square."""
 
 
 def augment(images: Tensor, generator: torch.Generator, policy: Policy = REPORT) -> Tensor:
-    """Flip each image left to right or not, shift it at random, cut a square out of it.
+    """Flip each image with probability 1/2, shift it at random and cut a square out of it.
 
     Args:
         images: uint8 [N, 3, H, W].
         generator: on the device of the images.
-        policy: how far, and what comes in.
+        policy: range of the shift, padding and side of the square.
 
     Returns:
         uint8 [N, 3, H, W], channels last in memory.
@@ -42,26 +42,29 @@ def augment(images: Tensor, generator: torch.Generator, policy: Policy = REPORT)
     else:
         source = functional.pad(flipped, policy.padding)
     sample = torch.arange(count, device=device).view(count, 1, 1)
-    # Advanced indices around a slice come first: the result is [N, H, W, 3].
+    # Indexing puts the dimensions of the index tensors first: the result is [N, H, W, 3].
     shifted = source[sample, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
     if policy.cutout:
-        tall, wide = (_near(draw(side), side, policy.cutout) for side in (height, width))
-        shifted = shifted.masked_fill((tall.unsqueeze(2) & wide.unsqueeze(1)).unsqueeze(1), GREY)
+        rows_cut, columns_cut = (_mask(draw(side), side, policy.cutout) for side in (height, width))
+        shifted = shifted.masked_fill(
+            (rows_cut.unsqueeze(2) & columns_cut.unsqueeze(1)).unsqueeze(1), GREY
+        )
     return shifted
 
 
 def apply_cutmix(images: Tensor, generator: torch.Generator, share: float) -> tuple[Tensor, Tensor]:
-    """Paste a box of the image before it in the batch into `share` of the images (CutMix).
+    """Paste a box of the previous image of the batch into a share of the images.
 
-    A box has the image's proportions, any area and any centre; what lies outside is lost.
+    This is CutMix (Yun et al., 2019). The box has the image's proportions, a random area and a
+    random centre, and is cut off at the image's edges.
 
     Args:
         images: uint8 [N, 3, H, W], in random order.
         generator: on the device of the images.
-        share: from 0 to 1.
+        share: share of the images that get a box, from 0 to 1.
 
     Returns:
-        uint8 [N, 3, H, W], and the part of each image that is still its own, fp32 [N].
+        The images, uint8 [N, 3, H, W], and the fraction of each that is its own, fp32 [N].
 
     """
     count, _, height, width = images.shape
@@ -69,22 +72,22 @@ def apply_cutmix(images: Tensor, generator: torch.Generator, share: float) -> tu
     area, coin = torch.rand(2, count, 1, device=device, generator=generator)
     side = area.sqrt() * (coin < share)
 
-    def stretch(length: int) -> Tensor:
+    def draw_mask(length: int) -> Tensor:
         centres = torch.randint(length, (count, 1), device=device, generator=generator)
-        return _near(centres, length, (side * length).round().long())
+        return _mask(centres, length, (side * length).round().long())
 
-    box = stretch(height).unsqueeze(2) & stretch(width).unsqueeze(1)
+    box = draw_mask(height).unsqueeze(2) & draw_mask(width).unsqueeze(1)
     mixed = torch.where(box.unsqueeze(1), images.roll(1, 0), images)
     return mixed, 1 - box.float().mean((1, 2))
 
 
 def _reflect(positions: Tensor, side: int) -> Tensor:
-    """Positions outside [0, side) mirrored at the first and last pixel."""
+    """Mirror positions outside [0, side) at the first and the last pixel."""
     return (side - 1) - ((side - 1) - positions.abs()).abs()
 
 
-def _near(centres: Tensor, side: int, length: int | Tensor) -> Tensor:
-    """Which of `side` positions lie on the stretch of that length around each centre [N, 1]."""
+def _mask(centres: Tensor, side: int, length: int | Tensor) -> Tensor:
+    """Mark the positions within `length` around each centre [N, 1]; returns bool [N, side]."""
     start = centres - length // 2
     positions = torch.arange(side, device=centres.device)
     return (positions >= start) & (positions < start + length)

@@ -1,4 +1,4 @@
-"""Builds a network from an experiment's config and seed."""
+"""Builds a network from an experiment's settings and a seed. Knows nothing of training."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,17 @@ from training.models.blocknet import Architecture, BlockNet
 
 
 def build_network(experiment: Experiment, classes: int, seed: int, images: Tensor) -> BlockNet:
-    """The experiment's network with the weights that this seed draws.
+    """Build the experiment's network with random weights from this seed.
 
-    `images` are those to be trained on, uint8 [N, 3, 32, 32]: normalised inputs need their mean
-    and standard deviation.
+    The caller's random state does not change.
+
+    Args:
+        experiment: its variant and its initialisation count.
+        classes: number of classes.
+        seed: seed of the weights.
+        images: training images, uint8 [N, 3, 32, 32]. If the variant normalises its inputs, their
+            mean and standard deviation are stored in the network.
+
     """
     variant = experiment.variant
     architecture = Architecture(
@@ -31,9 +38,9 @@ def build_network(experiment: Experiment, classes: int, seed: int, images: Tenso
 
 
 def _moments(images: Tensor) -> dict[str, tuple[float, ...]]:
-    """Mean and standard deviation of the pixels of each channel, as fractions.
+    """Compute the mean and standard deviation of each channel, for pixels from 0 to 1.
 
-    Rounded, so that they do not depend on the order of a sum.
+    They are rounded to 4 digits, so that they do not depend on the order of summation.
     """
     levels = torch.arange(256, dtype=torch.float64) / 255
     counts = [
@@ -45,12 +52,12 @@ def _moments(images: Tensor) -> dict[str, tuple[float, ...]]:
     stds = [(square - mean**2).sqrt() for mean, square in zip(means, squares, strict=True)]
     return {
         "mean": tuple(round(mean.item(), 4) for mean in means),
-        "std": tuple(max(round(std.item(), 4), 1e-3) for std in stds),  # never 0
+        "std": tuple(max(round(std.item(), 4), 1e-3) for std in stds),  # the network divides by it
     }
 
 
 def _init_he(module: nn.Module) -> None:
-    """Keep the variance of what passes through ReLU (He et al., 2015)."""
+    """Draw weights that keep the variance of activations through ReLU (He et al., 2015)."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:

@@ -1,4 +1,7 @@
-"""Measures a trained network: dead units, weight and gradient norms, collapse."""
+"""Measures a trained network: dead units, weight and gradient norms, collapse.
+
+Knows tensors and the network's layers; nothing of files or experiments.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,20 +15,18 @@ from training.models.blocknet import LAYERS, BlockNet
 from training.trainer.evaluation import EVALUATION_BATCH
 
 DIAGNOSTIC_IMAGES = 1000
-
 GRADIENT_IMAGES = 128
-
 COLLAPSE_MARGIN = 0.01
-"""A training loss no further below that of a blind guess is no learning at all."""
+"""A run has collapsed if its training loss is less than this below the chance loss."""
 
 
 @torch.inference_mode()
 def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
-    """Whether the network's parts still answer to its input, over up to 1,000 images.
+    """Measure over about 1,000 images whether the network's units respond to its input.
 
-    They are spread over all, which may come class by class.
-    A unit is dead that no image moves: after its ReLU it is 0 for all of them. `logit_std` is the
-    spread of a logit from image to image, averaged over classes.
+    The images are taken at even steps, since a sample may be sorted by class. A unit is dead if
+    its output after ReLU is 0 for all images. `logit_std` is the standard deviation of a logit over
+    images, averaged over classes.
     """
     network.eval()
     images = sample.images[:: -(-len(sample) // DIAGNOSTIC_IMAGES)]
@@ -38,7 +39,7 @@ def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
 
         return keep
 
-    # Each is followed by a ReLU (dropout is the identity here), which lets nothing below 0 through.
+    # A ReLU follows each of these modules, so a unit is dead if its output is never above 0.
     watched: dict[str, nn.Module] = {"hidden1": network.hidden1, "penultimate": network.hidden2}
     for name, block in zip(LAYERS, network.blocks, strict=False):
         watched[name] = block.get_submodule("pool")
@@ -60,7 +61,7 @@ def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
 
 
 def layer_weights(network: BlockNet) -> dict[str, Tensor]:
-    """The weights of all convolutions and linear layers, by the layer's name."""
+    """Return the weights of all convolutions and linear layers by the layer's name."""
     return {
         name.replace("blocks.", "block "): module.weight
         for name, module in network.named_modules()
@@ -71,7 +72,7 @@ def layer_weights(network: BlockNet) -> dict[str, Tensor]:
 def _gradients(
     network: BlockNet, sample: LabelledTensors, weights: Iterable[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Of the loss over some images spread over all, as they are, without dropout."""
+    """Compute the loss's gradients over about 128 images, without augmentation or dropout."""
     step = -(-len(sample) // GRADIENT_IMAGES)
     with torch.inference_mode(mode=False), torch.enable_grad():
         images, labels = sample.images[::step].clone(), sample.labels[::step].clone()
@@ -80,12 +81,15 @@ def _gradients(
 
 
 def chance_loss(training: LabelledTensors, classes: int, label_smoothing: float = 0.0) -> float:
-    """The least training loss of a network that does not look: ln(classes) where they are even."""
+    """Return the least training loss of a constant output: the entropy of the labels.
+
+    It is ln(classes) if all classes have the same number of images.
+    """
     counts = torch.bincount(training.labels, minlength=classes).double()
     targets = (1 - label_smoothing) * counts / counts.sum() + label_smoothing / classes
     return float(torch.special.entr(targets).sum())
 
 
-def collapsed(curves: Sequence[Epoch], guess: float) -> bool:
-    """Whether training ended where it began: at the loss of a blind guess."""
-    return curves[-1].train_loss > guess - COLLAPSE_MARGIN
+def collapsed(curves: Sequence[Epoch], chance: float) -> bool:
+    """Return whether the last training loss is at the chance loss, as before training."""
+    return curves[-1].train_loss > chance - COLLAPSE_MARGIN

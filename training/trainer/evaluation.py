@@ -1,4 +1,4 @@
-"""Evaluates a network on held-out images."""
+"""Evaluates a network on held-out images, which are never augmented."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,12 @@ from training.models.blocknet import BlockNet
 from training.models.device import Precision, autocast
 
 EVALUATION_BATCH = 500
+"""Images in a batch; the results do not depend on it."""
 
 
 @torch.inference_mode()
 def predict(network: BlockNet, held_out: LabelledTensors, precision: Precision = "fp32") -> Tensor:
-    """Logits fp32 [N, classes] of images never augmented, on their device."""
+    """Compute the logits of the images, fp32 [N, classes], on their device."""
     network.eval()
     logits = []
     for images in held_out.images.split(EVALUATION_BATCH):
@@ -26,12 +27,12 @@ def predict(network: BlockNet, held_out: LabelledTensors, precision: Precision =
 def evaluate(
     network: BlockNet, held_out: LabelledTensors, precision: Precision = "fp32"
 ) -> Evaluation:
-    """Loss and accuracy over images never augmented, each image counting once."""
+    """Measure loss and accuracy over all images, each of which counts once."""
     return score(predict(network, held_out, precision), held_out.labels)
 
 
 def score(logits: Tensor, labels: Tensor) -> Evaluation:
-    """Loss and accuracy of these logits [N, classes], each image counting once."""
+    """Measure loss and accuracy of logits [N, classes] for labels int64 [N]."""
     count, classes = logits.shape
     loss = functional.cross_entropy(logits.double(), labels)
     pairs = labels * classes + logits.argmax(1)

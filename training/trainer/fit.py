@@ -1,10 +1,8 @@
-"""`fit` and `evaluate`: how a network is trained and how its accuracy is counted.
+"""The training loop: epochs, learning rate schedule, timing, early end.
 
-The whole data set lies on the device as uint8; batches are gathered, augmented and scaled there,
-and the loop never waits for the device inside an epoch. What that gives on which machine stands in
-the `timing` and `environment` of each record in `experiments/`.
-
-Knows tensors; nothing of files or of experiments' names.
+The data set is on the device as uint8. Batches are gathered, augmented and scaled there, and the
+loop does not wait for the device within an epoch. Each record in `experiments/` has the speed in
+`timing` and the machine in `environment`. Knows tensors; nothing of files or of experiments' names.
 """
 
 import math
@@ -25,25 +23,22 @@ from training.trainer.evaluation import evaluate
 from training.trainer.train_step import step_for
 
 COLLAPSE_PATIENCE = 3
-"""So many such epochs from the first on, and a run may be given up."""
-
+"""Epochs at the chance loss, from the first on, after which a run may end early."""
 COLLAPSE_STEPS = 500
-"""But not before so many steps: `none-3` took up to 300 where it learned (docs/collapse.md)."""
-
-RISING = 0.25
-"""The share of all steps in which a one-cycle schedule raises the learning rate."""
-
+"""Steps before which no run ends early: `none-3` needed up to 300 to learn (docs/collapse.md)."""
+RISING_SHARE = 0.25
+"""Share of the steps in which a one-cycle schedule raises the learning rate."""
 START, END = 1 / 25, 1 / 250_000
-"""Where a one-cycle schedule begins and ends, as shares of its highest learning rate."""
+"""First and last learning rate of a one-cycle schedule, as shares of the highest."""
 
 
 class DivergedError(RuntimeError):
-    """The loss is no number any more; the message says since when."""
+    """Raised if the training loss is infinite or not a number; the message names the epoch."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training left behind, beside the network's new weights."""
+    """The metrics of each epoch and the time that training took."""
 
     curves: tuple[Epoch, ...]
     timing: Timing
@@ -63,10 +58,21 @@ def fit(
 ) -> FitResult:
     """Train `network` in place, on the device of `training`.
 
-    Seconds exclude set-up (moving, optimizer) and warm-up (a few steps that are undone, and the
-    capture of the CUDA graph), and are read after the device has finished. The caller's random
-    state is left as it was. With `stop_if_collapsed` it ends early where three epochs, and 500
-    steps, have taught nothing.
+    Training seconds exclude set-up (copy to the device, optimizer) and warm-up (a few steps that
+    are undone, and the capture of the CUDA graph). Clocks are read after the device has finished.
+    The caller's random state does not change.
+
+    Args:
+        network: moved to the device and changed in place.
+        training: images and labels to train on.
+        validation: images and labels to evaluate after each epoch, if any.
+        config: optimizer, schedule, epochs, batch size.
+        seeds: seeds of the image order and of the augmentation.
+        augmentation: whether to apply the policy of `config`.
+        stop_if_collapsed: end early if 3 epochs and 500 steps have not lowered the loss below
+            chance.
+        on_step: called after each training step.
+        on_epoch: called with the metrics of each epoch.
 
     Raises:
         DivergedError: the loss became infinite or not a number.
@@ -80,7 +86,7 @@ def fit(
     generator = torch.Generator(device)
     policy = config.policy if augmentation else None
     step = step_for(config)(network, training, config, precision, policy, generator)
-    guess = chance_loss(training, network.architecture.classes, config.label_smoothing)
+    chance = chance_loss(training, network.architecture.classes, config.label_smoothing)
     setup = time.perf_counter() - started
 
     with torch.random.fork_rng():
@@ -108,7 +114,9 @@ def fit(
             loss, hits = step.running_metrics.tolist()  # waits for the device
             seconds = time.perf_counter() - started
             if not math.isfinite(loss):
-                raise DivergedError(f"the training loss is {loss} in epoch {number}")
+                raise DivergedError(
+                    f"the training loss is {loss} in epoch {number}; lower the learning rate"
+                )
 
             started = time.perf_counter()
             held_out = evaluate(network, validation, precision) if validation else None
@@ -123,9 +131,9 @@ def fit(
             )
             curves.append(epoch)
             on_epoch(epoch)
-            stuck = all(collapsed([one], guess) for one in curves)
-            patient = number < COLLAPSE_PATIENCE or taken < COLLAPSE_STEPS
-            if stop_if_collapsed and stuck and not patient:
+            stuck = all(collapsed([one], chance) for one in curves)
+            late = number >= COLLAPSE_PATIENCE and taken >= COLLAPSE_STEPS
+            if stop_if_collapsed and stuck and late:
                 break
 
     train = sum(epoch.seconds for epoch in curves)
@@ -141,14 +149,15 @@ def fit(
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
-    """The learning rate of step 0, 1, ... of `steps`.
+    """Return the learning rate of step 0, 1, ... of `steps`.
 
-    `one_cycle` rises to it over the first quarter and falls to almost nothing, along cosines
-    (Smith and Topin, 2017, as in PyTorch's `OneCycleLR`).
+    `one_cycle` raises it from 1/25 to `config.learning_rate` over the first quarter of the steps,
+    then lowers it to 1/250,000 of that, both along a cosine (Smith and Topin, 2017; PyTorch's
+    `OneCycleLR`).
     """
     if config.schedule == "constant":
         return config.learning_rate
-    rising = RISING * steps
+    rising = RISING_SHARE * steps
     if step < rising:
         begin, end, done = START, 1.0, step / rising
     else:

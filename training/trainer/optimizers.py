@@ -1,6 +1,6 @@
-"""The optimizers that a configuration asks for: Adam, AdamW, and Muon for convolution kernels.
+"""Builds the optimizers of a configuration: Adam, AdamW, and Muon for convolution kernels.
 
-All can be captured in a CUDA graph, where the learning rate is a tensor that is changed in place.
+All can be captured in a CUDA graph; the learning rate is then a tensor that changes in place.
 Knows parameters; nothing of images, losses or schedules.
 """
 
@@ -14,16 +14,16 @@ from torch.optim import Optimizer
 from training.experiments.config import Config
 
 COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
-"""Of the quintic that drives all singular values near 1 (Jordan et al., 2024)."""
+"""Coefficients of x, x^3 and x^5 in the Newton-Schulz iteration (Jordan et al., 2024)."""
 ITERATIONS: Final = 5
 
 
 class Muon(Optimizer):
-    """Momentum, orthogonalised (Jordan et al., 2024), with decoupled weight decay.
+    """Orthogonalised momentum (Jordan et al., 2024) with decoupled weight decay.
 
-    A kernel [out, in, height, width] is a matrix of `out` rows. Its step has a root mean square of
-    0.2 learning rates, as AdamW's has, so that both can share one (Liu et al., 2025). PyTorch's own
-    Muon takes matrices alone and cannot be captured in a graph.
+    A kernel [out, in, height, width] is a matrix of `out` rows. The root mean square of its step
+    is 0.2 learning rates, like that of AdamW, so both can share a learning rate (Liu et al., 2025).
+    PyTorch's own Muon takes only matrices, and cannot be captured in a CUDA graph.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # returns no loss: it has none
-        """Change every kernel that has a gradient."""
+        """Update every kernel that has a gradient."""
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
                     continue
-                ahead = self._ahead(kernel, kernel.grad, group["momentum"])
-                direction = orthogonal(ahead.flatten(1))
+                momentum = self._nesterov(kernel, kernel.grad, group["momentum"])
+                direction = orthogonalize(momentum.flatten(1))
                 rate = group["lr"] * group["scale"] * 0.2 * max(direction.shape) ** 0.5
                 kernel.mul_(1 - group["lr"] * group["weight_decay"])
                 kernel.sub_(rate * direction.view_as(kernel))
 
-    def _ahead(self, kernel: Tensor, gradient: Tensor, momentum: float) -> Tensor:
-        """Nesterov's momentum: the running average of gradients, one step further."""
+    def _nesterov(self, kernel: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        """Update the running average of gradients, and return Nesterov's momentum."""
         state = self.state[kernel]
         if not state:
             state["average"] = torch.zeros_like(gradient)
@@ -60,10 +60,10 @@ class Muon(Optimizer):
         return gradient.lerp(average, momentum)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix [M, N] with its singular vectors, and singular values all near 1 (0.7 to 1.2).
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Set the singular values of a matrix [M, N] to about 1 (0.7 to 1.2); keep its vectors.
 
-    By Newton and Schulz's iteration, in bf16: rough as it is, it is enough for a step.
+    Uses 5 Newton-Schulz iterations in bf16, which is precise enough for a step.
     """
     first, third, fifth = COEFFICIENTS
     tall = len(matrix) > matrix.shape[1]
@@ -77,8 +77,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return (found.T if tall else found).to(matrix.dtype)
 
 
-def optimizers(network: nn.Module, config: Config) -> tuple[Optimizer, ...]:
-    """What changes the parameters of `network`: each of them belongs to one optimizer."""
+def build_optimizers(network: nn.Module, config: Config) -> tuple[Optimizer, ...]:
+    """Build the optimizers of a network; each parameter belongs to exactly one of them."""
     parameters = list(network.parameters())
     rate: float | Tensor = config.learning_rate
     if config.cuda_graph:

@@ -1,7 +1,7 @@
-"""One run: an experiment, a data set, seeds; out come a trained network and its record.
+"""One run: an experiment, a data set and seeds in, a trained network and its record out.
 
-A study trains on the 70 % and watches the validation 15 %. A final run starts afresh and trains on
-both. Either is tested once, on the 15 % that it never saw.
+A study trains on 70 % of the images and validates on 15 %. A final run trains a new network on
+both parts. Each is tested once, on the other 15 %. Writes no files.
 """
 
 import time
@@ -29,7 +29,7 @@ from training.trainer.fit import fit
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What is to be run; enough to name its record before it runs."""
+    """Describes a run before it starts: its name, its settings and its images."""
 
     experiment: Experiment
     dataset: Dataset
@@ -40,10 +40,10 @@ class RunSpec:
 
     @property
     def resolved(self) -> Experiment:
-        """The experiment with `auto` made definite, as the record and the group have it."""
+        """The experiment with `auto` replaced by this device's settings, as in the record."""
         config = self.experiment.config
         precision = pick_precision(config.precision, self.device)
-        if precision == "bf16":  # chosen elsewhere, it may be out of this machine's reach
+        if precision == "bf16":  # from another machine's record; this CPU may lack it
             precision = pick_precision("auto", self.device)
         definite = {"precision": precision, "cuda_graph": self.device.type == "cuda"}
         update = {"config": config.model_copy(update=definite)}
@@ -51,18 +51,18 @@ class RunSpec:
 
     @property
     def group_id(self) -> str:
-        """Runs with the same group are repeats of each other."""
+        """Hash of the settings and the data, equal for runs that differ in seeds alone."""
         return group_id(self.resolved, self.dataset.fingerprint)
 
     @property
     def run_id(self) -> str:
-        """Unique name of the run, and of its record's file."""
+        """Unique name of the run, of its record's file and of its checkpoint."""
         split = f"-split{self.splits.seed}" if self.splits.seed else ""
         return f"{self.experiment.name}-{self.stage}-seed{self.seed}{split}-{self.group_id[:8]}"
 
     @property
     def indices(self) -> dict[str, Indices]:
-        """Positions of the images in each part that this run uses."""
+        """Positions of the images of each part: train, validation (studies only) and test."""
         splits = self.splits
         test = {"test": splits.indices("test")}
         if self.stage == "final":
@@ -75,14 +75,14 @@ class RunSpec:
 
     @property
     def split_refs(self) -> dict[str, SplitRef]:
-        """The same parts as their sizes and hashes, as the record has them."""
+        """Size and hash of each part, as in the record."""
         return {
             name: SplitRef(count=len(indices), indices_sha256=indices_sha256(indices))
             for name, indices in self.indices.items()
         }
 
     def part(self, name: str) -> LabelledTensors:
-        """The images and labels of one of those parts, on the device."""
+        """Return the images and labels of one part, on the device."""
         indices, images = self.indices[name], self.dataset
         return LabelledTensors(
             images.images[indices].to(self.device), images.labels[indices].to(self.device)
@@ -90,7 +90,7 @@ class RunSpec:
 
     @property
     def steps(self) -> int:
-        """Training steps in all, for progress bars."""
+        """Number of training steps."""
         config = self.experiment.config
         return config.epochs * -(-len(self.indices["train"]) // config.batch_size)
 
@@ -103,14 +103,26 @@ def run(
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[BlockNet, Record]:
-    """Train, evaluate, calibrate, record.
+    """Train a network, test it once and calibrate it.
 
-    A study fits its temperature on the validation images. A final run has none left to fit one on:
-    it takes `temperature`, its study's. The network comes back on the plan's device, in evaluation
-    mode, calibrated; the losses in the record are those before.
+    Args:
+        spec: what to run.
+        temperature: temperature of the study, for a final run, which has no validation images. A
+            study fits its own.
+        stop_if_collapsed: end a run early if it does not learn.
+        on_step: called after each training step.
+        on_epoch: called with the metrics of each epoch.
+
+    Returns:
+        The network, calibrated, in evaluation mode on the device of `spec`; and the record, whose
+        losses are those before calibration.
+
+    Raises:
+        DivergedError: the training loss became infinite or not a number.
+
     """
     started = time.perf_counter()
-    blank = begin(spec)
+    initial = initial_record(spec)
     experiment, dataset = spec.resolved, spec.dataset
     parts = {name: spec.part(name) for name in spec.indices}
     network = build_network(experiment, len(dataset.classes), spec.seed, parts["train"].images)
@@ -120,17 +132,17 @@ def run(
         parts["train"],
         parts.get("validation"),
         experiment.config,
-        blank.seeds,
+        initial.seeds,
         augmentation=experiment.variant.augmentation,
         stop_if_collapsed=stop_if_collapsed,
         on_step=on_step,
         on_epoch=on_epoch,
     )
     smoothing = experiment.config.label_smoothing
-    guess = chance_loss(parts["train"], len(dataset.classes), smoothing)
+    chance = chance_loss(parts["train"], len(dataset.classes), smoothing)
     logits = predict(network, parts["test"])
     outcome: dict[str, object] = {
-        "status": "collapsed" if collapsed(fitted.curves, guess) else "finished",
+        "status": "collapsed" if collapsed(fitted.curves, chance) else "finished",
         "timing": fitted.timing.model_copy(update={"setup": fitted.timing.setup + loading}),
         "curves": fitted.curves,
         "test": score(logits, parts["test"].labels),
@@ -138,14 +150,14 @@ def run(
     }
     if validation := parts.get("validation"):
         temperature = fit_temperature(predict(network, validation), validation.labels)
-    made = blank.model_copy(update=outcome)
+    made = initial.model_copy(update=outcome)
     if temperature is not None:
         made = calibrate(network, made, logits, parts["test"].labels, temperature)
     return network, made
 
 
-def begin(spec: RunSpec) -> Record:
-    """The record of a run that has not come to anything yet: it counts as failed until it has."""
+def initial_record(spec: RunSpec) -> Record:
+    """Describe a run that has no results yet; its status is `failed` until it has."""
     experiment, dataset = spec.resolved, spec.dataset
     return Record(
         run_id=spec.run_id,
@@ -173,14 +185,14 @@ def begin(spec: RunSpec) -> Record:
 def calibrate(
     network: BlockNet, made: Record, logits: Tensor, labels: Tensor, temperature: float
 ) -> Record:
-    """Set the network's temperature and return the record with its effect on the test images.
+    """Set the network's temperature, and return the record with the effect on the test images.
 
     Args:
         network: changed in place.
-        made: the record of its run. The losses in it stay those before calibration.
-        logits: of the test images before calibration, fp32 [N, classes].
-        labels: of the test images, int64 [N].
-        temperature: what logits are divided by.
+        made: record of its run. Its losses stay those before calibration.
+        logits: test logits before calibration, fp32 [N, classes].
+        labels: test labels, int64 [N].
+        temperature: divisor of the logits.
 
     """
     network.calibrate(temperature)

@@ -34,10 +34,14 @@ class RunStore:
         return (checkpoint.load(folder), made) if made and folder.is_dir() else None
 
     def load_record(self, spec: RunSpec) -> Record | None:
-        """Return the record of a completed run, or None if there is none or the run failed.
+        """Return the record of a completed run, or None if it is missing or the run failed.
 
-        A run with the same name on other images is not the same run: a network trained on another
-        split may have been trained on the images that this one tests with.
+        A record of another split does not count, though its name is the same. Its network may
+        have been trained on the test images of this run.
+
+        Raises:
+            RecordError: the file is damaged.
+
         """
         file = self.records / f"{spec.run_id}.json"
         if not file.exists():
@@ -48,10 +52,9 @@ class RunStore:
         return made
 
     def study_temperature(self, spec: RunSpec) -> float | None:
-        """Return the temperature that the study of a final run fitted.
+        """Return the temperature of a final run's study, or None if it is unknown.
 
         If the study's record is older than calibration, fit the temperature with its network.
-        Return None if there is no such network.
         """
         study = replace(spec, stage="study")
         made = self.load_record(study)

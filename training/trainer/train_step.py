@@ -1,6 +1,6 @@
-"""One training step: eagerly, or as a CUDA graph, which spares the GPU its thousand small launches.
+"""One training step, eager or as a CUDA graph, which replaces about 1,000 kernel launches by one.
 
-Knows a network, its images and its optimizer; nothing of epochs, schedules or records.
+Knows a network, its images and its optimizers; nothing of epochs, schedules or records.
 """
 
 import torch
@@ -12,16 +12,18 @@ from training.experiments.config import Config, Policy
 from training.models.blocknet import BlockNet
 from training.models.device import Precision, autocast
 from training.trainer.augmentation import apply_cutmix, augment
-from training.trainer.optimizers import optimizers
+from training.trainer.optimizers import build_optimizers
 
 WARMUP_STEPS = 3
+"""Steps per batch length, before the clock starts."""
 
 
 class Step:
-    """Takes the positions of a batch and trains on those images.
+    """Trains on one batch, given the positions of its images.
 
-    `running_metrics` adds up the loss and the number of hits, over images. It stays on the device:
-    nothing here waits for it. A hit in a mixed image is the label of the image that it was.
+    `running_metrics` is the sum of the losses and the number of correct predictions, over images.
+    It stays on the device, so no step waits for it. For an image with a CutMix box, its own label
+    is the correct one.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class Step:
         generator: torch.Generator,
     ) -> None:
         self.network = network
-        self.optimizers = optimizers(network, config)
+        self.optimizers = build_optimizers(network, config)
         self.running_metrics = torch.zeros(2, device=training.labels.device)
         self._training = training
         self._smoothing = config.label_smoothing
@@ -44,11 +46,11 @@ class Step:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """Device of the network and the images."""
         return self.running_metrics.device
 
     def __call__(self, batch: Tensor) -> None:
-        """Train on the images at these positions, int64 [N], on the device."""
+        """Train on the images at these positions, int64 [N] on the device."""
         images, labels = self._training.images[batch], self._training.labels[batch]
         mixing = self._policy.cutmix if self._policy else 0.0
         if self._policy:
@@ -58,8 +60,8 @@ class Step:
         with autocast(self.device, self._precision):
             logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
         if mixing:
-            each = self._losses(logits, labels), self._losses(logits, labels.roll(1))
-            loss = (own * each[0] + (1 - own) * each[1]).mean()
+            own_loss, pasted_loss = (self._losses(logits, one) for one in (labels, labels.roll(1)))
+            loss = (own * own_loss + (1 - own) * pasted_loss).mean()
         else:
             loss = self._losses(logits, labels).mean()
         self.network.zero_grad()
@@ -75,18 +77,18 @@ class Step:
         )
 
     def set_learning_rate(self, rate: float) -> None:
-        """For the steps that follow."""
+        """Set the learning rate of the next steps."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate)  # in place: a captured graph reads it there
+                    group["lr"].fill_(rate)  # in place, where a captured graph reads it
                 else:
                     group["lr"] = rate
 
     def warm_up(self, lengths: list[int]) -> None:
-        """A few steps with batches of these lengths, all undone but what they leave in caches.
+        """Run a few steps with batches of these lengths, then restore weights and optimizers.
 
-        Random states are the caller's to reset.
+        Caches stay warm. The caller resets the random states.
         """
         before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         for length in lengths:
@@ -97,16 +99,16 @@ class Step:
         for optimizer in self.optimizers:
             for state in optimizer.state.values():
                 for tensor in state.values():
-                    tensor.zero_()  # so all of them begin
+                    tensor.zero_()  # the initial state of each optimizer here
         self.running_metrics.zero_()
 
 
 class GraphedStep(Step):
-    """The same step, captured once for each batch length and replayed from then on."""
+    """The same step as a CUDA graph, captured once for each batch length."""
 
     def warm_up(self, lengths: list[int]) -> None:
-        """Warm up beside the main stream, as capturing demands, then capture."""
-        with torch.cuda.device(self.device):  # where a graph's own stream is made
+        """Warm up on a side stream, which capturing requires, then capture the graphs."""
+        with torch.cuda.device(self.device):  # on which a graph creates its stream
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -115,7 +117,7 @@ class GraphedStep(Step):
             self._graphs = {length: self._capture(length) for length in lengths}
 
     def __call__(self, batch: Tensor) -> None:
-        """Train on the images at these positions, by replaying the graph of that length."""
+        """Train on the images at these positions by replaying the graph of that length."""
         positions, graph = self._graphs[len(batch)]
         positions.copy_(batch)
         graph.replay()
@@ -123,12 +125,12 @@ class GraphedStep(Step):
     def _capture(self, length: int) -> tuple[Tensor, torch.cuda.CUDAGraph]:
         positions = torch.arange(length, device=self.device)
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._generator)  # or drawing from it cannot be captured
+        graph.register_generator_state(self._generator)  # needed to capture random draws
         with torch.cuda.graph(graph):
             super().__call__(positions)
         return positions, graph
 
 
 def step_for(config: Config) -> type[Step]:
-    """The kind of step that the settings ask for."""
+    """Return the class of step that the settings need: graphed or eager."""
     return GraphedStep if config.cuda_graph else Step

@@ -1,1 +1,1 @@
-"""The long steps: training, release, reports."""
+"""The long steps of the command line: train, release, publish, evaluate."""

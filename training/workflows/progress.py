@@ -1,4 +1,7 @@
-"""Progress bars for the command line: reading images, training, embedding. Knows only rich."""
+"""Prints progress on stderr: bars, lines of text, a table of runs.
+
+Knows rich and run records; nothing of how the work is done.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,29 +22,33 @@ from rich.table import Table
 from training.experiments.record import Epoch, Record
 
 console = Console(stderr=True)
-"""Where people read along; results alone go to standard output."""
+"""Standard error. Standard output has the results only."""
 
 
 def print_line(text: str, style: str | None = None) -> None:
-    """One line for people, as it is: brackets are not taken for markup, and nothing is wrapped."""
+    """Print one line on stderr as it is, without rich's markup, colours or wrapping."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class Advance(Protocol):
-    """Moves a bar on."""
+    """Moves a progress bar forward."""
 
     def __call__(self, steps: int = 1) -> None:
-        """By so many steps."""
+        """Move the bar by this many steps."""
 
 
 @contextmanager
 def track(
     description: str, total: int | None = None, parent: Advance | None = None
 ) -> Iterator[Advance]:
-    """Show a bar while the block runs; call what it yields after each step.
+    """Show a bar while the block runs, and yield the function that moves it.
 
-    The steps of a bar within a bar also move the outer one, its `parent`. When the block ends
-    early, the parent is moved by the steps that are left.
+    Args:
+        description: text before the bar.
+        total: number of steps, or None if it is unknown.
+        parent: the function of an outer bar, which each step also moves. If the block ends before
+            the last step, the outer bar is moved by the rest.
+
     """
     columns = (
         TextColumn("{task.description}"),
@@ -66,7 +73,7 @@ def track(
 
 
 def show_epoch(epoch: Epoch) -> None:
-    """One line an epoch."""
+    """Print the losses and accuracies of an epoch in one line."""
     line = f"epoch {epoch.epoch:>2}  train {epoch.train_accuracy:.4f} (loss {epoch.train_loss:.4f})"
     if epoch.validation_accuracy is not None:
         line += f"  validation {epoch.validation_accuracy:.4f} (loss {epoch.validation_loss:.4f})"
@@ -74,7 +81,7 @@ def show_epoch(epoch: Epoch) -> None:
 
 
 def show_runs(runs: Sequence[Record]) -> None:
-    """What came of each run, one line each."""
+    """Print a table with one row a run: its status, accuracies and speed."""
     table = Table()
     table.add_column("experiment")
     table.add_column("seed", justify="right")

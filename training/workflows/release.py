@@ -1,7 +1,7 @@
-"""From a trained network to a bundle: choose, check, embed, index, measure.
+"""Turns a trained network into a bundle: choose, check, embed, index, measure.
 
-The gallery and every figure come from the test split, which neither trained nor chose anything.
-Knows nothing of the command line; what is trained anew is trained in `run`.
+The gallery and all metrics come from the test split, which is used for neither training nor
+choice. Knows nothing of the command line, and trains nothing.
 """
 
 import copy
@@ -37,22 +37,22 @@ from training.trainer.evaluation import evaluate
 from training.workflows.retrieval_metrics import pick_queries, precision_at_k, rank
 
 LAYERS: tuple[Layer, ...] = ("conv2", "logits")
-"""The representations that are indexed."""
+"""Layers whose embeddings are indexed."""
 DEFAULT = "batchnorm-3"
-"""What is trained where there is no study to choose by."""
-SHOWN, SHOWN_CLASSES = 6, 20
-"""Pictures in a row of a figure of neighbours, and how many classes get one."""
-EXAMINED = 10_000
-"""How many test images are ranked at most."""
+"""Experiment that is released if there are no studies to choose from."""
+FIGURE_IMAGES, FIGURE_CLASSES = 6, 20
+"""Images in a row of a neighbour figure, and the number of classes that have such a figure."""
+MAX_RANKED = 10_000
+"""Most test images that the retrieval metrics rank."""
 
 
 class ReleaseError(RuntimeError):
-    """This network and these data do not make a bundle; the message says why."""
+    """Raised if a network and a data set do not fit together; the message says why."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network, the record of the final run that made it, and the study that chose it."""
+    """A network, the record of its final run, and all records on the same data."""
 
     network: BlockNet
     final: Record
@@ -60,7 +60,7 @@ class TrainedModel:
 
     @property
     def validation_accuracy(self) -> float | None:
-        """Mean over the study runs of the same settings on the same data."""
+        """Mean validation accuracy of the study runs with the same settings and data."""
         group = [one for one in self.records if one.group_id == self.final.group_id]
         summaries = summarize(group)
         found = summaries[0].validation_accuracy if summaries else None
@@ -69,10 +69,11 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What goes into the gallery and how exactly things are stored.
+    """What goes into a bundle.
 
-    `per_class` keeps so many images of each class, None all; `pixels` ships them; `half` stores the
-    weights and flat indexes as fp16; `recall` of the exact ten nearest are to be found.
+    `per_class` is the number of gallery images of each class, None for all. `pixels` stores the
+    images. `half` stores weights and flat indexes as fp16. `recall` is the index's target
+    recall@10, from 0 to 1.
     """
 
     per_class: int | None = None
@@ -84,11 +85,19 @@ class ExportOptions:
 def select_experiment(
     records: Iterable[Record], fingerprint: str, held_out: str
 ) -> Experiment | None:
-    """The batch-norm 3-block settings with the best mean validation accuracy on this data.
+    """Return the batch-norm 3-block settings with the best mean validation accuracy.
 
-    They come as they were studied, so what is chosen is what is trained. Only studies that held out
-    the same test images count (`held_out` is the sha256 of their positions): those of another split
-    have chosen by images that are now to test. None where nothing has been studied, or learned.
+    The settings are those of the record, not those that the catalogue has now. Only studies with
+    the same test images count: a study of another split may have validated on them.
+
+    Args:
+        records: runs on any data.
+        fingerprint: of the data set.
+        held_out: sha256 of the positions of the test images.
+
+    Returns:
+        The experiment, or None if no study has learned.
+
     """
     candidates = [
         one
@@ -116,17 +125,14 @@ def evaluate_release(
     own_test: Dataset | None,
     device: torch.device,
 ) -> Record:
-    """The record with what is measured of a released network alone.
+    """Return the record with the metrics that only a released network has.
 
-    How good the neighbours are at each layer, among the test images; and the accuracy on the test
-    images that the data set itself sets apart, looked at this once.
-
-    Raises:
-        ReleaseError: the data set's own test images have other classes.
-
+    These are the retrieval metrics of each layer over the test images, and the accuracy on the
+    test images that the data set itself provides. Metrics that the record has are not measured
+    again.
     """
     test = splits.indices("test")
-    kept = np.sort(test[pick_queries(dataset.labels[test].numpy(), EXAMINED)])
+    kept = np.sort(test[pick_queries(dataset.labels[test].numpy(), MAX_RANKED)])
     labels = dataset.labels[kept].to(device)
     update: dict[str, object] = {}
     if final.retrieval is None and len(labels.unique()) < len(labels):
@@ -143,10 +149,10 @@ def evaluate_release(
 
 
 def check_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
-    """Refuse test images of a data set that are of other classes than its training images.
+    """Check that a data set's own test images have the classes of its training images.
 
     Raises:
-        ReleaseError: they are; names the classes.
+        ReleaseError: the classes differ; names them.
 
     """
     if own_test and own_test.classes != dataset.classes:
@@ -157,24 +163,24 @@ def check_same_classes(dataset: Dataset, own_test: Dataset | None) -> None:
 
 
 def from_bundle(bundle: Bundle) -> TrainedModel:
-    """The network of a bundle, to be given another gallery.
+    """Return the network of a bundle with its records.
 
     Raises:
-        ReleaseError: the bundle lacks the record of the run that made its network.
+        ReleaseError: the record of the run that trained the network is missing.
 
     """
     run_id = bundle.manifest.run_id
     final = next((one for one in bundle.records if one.run_id == run_id), None)
     if final is None:
-        raise ReleaseError(f"{bundle.path} has no record of {run_id}, which made its network")
+        raise ReleaseError(f"{bundle.path} has no record of {run_id}, which trained its network")
     return TrainedModel(bundle.network, final, bundle.records)
 
 
 def check_no_leakage(trained: TrainedModel, dataset: Dataset, splits: Splits) -> None:
-    """Refuse a gallery that the network may have been trained on.
+    """Check that the network was not trained on the images of the gallery.
 
     Raises:
-        ReleaseError: the classes, the images or the test split are not those of the network's own
+        ReleaseError: the classes, the images or the test split are not those of the network's
             run. CIFAR-10 in another encoding counts as the same images.
 
     """
@@ -183,19 +189,19 @@ def check_no_leakage(trained: TrainedModel, dataset: Dataset, splits: Splits) ->
     held_out = own.splits["test"].indices_sha256
     if classes != len(dataset.classes):
         raise ReleaseError(
-            f"the network of {trained.final.run_id} knows {classes} classes, {dataset.name} has "
-            f"{len(dataset.classes)}: train one on it with `python -m training release`"
+            f"the network of {trained.final.run_id} has {classes} classes, {dataset.name} has "
+            f"{len(dataset.classes)}: train a network on it with `python -m training release`"
         )
     both_cifar10 = own.name.startswith("cifar10") and dataset.is_cifar10
     if own.fingerprint != dataset.fingerprint and not both_cifar10:
         raise ReleaseError(
             f"the network of {trained.final.run_id} was trained on {own.name}, and {dataset.name} "
-            "has other images: train one on it with `python -m training release`"
+            "has other images: train a network on it with `python -m training release`"
         )
     if indices_sha256(splits.indices("test")) != held_out:
         raise ReleaseError(
-            f"the test split of {dataset.name} is not the one that {trained.final.run_id} held "
-            "out, so the network may have seen it: train one with `python -m training release`"
+            f"the test split of {dataset.name} is not that of {trained.final.run_id}, so the "
+            "network may have been trained on it: train one with `python -m training release`"
         )
 
 
@@ -204,36 +210,38 @@ def build_bundle(
     dataset: Dataset,
     splits: Splits,
     device: torch.device,
-    shape: ExportOptions,
+    options: ExportOptions,
     on_batch: Callable[[], None] = lambda: None,
 ) -> BundleContents:
-    """Embed the test split, index it, measure everything; accuracy is that of the shipped weights.
+    """Embed the test split, build the indexes and measure all metrics.
+
+    The metrics are those of the weights as they are stored.
 
     Raises:
-        ReleaseError: the network may have seen the test split of this data.
+        ReleaseError: the network may have been trained on the test split of this data.
 
     """
     check_no_leakage(trained, dataset, splits)
     network = copy.deepcopy(trained.network)
-    if shape.half:
+    if options.half:
         _round_to_fp16(network)
     test = splits.indices("test")
     labels = dataset.labels[test].numpy()
     known = splits.indices("train")
     known = known[pick_queries(dataset.labels[known].numpy(), REFERENCES)]
     vectors = embed(network, dataset.images[test], (*LAYERS, "penultimate"), device, on_batch)
-    kept = _first_of_each_class(labels, shape.per_class)
+    kept = _first_of_each_class(labels, options.per_class)
     indexes: dict[Layer, CosineIndex] = {
-        layer: cosine.build(vectors[layer][kept], fp16=shape.half and layer != "logits")
+        layer: cosine.build(vectors[layer][kept], fp16=options.half and layer != "logits")
         for layer in LAYERS
     }
-    qualities = {layer: tune(indexes[layer], shape.recall) for layer in LAYERS}
+    qualities = {layer: tune(indexes[layer], options.recall) for layer in LAYERS}
     positions = test[kept]
     pixels = dataset.images[positions].permute(0, 2, 3, 1).contiguous().numpy()
     gallery = Gallery(
         ids=tuple(dataset.ids[position] for position in positions),
         labels=labels[kept],
-        pixels=pixels if shape.pixels else None,
+        pixels=pixels if options.pixels else None,
     )
     return BundleContents(
         name=trained.final.experiment,
@@ -256,9 +264,9 @@ def build_bundle(
         ),
         ranges=measure(network, dataset.images[known], dataset.images[test]),
         records=trained.records,
-        figures=_curves(trained) | (_neighbours(gallery, dataset, indexes) if shape.pixels else {}),
+        figures=_curves(trained) | _neighbours(gallery, dataset, indexes),
         card=lambda manifest: model_card(manifest, qualities, trained.final),
-        dtype=torch.float16 if shape.half else torch.float32,
+        dtype=torch.float16 if options.half else torch.float32,
     )
 
 
@@ -283,15 +291,15 @@ def _measure(
             torch.from_numpy(logits), torch.from_numpy(labels)
         ).item(),
         label_share_at_10={
-            layer: float(precision_at_k(built, labels[kept], queries).mean())
-            for layer, built in indexes.items()
+            layer: float(precision_at_k(index, labels[kept], queries).mean())
+            for layer, index in indexes.items()
         },
         label_share_queries=len(queries),
     )
 
 
 def _curves(trained: TrainedModel) -> dict[str, bytes]:
-    """Of each experiment, and of all over each other."""
+    """Draw the learning curves of each experiment, and of all experiments in one figure."""
     each = {
         f"curves-{name}.svg": learning_curves(name, runs)
         for name, runs in group_runs(trained.records).items()
@@ -305,24 +313,31 @@ def _curves(trained: TrainedModel) -> dict[str, bytes]:
 def _neighbours(
     gallery: Gallery, dataset: Dataset, indexes: dict[Layer, CosineIndex]
 ) -> dict[str, bytes]:
-    """For the first image of each of the first classes, the nearest at each layer, itself first."""
-    assert gallery.pixels is not None  # noqa: S101 - asked for with pixels alone
+    """Draw the nearest images of one image a class, one row a layer, the query first.
+
+    Without pixels there are no figures.
+    """
+    if gallery.pixels is None:
+        return {}
     figures = {}
-    for number, name in list(enumerate(dataset.classes))[:SHOWN_CLASSES]:
+    for number, name in list(enumerate(dataset.classes))[:FIGURE_CLASSES]:
         members = np.flatnonzero(gallery.labels == number)
         rows = []
-        for layer, built in indexes.items():
-            _, found = built.search(built.reconstruct(members[:1]), SHOWN, exact=True)
-            others = [position for position in found[0] if position != members[0]][: SHOWN - 1]
+        for layer, index in indexes.items():
+            _, found = index.search(index.reconstruct(members[:1]), FIGURE_IMAGES, exact=True)
+            others = [position for position in found[0] if position != members[0]]
             shown = [(gallery.pixels[members[0]], f"query: {name}")]
-            shown += [(gallery.pixels[n], dataset.classes[gallery.labels[n]]) for n in others]
+            shown += [
+                (gallery.pixels[n], dataset.classes[gallery.labels[n]])
+                for n in others[: FIGURE_IMAGES - 1]
+            ]
             rows.append((layer, shown))
         figures[f"neighbours-{number}.png"] = neighbours(rows)
     return figures
 
 
 def _round_to_fp16(network: BlockNet) -> None:
-    """Give the weights the values that fp16 can store; what is not stored stays as it is."""
+    """Round the weights to fp16 values, so that metrics are those of the stored weights."""
     weights = network.state_dict()
     network.load_state_dict(
         {
@@ -335,6 +350,6 @@ def _round_to_fp16(network: BlockNet) -> None:
 def _first_of_each_class(
     labels: npt.NDArray[np.int64], per_class: int | None
 ) -> npt.NDArray[np.int64]:
-    """Sorted positions of the first images of each class; of all where `per_class` is None."""
+    """Return the sorted positions of the first images of each class; None keeps all."""
     members = (np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels))
     return np.sort(np.concatenate(list(members)))

@@ -1,6 +1,6 @@
-"""How good the neighbours are: whether an image's nearest have its own label.
+"""Retrieval metrics: precision at 10 and mean average precision, by label.
 
-`precision_at_k` searches an index, as the service does; `rank` uses the exact order of cosines.
+`precision_at_k` searches an index, as the service does; `rank` sorts by the exact cosines.
 Knows vectors and labels; nothing of pixels or networks.
 """
 
@@ -16,49 +16,54 @@ from training.index.cosine import CosineIndex, Positions
 NEAREST = 10
 QUERIES = 1000
 CHUNK = 500
-"""Queries ranked at once."""
+"""Queries in one matrix product, which bounds the memory of `rank`."""
 
 
 def pick_queries(labels: npt.NDArray[np.int64], count: int = QUERIES) -> Positions:
-    """Up to `count` positions, the classes taking turns, each in gallery order."""
-    turn = np.zeros(len(labels), dtype=np.int64)
+    """Return up to `count` positions, one of each class in rotation, in gallery order."""
+    rank_in_class = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = labels == label
-        turn[members] = np.arange(members.sum())
-    return np.argsort(turn, kind="stable")[:count].astype(np.int64)
+        rank_in_class[members] = np.arange(members.sum())
+    return np.argsort(rank_in_class, kind="stable")[:count].astype(np.int64)
 
 
 def precision_at_k(
     index: CosineIndex, labels: npt.NDArray[np.int64], queries: Positions
 ) -> npt.NDArray[np.float64]:
-    """For each query, the share of its ten nearest with its own label, itself left out.
+    """Return each query's precision at 10: the share of its ten nearest with its label.
+
+    The query itself does not count.
 
     Args:
-        index: of the gallery.
-        labels: of the gallery, [N].
-        queries: positions in the gallery, [Q].
+        index: index of the gallery.
+        labels: labels of the gallery, int64 [N].
+        queries: positions in the gallery, int64 [Q].
 
     Returns:
-        Shares [Q] in [0, 1].
+        Precisions float64 [Q], from 0 to 1.
 
     """
     _, found = index.search(index.reconstruct(queries), NEAREST + 1)
-    shares = []
+    precisions = []
     for query, positions in zip(queries, found, strict=True):
         others = positions[positions != query][:NEAREST]
-        shares.append(np.mean(labels[others] == labels[query]))
-    return np.array(shares)
+        precisions.append(np.mean(labels[others] == labels[query]))
+    return np.array(precisions)
 
 
 def rank(vectors: Tensor, labels: Tensor, classes: int) -> LayerRetrieval:
-    """Let every image be the query once, and rank all the others by their cosine to it.
+    """Rank all other images by their cosine to each image, and average over the queries.
 
-    An image whose class has no other is no query: there is nothing to be found.
+    An image that is alone in its class is not a query.
 
     Args:
-        vectors: [N, dimension].
+        vectors: float [N, dimension].
         labels: int64 [N], on the same device.
-        classes: how many there are.
+        classes: number of classes.
+
+    Raises:
+        ValueError: no two images have the same label.
 
     """
     unit = functional.normalize(vectors.float(), dim=1)
@@ -67,32 +72,32 @@ def rank(vectors: Tensor, labels: Tensor, classes: int) -> LayerRetrieval:
     if not len(queries):
         raise ValueError("no two images have the same label")
     chunks = [_rank_chunk(unit, labels, chunk) for chunk in queries.split(CHUNK)]
-    figures = torch.cat(chunks).cpu()
-    asked = labels[queries].cpu()
+    metrics = torch.cat(chunks).cpu()
+    query_labels = labels[queries].cpu()
     return LayerRetrieval(
         dimension=vectors.shape[1],
         queries=len(queries),
         gallery=len(labels),
-        overall=_ranking(figures),
+        overall=_ranking(metrics),
         by_class=tuple(
-            _ranking(figures[asked == label]) if (asked == label).any() else None
+            _ranking(metrics[query_labels == label]) if (query_labels == label).any() else None
             for label in range(classes)
         ),
     )
 
 
 def _rank_chunk(unit: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-    """Precision at 10 and average precision of each query, [Q, 2]."""
+    """Return the precision at 10 and the average precision of each query, float64 [Q, 2]."""
     cosines = unit[queries] @ unit.T
     cosines[torch.arange(len(queries), device=unit.device), queries] = -torch.inf
     order = cosines.sort(dim=1, descending=True, stable=True).indices
-    order = order[:, :-1]  # the last is the query
+    order = order[:, :-1]  # without the query, which is last
     hits = (labels[order] == labels[queries].unsqueeze(1)).double()
-    places = torch.arange(1, hits.shape[1] + 1, device=unit.device)
-    average = (hits * hits.cumsum(1) / places).sum(1) / hits.sum(1)
+    ranks = torch.arange(1, hits.shape[1] + 1, device=unit.device)
+    average = (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
     return torch.stack((hits[:, :NEAREST].mean(1), average), dim=1)
 
 
-def _ranking(figures: Tensor) -> Ranking:
-    precision, average = figures.mean(0).tolist()
+def _ranking(metrics: Tensor) -> Ranking:
+    precision, average = metrics.mean(0).tolist()
     return Ranking(precision_at_10=precision, mean_average_precision=average)

@@ -1,7 +1,7 @@
-"""The long steps of the command line, with their progress: read, train, release, reindex, resolve.
+"""The long steps of the command line, with their progress: read, train, release, publish.
 
 A workspace is a folder with `experiments/`, `checkpoints/`, `bundles/`, `data/` and `starter/`.
-Everything that is there already is taken, not made again.
+A run or bundle that exists is loaded, not made again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from training.experiments.record import Record, Stage
 from training.models.blocknet import BlockNet
 from training.models.novelty import REFERENCES
 from training.trainer.evaluation import predict
-from training.trainer.run import RunSpec, begin, calibrate, run
+from training.trainer.run import RunSpec, calibrate, initial_record, run
 from training.trainer.run_store import RunStore
 from training.workflows import progress
 from training.workflows.progress import Advance, print_line
@@ -45,9 +45,9 @@ from training.workflows.release import (
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder that the steps read and write, the device that they use, and their seeds.
+    """The folder that the steps read and write, their device and their seeds.
 
-    With `stop_if_collapsed`, a run that learns nothing is given up early.
+    With `stop_if_collapsed`, a run that does not learn ends early.
     """
 
     root: Path
@@ -58,43 +58,45 @@ class Workspace:
 
     @property
     def experiments(self) -> Path:
-        """Run records, and splits below."""
+        """Folder of run records; its subfolder `splits` has the data splits."""
         return self.root / "experiments"
 
     @property
     def checkpoints(self) -> Path:
-        """Trained networks."""
+        """Folder of trained networks."""
         return self.root / "checkpoints"
 
     @property
     def store(self) -> RunStore:
-        """The records and networks of runs."""
+        """Saves and loads the records and networks of runs."""
         return RunStore(self.experiments, self.checkpoints)
 
     @property
     def current(self) -> Path:
-        """A link to the bundle that was made last."""
+        """Link to the latest bundle."""
         return self.root / "bundles" / "current"
 
     @property
     def starter(self) -> Path:
-        """The bundle that comes with the code."""
+        """The bundle in the repository, whose gallery has no pixels."""
         return self.root / "starter"
 
     def bundle_of(self, data: Path | None) -> Path:
-        """Where the bundle built from this data belongs; folders of one name do not share it."""
+        """Return the folder for a bundle of this data, with a hash of the data's path."""
         if data is None:
             return self.current.with_name("cifar10")
-        place = data.expanduser().resolve()
-        name = re.sub(r"\.(tar|tgz|zip)\b.*$", "", place.name) or "images"
-        digest = hashlib.sha256(str(place).encode()).hexdigest()
+        path = data.expanduser().resolve()
+        name = re.sub(r"\.(tar|tgz|zip)\b.*$", "", path.name) or "images"
+        digest = hashlib.sha256(str(path).encode()).hexdigest()
         return self.current.with_name(f"{name}-{digest[:6]}")
 
     def read(self, data: Path | None) -> tuple[Dataset, Splits]:
-        """The data asked for, or CIFAR-10 downloaded; and its split.
+        """Load the data, or download CIFAR-10 if it is None, and split it.
+
+        The split is saved, and loaded from then on.
 
         Raises:
-            DatasetError: there is none, or it cannot be split.
+            DatasetError: the data is missing, or has too few images to split.
 
         """
         if data is None:
@@ -107,11 +109,16 @@ class Workspace:
     def spec(
         self, experiment: Experiment, stage: Stage, images: Dataset, splits: Splits
     ) -> RunSpec:
-        """Return a run of this experiment with the workspace's seed and device."""
+        """Describe a run of this experiment with the workspace's seed and device."""
         return RunSpec(experiment, images, splits, self.seed, stage, self.device)
 
     def train_or_load(self, spec: RunSpec) -> tuple[BlockNet, Record]:
-        """Return the network and the record of a run; train it if it is not in the store."""
+        """Return the network and the record of a run; train it if it is not in the store.
+
+        Raises:
+            DivergedError: the training loss became infinite or not a number.
+
+        """
         loaded = self.store.load(spec)
         if loaded is None:
             return self._train(spec)
@@ -133,10 +140,10 @@ class Workspace:
         images: Dataset,
         splits: Splits,
     ) -> Sequence[Record]:
-        """Study every experiment with every seed and return the record of every run.
+        """Train every experiment with every seed and return the records of all runs.
 
-        A run with a record that did not fail is not run again. A run that fails is recorded, and
-        the other runs go on.
+        A run that has a record is not run again, unless it failed. If a run fails, its record says
+        why and the other runs continue.
         """
         specs = [
             RunSpec(experiment, images, splits, seed, "study", self.device)
@@ -146,7 +153,7 @@ class Workspace:
         records = {spec.run_id: self.store.load_record(spec) for spec in specs}
         waiting = [spec for spec in specs if records[spec.run_id] is None]
         if done := len(specs) - len(waiting):
-            print_line(f"{done} of {len(specs)} runs have a record already and are not run again")
+            print_line(f"{done} of {len(specs)} runs have a record and are not run again")
         with progress.track("all runs", sum(spec.steps for spec in waiting)) as advance:
             for number, spec in enumerate(waiting, start=done + 1):
                 label = f"[{number}/{len(specs)}] "
@@ -154,11 +161,11 @@ class Workspace:
         return [made for made in records.values() if made]
 
     def _study(self, spec: RunSpec, parent: Advance, label: str) -> Record:
-        """Train one run of a sweep and return its record, also if it fails."""
+        """Train one run of a sweep and return its record, even if it fails."""
         try:
             return self._train(spec, parent, label)[1]
-        except Exception as error:  # any failure of one run: the other runs go on
-            failed = begin(spec).model_copy(update={"error": repr(error)})
+        except Exception as error:  # whatever the failure, the other runs continue
+            failed = initial_record(spec).model_copy(update={"error": repr(error)})
             record.write(failed, self.experiments)
             print_line(f"{spec.run_id} failed: {error!r}", style="red")
             return failed
@@ -169,9 +176,9 @@ class Workspace:
         temperature = self.store.study_temperature(spec) if spec.stage == "final" else None
         if spec.stage == "final" and temperature is None:
             print_line(
-                "its study left no temperature and no network to fit one with, so probabilities "
-                f"stay uncalibrated; to study it again, remove {self.experiments}/"
-                f"{replace(spec, stage='study').run_id}.json",
+                "its study has neither a temperature nor a network to fit one with, so the "
+                "probabilities stay uncalibrated; to train the study again, remove "
+                f"{self.experiments}/{replace(spec, stage='study').run_id}.json",
                 style="yellow",
             )
         print_line(f"{label}{spec.run_id} on {spec.dataset.name} ({spec.device})")
@@ -187,7 +194,7 @@ class Workspace:
         self.store.save(network, made)
         if made.status == "collapsed":
             print_line(
-                f"{spec.run_id} learned nothing: its training loss is that of a blind guess",
+                f"{spec.run_id} learned nothing: its training loss is at chance level",
                 style="yellow",
             )
         if made.test:
@@ -195,7 +202,7 @@ class Workspace:
         return network, made
 
     def read_own_test(self, data: Path | None) -> Dataset | None:
-        """The test images that the data set itself sets apart, if it does."""
+        """Load the test images that the data set itself provides, or None if it has none."""
         if data is None:
             return dataset.download(self.root / "data", "test")
         try:
@@ -209,15 +216,26 @@ class Workspace:
         images: Dataset,
         splits: Splits,
         target: Path,
-        shape: ExportOptions,
+        options: ExportOptions,
         own_test: Dataset | None = None,
         experiment: Experiment | None = None,
         epochs: int | None = None,
     ) -> Path:
-        """Choose, retrain from a fresh start on train + validation, examine, and publish.
+        """Choose an experiment, train it on train and validation, evaluate and publish it.
 
-        With `experiment` it is that one, whatever else has been studied; with `epochs` it is
-        trained for so many, not for as many as its study.
+        Args:
+            images: the data set.
+            splits: its split.
+            target: folder of the new bundle.
+            options: what goes into the bundle.
+            own_test: the test images that the data set itself provides.
+            experiment: the experiment. Default: the best one of the studies.
+            epochs: epochs of training. Default: those of the experiment.
+
+        Raises:
+            BundleError: `target` exists and is not a bundle.
+            ReleaseError: the data set's own test images have other classes.
+
         """
         writer.require_replaceable(target)
         check_same_classes(images, own_test)
@@ -232,7 +250,7 @@ class Workspace:
         if self.store.load_record(study) is None:
             self.train_or_load(study)
         network, final = self.train_or_load(replace(study, stage="final"))
-        print_line(f"examining {final.run_id}")
+        print_line(f"evaluating {final.run_id}")
         final = evaluate_release(network, final, images, splits, own_test, self.device)
         record.write(final, self.experiments)
         own = [
@@ -242,7 +260,7 @@ class Workspace:
             and one.dataset.splits["test"] == final.dataset.splits["test"]
         ]
         trained = TrainedModel(network, final, own)
-        return self.publish(trained, images, splits, target, shape)
+        return self.publish(trained, images, splits, target, options)
 
     def publish(
         self,
@@ -250,12 +268,18 @@ class Workspace:
         images: Dataset,
         splits: Splits,
         target: Path,
-        shape: ExportOptions,
+        options: ExportOptions,
     ) -> Path:
-        """Embed the held-out images of `images` with a trained network and write the bundle."""
+        """Embed the test split with a trained network and write the bundle to `target`.
+
+        Raises:
+            BundleError: `target` exists and is not a bundle.
+            ReleaseError: the network may have been trained on the test split.
+
+        """
         total = batch_count(len(splits.test)) + batch_count(min(REFERENCES, len(splits.train)))
         with progress.track("embedding", total) as on_batch:
-            contents = build_bundle(trained, images, splits, self.device, shape, on_batch)
+            contents = build_bundle(trained, images, splits, self.device, options, on_batch)
         manifest = writer.write(contents, target)
         print_line(
             f"{manifest.name} {manifest.version}: {manifest.gallery.count} images, "
@@ -264,12 +288,12 @@ class Workspace:
         return target
 
     def resolve_bundle(self, data: Path | None, *, download: bool = True) -> Path:
-        """The bundle to serve: the one already built, else one from data, else the starter.
+        """Return the bundle to serve: an existing one, else one built from data, else the starter.
 
-        The starter's network is taken where it fits the data, which spares the training.
+        If the starter's network fits the data, it is used and nothing is trained.
 
         Raises:
-            DatasetError: data was named, and there is none.
+            DatasetError: `data` is given and cannot be read.
 
         """
         if data is None and (self.current / MANIFEST).is_file():
@@ -279,21 +303,21 @@ class Workspace:
             return target
         try:
             if data is None and not download:
-                raise DatasetError("CIFAR-10 is not to be downloaded")
+                raise DatasetError("downloading CIFAR-10 is disabled")
             images, splits = self.read(data)
         except DatasetError as error:
             if data is not None:
                 raise
             print_line(
-                f"{error}. Serving the starter bundle, whose gallery has vectors but no pictures; "
-                "for pictures: make serve DATA=FOLDER-OR-ARCHIVE"
+                f"{error}. Serving the starter bundle, whose gallery has vectors but no images; "
+                "for images: make serve DATA=FOLDER-OR-ARCHIVE"
             )
             return self.starter
         try:
             starter = from_bundle(bundle.load(self.starter))
             self.publish(starter, images, splits, target, ExportOptions())
         except (BundleError, ReleaseError) as reason:
-            print_line(f"Training a network on {images.name}: {reason}")
+            print_line(f"training a network on {images.name}: {reason}")
             self.release(images, splits, target, ExportOptions(), self.read_own_test(data))
         writer.update_current_link(self.current, target)
         return target

@@ -1,12 +1,12 @@
-"""The eight experiments are the report's."""
+"""Tests that the eight experiments are those of the course report."""
 
 import pytest
 
 from training.experiments.catalogue import EXPERIMENTS, UnknownExperimentError, find
 from training.experiments.config import Config, group_id
 
-# name: published name, seconds, validation accuracy, test accuracy, as seed/FACTS.md has them;
-# its validation table swaps none-3 and dropout-3, which stand here as its log shows them.
+# name: published name, seconds, validation accuracy, test accuracy, as in the course report. Its
+# validation table swaps none-3 and dropout-3; the values here are those of its log.
 PREFIX = "Lab2_P1_Regularizer_"
 PUBLISHED = {
     "none-2": (f"{PREFIX}None_2LayerCNN", 109.15, 0.7408, 0.7393),
@@ -20,17 +20,17 @@ PUBLISHED = {
 }
 
 
-def test_the_eight_are_there() -> None:
+def test_all_eight_experiments_are_in_the_catalogue() -> None:
     assert set(PUBLISHED) <= {experiment.name for experiment in EXPERIMENTS}
 
 
-def test_no_name_stands_for_two() -> None:
+def test_names_are_unique() -> None:
     names = [name for one in EXPERIMENTS for name in (one.name, one.published_name) if name]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_figures_are_the_reports(name: str) -> None:
+def test_published_figures_are_those_of_the_report(name: str) -> None:
     experiment = find(name)
     published = experiment.published
     assert published
@@ -48,7 +48,7 @@ def test_a_published_name_is_an_alias(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_each_network_is_what_its_name_says(name: str) -> None:
+def test_each_variant_matches_its_name(name: str) -> None:
     regularizer, blocks = name.rsplit("-", 1)
     variant = find(name).variant
     assert variant.conv_blocks == int(blocks)
@@ -58,7 +58,7 @@ def test_each_network_is_what_its_name_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_each_is_trained_as_the_report_trained(name: str) -> None:
+def test_each_experiment_has_the_training_settings_of_the_report(name: str) -> None:
     config = find(name).config
     assert (config.optimizer, config.learning_rate, config.weight_decay) == ("adam", 0.001, 0.0005)
     assert (config.batch_size, config.epochs, config.schedule) == (64, 10, "constant")
@@ -66,23 +66,23 @@ def test_each_is_trained_as_the_report_trained(name: str) -> None:
     assert config.label_smoothing == 0
 
 
-def test_an_unknown_name_is_answered_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_name_lists_the_names() -> None:
     with pytest.raises(UnknownExperimentError) as raised:
         find("batchnorm-4")
     assert "'batchnorm-4'" in str(raised.value)
     assert all(name in str(raised.value) for name in PUBLISHED)
 
 
-def test_each_experiment_and_each_data_set_is_a_group_of_its_own() -> None:
+def test_each_experiment_and_data_set_has_its_own_group_id() -> None:
     groups = {group_id(one, data) for one in EXPERIMENTS for data in ("a" * 64, "b" * 64)}
     assert len(groups) == 2 * len(EXPERIMENTS)
 
 
-def test_another_setting_is_another_group() -> None:
+def test_another_setting_gives_another_group_id() -> None:
     experiment = find("none-2")
     changed = experiment.model_copy(update={"config": Config(weight_decay=0.0)})
     assert group_id(changed, "a") != group_id(experiment, "a")
 
 
-def test_groups_of_records_that_are_already_written_stay_theirs() -> None:
+def test_the_group_id_of_existing_records_does_not_change() -> None:
     assert group_id(find("batchnorm-3"), "0" * 64) == "77246edceaf0ffe0"

@@ -1,4 +1,4 @@
-"""Figures from records."""
+"""Tests of the figures that are drawn from records."""
 
 import io
 import warnings
@@ -27,9 +27,9 @@ def texts(figure: bytes) -> list[str]:
 
 
 def lines(figure: bytes) -> int:
-    """Lines drawn in our two colours, without those of the legends."""
-    drawn = ET.fromstring(figure).iter(f"{SVG}g")  # noqa: S314 - our own
-    own = [group for group in drawn if (group.get("id") or "").startswith("axes_")]
+    """Count the lines in the panels, without those of the legends."""
+    groups = ET.fromstring(figure).iter(f"{SVG}g")  # noqa: S314 - our own
+    own = [group for group in groups if (group.get("id") or "").startswith("axes_")]
     return sum((g.get("id") or "").startswith("line2d") for axes in own for g in axes)
 
 
@@ -37,7 +37,7 @@ def curves(*records: Record) -> bytes:
     return learning_curves("batchnorm-3", records)
 
 
-def test_it_is_svg() -> None:
+def test_learning_curves_are_svg() -> None:
     assert ET.fromstring(curves(made_record())).tag == f"{SVG}svg"  # noqa: S314 - our own
 
 
@@ -49,13 +49,13 @@ def test_other_records_give_another_figure() -> None:
     assert curves(made_record()) != curves(made_record(validation=0.3))
 
 
-def test_it_says_what_it_shows() -> None:
-    said = texts(curves(made_record()))
+def test_learning_curves_have_titles_and_labels() -> None:
+    drawn = texts(curves(made_record()))
     for text in ("batchnorm-3: loss", "batchnorm-3: accuracy", "epoch", "train", "validation"):
-        assert text in said
+        assert text in drawn
 
 
-def test_each_study_run_is_four_lines() -> None:
+def test_each_study_run_has_four_lines() -> None:
     one, two = lines(curves(made_record())), lines(curves(made_record(), made_record(seed=1)))
     assert (one, two) == (4, 8)
 
@@ -65,7 +65,7 @@ def test_final_runs_and_other_experiments_are_left_out() -> None:
     assert curves(made_record(), *others) == curves(made_record())
 
 
-def test_a_run_without_epochs_is_drawn_without_complaint() -> None:
+def test_a_run_without_epochs_is_drawn_without_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert texts(curves(made_record(curves=())))
@@ -74,28 +74,28 @@ def test_a_run_without_epochs_is_drawn_without_complaint() -> None:
 
 def test_compared_curves_have_a_panel_for_each_name_and_quantity() -> None:
     records = [made_record("none-2"), made_record("none-3"), made_record("batchnorm-3", seed=1)]
-    said = texts(compared_curves([["none-2"], ["none-3", "batchnorm-3"]], records))
+    drawn = texts(compared_curves([["none-2"], ["none-3", "batchnorm-3"]], records))
     for name in ("none-2", "none-3", "batchnorm-3"):
-        assert f"{name}: accuracy" in said
-        assert f"{name}: loss" in said
-    assert {"train", "validation"} <= {*said}
+        assert f"{name}: accuracy" in drawn
+        assert f"{name}: loss" in drawn
+    assert {"train", "validation"} <= {*drawn}
 
 
-def test_a_confusion_matrix_names_its_classes_and_its_counts() -> None:
-    said = texts(confusion_matrix(((41, 7), (13, 29)), ("cat", "dog")))
-    assert {"cat", "dog", "41", "7", "13", "29", "true class", "taken for"} <= {*said}
+def test_a_confusion_matrix_has_class_names_and_counts() -> None:
+    drawn = texts(confusion_matrix(((41, 7), (13, 29)), ("cat", "dog")))
+    assert {"cat", "dog", "41", "7", "13", "29", "true class", "predicted class"} <= {*drawn}
 
 
-def test_with_many_classes_the_counts_are_left_to_the_colours() -> None:
+def test_a_confusion_matrix_of_many_classes_has_no_counts() -> None:
     names = [f"kind {n}" for n in range(30)]
-    said = texts(confusion_matrix([[77 * (a == b) for b in range(30)] for a in range(30)], names))
-    assert "77" not in said
-    assert {*names} <= {*said}
+    drawn = texts(confusion_matrix([[77 * (a == b) for b in range(30)] for a in range(30)], names))
+    assert "77" not in drawn
+    assert {*names} <= {*drawn}
 
 
 @pytest.mark.filterwarnings("error")
-def test_names_of_classes_are_drawn_as_they_are() -> None:
-    """A dollar begins no formula, and any script is welcome."""
+def test_class_names_are_drawn_without_interpretation() -> None:
+    """A dollar sign does not start a formula, and any script can be drawn."""
     names = ("$x_{", "日本 の 猫")
     assert {*names} <= {*texts(confusion_matrix(((1, 2), (3, 4)), names))}
     black = np.zeros((32, 32, 3), dtype=np.uint8)
@@ -108,12 +108,12 @@ def test_retrieval_is_drawn_from_the_first_layer_to_the_last() -> None:
         name: LayerRetrieval(dimension=8, queries=9, gallery=9, overall=one, by_class=(one, None))
         for name, one in (("conv1", bad), ("logits", good))
     }
-    said = texts(retrieval_by_layer(layers, ("cat", "dog")))
-    assert [text for text in said if text in {"conv1", "logits"}] == ["conv1", "logits"]
-    assert {"cat", "precision at 10", "all classes"} <= {*said}
+    drawn = texts(retrieval_by_layer(layers, ("cat", "dog")))
+    assert [text for text in drawn if text in {"conv1", "logits"}] == ["conv1", "logits"]
+    assert {"cat", "precision at 10", "all classes"} <= {*drawn}
 
 
-def test_neighbours_are_shown_in_their_true_colours() -> None:
+def test_neighbours_have_the_colours_of_their_pixels() -> None:
     colours = ((200, 30, 90), (10, 250, 40), (0, 0, 255))
     tiles = [np.full((32, 32, 3), colour, np.uint8) for colour in colours]
     rows = [(layer, [(tile, "query: x") for tile in tiles]) for layer in ("conv2", "logits")]
@@ -123,6 +123,6 @@ def test_neighbours_are_shown_in_their_true_colours() -> None:
     assert {*colours} <= found
 
 
-def test_rows_of_neighbours_may_differ_in_length() -> None:
+def test_rows_of_neighbours_can_differ_in_length() -> None:
     long = [(stripes(0, n), "x") for n in range(6)]
     assert neighbours([("conv2", long), ("logits", long[:2])])

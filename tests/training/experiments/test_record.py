@@ -1,4 +1,4 @@
-"""What a run leaves behind."""
+"""Tests of the record of a run and its file."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.record import RecordError, wilson95
 
-DESIGN = {
+FIELDS = {
     "": "schema_version run_id experiment published_name group_id status stage started_at variant "
     "config seeds dataset environment timing curves test diagnostics published",
     "variant": "conv_blocks batch_norm dropout augmentation",
@@ -26,21 +26,21 @@ DESIGN = {
 }
 
 
-def test_a_record_is_written_and_read_again(tmp_path: Path) -> None:
+def test_a_written_record_can_be_read(tmp_path: Path) -> None:
     made = made_record()
     assert record.read(record.write(made, tmp_path)) == made
 
 
-def test_its_file_is_named_after_the_run_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_a_record_is_one_file_named_after_the_run(tmp_path: Path) -> None:
     record.write(made_record(), tmp_path / "experiments")
     (file,) = (tmp_path / "experiments").iterdir()
     assert file.name == "batchnorm-3-study-seed0.json"
 
 
-@pytest.mark.parametrize("part", DESIGN)
-def test_it_has_the_fields_of_the_design(part: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", FIELDS)
+def test_a_record_has_the_documented_fields(part: str, tmp_path: Path) -> None:
     stored = json.loads(record.write(made_record(), tmp_path).read_text())
-    assert set(DESIGN[part].split()) <= set(stored[part] if part else stored)
+    assert set(FIELDS[part].split()) <= set(stored[part] if part else stored)
 
 
 def test_confusion_matrix_rows_are_the_true_classes(tmp_path: Path) -> None:
@@ -54,33 +54,33 @@ def test_a_record_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "\xff", '{"schema_version": 2}'])
-def test_a_file_that_is_no_record_is_named(content: str, tmp_path: Path) -> None:
+def test_the_error_for_an_invalid_record_names_the_file(content: str, tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     file.write_text(content, encoding="latin-1")
     with pytest.raises(RecordError, match=f"{file} is not a record of version 1"):
         record.read(file)
 
 
-def test_a_record_of_another_version_is_named_with_the_field(tmp_path: Path) -> None:
+def test_the_error_for_another_version_names_the_field(tmp_path: Path) -> None:
     file = record.write(made_record(), tmp_path)
     file.write_text(file.read_text().replace('"schema_version": 1', '"schema_version": 2'))
     with pytest.raises(RecordError, match="schema_version"):
         record.read(file)
 
 
-def test_a_field_that_is_not_known_is_named(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_field_names_it(tmp_path: Path) -> None:
     file = record.write(made_record(), tmp_path)
     file.write_text(json.dumps({**json.loads(file.read_text()), "surprise": 1}))
     with pytest.raises(RecordError, match="surprise"):
         record.read(file)
 
 
-def test_a_missing_record_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_record_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"none\.json"):
         record.read(tmp_path / "none.json")
 
 
-def test_all_records_of_a_folder_come_oldest_first(tmp_path: Path) -> None:
+def test_records_of_a_folder_are_read_oldest_first(tmp_path: Path) -> None:
     made = [made_record(seed=seed, hour=hour) for seed, hour in ((0, 5), (1, 1), (2, 3))]
     for one in made:
         record.write(one, tmp_path)
@@ -88,7 +88,7 @@ def test_all_records_of_a_folder_come_oldest_first(tmp_path: Path) -> None:
     assert [one.seeds.init for one in record.read_all(tmp_path)] == [1, 2, 0]
 
 
-def test_no_folder_has_no_records(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_records(tmp_path: Path) -> None:
     assert record.read_all(tmp_path / "none") == ()
 
 
@@ -109,12 +109,12 @@ def test_validation_accuracy_is_that_of_the_last_epoch() -> None:
         (29, 29, (1 - 3.841459 / (29 + 3.841459), 1.0)),
     ],
 )
-def test_wilsons_interval_has_its_published_values(
+def test_the_wilson_interval_has_its_published_values(
     correct: int, count: int, interval: tuple[float, float]
 ) -> None:
     assert wilson95(correct, count) == pytest.approx(interval, abs=5e-5)
 
 
-def test_what_was_run_can_be_run_again() -> None:
+def test_the_settings_of_a_record_are_those_of_the_experiment() -> None:
     experiment = find("batchnorm-3").with_epochs(7)
     assert made_record(config=experiment.config).settings == experiment

@@ -1,4 +1,4 @@
-"""The report says what the records say."""
+"""Tests that the report has the figures of the records."""
 
 import pytest
 
@@ -60,43 +60,45 @@ def text(*records: Record) -> str:
     return results(records)["results.md"].decode()
 
 
-def rows(said: str, title: str) -> list[list[str]]:
-    table = said.split(f"### {title}")[1].split("\n\n")[1]
+def rows(report: str, title: str) -> list[list[str]]:
+    table = report.split(f"### {title}")[1].split("\n\n")[1]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
 
-def test_published_and_ours_stand_side_by_side() -> None:
-    said = text(*(study(one.name, seconds=50.0) for one in EIGHT))
-    found = rows(said, "Training time, seconds")
+def test_published_and_own_figures_are_in_one_table() -> None:
+    report = text(*(study(one.name, seconds=50.0) for one in EIGHT))
+    found = rows(report, "Training time, seconds")
     assert found[0] == ["blocks", "", "batch norm", "dropout", "augmentation", "none"]
     assert found[2] == ["2", "published", "106.56", "103.00", "136.60", "109.15"]
     assert found[3] == ["2", "here, some, 2 threads, auto", "50", "50", "50", "50"]
     assert found[4] == ["3", "published", "115.19", "108.60", "147.88", "118.60"]
 
 
-def test_several_seeds_are_a_mean_and_a_standard_deviation() -> None:
-    said = text(*(study("none-2", validation=v, seed=s) for s, v in enumerate((0.70, 0.72, 0.74))))
-    assert rows(said, "Validation accuracy")[3][-1] == "0.7200 ± 0.0200, 3 runs"
-    assert "Seeds: 0, 1, 2;" in said
+def test_several_seeds_give_a_mean_and_a_standard_deviation() -> None:
+    report = text(
+        *(study("none-2", validation=v, seed=s) for s, v in enumerate((0.70, 0.72, 0.74)))
+    )
+    assert rows(report, "Validation accuracy")[3][-1] == "0.7200 ± 0.0200, 3 runs"
+    assert "Seeds: 0, 1, 2." in report
 
 
-def test_collapsed_runs_are_counted_and_left_out_of_the_accuracies() -> None:
+def test_collapsed_runs_are_counted_but_not_averaged() -> None:
     runs = [
         study("none-3", validation=0.75, seed=0),
         study("none-3", validation=0.10, seed=1, status="collapsed"),
     ]
-    said = text(*runs)
-    assert rows(said, "Validation accuracy")[5][-1] == "0.7500 (1 of 2 collapsed)"
-    assert "`none-3-study-seed1`" in said.split("Collapsed")[1]
+    report = text(*runs)
+    assert rows(report, "Validation accuracy")[5][-1] == "0.7500 (1 of 2 collapsed)"
+    assert "`none-3-study-seed1`" in report.split("Collapsed")[1]
     alone = text(runs[1])
     assert rows(alone, "Test accuracy")[5][-1] == "none learned (1 of 1 collapsed)"
 
 
-def test_runs_that_were_given_up_early_have_no_training_time() -> None:
+def test_runs_that_ended_early_have_no_training_time() -> None:
     config = made_record("none-3").config
-    given_up = study("none-3", status="collapsed", curves=(epoch(1),), seconds=7.0)
-    assert len(given_up.curves) < config.epochs
-    assert rows(text(given_up), "Training time, seconds")[5][-1] == "-"
+    ended_early = study("none-3", status="collapsed", curves=(epoch(1),), seconds=7.0)
+    assert len(ended_early.curves) < config.epochs
+    assert rows(text(ended_early), "Training time, seconds")[5][-1] == "-"
 
 
 def test_each_machine_has_its_own_row_of_seconds() -> None:
@@ -113,14 +115,14 @@ def test_each_machine_has_its_own_row_of_seconds() -> None:
     assert found["3", "here, Some GPU, auto"] == "30"
 
 
-def test_what_was_published_of_other_images_is_not_shown() -> None:
-    """The report's figures are CIFAR-10's."""
-    said = text(study("none-2", published=None))
-    assert "ublished" not in said
-    assert [row[1] for row in rows(said, "Test accuracy")[2:]] == ["here", "here"]
+def test_published_figures_of_other_images_are_not_shown() -> None:
+    """The course report used CIFAR-10."""
+    report = text(study("none-2", published=None))
+    assert "ublished" not in report
+    assert [row[1] for row in rows(report, "Test accuracy")[2:]] == ["here", "here"]
 
 
-def test_runs_on_another_split_are_left_out_and_named() -> None:
+def test_runs_on_another_split_are_excluded_and_listed() -> None:
     other = DATA.model_copy(
         update={"splits": SPLITS | {"test": SplitRef(count=1000, indices_sha256="b" * 64)}}
     )
@@ -129,58 +131,58 @@ def test_runs_on_another_split_are_left_out_and_named() -> None:
         study("none-2", validation=0.9, seed=1).model_copy(update={"dataset": other}),
         study("none-2", validation=0.7, hour=1, seeds=seven),
     ]
-    said = text(*runs)
-    assert rows(said, "Validation accuracy")[3][-1] == "0.7000"
-    plain = " ".join(said.split())
-    assert "left out: 1 on `tiny` (fingerprint `ffffffff`), split seed 0." in plain
+    report = text(*runs)
+    assert rows(report, "Validation accuracy")[3][-1] == "0.7000"
+    plain = " ".join(report.split())
+    assert "excluded: 1 on `tiny` (fingerprint `ffffffff`), split seed 0." in plain
 
 
-def test_runs_by_earlier_settings_and_failed_ones_are_named() -> None:
+def test_runs_with_earlier_settings_and_failed_runs_are_listed() -> None:
     runs = [
         study("none-2", validation=0.9, run_id="before", group_id="a"),
         study("none-2", validation=0.7, run_id="after", group_id="b", hour=1),
         study("none-3", status="failed", run_id="broken", hour=2),
     ]
     plain = " ".join(text(*runs).split())
-    assert "Runs by earlier settings, or at another precision, are left out: `before`." in plain
-    assert "These failed: `broken`." in plain
-    assert "left out" not in text(runs[1])
+    assert "Runs with earlier settings or another precision are excluded: `before`." in plain
+    assert "Failed runs: `broken`." in plain
+    assert "excluded" not in text(runs[1])
 
 
-def test_it_says_what_the_seconds_count() -> None:
-    said = " ".join(text(study("none-2")).split())
-    assert "Ours are of the training steps alone" in said
+def test_the_report_defines_its_seconds() -> None:
+    report = " ".join(text(study("none-2")).split())
+    assert "The seconds here are those of the training steps alone" in report
 
 
-def test_what_was_not_run_says_so() -> None:
+def test_an_experiment_without_runs_is_marked_not_run() -> None:
     assert rows(text(study("none-2")), "Test accuracy")[5][-1] == "not run"
 
 
-def test_failed_runs_and_other_data_are_left_out() -> None:
+def test_failed_runs_and_other_data_are_not_in_the_tables() -> None:
     elsewhere = made_record("none-2", validation=0.11, fingerprint="e" * 64)
     failed = study("none-2", status="failed", validation=0.22)
-    said = text(elsewhere, failed, study("none-2", hour=1))
-    assert rows(said, "Validation accuracy") == rows(
+    report = text(elsewhere, failed, study("none-2", hour=1))
+    assert rows(report, "Validation accuracy") == rows(
         text(study("none-2", hour=1)), "Validation accuracy"
     )
-    assert "0.1100" not in said
-    assert "0.2200" not in said
+    assert "0.1100" not in report
+    assert "0.2200" not in report
 
 
-def test_where_settings_changed_the_latest_count() -> None:
+def test_only_runs_with_the_latest_settings_are_reported() -> None:
     old = study("none-2", validation=0.11).model_copy(update={"group_id": "before"})
-    said = text(old, study("none-2", validation=0.7, hour=1))
-    assert rows(said, "Validation accuracy")[3][-1] == "0.7000"
+    report = text(old, study("none-2", validation=0.7, hour=1))
+    assert rows(report, "Validation accuracy")[3][-1] == "0.7000"
 
 
-def test_without_studies_there_is_nothing_to_report() -> None:
+def test_without_studies_an_error_names_the_command() -> None:
     for records in ([], [final()], [study("none-2", status="failed")]):
         with pytest.raises(ReportError, match="python -m training sweep"):
             results(records)
 
 
-def test_the_released_network_has_its_figures() -> None:
-    said = text(study("batchnorm-3", validation=0.8), final())
+def test_the_report_has_the_figures_of_the_released_network() -> None:
+    report = text(study("batchnorm-3", validation=0.8), final())
     for figure in (
         "**0.8123** (95 %: 0.7800 to 0.8400)",
         "own 10,000 test images | 0.8012",
@@ -192,45 +194,45 @@ def test_the_released_network_has_its_figures() -> None:
         "| conv2 | 8192 | 0.654 | 0.321 |",
         "| cat | 0.654 / 0.321 |",
     ):
-        assert figure in said
+        assert figure in report
 
 
-def test_the_recipe_is_told_in_full() -> None:
+def test_the_report_has_all_settings_of_the_released_network() -> None:
     best = find("best-3")
-    said = text(
+    report = text(
         study("best-3"), final(experiment="best-3", variant=best.variant, config=best.config,
                                group_id=study("best-3").group_id)
     )  # fmt: skip
     for part in ("CutMix for 50% of the images", "cut-outs of 8 pixels", "mirrored", "Muon at 2.5"):
-        assert part in " ".join(said.split())
-    assert "chosen by validation accuracy among the 3-block networks" in " ".join(said.split())
+        assert part in " ".join(report.split())
+    assert "chosen by validation accuracy among the 3-block networks" in " ".join(report.split())
 
 
-def test_a_network_that_was_asked_for_by_name_is_not_said_to_be_chosen() -> None:
+def test_a_network_selected_by_name_is_not_reported_as_chosen() -> None:
     two = find("dropout-2")
-    said = text(
+    report = text(
         study("dropout-2"), final(experiment="dropout-2", variant=two.variant,
                                   group_id=study("dropout-2").group_id)
     )  # fmt: skip
-    assert "asked for by name" in said
-    assert "chosen by validation accuracy" not in " ".join(said.split())
+    assert "selected by name" in report
+    assert "chosen by validation accuracy" not in " ".join(report.split())
 
 
-def test_every_picture_that_is_shown_is_there_and_the_other_way_round() -> None:
+def test_the_report_shows_exactly_the_figures_that_it_comes_with() -> None:
     files = results([study("batchnorm-3"), final()])
-    pictures = {name for name in files if name != "results.md"}
-    said = files["results.md"].decode()
-    assert pictures == {f"results/{name}.svg" for name in ("curves", "confusion", "retrieval")}
-    assert all(f"]({name})" in said for name in pictures)
+    figures = {name for name in files if name != "results.md"}
+    report = files["results.md"].decode()
+    assert figures == {f"results/{name}.svg" for name in ("curves", "confusion", "retrieval")}
+    assert all(f"]({name})" in report for name in figures)
 
 
-def test_a_final_run_of_other_settings_is_not_the_released_one() -> None:
+def test_a_final_run_with_other_settings_is_not_the_released_one() -> None:
     assert "released" not in text(study("batchnorm-3"), final(group_id="other"))
 
 
-def test_every_run_is_listed_with_where_it_ran() -> None:
-    said = text(study("none-2"), study("batchnorm-3"), final())
-    listed = said.split("## Every run")[1]
+def test_every_run_is_listed_with_its_machine() -> None:
+    report = text(study("none-2"), study("batchnorm-3"), final())
+    listed = report.split("## Every run")[1]
     for name in ("none-2-study-seed0", "batchnorm-3-study-seed0", "final-run"):
         assert f"`{name}`" in listed
     assert "some, 2 threads" in listed

@@ -1,4 +1,4 @@
-"""The optimizers: Adam, AdamW, and Muon for convolution kernels."""
+"""Tests of the optimizers: Adam, AdamW, and Muon for convolution kernels."""
 
 import pytest
 import torch
@@ -6,29 +6,29 @@ from torch import nn
 
 from tests.support.factories import network
 from training.experiments.config import Config
-from training.trainer.optimizers import Muon, optimizers, orthogonal
+from training.trainer.optimizers import Muon, build_optimizers, orthogonalize
 
 MUON = Config(optimizer="muon", decay_decoupled=True)
 
 
 @pytest.mark.parametrize("shape", [(32, 27), (64, 288), (256, 2304), (8, 8)])
-def test_all_singular_values_come_near_1(shape: tuple[int, int]) -> None:
+def test_singular_values_become_about_1(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonal(matrix))
+    values = torch.linalg.svdvals(orthogonalize(matrix))
     assert values.median().item() == pytest.approx(1, abs=0.3)
     assert values.max() < 1.4
 
 
-def test_singular_vectors_are_kept() -> None:
+def test_singular_vectors_do_not_change() -> None:
     matrix = torch.randn(16, 40, generator=torch.Generator().manual_seed(0))
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    found = left.T @ orthogonal(matrix) @ right.T
+    found = left.T @ orthogonalize(matrix) @ right.T
     assert (found - found.diag().diag()).abs().max() < 0.05
     assert found.diag().min() > 0.5
 
 
-def test_a_step_is_as_long_as_adamw_s() -> None:
-    """A root mean square of 0.2 learning rates, whatever the gradient's size."""
+def test_a_step_of_muon_is_as_long_as_that_of_adamw() -> None:
+    """Its root mean square is 0.2 learning rates for any size of the gradient."""
     for size in (1e-6, 1e3):
         kernel = nn.Parameter(torch.zeros(64, 32, 3, 3))
         kernel.grad = size * torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0))
@@ -38,7 +38,7 @@ def test_a_step_is_as_long_as_adamw_s() -> None:
         assert mean_square.sqrt().item() == pytest.approx(0.2 * 3.0 * 0.01, rel=0.2)
 
 
-def test_decay_is_apart_from_the_gradient() -> None:
+def test_weight_decay_of_muon_is_decoupled() -> None:
     kernel = nn.Parameter(torch.ones(4, 4, 3, 3))
     kernel.grad = torch.zeros_like(kernel)
     Muon([kernel], 0.1, scale=1.0, weight_decay=0.5).step()
@@ -46,18 +46,18 @@ def test_decay_is_apart_from_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("config", [Config(), Config(decay_decoupled=True), MUON])
-def test_every_parameter_has_one_optimizer(config: Config) -> None:
+def test_every_parameter_belongs_to_one_optimizer(config: Config) -> None:
     built = network()
     held = [
         id(one)
-        for optimizer in optimizers(built, config)
+        for optimizer in build_optimizers(built, config)
         for group in optimizer.param_groups
         for one in group["params"]
     ]
     assert sorted(held) == sorted(id(one) for one in built.parameters())
 
 
-def test_muon_has_the_kernels_and_nothing_else() -> None:
-    adam, muon = optimizers(network(), MUON)
+def test_muon_optimizes_the_convolution_kernels_only() -> None:
+    adam, muon = build_optimizers(network(), MUON)
     assert isinstance(adam, torch.optim.AdamW)
     assert {one.ndim for group in muon.param_groups for one in group["params"]} == {4}

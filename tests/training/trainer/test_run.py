@@ -1,4 +1,4 @@
-"""One run, as a study or as the final one."""
+"""Tests of a run, as a study and as a final run, and of the store that keeps it."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from training.experiments.record import Record, Stage
 from training.models.blocknet import BlockNet
 from training.trainer.build import build_network
 from training.trainer.fit import FitResult, fit
-from training.trainer.run import RunSpec, begin, run
+from training.trainer.run import RunSpec, initial_record, run
 from training.trainer.run_store import RunStore
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def images() -> Dataset:
-    """Eighty pictures, and no two alike."""
+    """Eighty different images."""
     return tiny(per_class=8)
 
 
@@ -52,12 +52,12 @@ def spec(
 
 @dataclass(frozen=True)
 class TrainedRuns:
-    """A study and the final run after it, in one folder, and the images that each trained on."""
+    """A study and a final run in one store, and the images that `fit` received in each."""
 
     store: RunStore
     networks: dict[Stage, BlockNet]
     records: dict[Stage, Record]
-    given: dict[Stage, Tensor]
+    received: dict[Stage, Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Split
     stages: tuple[Stage, ...] = ("study", "final")
     for stage in stages:
 
-        def watch(
+        def recording_fit(
             network: BlockNet,
             training: LabelledTensors,
             validation: LabelledTensors | None,
@@ -75,11 +75,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Split
             stage: Stage = stage,
             **more: Any,
         ) -> FitResult:
-            watching = [training.images, *([validation.images] if validation else [])]
-            kept.given[stage] = torch.cat(watching)
+            received = [training.images, *([validation.images] if validation else [])]
+            kept.received[stage] = torch.cat(received)
             return fit(network, training, validation, *rest, **more)
 
-        with patch("training.trainer.run.fit", watch):
+        with patch("training.trainer.run.fit", recording_fit):
             kept.networks[stage], kept.records[stage] = run(spec(images, parts, stage))
         kept.store.save(kept.networks[stage], kept.records[stage])
     return kept
@@ -95,12 +95,12 @@ def final(kept: TrainedRuns) -> Record:
     return kept.records["final"]
 
 
-def keys(images: Tensor) -> set[bytes]:
+def image_bytes(images: Tensor) -> set[bytes]:
     return {image.numpy().tobytes() for image in images}
 
 
 @pytest.mark.parametrize("stage", ["study", "final"])
-def test_what_a_run_uses_is_disjoint_and_everything(
+def test_the_parts_of_a_run_are_disjoint_and_cover_all_images(
     stage: Stage, images: Dataset, parts: Splits
 ) -> None:
     used = spec(images, parts, stage).indices
@@ -108,7 +108,9 @@ def test_what_a_run_uses_is_disjoint_and_everything(
     assert sorted(positions) == list(range(len(images)))
 
 
-def test_a_study_trains_on_train_and_watches_validation(images: Dataset, parts: Splits) -> None:
+def test_a_study_trains_on_train_and_validates_on_validation(
+    images: Dataset, parts: Splits
+) -> None:
     used = spec(images, parts, "study").indices
     assert {name: tuple(indices) for name, indices in used.items()} == {
         "train": parts.train,
@@ -129,22 +131,22 @@ def test_the_test_images_are_the_same_in_study_and_final(images: Dataset, parts:
 
 
 @pytest.mark.parametrize("stage", ["study", "final"])
-def test_no_test_image_ever_reaches_the_training(
+def test_no_test_image_reaches_the_training(
     stage: Stage, kept: TrainedRuns, images: Dataset, parts: Splits
 ) -> None:
-    held_out = keys(images.images[parts.indices("test")])
-    used = keys(kept.given[stage])
+    held_out = image_bytes(images.images[parts.indices("test")])
+    used = image_bytes(kept.received[stage])
     assert not used & held_out
     assert len(used) == len(images) - len(held_out)
 
 
-def test_the_final_run_starts_afresh(images: Dataset, parts: Splits, final: Record) -> None:
-    """Though a study came before it, it learns what a fresh network learns."""
-    wanted = spec(images, parts, "final")
+def test_the_final_run_trains_a_new_network(images: Dataset, parts: Splits, final: Record) -> None:
+    """Its losses are those of a new network, although a study came before."""
+    this_run = spec(images, parts, "final")
     together = parts.indices("train", "validation")
     training = LabelledTensors(images.images[together], images.labels[together])
-    fresh = build_network(wanted.experiment, len(images.classes), 0, training.images)
-    made = fit(fresh, training, None, wanted.experiment.config, final.seeds, augmentation=False)
+    fresh = build_network(this_run.experiment, len(images.classes), 0, training.images)
+    made = fit(fresh, training, None, this_run.experiment.config, final.seeds, augmentation=False)
     assert [one.train_loss for one in made.curves] == [one.train_loss for one in final.curves]
 
 
@@ -168,7 +170,9 @@ def test_another_seed_gives_other_losses_and_another_name(
     assert other.group_id == study.group_id
 
 
-def test_a_record_says_what_was_asked(images: Dataset, parts: Splits, study: Record) -> None:
+def test_a_record_has_the_settings_of_the_run(
+    images: Dataset, parts: Splits, study: Record
+) -> None:
     assert (study.experiment, study.stage, study.status) == ("batchnorm-2", "study", "finished")
     assert study.dataset.fingerprint == images.fingerprint
     assert {name: ref.count for name, ref in study.dataset.splits.items()} == {
@@ -180,16 +184,16 @@ def test_a_record_says_what_was_asked(images: Dataset, parts: Splits, study: Rec
     assert study.published_name == find("batchnorm-2").published_name
 
 
-def test_what_was_published_stands_beside_runs_on_the_same_images_alone(
+def test_only_runs_on_cifar10_have_published_figures(
     images: Dataset, parts: Splits, study: Record
 ) -> None:
     assert study.published is None
     ids = tuple(f"cifar10-train-{n:05d}" for n in range(len(images)))
     cifar10 = Dataset("cifar10-png", images.classes, images.images, images.labels, ids)
-    assert begin(spec(cifar10, parts)).published == find("batchnorm-2").published
+    assert initial_record(spec(cifar10, parts)).published == find("batchnorm-2").published
 
 
-def test_a_record_says_what_came_of_it(study: Record) -> None:
+def test_a_record_has_the_results_of_the_run(study: Record) -> None:
     assert study.test
     assert study.timing
     assert study.diagnostics
@@ -203,14 +207,14 @@ def test_a_final_record_has_no_validation(final: Record) -> None:
     assert final.validation_accuracy is None
 
 
-def test_auto_is_made_definite_in_the_record(images: Dataset, parts: Splits) -> None:
-    assert begin(spec(images, parts, experiment=find("none-2"))).config.precision != "auto"
-
-
-def test_a_run_counts_as_failed_until_it_has_come_to_something(
+def test_the_record_has_the_chosen_precision_instead_of_auto(
     images: Dataset, parts: Splits
 ) -> None:
-    assert begin(spec(images, parts)).status == "failed"
+    assert initial_record(spec(images, parts, experiment=find("none-2"))).config.precision != "auto"
+
+
+def test_the_initial_record_of_a_run_has_the_status_failed(images: Dataset, parts: Splits) -> None:
+    assert initial_record(spec(images, parts)).status == "failed"
 
 
 def test_a_run_that_does_not_learn_is_recorded_as_collapsed(images: Dataset, parts: Splits) -> None:
@@ -222,8 +226,8 @@ def test_a_run_that_does_not_learn_is_recorded_as_collapsed(images: Dataset, par
     assert made.status == "collapsed"
 
 
-def test_a_run_that_learned_how_many_of_each_class_there_are_has_collapsed_too() -> None:
-    """Its loss is far below ln 2, and it has not looked at an image."""
+def test_a_run_that_learned_only_the_class_frequencies_has_collapsed() -> None:
+    """Its loss is far below ln 2, but its output is constant."""
     uneven = labelled([0] * 180 + [1] * 20)
     experiment = short(find("none-2"), 3)
     _, made = run(spec(uneven, split(uneven, 0), experiment=experiment))
@@ -233,29 +237,31 @@ def test_a_run_that_learned_how_many_of_each_class_there_are_has_collapsed_too()
     assert made.diagnostics.constant_output
 
 
-def test_bf16_that_is_out_of_reach_is_not_asked_for(
+def test_bf16_is_replaced_if_the_machine_lacks_it(
     images: Dataset, parts: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a study of another machine is released."""
+    """For example, if the study of another machine is released."""
     config = find("none-2").config.model_copy(update={"precision": "bf16"})
     elsewhere = find("none-2").model_copy(update={"config": config})
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert spec(images, parts, experiment=elsewhere).resolved.config.precision == "fp32"
 
 
-def test_steps_are_counted_with_the_uneven_rest(images: Dataset, parts: Splits) -> None:
+def test_the_number_of_steps_includes_a_shorter_last_batch(images: Dataset, parts: Splits) -> None:
     assert spec(images, parts).steps == 4  # 60 images in batches of 16
     assert spec(images, parts, "final").steps == 5
 
 
-def test_every_step_is_reported(images: Dataset, parts: Splits) -> None:
+def test_on_step_is_called_after_every_step(images: Dataset, parts: Splits) -> None:
     steps: list[int] = []
-    wanted = spec(images, parts)
-    run(wanted, on_step=lambda: steps.append(1))
-    assert len(steps) == wanted.steps
+    this_run = spec(images, parts)
+    run(this_run, on_step=lambda: steps.append(1))
+    assert len(steps) == this_run.steps
 
 
-def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state(images: Dataset) -> None:
+def test_a_seed_determines_the_weights_and_the_callers_random_state_does_not_change(
+    images: Dataset,
+) -> None:
     before = torch.get_rng_state()
     first, again, other = (
         build_network(find("none-2"), 10, seed, images.images) for seed in (0, 0, 1)
@@ -265,9 +271,7 @@ def test_a_seed_draws_the_weights_and_leaves_the_callers_random_state(images: Da
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_run_that_was_kept_is_found_again(
-    kept: TrainedRuns, images: Dataset, parts: Splits
-) -> None:
+def test_a_saved_run_can_be_loaded(kept: TrainedRuns, images: Dataset, parts: Splits) -> None:
     found = kept.store.load(spec(images, parts))
     assert found
     weights = kept.networks["study"].state_dict()
@@ -275,33 +279,31 @@ def test_a_run_that_was_kept_is_found_again(
     assert found[1] == kept.records["study"]
 
 
-def test_a_run_with_another_seed_is_not_found(
+def test_a_run_with_another_seed_is_not_loaded(
     kept: TrainedRuns, images: Dataset, parts: Splits
 ) -> None:
     assert kept.store.load(spec(images, parts, seed=1)) is None
 
 
-def test_a_run_on_another_split_is_not_taken_for_this_one(
-    kept: TrainedRuns, images: Dataset
-) -> None:
-    """Its network has been trained on what is now held out."""
+def test_a_run_on_another_split_is_not_loaded(kept: TrainedRuns, images: Dataset) -> None:
+    """Its network may have been trained on the test images of this split."""
     other = spec(images, split(images, seed=1))
     assert kept.store.load(other) is None
     assert kept.store.load_record(other) is None
 
 
-def test_without_its_network_a_run_is_recorded_but_not_finished(
+def test_without_its_network_only_the_record_of_a_run_is_loaded(
     kept: TrainedRuns, images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
-    wanted = spec(images, parts)
+    this_run = spec(images, parts)
     store = RunStore(kept.store.records, tmp_path)
-    assert store.load(wanted) is None
-    assert store.load_record(wanted)
+    assert store.load(this_run) is None
+    assert store.load_record(this_run)
 
 
-def test_a_failed_run_is_not_taken_for_a_finished_one(
+def test_the_record_of_a_failed_run_is_not_loaded(
     images: Dataset, parts: Splits, tmp_path: Path
 ) -> None:
-    wanted = spec(images, parts)
-    record.write(begin(wanted), tmp_path)
-    assert RunStore(tmp_path, tmp_path).load_record(wanted) is None
+    this_run = spec(images, parts)
+    record.write(initial_record(this_run), tmp_path)
+    assert RunStore(tmp_path, tmp_path).load_record(this_run) is None

@@ -1,4 +1,4 @@
-"""One training step; on a GPU, as a graph that is captured once and replayed."""
+"""Tests of one training step, eager and as a CUDA graph."""
 
 import pytest
 import torch
@@ -16,16 +16,18 @@ CONFIG = Config(precision="fp32", batch_size=12, epochs=2)
 CPU = torch.device("cpu")
 
 
-def pictures(device: torch.device, count: int = 29) -> LabelledTensors:
+def data_on(device: torch.device, count: int = 29) -> LabelledTensors:
     dataset = tiny(per_class=3)
     return LabelledTensors(dataset.images[:count].to(device), dataset.labels[:count].to(device))
 
 
-def made(device: torch.device, *, dropout: float = 0.0, policy: Policy | None = None) -> Step:
+def warmed_up_step(
+    device: torch.device, *, dropout: float = 0.0, policy: Policy | None = None
+) -> Step:
     config = CONFIG.model_copy(update={"cuda_graph": device.type == "cuda"})
     built = network(dropout=dropout).to(device).train()
     generator = torch.Generator(device).manual_seed(0)
-    step = step_for(config)(built, pictures(device), config, "fp32", policy, generator)
+    step = step_for(config)(built, data_on(device), config, "fp32", policy, generator)
     step.warm_up([12])
     return step
 
@@ -35,8 +37,8 @@ def weights(step: Step) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_the_learning_rate_of_a_step_is_the_one_that_was_set(device: str) -> None:
-    step = made(torch.device(device))
+def test_a_step_uses_the_learning_rate_that_was_set(device: str) -> None:
+    step = warmed_up_step(torch.device(device))
     batch = torch.arange(12, device=device)
     before = weights(step)
     step.set_learning_rate(0.0)
@@ -49,8 +51,8 @@ def test_the_learning_rate_of_a_step_is_the_one_that_was_set(device: str) -> Non
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_totals_add_up_losses_and_hits_over_images(device: str) -> None:
-    step = made(torch.device(device))
+def test_running_metrics_sum_losses_and_hits_over_images(device: str) -> None:
+    step = warmed_up_step(torch.device(device))
     step.set_learning_rate(0.0)
     batch = torch.arange(12, device=device)
     step(batch)
@@ -58,7 +60,7 @@ def test_totals_add_up_losses_and_hits_over_images(device: str) -> None:
     step(batch)
     assert torch.allclose(step.running_metrics, 2 * once)
     with torch.no_grad():
-        data = pictures(torch.device(device))
+        data = data_on(torch.device(device))
         logits = step.network(data.images[:12])
         loss = torch.nn.functional.cross_entropy(logits, data.labels[:12], reduction="sum")
         hits = (logits.argmax(1) == data.labels[:12]).sum()
@@ -67,8 +69,8 @@ def test_totals_add_up_losses_and_hits_over_images(device: str) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 @pytest.mark.parametrize("what", ["dropout", "augmentation"])
-def test_every_step_draws_anew(device: str, what: str) -> None:
-    step = made(
+def test_every_step_draws_new_random_numbers(device: str, what: str) -> None:
+    step = warmed_up_step(
         torch.device(device),
         dropout=0.5 if what == "dropout" else 0.0,
         policy=REPORT if what == "augmentation" else None,
@@ -82,13 +84,13 @@ def test_every_step_draws_anew(device: str, what: str) -> None:
     assert len(losses) == 4
 
 
-def test_a_mixed_image_is_taught_both_its_labels_by_their_parts() -> None:
+def test_the_loss_of_a_cutmix_image_weighs_both_labels_by_area() -> None:
     policy = Policy(cutmix=1.0)
-    step = made(CPU, policy=policy)
+    step = warmed_up_step(CPU, policy=policy)
     step.set_learning_rate(0.0)
     generator = torch.Generator().manual_seed(0)
-    images, labels = pictures(CPU).images[:12], pictures(CPU).labels[:12]
-    for _ in range(4):  # three steps of rehearsal, and ours
+    images, labels = data_on(CPU).images[:12], data_on(CPU).labels[:12]
+    for _ in range(4):  # three warm-up steps, then the step itself
         seen, own = apply_cutmix(augment(images, generator, policy), generator, policy.cutmix)
     step(torch.arange(12))
     targets = torch.zeros(12, step.network.architecture.classes)
@@ -100,37 +102,37 @@ def test_a_mixed_image_is_taught_both_its_labels_by_their_parts() -> None:
     assert step.running_metrics[0].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_on_the_cpu_there_is_no_graph() -> None:
-    assert type(made(CPU)) is Step
+def test_on_a_cpu_the_step_is_eager() -> None:
+    assert type(warmed_up_step(CPU)) is Step
 
 
 @needs_gpu
 def test_on_a_gpu_the_step_is_a_graph() -> None:
-    assert type(made(torch.device("cuda"))) is GraphedStep
+    assert type(warmed_up_step(torch.device("cuda"))) is GraphedStep
 
 
 @needs_gpu
-def test_a_graph_learns_what_single_steps_learn() -> None:
-    """The uneven rest of an epoch too: 29 images in batches of 12."""
+def test_a_graph_gives_the_losses_of_eager_steps() -> None:
+    """Includes the shorter last batch: 29 images in batches of 12."""
     device = torch.device("cuda")
     losses = []
     for graph in (True, False):
         config = CONFIG.model_copy(update={"cuda_graph": graph, "schedule": "one_cycle"})
         found = fit(
-            network(batch_norm=True), pictures(device), None, config, seeds(), augmentation=True
+            network(batch_norm=True), data_on(device), None, config, seeds(), augmentation=True
         )
         losses.append([one.train_loss for one in found.curves])
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 @needs_gpu
-def test_a_gpu_learns_what_the_cpu_learns() -> None:
-    """Without anything that each device draws its own way."""
+def test_a_gpu_gives_the_losses_of_the_cpu() -> None:
+    """Uses no random draws, which differ between devices."""
     losses = []
     for device in (torch.device("cuda"), CPU):
         config = CONFIG.model_copy(update={"cuda_graph": device.type == "cuda"})
         found = fit(
-            network(batch_norm=True), pictures(device), None, config, seeds(), augmentation=False
+            network(batch_norm=True), data_on(device), None, config, seeds(), augmentation=False
         )
         losses.append([one.train_loss for one in found.curves])
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)

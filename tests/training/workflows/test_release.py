@@ -1,4 +1,4 @@
-"""Choosing a network, and refusing images that it may have seen."""
+"""Tests of the choice of a network, and of the check for images that it was trained on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,18 +28,18 @@ from training.workflows.release import (
 )
 
 CPU = torch.device("cpu")
-HERE = "f" * 64
+FINGERPRINT = "f" * 64
 HELD_OUT = "a" * 64
 
 
 def rival(name: str, **update: Any) -> Record:
-    """Another batch-norm 3-block experiment than `batchnorm-3`."""
+    """Return a record of another batch-norm 3-block experiment than `batchnorm-3`."""
     renamed = {"experiment": name, "group_id": name, "run_id": f"{name}-{update.get('seed')}"}
     return made_record(**update).model_copy(update=renamed)
 
 
 def select_experiment(records: list[Record]) -> str | None:
-    chosen = release.select_experiment(records, HERE, HELD_OUT)
+    chosen = release.select_experiment(records, FINGERPRINT, HELD_OUT)
     return chosen.name if chosen else None
 
 
@@ -48,7 +48,7 @@ def test_the_best_validation_accuracy_wins() -> None:
     assert select_experiment(records) == "best-3"
 
 
-def test_it_is_the_mean_over_seeds_that_counts() -> None:
+def test_the_mean_over_seeds_counts() -> None:
     lucky = [rival("lucky", validation=v, seed=s) for s, v in enumerate((0.95, 0.50))]
     steady = [made_record(validation=v, seed=s) for s, v in enumerate((0.79, 0.81))]
     assert select_experiment([*lucky, *steady]) == "batchnorm-3"
@@ -78,10 +78,10 @@ def test_runs_on_other_data_do_not_count() -> None:
 
 
 def test_studies_with_another_test_split_do_not_count() -> None:
-    """They have chosen by images that are now to test."""
+    """They may have validated on the test images."""
     other = DatasetRef(
         name="tiny",
-        fingerprint=HERE,
+        fingerprint=FINGERPRINT,
         splits={"test": SplitRef(count=1000, indices_sha256="b" * 64)},
     )
     records = [rival("other", validation=0.99, dataset=other), made_record()]
@@ -94,7 +94,7 @@ def test_failed_and_final_runs_do_not_count(update: dict[str, str]) -> None:
     assert select_experiment(records) == "batchnorm-3"
 
 
-def test_without_any_study_there_is_no_choice() -> None:
+def test_without_studies_no_experiment_is_selected() -> None:
     assert select_experiment([]) is None
 
 
@@ -108,16 +108,17 @@ def test_runs_that_learned_nothing_do_not_count() -> None:
     assert select_experiment(runs) == "batchnorm-3"
 
 
-def test_what_is_chosen_is_what_was_studied() -> None:
-    """Not what goes by that name now: a study of three epochs leads to three epochs."""
+def test_the_selected_settings_are_those_of_the_study() -> None:
+    """The catalogue does not count: a study of three epochs leads to a release of three epochs."""
     studied = find("batchnorm-3").with_epochs(3)
     assert (
-        release.select_experiment([made_record(config=studied.config)], HERE, HELD_OUT) == studied
+        release.select_experiment([made_record(config=studied.config)], FINGERPRINT, HELD_OUT)
+        == studied
     )
 
 
-def of(dataset: Dataset, parts: Splits, classes: int = 10) -> TrainedModel:
-    """A network that counts as trained on this split of this data."""
+def trained_on(dataset: Dataset, parts: Splits, classes: int = 10) -> TrainedModel:
+    """Return a network whose record says that it was trained on this split of this data."""
     held_out = indices_sha256(parts.indices("test"))
     final = made_record(stage="final").model_copy(
         update={
@@ -136,38 +137,38 @@ def images() -> Dataset:
     return tiny()
 
 
-def test_the_test_split_of_its_own_run_is_accepted(images: Dataset) -> None:
+def test_the_test_split_of_the_networks_run_is_accepted(images: Dataset) -> None:
     parts = split(images, 0)
-    trained = of(images, parts)
+    trained = trained_on(images, parts)
     check_no_leakage(trained, images, parts)
     assert build_bundle(trained, images, parts, CPU, ExportOptions(1)).gallery.ids
 
 
 def test_another_number_of_classes_is_refused(images: Dataset) -> None:
-    trained = of(images, split(images, 0))
+    trained = trained_on(images, split(images, 0))
     fewer = tiny(kinds=3, name="three")
-    with pytest.raises(ReleaseError, match="knows 10 classes, three has 3: train one"):
+    with pytest.raises(ReleaseError, match="has 10 classes, three has 3: train a network"):
         check_no_leakage(trained, fewer, split(fewer, 0))
 
 
 def test_another_split_is_refused(images: Dataset) -> None:
-    trained = of(images, split(images, 0))
+    trained = trained_on(images, split(images, 0))
     with pytest.raises(
-        ReleaseError, match=r"test split of tiny is not the one .* may have seen it"
+        ReleaseError, match=r"test split of tiny is not that of .* may have been trained on it"
     ):
         check_no_leakage(trained, images, split(images, 1))
 
 
 def test_other_classes_in_the_same_order_are_refused(images: Dataset) -> None:
-    """Equal labels are split alike, though they mean something else."""
-    trained = of(images, split(images, 0))
+    """The split is the same, since the labels are, but their meaning is not."""
+    trained = trained_on(images, split(images, 0))
     other = replace(images, name="other", classes=tuple("abcdefghij"))
     with pytest.raises(ReleaseError, match="trained on tiny, and other has other images"):
         check_no_leakage(trained, other, split(other, 0))
 
 
 def test_other_images_in_the_same_order_are_refused(images: Dataset) -> None:
-    trained = of(images, split(images, 0))
+    trained = trained_on(images, split(images, 0))
     other = tiny(name="other", start=500)
     with pytest.raises(ReleaseError, match="other has other images"):
         check_no_leakage(trained, other, split(other, 0))
@@ -177,30 +178,30 @@ def test_cifar10_in_another_encoding_is_accepted(images: Dataset) -> None:
     ids = tuple(f"cifar10-train-{position:05d}" for position in range(len(images)))
     lossless = replace(images, name="cifar10", ids=ids)
     lossy = replace(images, name="cifar10-jpeg", ids=ids, images=images.images // 2)
-    trained = of(lossy, split(lossy, 0))
+    trained = trained_on(lossy, split(lossy, 0))
     contents = build_bundle(trained, lossless, split(lossless, 0), CPU, ExportOptions(1))
     assert contents.dataset.trained_on == "cifar10-jpeg"
     assert contents.dataset.gallery_from == "cifar10"
     assert contents.dataset.trained_on_fingerprint != contents.dataset.gallery_fingerprint
 
 
-def test_nothing_is_assembled_of_images_it_may_have_seen(images: Dataset) -> None:
-    trained = of(images, split(images, 0))
-    with pytest.raises(ReleaseError, match="may have seen it"):
+def test_no_bundle_is_built_of_images_that_may_be_training_images(images: Dataset) -> None:
+    trained = trained_on(images, split(images, 0))
+    with pytest.raises(ReleaseError, match="may have been trained on it"):
         build_bundle(trained, images, split(images, 1), CPU, ExportOptions())
 
 
 @pytest.fixture(scope="module")
 def contents(images: Dataset) -> BundleContents:
     parts = split(images, 0)
-    return build_bundle(of(images, parts), images, parts, CPU, ExportOptions())
+    return build_bundle(trained_on(images, parts), images, parts, CPU, ExportOptions())
 
 
 def test_the_gallery_is_the_test_split_alone(images: Dataset, contents: BundleContents) -> None:
     assert contents.gallery.ids == tuple(images.ids[n] for n in split(images, 0).test)
 
 
-def test_both_layers_are_indexed(contents: BundleContents) -> None:
+def test_both_layers_have_an_index(contents: BundleContents) -> None:
     sizes = {layer: (len(i), i.dimension) for layer, i in contents.indexes.items()}
     assert sizes == {"conv2": (20, 8192), "logits": (20, 10)}
 
@@ -220,37 +221,37 @@ def test_metrics_are_those_of_the_network_on_the_test_split(
     assert set(metrics.label_share_at_10) == {"conv2", "logits"}
 
 
-def test_so_many_images_of_each_class_are_kept(images: Dataset) -> None:
+def test_per_class_limits_the_gallery(images: Dataset) -> None:
     parts = split(images, 0)
     small = build_bundle(
-        of(images, parts), images, parts, CPU, ExportOptions(1, pixels=False, half=True)
+        trained_on(images, parts), images, parts, CPU, ExportOptions(1, pixels=False, half=True)
     )
     assert np.bincount(small.gallery.labels).tolist() == [1] * 10
     assert small.gallery.pixels is None
-    assert small.metrics.test_count == 20  # accuracy is over the whole split all the same
+    assert small.metrics.test_count == 20  # accuracy is over the whole test split
 
 
-def test_rounding_to_half_leaves_the_trained_network_alone(images: Dataset) -> None:
+def test_rounding_to_fp16_does_not_change_the_trained_network(images: Dataset) -> None:
     parts = split(images, 0)
-    trained = of(images, parts)
+    trained = trained_on(images, parts)
     before = trained.network.output.weight.detach().clone()
     made = build_bundle(trained, images, parts, CPU, ExportOptions(1, half=True))
     assert torch.equal(trained.network.output.weight, before)
     assert torch.equal(made.network.output.weight, before.half().float())
 
 
-def test_rounding_to_half_leaves_the_normalisation_of_the_inputs_exact(images: Dataset) -> None:
-    """It is not stored as fp16, so it must not be measured as fp16."""
+def test_rounding_to_fp16_does_not_change_the_input_normalisation(images: Dataset) -> None:
+    """It is stored as fp32, so the metrics must be measured with fp32."""
     parts = split(images, 0)
     described = Architecture(
         classes=10, conv_blocks=3, batch_norm=True, dropout=0.0, mean=(0.4914, 0.4822, 0.4465)
     )
-    trained = replace(of(images, parts), network=BlockNet(described))
+    trained = replace(trained_on(images, parts), network=BlockNet(described))
     made = build_bundle(trained, images, parts, CPU, ExportOptions(1, half=True))
     assert torch.equal(made.network.mean, trained.network.mean)
 
 
-def test_validation_accuracy_is_the_mean_of_the_studies_of_the_same_settings() -> None:
+def test_validation_accuracy_is_the_mean_of_studies_with_the_same_settings() -> None:
     records = [made_record(validation=v, seed=s) for s, v in enumerate((0.7, 0.8))]
     final = made_record(stage="final", validation=None)
     other = made_record("none-2", validation=0.1)
@@ -264,14 +265,14 @@ def test_without_a_study_there_is_no_validation_accuracy() -> None:
     assert TrainedModel(network(), final, [final]).validation_accuracy is None
 
 
-def test_the_network_of_a_bundle_comes_with_the_record_of_its_run(
+def test_from_bundle_returns_the_record_of_the_networks_run(
     bundle_path: Path, trained: TrainedModel
 ) -> None:
     found = release.from_bundle(bundle.load(bundle_path))
     assert found.final == trained.final
 
 
-def test_a_bundle_without_that_record_is_refused(bundle_path: Path) -> None:
+def test_a_bundle_without_the_record_of_its_run_is_refused(bundle_path: Path) -> None:
     whole = bundle.load(bundle_path)
     with pytest.raises(ReleaseError, match="has no record of batchnorm-3-final"):
         release.from_bundle(replace(whole, records=()))

@@ -1,4 +1,4 @@
-"""How good neighbours are, on an index small enough to count by hand."""
+"""Tests of the retrieval metrics, on indexes small enough to count by hand."""
 
 import numpy as np
 import pytest
@@ -10,49 +10,49 @@ from training.workflows.retrieval_metrics import pick_queries, precision_at_k, r
 
 
 def on_a_circle(*degrees: float) -> Vectors:
-    turned = np.deg2rad(degrees)
-    return np.stack([np.cos(turned), np.sin(turned)], axis=1).astype(np.float32)
+    angles = np.deg2rad(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-def test_the_share_is_over_the_ten_nearest_without_the_query() -> None:
+def test_precision_is_over_the_ten_nearest_without_the_query() -> None:
     # The query at 0 degrees, its ten nearest at 1 to 10, one more of its label far away.
     index = build(on_a_circle(0, *range(1, 11), 90))
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0])
     assert precision_at_k(index, labels, np.array([0])).tolist() == [3 / 10]
 
 
-def test_a_query_alone_with_its_label_has_none() -> None:
+def test_a_query_alone_in_its_class_has_precision_0() -> None:
     index = build(on_a_circle(*range(12)))
     assert precision_at_k(index, np.array([1] + [0] * 11), np.array([0])).tolist() == [0.0]
 
 
-def test_twins_of_the_query_count_though_it_does_not() -> None:
+def test_duplicates_of_the_query_count_but_the_query_does_not() -> None:
     index = build(on_a_circle(*[0] * 12))
     shares = precision_at_k(index, np.zeros(12, dtype=np.int64), np.arange(12))
     assert shares.tolist() == [1.0] * 12
 
 
-def test_a_small_gallery_counts_the_neighbours_there_are() -> None:
+def test_precision_in_a_small_gallery_is_over_all_neighbours() -> None:
     index = build(on_a_circle(0, 10, 20))
     assert precision_at_k(index, np.array([0, 0, 1]), np.array([0, 2])).tolist() == [0.5, 0.0]
 
 
-def test_each_query_has_its_own_share_in_order() -> None:
+def test_precisions_are_in_the_order_of_the_queries() -> None:
     index = build(on_a_circle(*range(6), *range(90, 96)))
     labels = np.array([0] * 6 + [1] * 6)
     assert precision_at_k(index, labels, np.array([7, 0])).tolist() == [0.5, 0.5]
 
 
-def test_classes_take_turns_as_queries() -> None:
+def test_queries_are_picked_from_the_classes_in_rotation() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     assert pick_queries(labels, 4).tolist() == [0, 3, 5, 1]
 
 
-def test_all_are_queries_where_there_are_few() -> None:
+def test_all_images_of_a_small_gallery_are_queries() -> None:
     assert sorted(pick_queries(np.array([1, 0, 1, 1])).tolist()) == [0, 1, 2, 3]
 
 
-def test_a_thousand_queries_of_ten_classes_are_a_hundred_each() -> None:
+def test_a_thousand_queries_of_ten_classes_have_a_hundred_of_each() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 150))
     queries = pick_queries(labels)
     assert np.bincount(labels[queries]).tolist() == [100] * 10
@@ -60,21 +60,21 @@ def test_a_thousand_queries_of_ten_classes_are_a_hundred_each() -> None:
 
 
 def circle(*degrees: float) -> torch.Tensor:
-    return torch.from_numpy(on_a_circle(*degrees)) * 3.0  # a cosine does not see the length
+    return torch.from_numpy(on_a_circle(*degrees)) * 3.0  # a cosine does not depend on the length
 
 
-def test_the_ranking_counted_by_hand() -> None:
+def test_rank_gives_the_values_counted_by_hand() -> None:
     # The first finds, in order: other, own, other, own. The precisions at its two hits are 1/2
     # and 2/4, so its average precision is 1/2; two of its ten nearest (of four) are its own.
-    made = rank(circle(0, 1, 2, 3, 4), torch.tensor([0, 1, 0, 2, 0]), 4)
+    ranked = rank(circle(0, 1, 2, 3, 4), torch.tensor([0, 1, 0, 2, 0]), 4)
     alone = rank(circle(0, 2, 4), torch.tensor([0, 0, 0]), 1)
-    assert (made.queries, made.gallery, made.dimension) == (3, 5, 2)
-    assert made.by_class[1:] == (None, None, None)  # one image, one image, none
+    assert (ranked.queries, ranked.gallery, ranked.dimension) == (3, 5, 2)
+    assert ranked.by_class[1:] == (None, None, None)  # one image, one image, none
     # From 2: the neighbours at 1 and 3 come first, in gallery order, then 0 and 4: 1/3, 2/4.
     # From 4: other, own, other, own again.
-    assert made.overall.mean_average_precision == pytest.approx((1 / 2 + 5 / 12 + 1 / 2) / 3)
-    assert made.overall.precision_at_10 == pytest.approx(1 / 2)
-    assert made.by_class[0] == made.overall
+    assert ranked.overall.mean_average_precision == pytest.approx((1 / 2 + 5 / 12 + 1 / 2) / 3)
+    assert ranked.overall.precision_at_10 == pytest.approx(1 / 2)
+    assert ranked.by_class[0] == ranked.overall
     assert (alone.overall.precision_at_10, alone.overall.mean_average_precision) == (1, 1)
 
 
@@ -86,7 +86,7 @@ def test_only_the_ten_nearest_count_for_precision_at_ten() -> None:
     assert ranked.overall.precision_at_10 == pytest.approx(shares.mean())
 
 
-def test_it_is_the_same_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranking_does_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(40, 5, generator=generator)
     labels = torch.arange(40) % 4
@@ -95,13 +95,13 @@ def test_it_is_the_same_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch) -
     assert rank(vectors, labels, 4) == together
 
 
-def test_random_vectors_find_their_own_class_as_often_as_it_occurs() -> None:
+def test_random_vectors_have_the_precision_of_chance() -> None:
     generator = torch.Generator().manual_seed(0)
     made = rank(torch.randn(1000, 50, generator=generator), torch.arange(1000) % 4, 4)
     assert made.overall.precision_at_10 == pytest.approx(0.25, abs=0.02)
     assert made.overall.mean_average_precision == pytest.approx(0.25, abs=0.02)
 
 
-def test_where_no_two_have_the_same_label_there_is_nothing_to_rank() -> None:
+def test_without_two_images_of_a_label_rank_raises_an_error() -> None:
     with pytest.raises(ValueError, match="no two images"):
         rank(circle(0, 1), torch.tensor([0, 1]), 2)

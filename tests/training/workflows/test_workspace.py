@@ -1,4 +1,4 @@
-"""The long steps: what is there already is taken, and what is not is made."""
+"""Tests of the long steps: what exists is loaded, what does not is made."""
 
 import copy
 import re
@@ -28,9 +28,9 @@ from training.experiments.record import Record
 from training.models import checkpoint
 from training.models.blocknet import BlockNet
 from training.trainer.evaluation import evaluate
-from training.trainer.run import RunSpec, begin
+from training.trainer.run import RunSpec, initial_record
 from training.trainer.run_store import RunStore
-from training.workflows import workspace as rooms
+from training.workflows import workspace as workspace_module
 from training.workflows.release import ExportOptions, ReleaseError, evaluate_release
 from training.workflows.workspace import Workspace
 
@@ -49,8 +49,8 @@ def empty(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR-10's site refuses, as it does where there is no network."""
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections to CIFAR-10's site, as without a network."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/cifar-10-python.tar.gz"
@@ -61,9 +61,9 @@ def no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_more: object) -> None:
-        raise AssertionError("this was to go without training")
+        raise AssertionError("nothing must be trained here")
 
-    monkeypatch.setattr(rooms, "run", refuse)
+    monkeypatch.setattr(workspace_module, "run", refuse)
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/", "images"),
     ],
 )
-def test_each_data_set_has_its_bundle(data: str, name: str, empty: Workspace) -> None:
+def test_each_data_set_has_its_own_bundle_folder(data: str, name: str, empty: Workspace) -> None:
     found = empty.bundle_of(Path(data))
     assert found.parent == empty.root / "bundles"
     assert re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{6}}", found.name)
 
 
-def test_without_data_the_bundle_is_that_of_cifar10(empty: Workspace) -> None:
+def test_without_data_the_bundle_folder_is_that_of_cifar10(empty: Workspace) -> None:
     assert empty.bundle_of(None) == empty.root / "bundles" / "cifar10"
 
 
-def test_folders_of_one_name_have_a_bundle_each(
+def test_folders_with_the_same_name_have_different_bundle_folders(
     empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = tmp_path / "a" / "photos", tmp_path / "b" / "photos"
@@ -99,7 +99,7 @@ def test_folders_of_one_name_have_a_bundle_each(
     assert same == {empty.bundle_of(one)}
 
 
-def test_reading_splits_once_and_for_all(empty: Workspace, tmp_path: Path) -> None:
+def test_read_splits_a_data_set_once(empty: Workspace, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", per_class=4, kinds=2)
     images, parts = empty.read(folder)
     assert parts == split(images, seed=0)
@@ -108,7 +108,7 @@ def test_reading_splits_once_and_for_all(empty: Workspace, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("no_training")
-def test_a_run_that_is_done_is_not_done_again(
+def test_a_finished_run_is_loaded_and_not_trained_again(
     workspace: Workspace, trained: object, pictures: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert trained
@@ -122,23 +122,21 @@ def test_a_run_that_is_done_is_not_done_again(
 # The bundle to serve.
 
 
-@pytest.mark.usefixtures("no_training", "no_way_out")
-def test_the_bundle_that_was_built_is_served(bundle_path: Path, empty: Workspace) -> None:
+@pytest.mark.usefixtures("no_training", "no_network")
+def test_an_existing_bundle_is_served(bundle_path: Path, empty: Workspace) -> None:
     built = linked_copy(bundle_path, empty.root / "bundles" / "mine")
     update_current_link(empty.current, built)
     assert empty.resolve_bundle(None) == built
 
 
 @pytest.mark.usefixtures("no_training")
-def test_the_bundle_of_the_data_is_served_where_it_was_built_before(
-    bundle_path: Path, empty: Workspace
-) -> None:
+def test_an_existing_bundle_of_the_data_is_served(bundle_path: Path, empty: Workspace) -> None:
     built = linked_copy(bundle_path, empty.bundle_of(Path("photos.zip")))
     assert empty.resolve_bundle(Path("photos.zip")) == built
 
 
 @pytest.mark.usefixtures("no_training")
-def test_data_that_the_starter_held_out_are_embedded_with_its_network(
+def test_data_with_the_starters_test_split_is_embedded_with_its_network(
     bundle_without_pixels_path: Path, picture_folder: Path, empty: Workspace
 ) -> None:
     starter = linked_copy(bundle_without_pixels_path, empty.starter)
@@ -149,7 +147,7 @@ def test_data_that_the_starter_held_out_are_embedded_with_its_network(
     assert empty.current.resolve() == made.path
 
 
-def test_other_data_have_a_network_trained(
+def test_a_network_is_trained_on_other_data(
     bundle_without_pixels_path: Path,
     empty: Workspace,
     tmp_path: Path,
@@ -157,17 +155,17 @@ def test_other_data_have_a_network_trained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     linked_copy(bundle_without_pixels_path, empty.starter)
-    monkeypatch.setattr(rooms, "find", one_epoch)
+    monkeypatch.setattr(workspace_module, "find", one_epoch)
     folder = write_folder(tmp_path / "three", per_class=6, kinds=3)
     made = bundle.load(empty.resolve_bundle(folder))
     assert made.manifest.classes == ("amber", "blue", "cyan")
     assert {one.stage for one in made.records} == {"study", "final"}
     assert empty.current.resolve() == made.path
-    assert "knows 10 classes, three has 3" in capsys.readouterr().err
+    assert "has 10 classes, three has 3" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("no_training", "no_way_out")
-def test_without_data_and_network_the_starter_is_served_with_one_line(
+@pytest.mark.usefixtures("no_training", "no_network")
+def test_without_data_and_network_the_starter_is_served_with_one_line_on_stderr(
     bundle_without_pixels_path: Path, empty: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     linked_copy(bundle_without_pixels_path, empty.starter)
@@ -178,7 +176,7 @@ def test_without_data_and_network_the_starter_is_served_with_one_line(
 
 
 @pytest.mark.usefixtures("no_training")
-def test_what_is_not_to_be_downloaded_is_not(
+def test_download_false_serves_the_starter_without_a_download(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CIFAR10, "url", "nonsense")
@@ -186,7 +184,7 @@ def test_what_is_not_to_be_downloaded_is_not(
 
 
 @pytest.mark.usefixtures("no_training")
-def test_data_that_were_named_and_are_not_there_are_no_case_for_the_starter(
+def test_missing_data_is_an_error_and_not_replaced_by_the_starter(
     empty: Workspace, tmp_path: Path
 ) -> None:
     with pytest.raises(DatasetError, match=f"no data at {tmp_path}/none"):
@@ -196,8 +194,10 @@ def test_data_that_were_named_and_are_not_there_are_no_case_for_the_starter(
 # Releasing.
 
 
-def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "letters.txt").write_text("dear")
+def test_a_release_does_not_replace_a_folder_that_is_not_a_bundle(
+    empty: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("text")
     images = tiny()
     with pytest.raises(BundleError, match="is not a bundle"):  # before any training
         empty.release(images, split(images, 0), tmp_path, ExportOptions())
@@ -206,9 +206,9 @@ def test_a_release_does_not_replace_what_is_no_bundle(empty: Workspace, tmp_path
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Tiny data and a bundle made of them through sweep and release, with test images beside."""
+    """A small data set, its bundle made by sweep and release, and its own test images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rooms, "find", one_epoch)
+        patch.setattr(workspace_module, "find", one_epoch)
         workspace = Workspace(tmp_path_factory.mktemp("released"), torch.device("cpu"))
         images, own_test = tiny(per_class=12), tiny(per_class=2, start=50)
         parts = split(images, 0)
@@ -224,7 +224,7 @@ def of_stage(made: Bundle, stage: str) -> Record:
     return found
 
 
-def test_no_image_is_in_two_parts_through_sweep_and_release(released: Released) -> None:
+def test_sweep_and_release_use_no_image_in_two_parts(released: Released) -> None:
     images, parts, made, _ = released
     gallery = set(made.gallery.ids)
     trained_on = {images.ids[n] for n in (*parts.train, *parts.validation)}
@@ -234,7 +234,7 @@ def test_no_image_is_in_two_parts_through_sweep_and_release(released: Released) 
     assert len(held_out) == 1
 
 
-def test_the_temperature_is_fitted_in_the_study_and_served(released: Released) -> None:
+def test_the_bundle_has_the_temperature_of_the_study(released: Released) -> None:
     _, _, made, _ = released
     study, final = (of_stage(made, stage).calibration for stage in ("study", "final"))
     assert study
@@ -245,10 +245,10 @@ def test_the_temperature_is_fitted_in_the_study_and_served(released: Released) -
     assert made.manifest.metrics.test_loss == pytest.approx(final.loss_after, rel=1e-5)
 
 
-def test_a_study_without_a_temperature_is_given_one_where_its_network_is_kept(
+def test_the_temperature_of_an_older_study_is_fitted_with_its_network(
     released: Released, tmp_path: Path
 ) -> None:
-    """Its record may be older than calibration; the final run is calibrated all the same."""
+    """The record may be older than calibration; the final run is calibrated nevertheless."""
     images, parts, made, _ = released
     study = of_stage(made, "study")
     workspace = Workspace(tmp_path, CPU)
@@ -263,16 +263,16 @@ def test_a_study_without_a_temperature_is_given_one_where_its_network_is_kept(
     assert final.calibration
 
 
-def test_a_final_run_that_was_kept_uncalibrated_gets_its_studys_temperature(
+def test_an_older_uncalibrated_final_run_gets_the_temperature_of_its_study(
     released: Released, tmp_path: Path
 ) -> None:
     images, parts, made, _ = released
     study, final = of_stage(made, "study"), of_stage(made, "final")
     assert study.calibration
     workspace = Workspace(tmp_path, CPU)
-    bare = copy.deepcopy(made.network)
-    bare.calibrate(1.0)
-    checkpoint.save(bare, workspace.checkpoints / final.run_id)
+    uncalibrated = copy.deepcopy(made.network)
+    uncalibrated.calibrate(1.0)
+    checkpoint.save(uncalibrated, workspace.checkpoints / final.run_id)
     record.write(final.model_copy(update={"calibration": None}), workspace.experiments)
     record.write(study, workspace.experiments)
     network, again = workspace.train_or_load(workspace.spec(study.settings, "final", images, parts))
@@ -280,12 +280,12 @@ def test_a_final_run_that_was_kept_uncalibrated_gets_its_studys_temperature(
     assert again.calibration
     assert final.calibration
     assert again.calibration.model_dump() == pytest.approx(final.calibration.model_dump(), rel=1e-5)
-    (kept,) = (one for one in record.read_all(workspace.experiments) if one.stage == "final")
-    assert kept == again
+    (saved,) = (one for one in record.read_all(workspace.experiments) if one.stage == "final")
+    assert saved == again
     assert checkpoint.load(workspace.checkpoints / final.run_id).architecture.temperature != 1
 
 
-def test_a_final_run_that_stays_uncalibrated_says_so(
+def test_a_final_run_that_stays_uncalibrated_prints_a_warning(
     empty: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tiny(per_class=4, kinds=2)
@@ -295,10 +295,10 @@ def test_a_final_run_that_stays_uncalibrated_says_so(
     assert "probabilities stay uncalibrated" in capsys.readouterr().err
 
 
-def test_a_named_experiment_is_released_whatever_was_studied(
+def test_a_named_experiment_is_released_without_other_studies(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run", stub := Stub(failing=["dropout-2"]))
+    monkeypatch.setattr(workspace_module, "run", stub := Stub(failing=["dropout-2"]))
     images = tiny(per_class=4)
     with pytest.raises(RuntimeError):
         empty.release(
@@ -310,10 +310,10 @@ def test_a_named_experiment_is_released_whatever_was_studied(
             find("dropout-2"),
             7,
         )
-    assert stub.asked == ["dropout-2/0"]
+    assert stub.calls == ["dropout-2/0"]
 
 
-def test_neighbours_of_the_released_network_are_ranked_at_every_layer(released: Released) -> None:
+def test_the_released_network_has_retrieval_metrics_of_every_layer(released: Released) -> None:
     _, parts, made, _ = released
     layers = of_stage(made, "final").retrieval
     assert layers
@@ -323,7 +323,7 @@ def test_neighbours_of_the_released_network_are_ranked_at_every_layer(released: 
     assert of_stage(made, "study").retrieval is None
 
 
-def test_the_bundle_shows_the_nearest_of_each_class_where_it_has_pictures(
+def test_a_bundle_with_pixels_has_a_neighbour_figure_of_each_class(
     released: Released,
 ) -> None:
     images, _, made, _ = released
@@ -333,7 +333,7 @@ def test_the_bundle_shows_the_nearest_of_each_class_where_it_has_pictures(
         assert figure.startswith(b"\x89PNG")
 
 
-def test_the_data_sets_own_test_images_are_looked_at_once_by_the_final_network(
+def test_only_the_final_network_is_evaluated_on_the_data_sets_own_test_images(
     released: Released,
 ) -> None:
     _, _, made, own_test = released
@@ -351,16 +351,16 @@ def test_own_test_images_of_other_classes_are_refused(
     images, parts, _, _ = released
     with pytest.raises(ReleaseError, match="other classes than its training images: jade"):
         empty.release(images, parts, tmp_path / "bundle", ExportOptions(), tiny(kinds=9))
-    assert not empty.checkpoints.exists()  # said before any training
+    assert not empty.checkpoints.exists()  # before any training
 
 
-def test_what_was_examined_is_not_examined_again(released: Released) -> None:
+def test_an_evaluated_release_is_not_evaluated_again(released: Released) -> None:
     images, parts, made, own_test = released
     final = of_stage(made, "final")
     assert evaluate_release(made.network, final, images, parts, own_test, CPU) == final
 
 
-def test_own_test_images_are_read_where_there_are_any(empty: Workspace, tmp_path: Path) -> None:
+def test_own_test_images_are_read_if_the_data_set_has_any(empty: Workspace, tmp_path: Path) -> None:
     write_folder(tmp_path / "both", 1)
     write_folder(tmp_path / "both", 2, partition="test")
     write_folder(tmp_path / "train", 1)
@@ -370,9 +370,11 @@ def test_own_test_images_are_read_where_there_are_any(empty: Workspace, tmp_path
     assert empty.read_own_test(tmp_path / "train") is None
 
 
-def test_own_test_images_that_cannot_be_read_are_named(empty: Workspace, tmp_path: Path) -> None:
+def test_the_error_for_an_unreadable_own_test_image_names_it(
+    empty: Workspace, tmp_path: Path
+) -> None:
     write_folder(tmp_path, 1, partition="test")
-    (tmp_path / "test" / "amber" / "00000.png").write_bytes(b"no picture")
+    (tmp_path / "test" / "amber" / "00000.png").write_bytes(b"not an image")
     with pytest.raises(DatasetError, match=r"amber/00000\.png"):
         empty.read_own_test(tmp_path)
 
@@ -381,16 +383,16 @@ def test_own_test_images_that_cannot_be_read_are_named(empty: Workspace, tmp_pat
 
 
 class Stub:
-    """Stands for training: quick, remembers what was asked, and fails where told."""
+    """Replaces training: returns at once, records its calls, and fails for the given names."""
 
     def __init__(self, failing: Sequence[str] = ()) -> None:
-        self.failing, self.asked = failing, list[str]()
+        self.failing, self.calls = failing, list[str]()
 
     def __call__(self, spec: RunSpec, **_: object) -> tuple[BlockNet, Record]:
-        self.asked.append(f"{spec.experiment.name}/{spec.seed}")
+        self.calls.append(f"{spec.experiment.name}/{spec.seed}")
         if spec.experiment.name in self.failing:
             raise RuntimeError("see [/tmp/log] for [bold]why")
-        return network(), begin(spec).model_copy(update={"status": "finished"})
+        return network(), initial_record(spec).model_copy(update={"status": "finished"})
 
 
 def sweep(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
@@ -409,26 +411,26 @@ def statuses(workspace: Workspace) -> dict[str, str]:
 def test_every_experiment_is_run_with_every_seed(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run", Stub())
+    monkeypatch.setattr(workspace_module, "run", Stub())
     assert sweep(empty, ["none-2", "dropout-3"], [0, 1]) == 0
     expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
     assert statuses(empty) == dict.fromkeys(expected, "finished")
 
 
-def test_what_has_a_record_is_not_run_again(
+def test_a_run_with_a_record_is_not_run_again(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run", Stub())
+    monkeypatch.setattr(workspace_module, "run", Stub())
     sweep(empty, ["none-2"], [0])
-    monkeypatch.setattr(rooms, "run", again := Stub())
+    monkeypatch.setattr(workspace_module, "run", again := Stub())
     sweep(empty, ["none-2", "none-3"], [0])
-    assert again.asked == ["none-3/0"]
+    assert again.calls == ["none-3/0"]
 
 
-def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
+def test_a_failed_run_is_recorded_and_the_other_runs_continue(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rooms, "run", Stub(failing=["none-2"]))
+    monkeypatch.setattr(workspace_module, "run", Stub(failing=["none-2"]))
     assert sweep(empty, ["none-2", "none-3"], [0]) == 1
     assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
     (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
@@ -436,10 +438,10 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(
     assert "see [/tmp/log] for [bold]why" in capsys.readouterr().err
 
 
-def test_a_sweep_returns_every_record_that_of_earlier_runs_too(
+def test_a_sweep_returns_the_records_of_all_runs_including_earlier_ones(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run", Stub(failing=["none-3"]))
+    monkeypatch.setattr(workspace_module, "run", Stub(failing=["none-3"]))
     images = tiny(per_class=4)
     parts = split(images, 0)
     empty.sweep([find("none-2")], [0], images, parts)
@@ -452,23 +454,23 @@ def test_a_sweep_returns_every_record_that_of_earlier_runs_too(
     ]
 
 
-def test_what_is_named_twice_is_run_once(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "run", stub := Stub())
-    sweep(empty, ["none-2", "none-2"], [0, 0])
-    assert stub.asked == ["none-2/0"]
-
-
-def test_a_run_that_failed_is_tried_again(
+def test_an_experiment_named_twice_is_run_once(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "run", Stub(failing=["none-2"]))
+    monkeypatch.setattr(workspace_module, "run", stub := Stub())
+    sweep(empty, ["none-2", "none-2"], [0, 0])
+    assert stub.calls == ["none-2/0"]
+
+
+def test_a_failed_run_is_run_again(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace_module, "run", Stub(failing=["none-2"]))
     sweep(empty, ["none-2"], [0])
-    monkeypatch.setattr(rooms, "run", Stub())
+    monkeypatch.setattr(workspace_module, "run", Stub())
     assert sweep(empty, ["none-2"], [0]) == 0
     assert statuses(empty) == {"none-2/0": "finished"}
 
 
-def test_a_sweep_that_was_stopped_goes_on_where_it_was(
+def test_an_interrupted_sweep_continues_with_the_remaining_runs(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(Stub):
@@ -478,16 +480,16 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(
             return super().__call__(spec)
 
     names = ["none-2", "none-3", "dropout-2"]
-    monkeypatch.setattr(rooms, "run", Stopped())
+    monkeypatch.setattr(workspace_module, "run", Stopped())
     with pytest.raises(KeyboardInterrupt):
         sweep(empty, names, [0])
     assert statuses(empty) == {"none-2/0": "finished"}
-    monkeypatch.setattr(rooms, "run", rest := Stub())
+    monkeypatch.setattr(workspace_module, "run", rest := Stub())
     sweep(empty, names, [0])
-    assert rest.asked == ["none-3/0", "dropout-2/0"]
+    assert rest.calls == ["none-3/0", "dropout-2/0"]
 
 
-def test_a_damaged_record_is_named(empty: Workspace) -> None:
+def test_the_error_for_a_damaged_record_names_the_file(empty: Workspace) -> None:
     file = record.write(made_record(), empty.experiments)
     file.write_text("{")
     images = tiny(per_class=4)

@@ -1,1 +1,1 @@
-"""Reports and figures made from records."""
+"""Reports and figures, made from records alone."""

@@ -1,7 +1,7 @@
-"""The learning curves of all experiments over each other, as SVG that a page can take apart.
+"""Draws the learning curves of all experiments in one SVG that a web page can embed.
 
-A page sets the drawing into itself, so nothing in it is styled by `style`, which a strict
-Content-Security-Policy forbids. Knows matplotlib and records; nothing else of pages.
+The page selects curves by their attributes. A strict Content-Security-Policy forbids `style`, so
+the SVG has presentation attributes instead. Knows matplotlib and records.
 """
 
 import io
@@ -25,9 +25,9 @@ from training.experiments.reports.figures import Quantity
 Part = Literal["train", "validation"]
 
 PARTS: tuple[Part, ...] = ("train", "validation")
-# Apart for colour-blind readers too (as Machado et al., 2009, simulate them), and each with a
-# contrast of 3 to 1 on white as on the page's dark paper. Shapes say the same without colours.
-LOOKS = (
+# The colours are distinct for colour-blind readers (simulated as by Machado et al., 2009). Their
+# contrast is 3:1 on white and on the page's dark background. The markers differ as well.
+CURVE_STYLES = (
     ("#128cfd", "o"),
     ("#d81f3d", "s"),
     ("#0c7c09", "^"),
@@ -39,8 +39,8 @@ LOOKS = (
     ("#b706cb", "<"),
     ("#a975ce", ">"),
 )
-INK = "#000000"
-"""What is no curve has the colour of the text around the drawing."""
+TEXT_COLOUR = "#000000"
+"""Colour of axes and text, which the page replaces by its own text colour."""
 METADATA = ("Creator", "Date", "Format", "Type")
 TICKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -48,48 +48,48 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity by epoch, over the runs of one experiment."""
+    """One quantity by epoch, aggregated over the runs of one experiment."""
 
     experiment: str
     part: Part
     quantity: Quantity
     epochs: dict[int, RunStats]
 
-    def said(self, epoch: int) -> str:
-        """One point in words."""
-        at = self.epochs[epoch]
+    def describe(self, epoch: int) -> str:
+        """Return the values of one point as text."""
+        stats = self.epochs[epoch]
         scale, digits, unit = (100, 1, " %") if self.quantity == "accuracy" else (1, 3, "")
-        value = f"{scale * at.mean:.{digits}f}{unit}"
-        if at.std is not None:
-            value += f" ± {scale * at.std:.{digits}f}, mean of {at.n} runs"
+        value = f"{scale * stats.mean:.{digits}f}{unit}"
+        if stats.std is not None:
+            value += f" ± {scale * stats.std:.{digits}f}, mean of {stats.n} runs"
         return f"{self.experiment}, epoch {epoch}: {self.part} {self.quantity} {value}"
 
 
 def overlaid_curves(records: Sequence[Record], quantity: Quantity) -> bytes:
-    """One quantity by epoch of every experiment, for training and validation, as SVG.
+    """Draw one quantity by epoch of every experiment, for training and validation, as SVG.
 
-    Each curve is a `g` with `data-experiment` and `data-part`; each point of it a `use` whose
-    `title` says its values. Of several runs it is the mean, and another `g` of the same experiment
-    and part holds the band of one standard deviation around it.
+    Each curve is a `g` with `data-experiment` and `data-part`. Each of its points is a `use` whose
+    `title` has the values. Several runs are drawn as their mean, and a second `g` with the same
+    attributes is the band of one standard deviation.
     """
     figure = Figure(figsize=(4.5, 3.4), layout="constrained")
     figure.patch.set_visible(False)
     axes = figure.subplots()
     drawn: dict[str, Curve] = {}
-    for (name, runs), look in zip(group_runs(records).items(), cycle(LOOKS), strict=False):
+    for (name, runs), style in zip(group_runs(records).items(), cycle(CURVE_STYLES), strict=False):
         for curve in _curves(name, runs, quantity):
             number = len(drawn)
             drawn[f"curve-{number}"] = drawn[f"band-{number}"] = curve
-            _draw(axes, curve, *look, number)
+            _draw(axes, curve, *style, number)
     _lay_out(axes, quantity, last=max((max(one.epochs) for one in drawn.values()), default=1))
     stream = io.BytesIO()
     with rc_context({"svg.hashsalt": f"kindred-{quantity}", "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(METADATA))
-    return _for_a_page(stream.getvalue(), drawn)
+    return _prepare_for_embedding(stream.getvalue(), drawn)
 
 
 def _curves(name: str, runs: Sequence[Record], quantity: Quantity) -> Iterator[Curve]:
-    """Of an experiment's runs; none where nothing was measured."""
+    """Yield the curves of an experiment's runs, without quantities that were not measured."""
     for part in PARTS:
         values: dict[int, list[float]] = {}
         for epoch in (epoch for run in runs for epoch in run.curves):
@@ -97,8 +97,8 @@ def _curves(name: str, runs: Sequence[Record], quantity: Quantity) -> Iterator[C
             if value is not None:
                 values.setdefault(epoch.epoch, []).append(value)
         if values:
-            spreads = {epoch: RunStats.of(values[epoch]) for epoch in sorted(values)}
-            yield Curve(name, part, quantity, spreads)
+            stats = {epoch: RunStats.of(values[epoch]) for epoch in sorted(values)}
+            yield Curve(name, part, quantity, stats)
 
 
 def _draw(axes: Axes, curve: Curve, colour: str, marker: str, number: int) -> None:
@@ -123,23 +123,23 @@ def _draw(axes: Axes, curve: Curve, colour: str, marker: str, number: int) -> No
 
 
 def _lay_out(axes: Axes, quantity: Quantity, last: int) -> None:
-    """Epochs by their logarithm: most happens in the first, and few runs last the longest."""
+    """Set up the axes. Epochs are on a log scale, since curves change most in the first ones."""
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.15, color=INK)
+    axes.grid(alpha=0.15, color=TEXT_COLOUR)
     axes.set_xscale("log")
     ticks = [tick for tick in TICKS if tick <= last]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="epoch", ylabel={"loss": "cross entropy", "accuracy": "accuracy"}[quantity])
-    axes.set_ylim(bottom=0)  # a flat curve is to look flat
+    axes.set_ylim(bottom=0)  # from 0, so that a flat curve looks flat
     if quantity == "accuracy":
         axes.set_ylim(top=1)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
 
 
-def _for_a_page(drawing: bytes, drawn: dict[str, Curve]) -> bytes:
-    """The same with attributes for styles, words for points, and ids only where they are used."""
+def _prepare_for_embedding(drawing: bytes, drawn: dict[str, Curve]) -> bytes:
+    """Replace styles by attributes, add a title to each point, and drop unused ids."""
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", XLINK)
     root = ET.fromstring(drawing)  # noqa: S314 - our own
@@ -154,11 +154,11 @@ def _for_a_page(drawing: bytes, drawn: dict[str, Curve]) -> bytes:
             group.set("data-part", curve.part)
             points = group.iter(f"{{{SVG}}}use")
             for epoch, point in zip(curve.epochs, points, strict=False):  # a band has no points
-                ET.SubElement(point, f"{{{SVG}}}title").text = curve.said(epoch)
+                ET.SubElement(point, f"{{{SVG}}}title").text = curve.describe(epoch)
     for one in root.iter():
         for name, value in re.findall(r"([\w-]+): ([^;]+)", one.attrib.pop("style", "")):
-            if name != "font-family":  # the page has its own
-                one.set(name, "currentColor" if value == INK else value)
+            if name != "font-family":  # the page sets its own font
+                one.set(name, "currentColor" if value == TEXT_COLOUR else value)
     named = {
         name
         for one in root.iter()

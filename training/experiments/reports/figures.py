@@ -1,4 +1,4 @@
-"""Pictures of records, as SVG, and of neighbours, as PNG. Knows matplotlib, records and pixels."""
+"""Draws records as SVG and nearest images as PNG. Knows matplotlib, records and pixels."""
 
 import io
 import warnings
@@ -18,14 +18,14 @@ from training.experiments.record import LayerRetrieval, Record
 Quantity = Literal["loss", "accuracy"]
 
 QUANTITIES: tuple[Quantity, ...] = ("accuracy", "loss")
-NUMBERED = 20
-"""Up to so many classes, a confusion matrix has its numbers in its cells; up to 100 their names."""
-_TRAIN, _VALIDATION = "#0072B2", "#D55E00"  # Okabe and Ito: apart for colour-blind readers too
+MAX_NUMBERED = 20
+"""Most classes for which the cells of a confusion matrix have numbers."""
+_TRAIN, _VALIDATION = "#0072B2", "#D55E00"  # Okabe and Ito, safe for colour-blind readers
 _LABELS = {"loss": "cross entropy", "accuracy": "share of images"}
 
 
 def learning_curves(name: str, records: Sequence[Record]) -> bytes:
-    """Loss and accuracy by epoch of all study runs of one experiment, as SVG."""
+    """Draw loss and accuracy by epoch of all study runs of one experiment, as SVG."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     panels: tuple[tuple[Axes, Quantity], ...] = ((loss, "loss"), (accuracy, "accuracy"))
@@ -38,10 +38,13 @@ def learning_curves(name: str, records: Sequence[Record]) -> bytes:
 
 
 def compared_curves(rows: Sequence[Sequence[str]], records: Sequence[Record]) -> bytes:
-    """Accuracy and loss by epoch of many experiments side by side, one panel each, as SVG.
+    """Draw accuracy and loss by epoch of several experiments, one panel each, as SVG.
 
-    `rows` are the names as they are to be laid out; each row becomes one of accuracies and one of
-    losses, on the same axes throughout.
+    Args:
+        rows: names of experiments. Each row of names is a row of accuracy panels and a row of loss
+            panels; all panels have the same axes.
+        records: the runs to draw.
+
     """
     width = max(len(row) for row in rows)
     figure = Figure(figsize=(2.6 * width, 4.4 * len(rows)), layout="constrained")
@@ -67,15 +70,15 @@ def compared_curves(rows: Sequence[Sequence[str]], records: Sequence[Record]) ->
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
-    """How often each true class (row) was taken for each class (column), as SVG."""
+    """Draw how often each true class (row) was predicted as each class (column), as SVG."""
     counts = np.array(matrix)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    numbered = len(classes) <= NUMBERED
+    numbered = len(classes) <= MAX_NUMBERED
     side = 2.2 + (0.42 if numbered else 0.11) * max(len(classes), 4)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    axes.set(xlabel="taken for", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     size, angle = ("medium", 45) if numbered else (5, 90)
     axes.set_xticks(
         range(len(classes)), classes, rotation=angle, ha="right", fontsize=size, parse_math=False
@@ -92,7 +95,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
 
 
 def retrieval_by_layer(layers: dict[str, LayerRetrieval], classes: Sequence[str]) -> bytes:
-    """Precision at ten of each class, and of all, from the first layer to the last, as SVG."""
+    """Draw the precision at 10 of each class, and of all, from layer to layer, as SVG."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     names = list(layers)
@@ -101,14 +104,12 @@ def retrieval_by_layer(layers: dict[str, LayerRetrieval], classes: Sequence[str]
         found = [layers[name].by_class[number] for name in names]
         heights = [one.precision_at_10 if one else np.nan for one in found]
         axes.plot(names, heights, color="0.65", linewidth=1)
-        if found[-1] and len(classes) <= NUMBERED:
+        if found[-1] and len(classes) <= MAX_NUMBERED:
             ends.append((heights[-1], label))
-    place = 2.0
-    for height, label in sorted(ends, reverse=True):  # one below the other, where lines end close
-        place = min(height, place - 0.035)
-        axes.text(
-            len(names) - 0.93, place, label, fontsize="x-small", va="center", parse_math=False
-        )
+    y = 2.0
+    for height, label in sorted(ends, reverse=True):  # labels of close lines must not overlap
+        y = min(height, y - 0.035)
+        axes.text(len(names) - 0.93, y, label, fontsize="x-small", va="center", parse_math=False)
     axes.set_xlim(-0.2, len(names) - 0.3)
     overall = [layers[name].overall.precision_at_10 for name in names]
     axes.plot(names, overall, color=_TRAIN, linewidth=2.5, marker="o", label="all classes")
@@ -119,22 +120,22 @@ def retrieval_by_layer(layers: dict[str, LayerRetrieval], classes: Sequence[str]
 
 
 def neighbours(rows: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]]) -> bytes:
-    """Queries and their nearest images, one row a layer, in their true colours, as PNG.
+    """Draw a query and its nearest images, one row a layer, as PNG.
 
     Args:
-        rows: for each layer its name and its pictures uint8 [32, 32, 3] with their captions, the
-            query first.
+        rows: for each layer its name, and its images uint8 [32, 32, 3] with captions, the query
+            first.
 
     """
-    width = max(len(pictures) for _, pictures in rows)
+    width = max(len(images) for _, images in rows)
     figure = Figure(figsize=(1.25 * width, 1.55 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), width, squeeze=False)
-    for line, (layer, pictures) in zip(grid, rows, strict=True):
+    for line, (layer, images) in zip(grid, rows, strict=True):
         for axes in line:
             axes.set(xticks=[], yticks=[])
             axes.set_frame_on(False)
         line[0].set_ylabel(layer)
-        for axes, (pixels, caption) in zip(line, pictures, strict=False):
+        for axes, (pixels, caption) in zip(line, images, strict=False):
             axes.imshow(pixels, interpolation="nearest")
             axes.set_title(caption, fontsize="small", parse_math=False)
     stream = io.BytesIO()
@@ -144,7 +145,7 @@ def neighbours(rows: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]]) -> byte
 
 
 def _draw_curves(axes: Axes, name: str, records: Sequence[Record], quantity: Quantity) -> int:
-    """The study runs of one experiment, a line each for train and validation; returns how many."""
+    """Draw a line for train and one for validation of each study run; return how many runs."""
     runs = [run for run in records if run.experiment == name and run.stage == "study"]
     for number, run in enumerate(runs):
         epochs = [epoch.epoch for epoch in run.curves]
@@ -152,7 +153,7 @@ def _draw_curves(axes: Axes, name: str, records: Sequence[Record], quantity: Qua
             values = [getattr(epoch, f"{part}_{quantity}") for epoch in run.curves]
             axes.plot(epochs, values, color=colour, label=None if number else part, marker=".")
     axes.grid(alpha=0.3)
-    axes.set_ylim(bottom=0)  # a flat curve is to look flat
+    axes.set_ylim(bottom=0)  # from 0, so that a flat curve looks flat
     if quantity == "accuracy":
         axes.set_ylim(top=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -171,7 +172,7 @@ def _highest_loss(records: Sequence[Record]) -> float:
 
 
 def _svg(figure: Figure) -> bytes:
-    """Equal figures give equal bytes: no date, no random ids."""
+    """Write a figure without date or random ids, so that equal figures have equal bytes."""
     stream = io.BytesIO()
     with rc_context({"svg.hashsalt": "kindred", "svg.fonttype": "none"}), _any_script():
         figure.savefig(stream, format="svg", metadata={"Date": None})
@@ -180,9 +181,9 @@ def _svg(figure: Figure) -> bytes:
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """Names of classes may be in a script that matplotlib's own font lacks, which is no fault.
+    """Suppress warnings about characters that matplotlib's font lacks.
 
-    An SVG is set in the reader's fonts anyway.
+    Class names may be in any script, and an SVG uses the fonts of its viewer.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

@@ -1,4 +1,4 @@
-"""What `results.md` says of the released network: its recipe, accuracies, mistakes and neighbours.
+"""Writes the chapter of `results.md` on the released network: settings, accuracies, retrieval.
 
 Knows records; nothing of networks, images or files.
 """
@@ -9,15 +9,15 @@ from training.experiments.aggregate import RunStats, summarize
 from training.experiments.config import Policy
 from training.experiments.record import Evaluation, Record
 from training.experiments.reports.figures import confusion_matrix, retrieval_by_layer
-from training.experiments.reports.markdown import PICTURES, format_stats, paragraph, table
+from training.experiments.reports.markdown import FIGURES, format_stats, paragraph, table
 
-LISTED = 20
-"""So many classes are listed; of more, those with which it has the most trouble."""
+MAX_LISTED = 20
+"""Most classes in a table; of more classes, those with the lowest metric are listed."""
 
 
 def chapter(final: Record, studies: Sequence[Record]) -> str:
-    """All that there is of it, in Markdown."""
-    sections = [_described(final, studies)]
+    """Build the chapter in Markdown."""
+    sections = [_description(final, studies)]
     if final.test:
         sections.append(_confusion(final, final.test))
     if final.retrieval:
@@ -25,8 +25,8 @@ def chapter(final: Record, studies: Sequence[Record]) -> str:
     return "\n\n".join(sections)
 
 
-def pictures(final: Record) -> dict[str, bytes]:
-    """The pictures that the chapter shows, by their names."""
+def figures(final: Record) -> dict[str, bytes]:
+    """Draw the figures of the chapter, by file name."""
     found = {}
     if final.test and (matrix := final.test.confusion_matrix):
         found["confusion.svg"] = confusion_matrix(matrix, _classes(final))
@@ -35,7 +35,7 @@ def pictures(final: Record) -> dict[str, bytes]:
     return found
 
 
-def _described(final: Record, studies: Sequence[Record]) -> str:
+def _description(final: Record, studies: Sequence[Record]) -> str:
     own = [one for one in studies if one.group_id == final.group_id]
     summary = summarize(own)[0]
     config = final.config
@@ -48,7 +48,7 @@ def _described(final: Record, studies: Sequence[Record]) -> str:
         "normalised inputs" if variant.normalised else "",
         f"{'AdamW' if config.decay_decoupled else 'Adam'}, learning rate {config.learning_rate:g} "
         f"({config.schedule.replace('_', ' ')}), weight decay {config.weight_decay:g}",
-        f"Muon at {config.kernel_rate:g} times that for convolution kernels"
+        f"Muon at {config.kernel_rate:g} times the learning rate for convolution kernels"
         if config.optimizer == "muon"
         else "",
         f"label smoothing {config.label_smoothing:g}" if config.label_smoothing else "",
@@ -77,13 +77,14 @@ def _described(final: Record, studies: Sequence[Record]) -> str:
                 f"{final.own_test.accuracy:.4f} (95 %: {low:.4f} to {high:.4f})",
             ]
         )
-    described = paragraph(
-        f"""{", ".join(part for part in parts if part)}. It was {_chosen(final)}trained afresh on
-        training and validation images together; its test images were never trained on."""
+    description = paragraph(
+        f"""Settings: {", ".join(part for part in parts if part)}. The experiment was
+        {_selection(final)}. Its network was then trained from new weights on the training and
+        validation images together, and never on its test images."""
     )
     text = f"""## The released network: `{final.experiment}`
 
-{described}
+{description}
 
 {table(["images", "accuracy"], rows)}"""
     if calibration := final.calibration:
@@ -100,8 +101,8 @@ def _described(final: Record, studies: Sequence[Record]) -> str:
 
 ### Calibration
 
-Logits are divided by a temperature of {calibration.temperature:.4f}, fitted on the validation
-images with the network that had not been trained on them.
+Logits are divided by a temperature of {calibration.temperature:.4f}. It was fitted on the
+validation images with the network of the study, which was not trained on them.
 
 {measured}"""
     return text
@@ -118,48 +119,48 @@ def _augmentation(policy: Policy) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _chosen(final: Record) -> str:
-    """How, where it is of those among which `release` chooses."""
+def _selection(final: Record) -> str:
+    """Describe how the experiment was selected: `release` chooses among some, others are named."""
     variant = final.variant
     if variant.conv_blocks != 3 or not variant.batch_norm:
-        return "asked for by name, and "
-    return "chosen by validation accuracy among the 3-block networks with batch norm, and "
+        return "selected by name"
+    return "chosen by validation accuracy among the 3-block networks with batch norm"
 
 
 def _confusion(final: Record, test: Evaluation) -> str:
     classes = _classes(final)
-    taken = test.taken
-    shares = {true: row.get(true, 0) / sum(row.values()) for true, row in taken.items()}
-    many = len(shares) > LISTED
+    counts = test.confusion_counts
+    recall = {true: row.get(true, 0) / sum(row.values()) for true, row in counts.items()}
+    many = len(recall) > MAX_LISTED
     rows = []
-    for true in sorted(shares, key=lambda true: shares[true])[:LISTED] if many else shares:
-        mistakes = {other: count for other, count in taken[true].items() if other != true}
+    for true in sorted(recall, key=lambda true: recall[true])[:MAX_LISTED] if many else recall:
+        mistakes = {other: count for other, count in counts[true].items() if other != true}
         mistaken = max(mistakes, key=lambda other: mistakes[other], default=None)
         most = f"{classes[mistaken]} ({mistakes[mistaken]})" if mistaken is not None else "-"
-        rows.append([classes[true], f"{shares[true]:.3f}", most])
-    parts = ["### What it takes for what"]
+        rows.append([classes[true], f"{recall[true]:.3f}", most])
+    parts = ["### Confusion"]
     if test.confusion_matrix:
-        parts.append(f"![Confusion matrix]({PICTURES}/confusion.svg)")
+        parts.append(f"![Confusion matrix]({FIGURES}/confusion.svg)")
     if many:
-        parts.append(f"The {LISTED} of {len(classes):,} classes that it recognises least:")
-    parts.append(table(["class", "share recognised", "most often taken for"], rows))
+        parts.append(f"The {MAX_LISTED} of {len(classes):,} classes with the lowest recall:")
+    parts.append(table(["class", "recall", "most frequent wrong class"], rows))
     if many:
         pairs = [
             (count, true, other)
-            for true, row in taken.items()
+            for true, row in counts.items()
             for other, count in row.items()
             if other != true
         ]
         pairs.sort(key=lambda pair: -pair[0])
-        listed = [[classes[true], classes[other], str(n)] for n, true, other in pairs[:LISTED]]
-        parts.append("What it takes for what most often:")
-        parts.append(table(["class", "taken for", "images"], listed))
+        listed = [[classes[true], classes[other], str(n)] for n, true, other in pairs[:MAX_LISTED]]
+        parts.append("The most frequent confusions:")
+        parts.append(table(["class", "predicted as", "images"], listed))
     return "\n\n".join(parts)
 
 
 def _retrieval(final: Record) -> str:
     layers = final.retrieval
-    assert layers  # noqa: S101 - the caller has looked
+    assert layers  # noqa: S101 - checked by the caller
     one = next(iter(layers.values()))
     overall = table(
         ["layer", "dimension", "precision at 10", "mean average precision"],
@@ -181,8 +182,8 @@ def _retrieval(final: Record) -> str:
         return found.precision_at_10 if found else 1.0
 
     shown = list(range(len(classes)))
-    if few := len(classes) > LISTED:
-        shown = sorted(shown, key=precision)[:LISTED]
+    if few := len(classes) > MAX_LISTED:
+        shown = sorted(shown, key=precision)[:MAX_LISTED]
     by_class = table(
         ["class", *layers],
         [
@@ -198,29 +199,29 @@ def _retrieval(final: Record) -> str:
             for number in shown
         ],
     )
-    which = f", of the {LISTED} where it is least at the last layer" if few else ""
+    which = f" for the {MAX_LISTED} with the lowest precision at the last layer" if few else ""
     shares = (
         f"{layers[name].overall.precision_at_10:.0%} at `{name}`"
         for name in ("conv2", "logits")
         if name in layers
     )
     claim = paragraph(
-        f"""The course report held, by ten figures, that the second block finds shapes across
-        classes, and the output finds classes. In numbers, the query's class have, of its ten
-        nearest: {", ".join(shares)}."""
+        f"""The course report concludes from ten figures that the second block finds shapes across
+        classes, and that the output finds classes. Measured, the share of the ten nearest with the
+        query's class is {" and ".join(shares)}."""
     )
-    return f"""## How good the neighbours are at each layer
+    return f"""## Retrieval by layer
 
-Each of {one.queries:,} test images is the query once, and all the other {one.gallery - 1:,} are
-ranked by their cosine to it, exactly. Precision at 10 is the share of the ten nearest that have its
-class; mean average precision counts the whole ranking. A blind ranking gets about the share of the
-class among the images.
+Each of {one.queries:,} test images is the query once, and the other {one.gallery - 1:,} are ranked
+by their exact cosine to it. Precision at 10 is the share of the ten nearest with the query's class.
+Mean average precision is over the whole ranking. Both are about the class's share of the images for
+a random ranking.
 
 {overall}
 
 {claim}
 
-![Precision at 10 by layer and class]({PICTURES}/retrieval.svg)
+![Precision at 10 by layer and class]({FIGURES}/retrieval.svg)
 
 By class{which}, precision at 10 / mean average precision:
 
@@ -228,7 +229,7 @@ By class{which}, precision at 10 / mean average precision:
 
 
 def _classes(record: Record) -> Sequence[str]:
-    """Their names; their numbers in records that were written before names were kept."""
+    """Return the names of the classes, or their numbers if the record is older than the names."""
     if record.dataset.classes:
         return record.dataset.classes
     matrix = record.test.confusion_matrix if record.test else None

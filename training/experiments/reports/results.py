@@ -1,4 +1,4 @@
-"""`results.md` and its pictures, from records alone: every figure in it can be found in one.
+"""Writes `results.md` and its figures from records alone.
 
 Knows records; nothing of networks, images or files.
 """
@@ -11,53 +11,54 @@ from training.experiments.config import Regularizer
 from training.experiments.record import Record
 from training.experiments.reports import release_chapter
 from training.experiments.reports.figures import compared_curves
-from training.experiments.reports.markdown import PICTURES, format_stats, paragraph, table
+from training.experiments.reports.markdown import FIGURES, format_stats, paragraph, table
 
 REGULARIZERS: tuple[Regularizer, ...] = ("batchnorm", "dropout", "augmentation", "none")
-"""The columns of the report's tables, in its order."""
-_PUBLISHED = """"Published" is the course report that this project grew out of: one run each,
-augmented runs validated and tested on augmented images, accuracies averaged over batches. Its
-validation table swaps none and dropout of three blocks; here each has what its log shows. Its final
-network, batch norm of three blocks, came to 0.8081 in its text and 0.8138 in its notebook after
-133 s, on test images of which about 70 % had been trained on."""
+"""Columns of the course report's tables, in its order."""
+_PUBLISHED = """"Published" figures are those of the course report on which this project is based.
+They are from one run each. Its augmented runs were validated and tested on augmented images, and
+its accuracies are averages over batches. Its validation table swaps none and dropout of three
+blocks; the values here are those of its log. Its final network, batch norm with three blocks, has a
+test accuracy of 0.8081 in the report and of 0.8138 in the notebook, after 133 s. About 70 % of
+those test images were training images as well."""
 
 
 class ReportError(RuntimeError):
-    """There is nothing to report; the message says what is missing."""
+    """Raised if there are no runs to report; the message says what to do."""
 
 
 def results(records: Iterable[Record]) -> dict[str, bytes]:
-    """The files of the report by their names, `results.md` first.
+    """Build the files of the report by their names, `results.md` first.
 
-    Where there are records of several data sets, or splits of one, the latest study's are reported
-    and the others are named.
+    If the records are of several data sets or splits, those of the latest study are reported. The
+    other runs are listed by name.
 
     Raises:
-        ReportError: there is no study that came to an end.
+        ReportError: no study has finished.
 
     """
     records = sorted(records, key=lambda record: record.started_at)
-    counted = group_runs(records)
-    if not counted:
+    runs_by_name = group_runs(records)
+    if not runs_by_name:
         raise ReportError(
-            "no records of finished studies: make some with `python -m training sweep`"
+            "no records of finished studies; train some with `python -m training sweep`"
         )
-    studies = [run for name in _in_order(counted) for run in counted[name]]
-    pictures = {"curves.svg": compared_curves(_layout(counted), studies)}
-    sections = [_head(records, studies), _comparison(counted), _curves()]
+    studies = [run for name in _in_order(runs_by_name) for run in runs_by_name[name]]
+    figures = {"curves.svg": compared_curves(_layout(runs_by_name), studies)}
+    sections = [_head(records, studies), _comparison(runs_by_name), _curves()]
     if final := _released(records, studies):
         sections.append(release_chapter.chapter(final, studies))
-        pictures |= release_chapter.pictures(final)
+        figures |= release_chapter.figures(final)
     sections.append(_runs([*studies, *([final] if final else [])]))
     text = "\n\n".join(sections) + "\n"
     return {
         "results.md": text.encode(),
-        **{f"{PICTURES}/{name}": picture for name, picture in pictures.items()},
+        **{f"{FIGURES}/{name}": figure for name, figure in figures.items()},
     }
 
 
 def _in_order(names: Collection[str]) -> list[str]:
-    """The eight in their order, then whatever else there is."""
+    """Sort names: the eight of the report in its order, then the others by name."""
     known = [experiment.name for experiment in EIGHT]
     return [name for name in known if name in names] + sorted({*names} - {*known})
 
@@ -71,9 +72,9 @@ def _layout(names: Collection[str]) -> list[list[str]]:
 
 
 def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | None:
-    """The latest final run of the settings with the best validation accuracy in these studies.
+    """Return the latest final run of the settings with the best validation accuracy.
 
-    It held out the same test images: those of another split say nothing of these.
+    Only final runs with the test images of these studies count.
     """
     scores = {
         summary.group_id: summary.validation_accuracy.mean
@@ -95,35 +96,35 @@ def _head(records: Sequence[Record], studies: Sequence[Record]) -> str:
     data = studies[-1].dataset
     counts = {name: f"{split.count:,}" for name, split in data.splits.items()}
     seeds = sorted({one.seeds.init for one in studies})
-    made = paragraph(
-        "Written by `python -m training report` from the records in `experiments/`: nothing in "
-        "it is typed."
-    )
+    source = "`python -m training report` writes this page from the records in `experiments/`."
     method = paragraph(
-        f"""Data set `{data.name}` (fingerprint `{data.fingerprint[:16]}`), split by class into
-        {counts["train"]} images to train, {counts["validation"]} to validate and {counts["test"]}
-        to test with; the test images of a run are looked at once, after its last epoch. An accuracy
-        is that of the last epoch, counted over images never augmented. Seeds:
-        {", ".join(map(str, seeds))}; mean ± sample standard deviation over the runs that learned,
-        with their number. {_PUBLISHED if _published(studies) else ""}{_left_out(records, studies)}
+        f"""The data set is `{data.name}` (fingerprint `{data.fingerprint[:16]}`). It is split by
+        class into {counts["train"]} training, {counts["validation"]} validation and
+        {counts["test"]} test images. A run is tested once, after its last epoch. Accuracies are
+        those of the last epoch, over images without augmentation. Seeds:
+        {", ".join(map(str, seeds))}. If several runs learned, a figure is their mean ± sample
+        standard deviation, with their number.{_excluded(records, studies)}
         """
     )
-    return f"# Results\n\n{made}\n\n{method}"
+    parts = ["# Results", source, method]
+    if _published(studies):
+        parts.append(paragraph(_PUBLISHED))
+    return "\n\n".join(parts)
 
 
 def _published(studies: Iterable[Record]) -> bool:
-    """Whether the report's figures are of these images."""
+    """Return whether the course report has figures of these images."""
     return any(one.published for one in studies)
 
 
-def _left_out(records: Iterable[Record], studies: Sequence[Record]) -> str:
-    """What there is besides: on other images, by other settings, failed; not in silence."""
+def _excluded(records: Iterable[Record], studies: Sequence[Record]) -> str:
+    """List the studies that are not reported: on other images, with other settings, failed."""
     other: dict[tuple[str, str, int], int] = {}
     superseded: list[str] = []
     failed: list[str] = []
-    counted = {one.run_id for one in studies}
+    reported = {one.run_id for one in studies}
     for one in records:
-        if one.stage != "study" or one.run_id in counted:
+        if one.stage != "study" or one.run_id in reported:
             continue
         if one.status == "failed":
             failed.append(f"`{one.run_id}`")
@@ -139,63 +140,65 @@ def _left_out(records: Iterable[Record], studies: Sequence[Record]) -> str:
     return "".join(
         f" {what}: {found}."
         for what, found in (
-            ("Runs of other images are left out", "; ".join(elsewhere)),
+            ("Runs on other images are excluded", "; ".join(elsewhere)),
             (
-                "Runs by earlier settings, or at another precision, are left out",
+                "Runs with earlier settings or another precision are excluded",
                 ", ".join(superseded),
             ),
-            ("These failed", ", ".join(failed)),
+            ("Failed runs", ", ".join(failed)),
         )
         if found
     )
 
 
-def _comparison(counted: Mapping[str, Sequence[Record]]) -> str:
-    studies = [run for runs in counted.values() for run in runs]
-    parts = ["## The eight networks", f"### Training time, seconds\n\n{_times(counted)}"]
+def _comparison(runs_by_name: Mapping[str, Sequence[Record]]) -> str:
+    studies = [run for runs in runs_by_name.values() for run in runs]
+    parts = ["## The eight networks", f"### Training time, seconds\n\n{_times(runs_by_name)}"]
     for title, value, published in (
         ("Validation accuracy", _validation, "validation_accuracy"),
         ("Test accuracy", _test, "test_accuracy"),
     ):
-        ours = {name: _accuracy(runs, value) for name, runs in counted.items()}
-        parts.append(f"### {title}\n\n{_eight({'here': ours}, published, studies, '{:.4f}')}")
+        ours = {name: _accuracy(runs, value) for name, runs in runs_by_name.items()}
+        parts.append(
+            f"### {title}\n\n{_report_table({'here': ours}, published, studies, '{:.4f}')}"
+        )
     collapsed = [run.run_id for run in studies if run.status == "collapsed"]
     if collapsed:
         listed = ", ".join(f"`{name}`" for name in collapsed)
         parts.append(
             paragraph(
-                "Collapsed, that is, ended at the loss of a blind guess, and left out of the "
+                "Collapsed runs, whose training loss stayed at chance level, are not in the "
                 f"accuracies: {listed}."
             )
         )
     return "\n\n".join(parts)
 
 
-def _times(counted: Mapping[str, Sequence[Record]]) -> str:
-    """One row a machine: there is no mean of seconds on two."""
+def _times(runs_by_name: Mapping[str, Sequence[Record]]) -> str:
+    """Build the table of seconds, one row a machine: times of machines are not averaged."""
     rows: dict[str, dict[str, str]] = {}
-    for name in _in_order(counted):
-        for machine, taken in seconds(counted[name]).items():
-            rows.setdefault(f"here, {machine}", {})[name] = format_stats(taken, "{:.0f}")
-    studies = [run for runs in counted.values() for run in runs]
-    told = _eight(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
+    for name in _in_order(runs_by_name):
+        for machine, stats in seconds(runs_by_name[name]).items():
+            rows.setdefault(f"here, {machine}", {})[name] = format_stats(stats, "{:.0f}")
+    studies = [run for runs in runs_by_name.values() for run in runs]
+    times = _report_table(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
     if not _published(studies):
-        return told
-    note = """Ours are of the training steps alone; those published are of whole epochs, validation
-        and all. To evaluate takes ours {:.0%} more."""
+        return times
+    note = """The seconds here are those of the training steps alone; the published ones are of
+        whole epochs with validation. Evaluation adds {:.0%} here."""
     timed = [one.timing for one in studies if one.timing and one.timing.train]
     if not timed:
-        return told
+        return times
     more = sum(one.evaluate for one in timed) / sum(one.train for one in timed)
-    return f"{told}\n\n{paragraph(note.format(more))}"
+    return f"{times}\n\n{paragraph(note.format(more))}"
 
 
-def _eight(
+def _report_table(
     ours: Mapping[str, Mapping[str, str]], published: str, studies: Collection[Record], form: str
 ) -> str:
-    """A table as the report has it: what it published, then our rows of cells by experiment."""
+    """Build a table like the course report's: its figures, then rows of ours by experiment."""
     rows = []
-    run = {one.experiment for one in studies}
+    studied = {one.experiment for one in studies}
     for blocks in (2, 3):
         shown = {one.regularizer: one for one in EIGHT if one.variant.conv_blocks == blocks}
         if _published(studies):
@@ -203,7 +206,7 @@ def _eight(
             rows.append([str(blocks), "published", *(form.format(one) for one in figures)])
         for label, cells in ours.items():
             names = [shown[name].name for name in REGULARIZERS]
-            found = [cells.get(name, "-" if name in run else "not run") for name in names]
+            found = [cells.get(name, "-" if name in studied else "not run") for name in names]
             rows.append([str(blocks), label, *found])
     return table(["blocks", "", "batch norm", "dropout", "augmentation", "none"], rows)
 
@@ -211,26 +214,26 @@ def _eight(
 def _accuracy(runs: Sequence[Record], value: Callable[[Record], float | None]) -> str:
     learned = [one for one in runs if one.status != "collapsed"]
     values = [found for one in learned if (found := value(one)) is not None]
-    lost = len(runs) - len(learned)
-    note = f" ({lost} of {len(runs)} collapsed)" if lost else ""
+    collapsed = len(runs) - len(learned)
+    note = f" ({collapsed} of {len(runs)} collapsed)" if collapsed else ""
     if not values:
-        return f"none learned{note}" if lost else "-"
+        return f"none learned{note}" if collapsed else "-"
     return f"{format_stats(RunStats.of(values), '{:.4f}')}{note}"
 
 
 def _curves() -> str:
     return f"""## Learning curves
 
-![Accuracy and loss by epoch, one panel a network]({PICTURES}/curves.svg)
+![Accuracy and loss by epoch, one panel for each network]({FIGURES}/curves.svg)
 
-Each line is one run: blue on the training images as they were trained on (augmented, with dropout
-at work), orange on the validation images."""
+Each run has a blue line for the training images, with augmentation and dropout, and an orange line
+for the validation images."""
 
 
 def _runs(runs: Sequence[Record]) -> str:
     rows = []
     for run in runs:
-        where = run.environment
+        commit = run.environment.git_commit or "unknown"
         speed = f"{run.timing.images_per_second:.0f}" if run.timing else ""
         seconds = f"{run.timing.train:.0f}" if run.timing else ""
         rows.append(
@@ -241,15 +244,14 @@ def _runs(runs: Sequence[Record]) -> str:
                 f"{_test(run):.4f}" if _test(run) is not None else "",
                 seconds,
                 speed,
-                f"{run.machine}, torch {where.torch}",
-                f"`{(where.git_commit or 'unknown')[:8]}`"
-                + (" (changed)" if (where.git_commit or "").endswith("-dirty") else ""),
+                f"{run.machine}, torch {run.environment.torch}",
+                f"`{commit[:8]}`" + (" (modified)" if commit.endswith("-dirty") else ""),
             ]
         )
-    header = ["run", "status", "validation", "test", "seconds", "images/s", "where", "commit"]
+    header = ["run", "status", "validation", "test", "seconds", "images/s", "machine", "commit"]
     return f"""## Every run
 
-Seconds are those of the training steps alone, after set-up and warm-up.
+Seconds are those of the training steps alone, without set-up, warm-up and evaluation.
 
 {table(header, rows)}"""
 
