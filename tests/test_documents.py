@@ -1,4 +1,4 @@
-"""What the documents say is there."""
+"""Tests that what the documents name exists."""
 
 import re
 
@@ -7,7 +7,7 @@ from service.settings import Settings, variable
 from tests.support.processes import ROOT
 
 
-def test_every_test_that_the_pains_name_is_there() -> None:
+def test_every_test_that_pains_names_exists() -> None:
     named = re.findall(r"`(test_\w+)`", (ROOT / "docs/pains.md").read_text(encoding="utf-8"))
     files = (ROOT / "tests/service").rglob("test_*.py")
     defined = {

@@ -1,6 +1,6 @@
-"""The whole way, as people go it: train, bundle, serve, ask, stop. On real images where they are.
+"""End-to-end tests over the command line and HTTP: train, build a bundle, serve, request, stop.
 
-`KINDRED_DATA` points to the real ones; without it the same way is walked on generated pictures.
+The images are those of `KINDRED_DATA`, or generated ones if it is not set.
 """
 
 import base64
@@ -24,7 +24,7 @@ PER_CLASS = 200
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder of 200 images a class."""
+    """An image folder with 200 images of each class."""
     folder = tmp_path_factory.mktemp("images")
     data = real_data()
     return write_subset(data, folder, PER_CLASS) if data else write_folder(folder, PER_CLASS)
@@ -32,7 +32,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
-    """A workspace in which the command line has released a network."""
+    """A workspace with a network that the command line has released."""
     folder = tmp_path_factory.mktemp("root")
     release = [sys.executable, "-m", "training", "release"]
     subprocess.run([*release, "--data", images, "--root", folder], cwd=ROOT, check=True)
@@ -41,61 +41,61 @@ def root(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def released(root: Path) -> Bundle:
-    """The bundle that came of it."""
+    """The bundle of that release."""
     return bundle.load(root / "bundles" / "current")
 
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[httpx.Client]:
-    """A client of the real server, in its own process, over that bundle."""
+    """A client of a server process over that bundle."""
     with serving(serve_bundle(root / "bundles" / "current")) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def picture(server: httpx.Client, released: Bundle) -> bytes:
-    """An image of the gallery, as the server gives it."""
+def image(server: httpx.Client, released: Bundle) -> bytes:
+    """The file of the first gallery image, as the server sends it."""
     return server.get(f"/gallery/{released.gallery.ids[0]}/image").raise_for_status().content
 
 
-def test_training_recorded_a_study_and_a_final_run(released: Bundle) -> None:
+def test_a_release_records_a_study_and_a_final_run(released: Bundle) -> None:
     assert sorted(one.stage for one in released.records) == ["final", "study"]
     assert (
         released.manifest.metrics.test_count == len(released.gallery) == 10 * PER_CLASS * 15 / 100
     )
 
 
-def test_the_network_learned(released: Bundle) -> None:
+def test_the_network_is_better_than_chance(released: Bundle) -> None:
     low, _ = released.manifest.metrics.test_wilson95
-    assert low > 0.15, "no better than guessing among ten classes"
+    assert low > 0.15, "no better than chance with ten classes"
 
 
-def test_a_gallery_image_posted_back_finds_itself_first(
-    server: httpx.Client, released: Bundle, picture: bytes
+def test_a_gallery_image_is_its_own_nearest(
+    server: httpx.Client, released: Bundle, image: bytes
 ) -> None:
-    answer = server.post("/predict", content=picture, headers={"Content-Type": "image/png"})
-    similar = answer.raise_for_status().json()["similar"]
+    response = server.post("/predict", content=image, headers={"Content-Type": "image/png"})
+    similar = response.raise_for_status().json()["similar"]
     for layer in ("conv2", "logits"):
         assert len(similar[layer]) == 10
         assert similar[layer][0]["id"] == released.gallery.ids[0]
         assert similar[layer][0]["score"] >= 0.999
 
 
-def test_three_forms_of_one_picture_get_one_answer(server: httpx.Client, picture: bytes) -> None:
-    raw = server.post("/predict", content=picture, headers={"Content-Type": "image/png"}).json()
-    form = server.post("/predict", files={"file": ("a.png", picture, "image/png")}).json()
-    text = base64.b64encode(picture).decode()
-    spelled = server.post("/predict", json={"image": text}).json()
-    assert raw == form == spelled
+def test_all_forms_of_an_upload_get_the_same_response(server: httpx.Client, image: bytes) -> None:
+    raw = server.post("/predict", content=image, headers={"Content-Type": "image/png"}).json()
+    form = server.post("/predict", files={"file": ("a.png", image, "image/png")}).json()
+    text = base64.b64encode(image).decode()
+    from_json = server.post("/predict", json={"image": text}).json()
+    assert raw == form == from_json
 
 
-def test_vectors_are_as_long_as_their_layers(server: httpx.Client, picture: bytes) -> None:
+def test_vectors_have_the_dimension_of_their_layer(server: httpx.Client, image: bytes) -> None:
     for layer, length in (("conv2", 8192), ("logits", 10)):
-        answer = server.post("/embed", params={"layer": layer}, content=picture).json()
-        assert answer["dimension"] == len(answer["vector"]) == length
+        embedding = server.post("/embed", params={"layer": layer}, content=image).json()
+        assert embedding["dimension"] == len(embedding["vector"]) == length
 
 
-def test_the_stored_experiments_are_served(server: httpx.Client, released: Bundle) -> None:
+def test_the_recorded_experiments_are_served(server: httpx.Client, released: Bundle) -> None:
     experiments = server.get("/experiments").json()["experiments"]
     assert [one["name"] for one in experiments] == ["batchnorm-3"]
     one = server.get("/experiments/Lab2_P1_Regularizer_BatchNorm_3LayerCNN").json()
@@ -106,12 +106,12 @@ def test_the_stored_experiments_are_served(server: httpx.Client, released: Bundl
     assert curves.headers["Content-Type"].startswith("image/svg+xml")
 
 
-def test_make_serve_serves_the_starter_where_there_is_no_data(tmp_path: Path) -> None:
+def test_make_serve_serves_the_starter_without_data(tmp_path: Path) -> None:
     if not (ROOT / ".venv/installed").exists():
         pytest.skip("`make serve` has not installed .venv here; `make test` does")
     shutil.copytree(ROOT / "starter", tmp_path / "starter")
     command = ["make", "--no-print-directory", "serve", "PORT=0", f"ROOT={tmp_path}"]
-    # `make` itself, unlike the server, dies of the signal that both are sent.
+    # The signal goes to both: it ends `make`, while the server shuts down.
     environment = {"KINDRED_DATA": "", "KINDRED_DOWNLOAD": "false"}
     with serving(command, ends_with=-signal.SIGTERM, **environment) as client:
         model = client.get("/model").json()
@@ -122,8 +122,8 @@ def test_make_serve_serves_the_starter_where_there_is_no_data(tmp_path: Path) ->
         assert missing.json()["detail"]
 
 
-def test_full_real_data_get_a_bundle_without_training(real_bundle_path: Path) -> None:
-    """The starter's network held out the very images that become the gallery."""
+def test_the_full_real_data_need_no_training(real_bundle_path: Path) -> None:
+    """The starter's network was not trained on the images that become the gallery."""
     full = bundle.load(real_bundle_path)
     assert len(full.gallery) == 7500
     assert not (real_bundle_path.parents[1] / "checkpoints").exists()

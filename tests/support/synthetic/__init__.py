@@ -1,7 +1,7 @@
-"""Small scenes of CIFAR-10's ten classes, drawn: pictures of them that are nobody's but ours.
+"""Draws small scenes of CIFAR-10's ten classes, which may be published.
 
-Where the page is to be shown to people, its gallery needs pictures, and those of the data set are
-not ours to show. Knows shapes and chance; nothing of networks.
+Screenshots of the web page need a gallery, and the licence of the data set does not cover them.
+Knows shapes and random numbers, but no networks.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ SCENES: dict[str, Callable[[Draw, Random], None]] = {
 
 
 def drawing(name: str, seed: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """A scene of one class; another seed has other colours, places and light."""
+    """Draw a scene of a class; colours, positions and light depend on the seed."""
     random = np.random.default_rng((list(SCENES).index(name), seed))
     scene = Image.new("RGB", (SIDE, SIDE))
     SCENES[name](ImageDraw.Draw(scene), random)

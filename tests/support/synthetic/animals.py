@@ -1,4 +1,4 @@
-"""What lives: in a meadow, on a branch, at home."""
+"""Draws the classes that are animals."""
 
 from tests.support.synthetic.brushes import (
     SIDE,
@@ -17,7 +17,7 @@ from tests.support.synthetic.brushes import (
 def _beast(
     draw: Draw, random: Random, coat: Colour, neck: Point, legs: float, stout: float
 ) -> Point:
-    """A body on four legs, its neck up to where its head is; returns that place."""
+    """Draw a body on four legs with a neck; return the position of the head."""
     x, y = random.uniform(105, 120), random.uniform(128, 140)
     dark = shade(random, (coat[0] * 3 // 4, coat[1] * 3 // 4, coat[2] * 3 // 4), 8)
     for place, paint in ((-48, dark), (-30, coat), (34, dark), (50, coat)):

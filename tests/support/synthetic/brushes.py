@@ -1,4 +1,4 @@
-"""What scenes are drawn with: colours of chance, skies, meadows, blobs. Knows no scene."""
+"""Draws the parts of scenes: random colours, skies, meadows, ellipses. Knows no scene."""
 
 import numpy as np
 from PIL import ImageDraw
@@ -21,7 +21,7 @@ def one(random: Random, *colours: Colour) -> Colour:
 
 
 def sweep(draw: Draw, above: Colour, below: Colour, top: float, bottom: float) -> None:
-    """A band that goes from one colour to another."""
+    """Draw a vertical gradient from one colour to another."""
     for y in range(round(top), round(bottom)):
         part = (y - top) / (bottom - top)
         mixed = [round(a + (b - a) * part) for a, b in zip(above, below, strict=True)]

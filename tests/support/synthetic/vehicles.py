@@ -1,4 +1,4 @@
-"""What goes by itself: on water, in the air, in the street."""
+"""Draws the classes that are vehicles."""
 
 import numpy as np
 
