@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support.images import real_data, write_folder, write_subset
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle
 
@@ -48,7 +48,7 @@ def released(root: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[httpx.Client]:
     """A client of a server process over that bundle."""
-    with serving(serve_bundle(root / "bundles" / "current")) as client:
+    with running_server(serve_command(root / "bundles" / "current")) as client:
         yield client
 
 
@@ -113,7 +113,7 @@ def test_make_serve_serves_the_starter_without_data(tmp_path: Path) -> None:
     command = ["make", "--no-print-directory", "serve", "PORT=0", f"ROOT={tmp_path}"]
     # The signal goes to both: it ends `make`, while the server shuts down.
     environment = {"KINDRED_DATA": "", "KINDRED_DOWNLOAD": "false"}
-    with serving(command, ends_with=-signal.SIGTERM, **environment) as client:
+    with running_server(command, ends_with=-signal.SIGTERM, **environment) as client:
         model = client.get("/model").json()
         assert model["gallery"]["size"] == 1000
         first = client.get("/gallery?limit=1").json()["items"][0]

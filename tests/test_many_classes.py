@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.processes import ROOT, running_server, serve_command
 
 CLASSES = 300
 PER_CLASS = 4
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_hundreds_of_classes_are_trained_released_and_served(folder: Path, tmp_path: Path) -> None:
     release = [sys.executable, "-m", "training", "release", "batchnorm-3", "--epochs", "1"]
     subprocess.run([*release, "--data", folder, "--root", tmp_path], cwd=ROOT, check=True)
-    with serving(serve_bundle(tmp_path / "bundles" / "current")) as client:
+    with running_server(serve_command(tmp_path / "bundles" / "current")) as client:
         classes = client.get("/model").raise_for_status().json()["classes"]
         assert classes == [f"plant {label:03d}" for label in range(CLASSES)]
         image = (folder / classes[7] / "0.png").read_bytes()

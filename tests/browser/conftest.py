@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import built
 from tests.support.factories import made_record
-from tests.support.processes import serve_bundle, serving
+from tests.support.processes import running_server, serve_command
 from training.data.dataset import Dataset
 from training.data.splits import Splits
 from training.workflows.release import ExportOptions, TrainedModel, evaluate_release
@@ -96,21 +96,21 @@ def studied_path(
 @pytest.fixture(scope="package")
 def home(studied_path: Path) -> Iterator[str]:
     """The URL of a server whose gallery has pictures."""
-    with serving(serve_bundle(studied_path)) as client:
+    with running_server(serve_command(studied_path)) as client:
         yield str(client.base_url)
 
 
 @pytest.fixture(scope="package")
 def home_without_pixels(bundle_without_pixels_path: Path) -> Iterator[str]:
     """The URL of a server whose gallery has none."""
-    with serving(serve_bundle(bundle_without_pixels_path)) as client:
+    with running_server(serve_command(bundle_without_pixels_path)) as client:
         yield str(client.base_url)
 
 
 @pytest.fixture(scope="package")
 def real_home(real_bundle_path: Path) -> Iterator[str]:
     """The URL of a server whose gallery has 7,500 real pictures."""
-    with serving(serve_bundle(real_bundle_path)) as client:
+    with running_server(serve_command(real_bundle_path)) as client:
         yield str(client.base_url)
 
 

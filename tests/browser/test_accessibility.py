@@ -3,7 +3,16 @@
 import pytest
 
 from tests.browser.conftest import Open, PageLog
-from tests.support.page_objects import PHONE, Route, drop, expect, grave, overflow, row, shoot
+from tests.support.page_objects import (
+    PHONE,
+    Route,
+    accessibility_violations,
+    drop,
+    expect,
+    horizontal_overflow,
+    row,
+    save_screenshot,
+)
 
 VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
 
@@ -47,18 +56,18 @@ def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
 def test_nothing_sticks_out_of_a_phone(visit: Open, view: str) -> None:
     page = visit(VIEWS[view], **PHONE)
     expect(page.locator(".card, .confusion").first).to_be_visible()
-    assert overflow(page) <= 0
-    shoot(page, f"{view}-phone")
+    assert horizontal_overflow(page) <= 0
+    save_screenshot(page, f"{view}-phone")
 
 
 def test_the_explanation_fits_a_phone(visit: Open) -> None:
     page = visit("/", **PHONE)
     drop(page)
     row(page, "conv2").locator("button.card-action").first.click()
-    assert overflow(page) <= 0
+    assert horizontal_overflow(page) <= 0
     row(page, "logits").locator("button.card-action").first.click()
-    assert overflow(page) <= 0
-    shoot(page, "why-phone")
+    assert horizontal_overflow(page) <= 0
+    save_screenshot(page, "why-phone")
 
 
 def test_the_explanation_fits_letters_of_twice_the_size(visit: Open) -> None:
@@ -70,7 +79,7 @@ def test_the_explanation_fits_letters_of_twice_the_size(visit: Open) -> None:
         picture = page.locator(".explanation .pixels").first.bounding_box()
         assert picture is not None
         assert picture["width"] > 96, "no smaller than in the gallery"
-        assert overflow(page) <= 0
+        assert horizontal_overflow(page) <= 0
 
 
 def test_nothing_moves_for_those_who_want_it_still(visit: Open) -> None:
@@ -85,18 +94,18 @@ def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
     for name, address in VIEWS.items():
         page = visit(address, color_scheme=scheme)
         expect(page.locator(".card, .confusion").first).to_be_visible()
-        assert grave(page) == [], name
-        shoot(page, f"{name}-{scheme}")
+        assert accessibility_violations(page) == [], name
+        save_screenshot(page, f"{name}-{scheme}")
     page = visit("/", color_scheme=scheme)
     page.locator(".examples a.card-action").first.click()
     expect(page.locator(".row")).to_have_count(2)
-    assert grave(page) == [], "from the gallery"
+    assert accessibility_violations(page) == [], "from the gallery"
     page = visit("/", color_scheme=scheme)
     drop(page)
     for layer in ("conv2", "logits"):
         row(page, layer).locator("button.card-action").first.click()
-        assert grave(page) == [], layer
-        shoot(page, f"{layer}-{scheme}")
+        assert accessibility_violations(page) == [], layer
+        save_screenshot(page, f"{layer}-{scheme}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -110,10 +119,10 @@ def test_axe_finds_nothing_serious_in_doubt_and_in_trouble(
 
     page.route("**/predict*", doubt)
     drop(page)
-    assert grave(page) == []
-    shoot(page, f"doubt-{scheme}")
+    assert accessibility_violations(page) == []
+    save_screenshot(page, f"doubt-{scheme}")
     page.goto(page.url.split("#")[0] + "#/image/nobody")
     expect(page.get_by_role("alert")).to_be_visible()
-    assert grave(page) == []
-    shoot(page, f"trouble-{scheme}")
+    assert accessibility_violations(page) == []
+    save_screenshot(page, f"trouble-{scheme}")
     page_log.said.clear()

@@ -3,7 +3,7 @@
 import re
 
 from tests.browser.conftest import Open
-from tests.support.page_objects import PHONE, expect, grave, shoot
+from tests.support.page_objects import PHONE, accessibility_violations, expect, save_screenshot
 
 
 def test_a_photo_is_taken_with_the_camera_of_this_machine(visit: Open) -> None:
@@ -11,8 +11,8 @@ def test_a_photo_is_taken_with_the_camera_of_this_machine(visit: Open) -> None:
     page.get_by_role("button", name="Take a photo").click()
     dialog = page.get_by_role("dialog", name="Take a photo")
     expect(dialog.get_by_role("button", name="Take it")).to_be_focused()
-    assert grave(page) == []
-    shoot(page, "camera")
+    assert accessibility_violations(page) == []
+    save_screenshot(page, "camera")
     page.keyboard.press("Enter")
     expect(page.locator(".row")).to_have_count(2)
     expect(dialog).to_have_count(0)

@@ -2,7 +2,7 @@
 asked, and that the page's policy forbids nothing it needs."""
 
 from tests.browser.conftest import Open
-from tests.support.page_objects import expect, shoot
+from tests.support.page_objects import expect, save_screenshot
 
 
 def test_the_calls_are_shown_and_tried_with_nothing_from_elsewhere(visit: Open) -> None:
@@ -13,4 +13,4 @@ def test_the_calls_are_shown_and_tried_with_nothing_from_elsewhere(visit: Open) 
     call.get_by_role("button", name="Try it out").click()
     call.get_by_role("button", name="Execute").click()
     expect(call.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
-    shoot(page, "docs")
+    save_screenshot(page, "docs")

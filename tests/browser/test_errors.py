@@ -9,8 +9,17 @@ import pytest
 
 from tests.browser.conftest import Open, PageLog, visits
 from tests.support.images import KINDS
-from tests.support.page_objects import PHONE, Page, Route, drop, expect, grave, overflow, shoot
-from tests.support.processes import serve_bundle, serving
+from tests.support.page_objects import (
+    PHONE,
+    Page,
+    Route,
+    accessibility_violations,
+    drop,
+    expect,
+    horizontal_overflow,
+    save_screenshot,
+)
+from tests.support.processes import running_server, serve_command
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -83,7 +92,7 @@ def test_a_picture_given_while_the_service_is_away_is_answered_when_it_is_back(
 @pytest.fixture(scope="module")
 def locked_home(studied_path: Path) -> Iterator[str]:
     """The URL of a server that answers those who have a key."""
-    with serving(serve_bundle(studied_path), KINDRED_API_KEYS=KEY) as client:
+    with running_server(serve_command(studied_path), KINDRED_API_KEYS=KEY) as client:
         yield str(client.base_url)
 
 
@@ -160,6 +169,6 @@ def test_axe_finds_nothing_serious_where_a_key_is_asked_for(
     page = visit_locked(color_scheme=scheme, **PHONE)
     unlock(page, "a-wrong-key")
     expect(page.get_by_role("alert")).to_be_visible()
-    assert grave(page) == []
-    assert overflow(page) <= 0
-    shoot(page, f"key-{scheme}")
+    assert accessibility_violations(page) == []
+    assert horizontal_overflow(page) <= 0
+    save_screenshot(page, f"key-{scheme}")

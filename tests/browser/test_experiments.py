@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser.conftest import Open, PageLog
-from tests.support.page_objects import Page, expect, shoot
+from tests.support.page_objects import Page, expect, save_screenshot
 
 EXPERIMENTS = "/#/experiments"
 
@@ -173,4 +173,4 @@ def test_a_point_at_hand_is_there_to_look_at(visit: Open, scheme: str) -> None:
     page = visit(EXPERIMENTS, color_scheme=scheme)
     page.locator(".chart use[tabindex='0']").first.focus()
     expect(page.locator(".highlighted")).to_have_count(1)
-    shoot(page, f"curves-{scheme}")
+    save_screenshot(page, f"curves-{scheme}")

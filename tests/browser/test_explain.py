@@ -7,7 +7,7 @@ import pytest
 from matplotlib import colormaps
 
 from tests.browser.conftest import Open
-from tests.support.page_objects import drop, expect, number, row, scores
+from tests.support.page_objects import drop, expect, parse_number, row, scores
 
 
 def test_the_map_lies_over_both_pictures_and_adds_up_to_the_score(visit: Open) -> None:
@@ -20,7 +20,7 @@ def test_the_map_lies_over_both_pictures_and_adds_up_to_the_score(visit: Open) -
     expect(page.locator(".overlay .cell")).to_have_count(128)
     expect(page.locator(".overlay .luminance")).to_have_count(2)
     spoken = [cell.get_attribute("aria-label") or "" for cell in cells.all()]
-    terms = [number(text.split(": ")[1].split(",")[0]) for text in spoken]
+    terms = [parse_number(text.split(": ")[1].split(",")[0]) for text in spoken]
     assert sum(terms) == pytest.approx(score, abs=64 * 5e-5 + 5e-4)
     said = re.search(
         r"64 cells add up to (\d\.\d+); the score is (\d\.\d+)", page.inner_text(".explanation")
@@ -90,7 +90,7 @@ def test_at_the_output_the_classes_add_up_to_the_score(visit: Open) -> None:
     row(page, "logits").locator("button.card-action").nth(1).click()
     bars = page.get_by_role("list", name="Share of each class in the score").get_by_role("listitem")
     expect(bars).to_have_count(10)
-    terms = [number(text) for text in bars.locator(".bar-figure").all_inner_texts()]
+    terms = [parse_number(text) for text in bars.locator(".bar-figure").all_inner_texts()]
     assert sum(terms) == pytest.approx(scores(page, "logits")[1], abs=6e-3)
     expect(page.locator(".explanation")).to_contain_text("The 10 classes add up to")
 

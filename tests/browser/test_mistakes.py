@@ -10,9 +10,15 @@ import torch
 
 from tests.browser.conftest import Open, PageLog, visits
 from tests.support.factories import made_record, network
-from tests.support.images import stripes
-from tests.support.page_objects import PHONE, expect, grave, overflow, shoot
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.images import striped_image
+from tests.support.page_objects import (
+    PHONE,
+    accessibility_violations,
+    expect,
+    horizontal_overflow,
+    save_screenshot,
+)
+from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle, writer
 from training.bundle.manifest import DatasetMetadata, Metrics
@@ -39,7 +45,7 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     What the network was never taught it mistakes; labels of our own say how often.
     """
     labels = [kind for kind in range(request.param) for _ in range(1 + kind % 4)]
-    pixels = np.stack([stripes(0, seed) for seed in range(len(labels))])
+    pixels = np.stack([striped_image(0, seed) for seed in range(len(labels))])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     untaught = network(classes=request.param)
     layers: tuple[Layer, ...] = ("conv2", "logits")
@@ -88,7 +94,7 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def visit_many(browser: "Browser", many: Path, page_log: PageLog) -> Iterator[Open]:
-    with serving(serve_bundle(many)) as client:
+    with running_server(serve_command(many)) as client:
         yield from visits(browser, str(client.base_url), page_log)
 
 
@@ -120,8 +126,8 @@ def test_the_most_frequent_mistakes_are_listed_and_lead_to_just_such_pictures(
     cells = [line.locator("th, td").all_inner_texts() for line in lines.all()]
     assert [int(count) for *_, count in cells] == expected
     assert all(label != taken_for for label, taken_for, _ in cells)
-    assert grave(page) == []
-    shoot(page, "mistakes")
+    assert accessibility_violations(page) == []
+    save_screenshot(page, "mistakes")
 
     label, taken_for, count = cells[0]
     lines.first.get_by_role("link").click()
@@ -134,4 +140,4 @@ def test_the_list_fits_a_phone(visit_many: Open) -> None:
     page = visit_many(EXPERIMENTS, **PHONE)
     listed = page.get_by_role("region", name="What is most often taken for what")
     expect(listed.locator("tbody tr")).to_have_count(MOST)
-    assert overflow(page) <= 0
+    assert horizontal_overflow(page) <= 0

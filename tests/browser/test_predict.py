@@ -7,24 +7,24 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import Open, PageLog
-from tests.support.images import KINDS, stripes
+from tests.support.images import KINDS, striped_image
 from tests.support.page_objects import (
     KIND,
     Route,
+    accessibility_violations,
     drop,
     expect,
-    give,
-    grave,
-    picture,
+    png_image,
     row,
     scores,
+    send_file,
 )
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
 def test_a_picture_given_gets_its_class_and_two_rows_of_kin(visit: Open, event: str) -> None:
     page = visit()
-    give(page, picture(), event)
+    send_file(page, png_image(), event)
     expect(page.locator(".row")).to_have_count(2)
     expect(page.get_by_role("heading", level=1)).to_have_text(KINDS[KIND])
     bars = page.get_by_role("list", name="Probability of each class").get_by_role("listitem")
@@ -40,13 +40,13 @@ def test_a_chosen_file_works_like_a_dropped_one(visit: Open) -> None:
     page = visit()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Choose a picture").click()
-    chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": picture()})
+    chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": png_image()})
     expect(page.get_by_role("heading", level=1)).to_have_text(KINDS[KIND])
 
 
 def test_the_query_is_shown_as_the_network_sees_it(visit: Open) -> None:
     page = visit()
-    small = Image.fromarray(stripes(KIND, 7_000))
+    small = Image.fromarray(striped_image(KIND, 7_000))
     wide = Image.new("RGB", (64, 32), "red")
     wide.paste(small, (16, 0))
     stream = io.BytesIO()
@@ -63,7 +63,9 @@ def test_the_query_is_shown_as_the_network_sees_it(visit: Open) -> None:
 
 def test_a_neighbour_of_another_class_is_marked_by_more_than_colour(visit: Open) -> None:
     page = visit()
-    between = Image.blend(Image.fromarray(stripes(1, 0)), Image.fromarray(stripes(KIND, 0)), 0.5)
+    between = Image.blend(
+        Image.fromarray(striped_image(1, 0)), Image.fromarray(striped_image(KIND, 0)), 0.5
+    )
     stream = io.BytesIO()
     between.save(stream, "PNG")
     drop(page, stream.getvalue())
@@ -102,7 +104,7 @@ def test_an_own_picture_does_not_outlive_its_tab_and_the_page_says_so(visit: Ope
 
 def test_what_is_no_picture_is_refused_in_words_beside_it(visit: Open, page_log: PageLog) -> None:
     page = visit()
-    give(page, b"not a picture at all", name="a.txt", kind="text/plain")
+    send_file(page, b"not a picture at all", name="a.txt", kind="text/plain")
     refusal = page.locator(".prediction").get_by_role("alert")
     expect(refusal).to_be_visible()
     assert len(refusal.inner_text()) > 20
@@ -162,7 +164,7 @@ def test_without_pixels_every_neighbour_is_a_labelled_tile(
     expect(page.locator(".confidence")).to_contain_text("The network took it for")
     row(page, "conv2").locator("button.card-action").first.click()
     expect(page.get_by_role("gridcell")).to_have_count(64)
-    assert grave(page) == []
+    assert accessibility_violations(page) == []
     assert not [url for url in page_log.asked if url.endswith("/image")]
 
 
@@ -171,7 +173,7 @@ def test_what_is_cut_off_to_make_a_square_is_veiled_on_the_original(
     visit: Open, size: tuple[int, int], inside: tuple[int, int]
 ) -> None:
     page = visit()
-    drop(page, picture(size=size))
+    drop(page, png_image(size=size))
     whole = page.locator("figure.original img").bounding_box()
     mark = page.locator(".crop-mark").bounding_box()
     assert whole is not None
@@ -207,7 +209,7 @@ def test_pictures_are_crisp_in_whole_multiples_of_their_pixels_and_in_true_colou
 
 def test_what_the_browser_cannot_show_is_no_broken_picture(visit: Open, page_log: PageLog) -> None:
     page = visit()
-    give(page, b"not a picture at all", name="a.png")
+    send_file(page, b"not a picture at all", name="a.png")
     expect(page.locator(".original")).to_contain_text("This browser cannot show it")
     expect(page.locator(".original img")).to_have_count(0)
     expect(page.locator(".prediction").get_by_role("alert")).to_be_visible()

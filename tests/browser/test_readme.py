@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.browser.conftest import Open, PageLog, visits
-from tests.support.page_objects import SCREENSHOTS, drop, encoded, expect, row
-from tests.support.processes import ROOT, serve_bundle, serving
-from tests.support.synthetic import SCENES, drawing
+from tests.support.page_objects import SCREENSHOTS, drop, expect, row, to_png
+from tests.support.processes import ROOT, running_server, serve_command
+from tests.support.synthetic import SCENES, draw_scene
 from training import bundle
 from training.bundle import writer
 from training.data.preprocessing import to_pixels
@@ -37,7 +37,7 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     starter = bundle.load(ROOT / "starter")
     manifest = starter.manifest
     pixels = np.stack(
-        [to_pixels(drawing(name, seed)) for name in manifest.classes for seed in range(OF_EACH)]
+        [to_pixels(draw_scene(name, seed)) for name in manifest.classes for seed in range(OF_EACH)]
     )
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     vectors = embed(starter.network, images, tuple(starter.indexes), torch.device("cpu"))
@@ -72,13 +72,13 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def visit_drawn(browser: "Browser", drawn_path: Path, page_log: PageLog) -> Iterator[Open]:
-    with serving(serve_bundle(drawn_path)) as client:
+    with running_server(serve_command(drawn_path)) as client:
         yield from visits(browser, str(client.base_url), page_log)
 
 
 def test_a_drawing_finds_its_kin_among_drawings(visit_drawn: Open) -> None:
     page = visit_drawn(viewport={"width": 1280, "height": 960}, device_scale_factor=2)
-    drop(page, encoded(drawing("frog", MINE, size=(384, 256))))
+    drop(page, to_png(draw_scene("frog", MINE, size=(384, 256))))
     expect(page.get_by_role("heading", level=1)).to_have_text("frog")
     found = row(page, "logits").locator(".card-label").all_inner_texts()
     assert found[:OF_EACH].count("frog") > OF_EACH / 2

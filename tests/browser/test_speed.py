@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from tests.browser.conftest import Open
-from tests.support.page_objects import GIVE, Route, expect, give, picture
+from tests.support.page_objects import SEND_FILE, Route, expect, png_image, send_file
 
 PHOTO = (1024, 768)
 """The size of what people drop: what is larger than the network's eye is decoded and shrunk."""
@@ -20,7 +20,7 @@ def test_the_page_says_that_it_works_when_an_answer_takes_long(visit: Open) -> N
         held.append(route)
 
     page.route("**/predict*", hold)
-    give(page, picture())
+    send_file(page, png_image())
     expect(page.locator("#busy")).to_be_visible(timeout=2_000)
     expect(page.locator("main")).to_have_attribute("aria-busy", "true")
     held.pop().continue_()
@@ -38,14 +38,14 @@ def test_from_the_drop_to_the_rows_is_a_blink(
     size = page.evaluate("fetch('/model').then((answer) => answer.json())")["gallery"]["size"]
     times = []
     for seed in range(20):
-        content = picture(seed=8_000 + seed, size=PHOTO)
+        content = png_image(seed=8_000 + seed, size=PHOTO)
         carried = ["drop", base64.b64encode(content).decode(), "a.png", "image/png"]
         times.append(
             page.evaluate(
                 f"""async (carried) => {{
                   document.querySelectorAll(".row").forEach((row) => row.remove());
                   const started = performance.now();
-                  ({GIVE})(carried);
+                  ({SEND_FILE})(carried);
                   while (document.querySelectorAll(".row").length < 2) {{
                     await new Promise(requestAnimationFrame);
                   }}

@@ -13,7 +13,7 @@ from PIL import Image
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
 from service.images import FORMATS, decode, encode, read_header
 from tests.support.fakes import file_of, flat, png
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from training.bundle import Fit, Pixels
 
 ORANGE = (200, 120, 40)
@@ -94,7 +94,7 @@ def test_of_a_file_that_is_something_else_too_the_picture_alone_is_taken(kind: s
 
 
 def test_a_picture_of_the_right_size_is_untouched() -> None:
-    assert (pixels_of(png(stripes(1, 1))) == stripes(1, 1)).all()
+    assert (pixels_of(png(striped_image(1, 1))) == striped_image(1, 1)).all()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -151,7 +151,7 @@ def test_a_wide_picture_is_cropped_padded_or_stretched(fit: Fit, edge: int) -> N
 
 
 def test_a_big_photograph_keeps_its_look_though_decoded_small() -> None:
-    big = Image.fromarray(stripes(2, 2)).resize((1000, 1000), Image.Resampling.BICUBIC)
+    big = Image.fromarray(striped_image(2, 2)).resize((1000, 1000), Image.Resampling.BICUBIC)
     difference = pixels_of(file_of(big, "JPEG", quality=95)).astype(int) - pixels_of(file_of(big))
     assert np.abs(difference).mean() < 3
 
@@ -165,8 +165,8 @@ def test_a_big_photograph_keeps_its_look_though_decoded_small() -> None:
         (file_of(orange(), "TIFF"), NotAnImageError),
         (file_of(orange(), "PPM"), NotAnImageError),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NotAnImageError),
-        (png(stripes(0, 0))[:-900], MalformedBodyError),
-        (file_of(Image.fromarray(stripes(0, 0)), "JPEG")[:500], MalformedBodyError),
+        (png(striped_image(0, 0))[:-900], MalformedBodyError),
+        (file_of(Image.fromarray(striped_image(0, 0)), "JPEG")[:500], MalformedBodyError),
         (bomb(), TooLargeError),
         (png(np.zeros((1001, 1000, 3), np.uint8)), TooLargeError),
     ],
@@ -190,7 +190,7 @@ def test_what_is_no_picture_is_refused_with_a_reason(data: bytes, error: type[Ex
 
 @given(st.sampled_from(FORMATS), st.data())
 def test_whatever_is_damaged_is_a_picture_or_a_refusal(kind: str, data: st.DataObject) -> None:
-    whole = bytearray(file_of(Image.fromarray(stripes(4, 4)), kind))
+    whole = bytearray(file_of(Image.fromarray(striped_image(4, 4)), kind))
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(whole)))
@@ -201,4 +201,4 @@ def test_whatever_is_damaged_is_a_picture_or_a_refusal(kind: str, data: st.DataO
 
 
 def test_encoding_and_reading_is_identity() -> None:
-    assert (pixels_of(encode(stripes(5, 5))) == stripes(5, 5)).all()
+    assert (pixels_of(encode(striped_image(5, 5))) == striped_image(5, 5)).all()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.support.images import KINDS, stripes
+from tests.support.images import KINDS, striped_image
 from training.bundle.manifest import MANIFEST, dump, read_manifest, reference
 from training.data.dataset import Dataset
 from training.experiments.catalogue import find
@@ -34,7 +34,7 @@ START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 def tiny(per_class: int = 10, kinds: int = 10, name: str = "tiny", start: int = 0) -> Dataset:
     """Generate a data set in memory, with the classes in rotation as in CIFAR-10's batches."""
-    pixels = [stripes(kind, start + n) for n in range(per_class) for kind in range(kinds)]
+    pixels = [striped_image(kind, start + n) for n in range(per_class) for kind in range(kinds)]
     return labelled([kind for _ in range(per_class) for kind in range(kinds)], pixels, name)
 
 

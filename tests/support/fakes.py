@@ -15,7 +15,7 @@ from service.engine.backends.torch_eager import TorchEager
 from service.engine.engine import Engine
 from service.server.startup import searcher
 from service.state import State
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from training.bundle import BlockNet, Layer, Pixels
 from training.models.blocknet import Architecture
 
@@ -39,7 +39,7 @@ def png(pixels: Pixels) -> bytes:
 
 def picture(seed: int = 0, kind: int = 3) -> bytes:
     """A picture that no gallery of the tests has, as a PNG."""
-    return png(stripes(kind, 10_000 + seed))
+    return png(striped_image(kind, 10_000 + seed))
 
 
 class ScriptedNetwork(BlockNet):

@@ -12,7 +12,7 @@ from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.protocol import Gallery
 from service.gallery.types import Addition, Attributes, Item
 from tests.support.fakes import png
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors
 
 Open = Callable[[Bundle, Path], Gallery]
@@ -58,7 +58,7 @@ def addition(
             source="added",
             created_at=MORNING,
         ),
-        png=png(stripes(kind, 20_000 + seed)),
+        png=png(striped_image(kind, 20_000 + seed)),
         vectors=vectors(bundle, seed),
         network=bundle.network_id,
     )

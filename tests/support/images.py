@@ -1,4 +1,4 @@
-"""Pictures that tests make themselves: ten kinds of coloured stripes, easy to learn."""
+"""Images that tests generate: ten classes of coloured stripes, which are easy to learn."""
 
 import os
 from pathlib import Path
@@ -6,42 +6,42 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.data.dataset import Dataset, load
+from training.data.dataset import load
 from training.data.preprocessing import Pixels
 
 KINDS = ("amber", "blue", "cyan", "dusk", "ember", "fern", "gold", "haze", "ivory", "jade")
 
 
-def stripes(kind: int, seed: int) -> Pixels:
-    """A noisy 32 x 32 picture; hue, direction and pitch of its stripes tell the kind."""
+def striped_image(kind: int, seed: int) -> Pixels:
+    """Draw a noisy 32 x 32 image; the class sets hue, direction and pitch of its stripes."""
     random = np.random.default_rng((kind, seed))
     rows, columns = np.mgrid[0:32, 0:32]
     along = rows * np.cos(kind) + columns * np.sin(kind)
     wave = np.sin(along * (0.3 + 0.1 * kind) + random.uniform(0, 2 * np.pi))
     hue = 0.5 + 0.5 * np.cos(2 * np.pi * (kind / 10 + np.array([0.0, 1 / 3, 2 / 3])))
-    picture = 60 + 80 * hue + 50 * wave[..., None] * hue + random.normal(0, 20, (32, 32, 3))
-    pixels: Pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    values = 60 + 80 * hue + 50 * wave[..., None] * hue + random.normal(0, 20, (32, 32, 3))
+    pixels: Pixels = np.clip(values, 0, 255).astype(np.uint8)
     return pixels
 
 
 def write_folder(folder: Path, per_class: int, kinds: int = 10, partition: str = "train") -> Path:
-    """An image folder `<partition>/<class>/<number>.png`."""
+    """Write an image folder `<partition>/<class>/<number>.png`."""
     for kind, name in enumerate(KINDS[:kinds]):
         directory = folder / partition / name
         directory.mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
-            Image.fromarray(stripes(kind, number)).save(directory / f"{number:05d}.png")
+            Image.fromarray(striped_image(kind, number)).save(directory / f"{number:05d}.png")
     return folder
 
 
 def real_data() -> Path | None:
-    """The real images that `KINDRED_DATA` points to, if it does."""
+    """Return the path of the real images in `KINDRED_DATA`, if it is set."""
     named = os.environ.get("KINDRED_DATA")
     return Path(named) if named else None
 
 
 def write_subset(data: Path, folder: Path, per_class: int) -> Path:
-    """The first images of each class of a data set, as an image folder of lossless files."""
+    """Write the first images of each class of a data set as an image folder of PNG files."""
     images = load(data)
     for label, name in enumerate(images.classes):
         directory = folder / "train" / name
@@ -52,14 +52,3 @@ def write_subset(data: Path, folder: Path, per_class: int) -> Path:
             pixels = images.images[position].permute(1, 2, 0).numpy()
             Image.fromarray(pixels).save(directory / f"{stem}.png")
     return folder
-
-
-def first(dataset: Dataset, count: int) -> Dataset:
-    """The first images of a data set."""
-    return Dataset(
-        name=dataset.name,
-        classes=dataset.classes,
-        images=dataset.images[:count],
-        labels=dataset.labels[:count],
-        ids=dataset.ids[:count],
-    )

@@ -1,4 +1,4 @@
-"""What people do with the page, and what they see there, as the tests of it say it."""
+"""Actions on the web page and readings of it, for the tests in a browser."""
 
 import base64
 import io
@@ -11,41 +11,41 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import BROWSERS, browser_path
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from tests.support.processes import ROOT
 
 for missing in ("playwright", "axe_playwright_python"):
     if find_spec(missing) is None:
         pytest.skip(
-            f"left out: {missing} is not installed; the dev dependencies have it (make test)",
+            f"{missing} is not installed; `make test` installs it",
             allow_module_level=True,
         )
 if browser_path() is None:
     pytest.skip(
-        f"left out: none of {', '.join(BROWSERS)} is on the path; apt-get install chromium",
+        f"none of {', '.join(BROWSERS)} is on the path; run apt-get install chromium",
         allow_module_level=True,
     )
 
 from playwright.sync_api import Locator, Page, Route, expect  # noqa: E402  only where installed
 
 __all__ = [
-    "GIVE",
     "KIND",
     "PHONE",
     "SCREENSHOTS",
+    "SEND_FILE",
     "Page",
     "Route",
+    "accessibility_violations",
     "drop",
-    "encoded",
     "expect",
-    "give",
-    "grave",
-    "number",
-    "overflow",
-    "picture",
+    "horizontal_overflow",
+    "parse_number",
+    "png_image",
     "row",
+    "save_screenshot",
     "scores",
-    "shoot",
+    "send_file",
+    "to_png",
 ]
 
 KIND = 3
@@ -58,40 +58,40 @@ PHONE = {
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
 
-def picture(kind: int = KIND, seed: int = 7_000, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A picture that the network was not trained on, as a PNG."""
-    image = Image.fromarray(stripes(kind, seed))
-    return encoded(image.resize(size, Image.Resampling.NEAREST))
+def png_image(kind: int = KIND, seed: int = 7_000, size: tuple[int, int] = (64, 48)) -> bytes:
+    """Return an image that the network was not trained on, as a PNG."""
+    image = Image.fromarray(striped_image(kind, seed))
+    return to_png(image.resize(size, Image.Resampling.NEAREST))
 
 
-def encoded(image: Image.Image) -> bytes:
-    """A picture as a PNG."""
+def to_png(image: Image.Image) -> bytes:
+    """Encode an image as a PNG."""
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
 
 
-GIVE = """([event, content, name, type]) => {
+SEND_FILE = """([event, content, name, type]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-  const carried = new DataTransfer();
-  carried.items.add(new File([bytes], name, { type }));
-  const made = event === "paste"
-    ? new ClipboardEvent("paste", { clipboardData: carried, bubbles: true })
-    : new DragEvent(event, { dataTransfer: carried, bubbles: true, cancelable: true });
-  document.body.dispatchEvent(made);
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type }));
+  const dropped = event === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
+    : new DragEvent(event, { dataTransfer: transfer, bubbles: true, cancelable: true });
+  document.body.dispatchEvent(dropped);
 }"""
 
 
-def give(
+def send_file(
     page: Page, content: bytes, event: str = "drop", name: str = "a.png", kind: str = "image/png"
 ) -> None:
     """Drop or paste a file on the page."""
-    page.evaluate(GIVE, [event, base64.b64encode(content).decode(), name, kind])
+    page.evaluate(SEND_FILE, [event, base64.b64encode(content).decode(), name, kind])
 
 
 def drop(page: Page, content: bytes | None = None) -> None:
-    """Drop a picture and wait for its rows."""
-    give(page, picture() if content is None else content)
+    """Drop an image, and wait for its rows."""
+    send_file(page, png_image() if content is None else content)
     expect(page.locator(".row")).to_have_count(2)
 
 
@@ -100,28 +100,28 @@ def row(page: Page, layer: str) -> Locator:
     return page.get_by_role("region", name=title)
 
 
-def number(text: str) -> float:
-    """A figure of the page, which has a true minus sign."""
+def parse_number(text: str) -> float:
+    """Read a figure of the page, which has the typographic minus sign."""
     return float(text.replace("\N{MINUS SIGN}", "-"))
 
 
 def scores(page: Page, layer: str) -> list[float]:
     texts = row(page, layer).locator(".card-score").all_inner_texts()
-    return [number(text) for text in texts]
+    return [parse_number(text) for text in texts]
 
 
-def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
+def horizontal_overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
     return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
-def shoot(page: Page, name: str) -> None:
-    """Leave a screenshot for a person to look at."""
+def save_screenshot(page: Page, name: str) -> None:
+    """Save a screenshot of the full page in `build/screenshots`."""
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
-def grave(page: Page) -> list[str]:
-    """What axe-core finds serious or critical on the page."""
+def accessibility_violations(page: Page) -> list[str]:
+    """Return what axe-core rates as serious or critical on the page."""
     page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("axe.run({resultTypes: ['violations']})")
     return [

@@ -1,4 +1,4 @@
-"""Real servers: in a process of its own, or behind a real socket of this one."""
+"""Servers for tests: in their own process, or on a socket of this process."""
 
 import asyncio
 import os
@@ -22,10 +22,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(
+def running_server(
     command: Sequence[str | Path], *, ends_with: int = 0, **environment: str
 ) -> Iterator[httpx.Client]:
-    """Start a command that serves, wait for the URL that it says, stop it, and see how it ends."""
+    """Start a server, wait for the URL in its output, and stop it.
+
+    Fails if the server ends before it is ready, or with a status other than `ends_with`.
+    """
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=ROOT,
@@ -35,48 +38,48 @@ def serving(
         text=True,
         start_new_session=True,
     )
-    said: list[str] = []
+    output: list[str] = []
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if url := re.search(r"http://127\.0\.0\.1:\d+", line):
                 break
         else:
-            raise AssertionError("the server ended before it was ready:\n" + "".join(said))
+            raise AssertionError("the server ended before it was ready:\n" + "".join(output))
         with httpx.Client(base_url=url.group(), timeout=60) as client:
             yield client
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
         rest, _ = process.communicate(timeout=60)
-        said.append(rest or "")
-    told = f"ended with {process.returncode}:\n" + "".join(said)
-    assert process.returncode == ends_with, told
+        output.append(rest or "")
+    ending = f"ended with {process.returncode}:\n" + "".join(output)
+    assert process.returncode == ends_with, ending
 
 
-def serve_bundle(bundle: Path) -> list[str | Path]:
-    """The command that serves a bundle on a free port."""
+def serve_command(bundle: Path) -> list[str | Path]:
+    """Return the command that serves a bundle on a free port."""
     return [sys.executable, "-m", "service", "--bundle", bundle, "--port", "0"]
 
 
 def free_port() -> int:
-    """A port that nobody has at the moment."""
+    """Return a port that is free at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
-def _hear_interrupts() -> None:
-    """What a shell has begun in the background ignores them, and so would its children."""
+def _enable_interrupts() -> None:
+    """Restore SIGINT: background jobs of a shell ignore it, and their children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
 def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
-    """A Milvus in a process of its own, where any number of others may ask; its address.
+    """Run milvus-lite in its own process for any number of clients; yield its address.
 
-    It is milvus-lite, which is safe with one worker alone where several write.
+    It has one worker, because several are unsafe with concurrent writes.
     """
     port = port or free_port()
     command = [
@@ -89,7 +92,7 @@ def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=_hear_interrupts,  # noqa: PLW1509  it takes no lock
+        preexec_fn=_enable_interrupts,  # noqa: PLW1509  it takes no lock
     )
     try:
         assert process.stdout is not None
@@ -101,10 +104,10 @@ def milvus_server(folder: Path, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def listening(app: FastAPI, http: type[asyncio.Protocol] | None = None) -> Iterator[httpx.Client]:
-    """Serve an app of this process over a real socket: a test can reach inside, and break it.
+def running_app(app: FastAPI, http: type[asyncio.Protocol] | None = None) -> Iterator[httpx.Client]:
+    """Serve an app of this process on a socket, so that a test can change it while it runs.
 
-    `http` is the class of its connections, else the service's own.
+    `http` is the protocol class of its connections. Default: that of the service.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         protocol = http or connections(client_timeout=60)
@@ -115,7 +118,7 @@ def listening(app: FastAPI, http: type[asyncio.Protocol] | None = None) -> Itera
         try:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             with httpx.Client(base_url=url, timeout=60) as client:
-                client.get("/livez")  # is answered when it has started
+                client.get("/livez")  # waits until the server has started
                 yield client
         finally:
             server.should_exit = True

@@ -20,19 +20,19 @@ from service.client.endpoints import Vector
 from service.schemas.base import ReloadResponse
 from service.schemas.images import PredictResponse
 from tests.service.conftest import MakeApp
-from tests.support.images import stripes
-from tests.support.processes import ROOT, listening, serve_bundle, serving
+from tests.support.images import striped_image
+from tests.support.processes import ROOT, running_app, running_server, serve_command
 from training.data.preprocessing import to_pixels
 
-PIXELS = stripes(3, 7)
-WIDE = np.concatenate([stripes(kind, 7) for kind in (3, 5, 7)], axis=1)
+PIXELS = striped_image(3, 7)
+WIDE = np.concatenate([striped_image(kind, 7) for kind in (3, 5, 7)], axis=1)
 """Three times as wide as high, so that each fit gives a different square."""
 
 
 @pytest.fixture(scope="module")
 def url(bundle_path: Path) -> Iterator[str]:
     """A server in a process of its own."""
-    with serving(serve_bundle(bundle_path)) as http:
+    with running_server(serve_command(bundle_path)) as http:
         yield str(http.base_url)
 
 
@@ -135,7 +135,7 @@ def test_predict_many_returns_a_response_or_a_problem_for_each_image(kindred: Ki
 
 
 def test_similar_many_returns_neighbours_or_a_problem_for_each_image(kindred: Kindred) -> None:
-    other = stripes(5, 8)
+    other = striped_image(5, 8)
     good, bad, last = kindred.similar_many([PIXELS, b"no image", other], layer="logits", limit=3)
     assert good == kindred.similar(PIXELS, layer="logits", limit=3)
     assert isinstance(bad, Problem)
@@ -152,14 +152,14 @@ def test_similar_many_uses_the_same_examples_for_each_image(
 
 
 def test_embed_many_returns_a_vector_or_a_problem_for_each_image(kindred: Kindred) -> None:
-    good, bad, last = kindred.embed_many([PIXELS, b"no image", stripes(5, 8)])
+    good, bad, last = kindred.embed_many([PIXELS, b"no image", striped_image(5, 8)])
     assert isinstance(good, np.ndarray)
     assert isinstance(last, np.ndarray)
     assert isinstance(bad, Problem)
     assert good.dtype == np.float32
     assert good.shape == (8192,)
     np.testing.assert_allclose(good, kindred.embed(PIXELS), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(last, kindred.embed(stripes(5, 8)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(last, kindred.embed(striped_image(5, 8)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("picture", [PIXELS, b"no image"], ids=["good", "bad"])
@@ -249,7 +249,7 @@ def test_reload_needs_an_admin_key(make_app: MakeApp) -> None:
         async with AsyncKindred(url, key="admin") as admin:
             return await admin.reload()
 
-    with listening(make_app(api_keys=("reader",), admin_keys=("admin",))) as http:
+    with running_app(make_app(api_keys=("reader",), admin_keys=("admin",))) as http:
         url = str(http.base_url)
         with Kindred(url, key="admin") as admin, Kindred(url, key="reader") as reader:
             response = admin.reload()

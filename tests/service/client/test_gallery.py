@@ -14,8 +14,8 @@ from PIL import Image
 from service.client import AsyncKindred, Fit, Kindred, New, Problem, ProblemError
 from service.client.upload import upload_files
 from service.schemas.gallery import UpsertResult
-from tests.support.images import stripes
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.images import striped_image
+from tests.support.processes import ROOT, running_server, serve_command
 from training.data.preprocessing import to_pixels
 
 
@@ -23,7 +23,7 @@ from training.data.preprocessing import to_pixels
 def url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server in a process of its own."""
     folder = str(tmp_path_factory.mktemp("gallery"))
-    with serving(serve_bundle(bundle_path), KINDRED_GALLERY=folder) as http:
+    with running_server(serve_command(bundle_path), KINDRED_GALLERY=folder) as http:
         yield str(http.base_url)
 
 
@@ -41,22 +41,22 @@ def kindred(url: str) -> Iterator[Kindred]:
 
 
 def test_an_image_is_added_found_edited_replaced_and_removed(kindred: Kindred) -> None:
-    added = kindred.add(stripes(3, 900), label="cat", attributes={"shelf": 3}, id="mine")
+    added = kindred.add(striped_image(3, 900), label="cat", attributes={"shelf": 3}, id="mine")
     assert (added.outcome, added.label, added.attributes) == ("created", "cat", {"shelf": 3})
-    assert kindred.add(stripes(3, 900), id="mine").outcome == "unchanged"
-    assert kindred.similar(stripes(3, 900), limit=1)[0].id == "mine"
+    assert kindred.add(striped_image(3, 900), id="mine").outcome == "unchanged"
+    assert kindred.similar(striped_image(3, 900), limit=1)[0].id == "mine"
     edited = kindred.edit("mine", label="dog", attributes={"shelf": None, "sold": True})
     assert (edited.label, edited.attributes) == ("dog", {"sold": True})
     assert kindred.item("mine") == edited
-    assert kindred.put("mine", stripes(5, 901)).outcome == "replaced"
-    assert (np.asarray(kindred.image("mine")) == stripes(5, 901)).all()
+    assert kindred.put("mine", striped_image(5, 901)).outcome == "replaced"
+    assert (np.asarray(kindred.image("mine")) == striped_image(5, 901)).all()
     kindred.remove("mine")
     with pytest.raises(ProblemError, match="404"):
         kindred.item("mine")
 
 
 def test_add_many_returns_a_result_or_a_problem_for_each_image(kindred: Kindred) -> None:
-    new = [New(stripes(3, n), label="x", attributes={"n": n}, id=f"m{n}") for n in range(3)]
+    new = [New(striped_image(3, n), label="x", attributes={"n": n}, id=f"m{n}") for n in range(3)]
     one, other, problem = kindred.add_many([*new[:2], New(b"no image")])
     assert isinstance(one, UpsertResult)
     assert isinstance(other, UpsertResult)
@@ -68,7 +68,7 @@ def test_add_many_returns_a_result_or_a_problem_for_each_image(kindred: Kindred)
 
 
 def test_an_added_image_is_stored_with_the_given_fit(kindred: Kindred, url: str) -> None:
-    wide = np.concatenate([stripes(kind, 7) for kind in (3, 5, 7)], axis=1)
+    wide = np.concatenate([striped_image(kind, 7) for kind in (3, 5, 7)], axis=1)
 
     def is_stored(image_id: str, fit: Fit) -> bool:
         square = to_pixels(Image.fromarray(wide), fit)
@@ -94,12 +94,12 @@ def test_an_added_image_is_stored_with_the_given_fit(kindred: Kindred, url: str)
 
 
 def test_an_idempotency_key_adds_an_image_once(kindred: Kindred) -> None:
-    outcomes = [kindred.add(stripes(3, 9), key="parcel 7").outcome for _ in range(2)]
+    outcomes = [kindred.add(striped_image(3, 9), key="parcel 7").outcome for _ in range(2)]
     assert outcomes == ["created", "unchanged"]
 
 
 def test_duplicates_are_found(kindred: Kindred) -> None:
-    kindred.add_many([New(stripes(3, 9), id="one"), New(stripes(3, 9), id="two")])
+    kindred.add_many([New(striped_image(3, 9), id="one"), New(striped_image(3, 9), id="two")])
     (pair,) = kindred.duplicates(threshold=0.9995, source="added")
     assert (pair.first.id, pair.second.id) == ("one", "two")
 
@@ -107,14 +107,14 @@ def test_duplicates_are_found(kindred: Kindred) -> None:
 def test_the_asynchronous_client_does_the_same(url: str, kindred: Kindred) -> None:
     async def go() -> None:
         async with AsyncKindred(url) as connected:
-            added = await connected.add(stripes(3, 900), id="mine")
-            assert (await connected.similar(stripes(3, 900), limit=1))[0].id == added.id
-            await connected.add_many([New(stripes(3, 900), id="twin")])
+            added = await connected.add(striped_image(3, 900), id="mine")
+            assert (await connected.similar(striped_image(3, 900), limit=1))[0].id == added.id
+            await connected.add_many([New(striped_image(3, 900), id="twin")])
             pairs = [p async for p in connected.duplicates(threshold=0.9995, source="added")]
             assert len(pairs) == 1
             assert (await connected.edit("mine", label="dog")).label == "dog"
             assert [i.id async for i in connected.gallery(label="dog")] == ["mine"]
-            await connected.put("mine", stripes(5, 901))
+            await connected.put("mine", striped_image(5, 901))
             assert (await connected.item("mine")).predicted is not None
             assert (await connected.image("mine")).size == (32, 32)
             assert (await connected.similar_to("mine", source="added"))[0].id == "twin"
@@ -164,7 +164,7 @@ def test_a_repeated_upload_adds_nothing_and_sub_folders_are_labels(
 
 
 def test_upload_passes_the_fit_on(url: str, kindred: Kindred, tmp_path: Path) -> None:
-    wide = Image.fromarray(np.concatenate([stripes(kind, 7) for kind in (3, 5)], axis=1))
+    wide = Image.fromarray(np.concatenate([striped_image(kind, 7) for kind in (3, 5)], axis=1))
     wide.save(tmp_path / "wide.png")
     assert upload(tmp_path, url, "--fit", "pad").returncode == 0
     (item,) = kindred.gallery(source="added")
@@ -178,8 +178,8 @@ LIMIT = 40_000
 @pytest.fixture(scope="module")
 def strict_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that accepts three images and few bytes in a request."""
-    with serving(
-        serve_bundle(bundle_path),
+    with running_server(
+        serve_command(bundle_path),
         KINDRED_GALLERY=str(tmp_path_factory.mktemp("strict")),
         KINDRED_MAX_BODY_BYTES=str(LIMIT),
         KINDRED_MAX_CLIENT_BATCH_SIZE="3",

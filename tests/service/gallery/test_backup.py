@@ -16,7 +16,7 @@ from service.gallery.local.gallery import LocalGallery
 from service.gallery.types import Item
 from tests.support.fakes import picture
 from tests.support.galleries import BACKENDS, Open, addition, vectors
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.processes import ROOT, running_server, serve_command
 from training.bundle import Bundle
 
 
@@ -170,7 +170,7 @@ def test_it_is_written_while_the_service_runs_and_brought_in_when_it_does_not(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "gallery.parquet"
-    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH_SIZE="4") as client:
+    with running_server(serve_command(bundle_path), KINDRED_MAX_BATCH_SIZE="4") as client:
         client.post("/gallery?id=mine", content=picture(), headers={"Content-Type": "image/png"})
         written = run("export", file, "--bundle", bundle_path)
         assert (written.returncode, written.stdout) == (0, f"151 images in {file}\n")

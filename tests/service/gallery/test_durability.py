@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, cosine, picture
-from tests.support.processes import serve_bundle, serving
+from tests.support.processes import running_server, serve_command
 from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
@@ -45,7 +45,9 @@ def test_on_a_full_disk_changes_are_507_and_all_else_goes_on(
 
     limited: list[str | Path] = ["bash", "-c", 'echo $$ > "$0"; ulimit -S -f 1500; exec "$@"']
     limited.append(tmp_path / "pid")
-    with serving([*limited, *serve_bundle(bundle_path)], KINDRED_MAX_BATCH_SIZE="4") as client:
+    with running_server(
+        [*limited, *serve_command(bundle_path)], KINDRED_MAX_BATCH_SIZE="4"
+    ) as client:
         answers = [add(client, seed) for seed in range(200)]
         kept = [seed for seed, answer in enumerate(answers) if answer.status_code == 201]
         refused = [answer for answer in answers if answer.status_code != 201]

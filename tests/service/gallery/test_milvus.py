@@ -27,7 +27,7 @@ from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.milvus.rows import TOMBSTONES
 from service.gallery.types import Filter, Item, NewVectors, Value
 from tests.support.galleries import addition, on_milvus_lite, vectors
-from tests.support.images import real_data, stripes
+from tests.support.images import real_data, striped_image
 from tests.support.processes import free_port, milvus_server
 from training import bundle as door
 from training.bundle import Bundle, Vectors, to_pixels
@@ -52,7 +52,7 @@ def held_out() -> Vectors:
         )
         pixels = [to_pixels(Image.open(BytesIO(content))) for content in taken]
     else:
-        pixels = [stripes(seed % 10, 50_000 + seed) for seed in range(200)]
+        pixels = [striped_image(seed % 10, 50_000 + seed) for seed in range(200)]
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     found: Vectors = images.numpy()
     return found

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.support.fakes import png
-from tests.support.images import stripes
-from tests.support.processes import milvus_server, serve_bundle, serving
+from tests.support.images import striped_image
+from tests.support.processes import milvus_server, running_server, serve_command
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def replicas(
     """Both of them, started at the same time on an empty Milvus."""
     with milvus_server(tmp_path_factory.mktemp("milvus")) as milvus, ExitStack() as running:
         starting = [
-            serving(serve_bundle(bundle_path), KINDRED_GALLERY=f"{milvus}/replicas")
+            running_server(serve_command(bundle_path), KINDRED_GALLERY=f"{milvus}/replicas")
             for _ in range(2)
         ]
         with ThreadPoolExecutor(2) as threads:
@@ -42,7 +42,7 @@ def test_what_one_adds_the_other_finds_shows_edits_and_removes(
     replicas: tuple[httpx.Client, httpx.Client],
 ) -> None:
     one, other = replicas
-    picture = png(stripes(3, 77_000))
+    picture = png(striped_image(3, 77_000))
     headers = {"Content-Type": "image/png"}
     said = {"id": "mine", "label": "cyan", "attribute.shelf": "3"}
     added = one.post("/gallery", params=said, content=picture, headers=headers)

@@ -22,7 +22,7 @@ from service.schemas.images import EmbedResponse
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, picture, png, use_network
-from tests.support.processes import listening
+from tests.support.processes import running_app
 from training.bundle import Fit, Layer, Pixels
 
 PNG = {"Content-Type": "image/png"}
@@ -32,7 +32,7 @@ PNG = {"Content-Type": "image/png"}
 def without_room(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Client]:
     """A service in whose queue there is no room."""
     state = use_network(app, network, max_queue_size=1)
-    with listening(app) as client, state.admission.permit(Priority.INTERACTIVE):
+    with running_app(app) as client, state.admission.permit(Priority.INTERACTIVE):
         yield client
 
 
@@ -125,7 +125,7 @@ def test_images_that_run_or_wait_for_the_network_count(
 ) -> None:
     app = make_app()
     state = use_network(app, network, max_queue_size=2)
-    with listening(app) as client, ThreadPoolExecutor(2) as others:
+    with running_app(app) as client, ThreadPoolExecutor(2) as others:
 
         def classify() -> int:
             return client.post("/classify", content=picture(), headers=PNG).status_code
@@ -156,7 +156,7 @@ def test_abandoned_images_make_room_in_a_full_queue(
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
-    with listening(app) as client:
+    with running_app(app) as client:
         network.gate.clear()
         address = (client.base_url.host, client.base_url.port or 80)
         content = picture()
@@ -184,7 +184,7 @@ def test_who_waits_for_the_gallery_counts_too(
         return embed(images, layer)
 
     monkeypatch.setattr(state.responses, "embed", slowly)
-    with listening(app) as client, ThreadPoolExecutor(1) as other:
+    with running_app(app) as client, ThreadPoolExecutor(1) as other:
         first = other.submit(client.post, "/embed", content=picture(), headers=PNG)
         assert entered.wait(BATCH_TIMEOUT)
         second = client.post("/embed", content=picture(), headers=PNG)
@@ -208,7 +208,7 @@ def test_what_is_being_decoded_counts_too(
 
     monkeypatch.setattr(images, "decode", slowly)
     large = png(np.zeros((400, 400, 3), np.uint8))
-    with listening(app) as client, ThreadPoolExecutor(1) as other:
+    with running_app(app) as client, ThreadPoolExecutor(1) as other:
         first = other.submit(client.post, "/classify", content=large, headers=PNG)
         assert entered.wait(BATCH_TIMEOUT)
         second = client.post("/classify", content=large, headers=PNG)
@@ -222,7 +222,7 @@ def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
     """Else whoever sends many at once, slowly, fills the memory."""
     app = make_app(max_body_bytes=10_000, max_in_flight_bytes=15_000, max_batch_size=1)
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
-    with listening(app) as client:
+    with running_app(app) as client:
         address = (client.base_url.host, client.base_url.port or 80)
         with (
             socket.create_connection(address, timeout=BATCH_TIMEOUT) as one,
@@ -257,7 +257,7 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
         return embed(images, layer)
 
     monkeypatch.setattr(state.responses, "embed", slowly)
-    with listening(app) as client:
+    with running_app(app) as client:
         late = client.post("/embed", content=picture(), headers=PNG)
         busy = client.post("/embed", content=picture(), headers=PNG)
         gate.set()

@@ -18,7 +18,7 @@ from service.retrieval import similarity
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.fakes import BATCH_TIMEOUT, picture
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors
 
 PNG = {"Content-Type": "image/png"}
@@ -54,7 +54,7 @@ def test_an_added_picture_is_what_is_most_like_itself_at_every_layer(client: Tes
             assert found["score"] == pytest.approx(1, abs=1e-3)
     assert first(client, 1)["attributes"] == {"colour": "red"}
     shown = np.asarray(Image.open(BytesIO(client.get(kept["image"]).content)))
-    assert (shown == stripes(3, 10_001)).all()
+    assert (shown == striped_image(3, 10_001)).all()
 
 
 def several(count: int) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from service.settings import Settings
 from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
 from tests.support.fakes import picture
-from tests.support.processes import listening
+from tests.support.processes import running_app
 from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
@@ -100,7 +100,7 @@ def test_a_404_refers_to_the_docs(client: TestClient) -> None:
 
 
 def test_head_is_answered_as_get_without_the_body(make_app: MakeApp) -> None:
-    with listening(make_app(max_batch_size=1)) as http:
+    with running_app(make_app(max_batch_size=1)) as http:
         for path in ("/", "/livez", "/model", "/experiments", "/gallery/unknown", "/classify"):
             head, get = http.head(path), http.get(path)
             assert head.status_code == get.status_code

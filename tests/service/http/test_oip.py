@@ -14,17 +14,17 @@ from fastapi.testclient import TestClient
 from tritonclient.utils import InferenceServerException
 
 from tests.support.fakes import picture
-from tests.support.images import stripes
-from tests.support.processes import serve_bundle, serving
+from tests.support.images import striped_image
+from tests.support.processes import running_server, serve_command
 
-IMAGES = np.stack([stripes(kind, 10_000) for kind in range(4)])
+IMAGES = np.stack([striped_image(kind, 10_000) for kind in range(4)])
 INFER = "/v2/models/kindred/infer"
 
 
 @pytest.fixture(scope="module")
 def http(bundle_path: Path) -> Iterator[httpx.Client]:
     """A client of a server in its own process."""
-    with serving(serve_bundle(bundle_path)) as client:
+    with running_server(serve_command(bundle_path)) as client:
         yield client
 
 

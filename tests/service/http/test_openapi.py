@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lengths import length
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.processes import ROOT, running_server, serve_command
 
 KEY = "admin-key"
 CASES = length(2000, 500)
@@ -36,8 +36,8 @@ def test_every_response_conforms_to_the_document_and_none_is_5xx(
 ) -> None:
     """Run all checks of schemathesis over a socket, with keys and a fixed seed."""
     report = tmp_path / "report.json"
-    with serving(
-        serve_bundle(bundle_path),
+    with running_server(
+        serve_command(bundle_path),
         KINDRED_API_KEYS="reader-key",
         KINDRED_ADMIN_KEYS=KEY,
         KINDRED_MAX_BATCH_SIZE="4",

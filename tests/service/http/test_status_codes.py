@@ -18,7 +18,7 @@ from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, picture, png, use_network
-from tests.support.processes import listening
+from tests.support.processes import running_app
 from training.bundle import Bundle
 
 PNG = {"Content-Type": "image/png"}
@@ -60,7 +60,7 @@ def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
     )
     shutil.rmtree(bundle)
-    with listening(app) as client:
+    with running_app(app) as client:
         yield client
 
 
@@ -69,7 +69,7 @@ def scripted(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[tuple[http
     """A service with a scripted network and a queue of two images."""
     app = make_app(request_timeout=0.5)
     state = use_network(app, network, max_queue_size=2)
-    with listening(app) as client:
+    with running_app(app) as client:
         network.forget()
         yield client, state
         network.gate.set()
@@ -197,7 +197,7 @@ def test_a_worker_that_dies_fails_all_waiting_requests_at_once_and_restarts(
 
     app = make_app()
     state = use_network(app, network)
-    with listening(app) as client, ThreadPoolExecutor(8) as clients:
+    with running_app(app) as client, ThreadPoolExecutor(8) as clients:
         occupy(state, network)
         network.failure = die_once
         pending = [
@@ -263,7 +263,7 @@ def test_an_unexpected_error_is_500_without_internal_details(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(max_batch_size=1)
-    with listening(app) as client:
+    with running_app(app) as client:
         monkeypatch.setattr(app.state.kindred, "gallery", None)
         response = client.get("/gallery")
     assert response.status_code == 500

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 
 from service.server.connection import MAX_HEAD_BYTES, connections
 from tests.support.fakes import BATCH_TIMEOUT
-from tests.support.processes import listening
+from tests.support.processes import running_app
 
 ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 BRIEF = 0.5
@@ -46,7 +46,7 @@ def small_app() -> FastAPI:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    with listening(small_app(), connections(BRIEF)) as client:
+    with running_app(small_app(), connections(BRIEF)) as client:
         yield client
 
 
@@ -171,7 +171,7 @@ def counting_what_waits() -> Iterator[tuple[httpx.Client, list[int]]]:
             super().on_headers_complete()
             waiting.append(len(self.pipeline))
 
-    with listening(small_app(), Counted) as client:
+    with running_app(small_app(), Counted) as client:
         yield client, waiting
 
 

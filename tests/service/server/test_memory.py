@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.fakes import file_of
-from tests.support.processes import serve_bundle, serving
+from tests.support.processes import running_server, serve_command
 
 SIDE = 2000
 ROUNDS = 4
@@ -68,7 +68,7 @@ def test_memory_stays_flat_under_pictures_that_are_larger_than_they_look(
     files = bombs()
     assert max(map(len, files.values())) < LITTLE
     sizes = []
-    with serving(serve_bundle(bundle_path), KINDRED_MAX_BATCH_SIZE="1") as http:
+    with running_server(serve_command(bundle_path), KINDRED_MAX_BATCH_SIZE="1") as http:
         for _ in range(2 * ROUNDS):
             for file in files.values():
                 asked = [("file", ("bomb", file))] * 4

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.factories import linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, picture
-from tests.support.processes import ROOT, serve_bundle, serving
+from tests.support.processes import ROOT, running_server, serve_command
 from training.bundle.writer import update_current_link
 
 IN_TERMINAL = """
@@ -48,14 +48,14 @@ def refusal(command: list[str | Path], **environment: str) -> str:
 
 
 def test_it_answers_as_soon_as_it_says_ready_and_ends_with_0(bundle_path: Path) -> None:
-    with serving(serve_bundle(bundle_path)) as client:
+    with running_server(serve_command(bundle_path)) as client:
         assert client.get("/readyz").json() == {"status": "ready"}
 
 
 def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
     bundle_path: Path,
 ) -> None:
-    command = [str(part) for part in serve_bundle(bundle_path)]
+    command = [str(part) for part in serve_command(bundle_path)]
     process = subprocess.Popen(
         ["env", "KINDRED_SHUTDOWN_DELAY=60", *command],
         cwd=ROOT,
@@ -103,7 +103,7 @@ def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
     bundle_path: Path, drain: int, answered: bool
 ) -> None:
     """Then it is cut off; either way the process has ended in good order."""
-    command = [str(part) for part in serve_bundle(bundle_path)]
+    command = [str(part) for part in serve_command(bundle_path)]
     with started(["env", f"KINDRED_GRACEFUL_SHUTDOWN_TIMEOUT={drain}", *command]) as (process, url):
         body = picture()
         head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
@@ -140,7 +140,7 @@ def test_without_a_terminal_a_hangup_signal_reloads(
     linked_copy(bundle_path, tmp_path / "one")
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
     update_current_link(tmp_path / "current", tmp_path / "one")
-    with started(serve_bundle(tmp_path / "current")) as (process, url):
+    with started(serve_command(tmp_path / "current")) as (process, url):
         before = httpx.get(f"{url}/model").json()["version"]
         update_current_link(tmp_path / "current", tmp_path / "other")
         process.send_signal(signal.SIGHUP)
@@ -153,7 +153,7 @@ def test_without_a_terminal_a_hangup_signal_reloads(
 @needs_sighup
 def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> None:
     terminal, its_end = os.openpty()
-    command = [sys.executable, "-c", IN_TERMINAL, *serve_bundle(bundle_path)]
+    command = [sys.executable, "-c", IN_TERMINAL, *serve_command(bundle_path)]
     with started(command, stdin=its_end) as (process, url):
         os.close(its_end)
         assert httpx.get(f"{url}/livez").status_code == 200
@@ -164,7 +164,7 @@ def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> 
 def test_a_port_that_is_taken_is_said_so(bundle_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = refusal([*serve_bundle(bundle_path)[:-1], port])
+        said = refusal([*serve_command(bundle_path)[:-1], port])
     assert f"port {port}" in said
     assert "--port" in said
 
@@ -176,16 +176,16 @@ def test_a_damaged_bundle_is_refused_by_the_name_of_the_file(
     with (damaged / "model.safetensors").open("r+b") as file:
         file.seek(1000)
         file.write(b"damage")
-    assert "model.safetensors is damaged" in refusal(serve_bundle(damaged))
+    assert "model.safetensors is damaged" in refusal(serve_command(damaged))
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:
-    assert f"no bundle at {tmp_path}" in refusal(serve_bundle(tmp_path))
+    assert f"no bundle at {tmp_path}" in refusal(serve_command(tmp_path))
 
 
 def test_refusal_shows_square_brackets_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "[red]"
-    assert f"no bundle at {folder}" in refusal(serve_bundle(folder))
+    assert f"no bundle at {folder}" in refusal(serve_command(folder))
 
 
 def test_refusal_comes_after_the_warning_of_a_former_variable() -> None:
@@ -220,4 +220,4 @@ def test_a_setting_that_does_not_fit_is_named(name: str, value: str) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(bundle_path: Path) -> None:
-    assert "cpu" in refusal([*serve_bundle(bundle_path), "--device", "cuda:99"])
+    assert "cpu" in refusal([*serve_command(bundle_path), "--device", "cuda:99"])

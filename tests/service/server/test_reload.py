@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
 from tests.support.fakes import picture
-from tests.support.processes import serve_bundle, serving
+from tests.support.processes import running_server, serve_command
 from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
@@ -167,7 +167,7 @@ def test_no_request_fails_while_bundles_change(
 
     # Warming up is most of a reload: no batches larger than these few can make.
     with (
-        serving(serve_bundle(current), KINDRED_MAX_BATCH_SIZE="4") as http,
+        running_server(serve_command(current), KINDRED_MAX_BATCH_SIZE="4") as http,
         ThreadPoolExecutor(ASKING) as clients,
     ):
         asking = [clients.submit(ask, http.base_url) for _ in range(ASKING)]

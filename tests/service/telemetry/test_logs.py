@@ -16,7 +16,7 @@ from service.telemetry import logs
 from service.telemetry.logs import LogFormat
 from tests.service.conftest import MakeApp
 from tests.support.fakes import file_of
-from tests.support.processes import serve_bundle, serving
+from tests.support.processes import running_server, serve_command
 from training.bundle import to_pixels
 
 ID = {"X-Request-ID": "request-1"}
@@ -47,8 +47,8 @@ def objects(stream: StringIO) -> list[dict[str, object]]:
 def lines(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     """The JSON log of a process, from start to end."""
     log = tmp_path_factory.mktemp("logs") / "log"
-    command = ["sh", "-c", 'exec "$@" 2>"$0"', log, *serve_bundle(bundle_path)]
-    with serving(command, KINDRED_LOG_FORMAT="json", KINDRED_LOG_LEVEL="info") as client:
+    command = ["sh", "-c", 'exec "$@" 2>"$0"', log, *serve_command(bundle_path)]
+    with running_server(command, KINDRED_LOG_FORMAT="json", KINDRED_LOG_LEVEL="info") as client:
         client.get("/gallery/no%0Asuch%1b[0m?label=cat", headers=ID)
         client.post("/classify", content=INVALID_EXIF, headers=ID | {"Content-Type": "image/jpeg"})
     return [json.loads(line) for line in log.read_text().splitlines()]

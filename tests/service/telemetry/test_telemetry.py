@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from service.settings import Settings
 from tests.service.conftest import MakeApp
 from tests.support.fakes import picture
-from tests.support.processes import serve_bundle, serving
+from tests.support.processes import running_server, serve_command
 
 PNG = {"Content-Type": "image/png"}
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -56,8 +56,8 @@ def sent(bundle_path: Path) -> Received:
     with_trace = {"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"}
     with (
         receiver() as (address, received),
-        serving(
-            serve_bundle(bundle_path),
+        running_server(
+            serve_command(bundle_path),
             KINDRED_TELEMETRY="true",
             OTEL_EXPORTER_OTLP_ENDPOINT=address,
             OTEL_SERVICE_NAME="renamed",

@@ -27,7 +27,7 @@ SCENES: dict[str, Callable[[Draw, Random], None]] = {
 }
 
 
-def drawing(name: str, seed: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
+def draw_scene(name: str, seed: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
     """Draw a scene of a class; colours, positions and light depend on the seed."""
     random = np.random.default_rng((list(SCENES).index(name), seed))
     scene = Image.new("RGB", (SIDE, SIDE))

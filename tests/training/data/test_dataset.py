@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from tests.support.factories import tiny
-from tests.support.images import KINDS, stripes, write_folder
+from tests.support.images import KINDS, striped_image, write_folder
 from training.data.cifar10 import CLASSES
 from training.data.dataset import Dataset, DatasetError, load
 
 
 def png(kind: int, seed: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(stripes(kind, seed)).save(stream, "png")
+    Image.fromarray(striped_image(kind, seed)).save(stream, "png")
     return stream.getvalue()
 
 
@@ -61,7 +61,7 @@ def test_a_folder_gives_images_labels_and_class_names(folder: Path) -> None:
 def test_the_pixels_equal_those_of_the_files(folder: Path) -> None:
     dataset = load(folder)
     position = dataset.ids.index("train-blue-00002.png")
-    assert np.array_equal(dataset.images[position].permute(1, 2, 0), stripes(1, 2))
+    assert np.array_equal(dataset.images[position].permute(1, 2, 0), striped_image(1, 2))
 
 
 def test_the_partitions_are_separate(folder: Path) -> None:

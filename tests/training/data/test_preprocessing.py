@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from training.data.preprocessing import SIZE, Fit, to_pixels, to_rgb
 
 ALL_FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
@@ -21,7 +21,7 @@ def bands(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("fit", ALL_FITS)
 def test_an_image_of_the_right_size_is_unchanged(fit: Fit) -> None:
-    pixels = stripes(3, seed=0)
+    pixels = striped_image(3, seed=0)
     assert np.array_equal(to_pixels(Image.fromarray(pixels), fit), pixels)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.factories import made_record
-from tests.support.images import stripes
+from tests.support.images import striped_image
 from training.experiments.record import LayerRetrieval, Ranking, Record
 from training.experiments.reports.figures import (
     compared_curves,
@@ -124,5 +124,5 @@ def test_neighbours_have_the_colours_of_their_pixels() -> None:
 
 
 def test_rows_of_neighbours_can_differ_in_length() -> None:
-    long = [(stripes(0, n), "x") for n in range(6)]
+    long = [(striped_image(0, n), "x") for n in range(6)]
     assert neighbours([("conv2", long), ("logits", long[:2])])
