@@ -14,7 +14,8 @@ from service.engine.admission import Permit
 from service.engine.types import Embeddings, Priority, SearchQuery
 from service.errors import ClientGoneError, InferenceFailedError, KindredError
 from service.http import problems
-from service.http.codecs.images import Uploads, decode_images
+from service.http.codecs.images import decode_images
+from service.http.codecs.uploads import Uploads
 from service.schemas.base import Schema
 from service.schemas.errors import ItemError
 from service.state import State
@@ -49,7 +50,7 @@ async def respond_per_image(
     """
     batched = searches if state.engine.searches else ()
     light = light and len(batched) == len(searches)
-    with state.admission.permit(Priority.INTERACTIVE, len(uploads.files)) as permit:
+    with state.admission.permit(Priority.INTERACTIVE, len(uploads.images)) as permit:
         pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
         results = await embed_images(request, state, pixels, permit.priority, batched)
         if not uploads.several and isinstance(results[0], KindredError):

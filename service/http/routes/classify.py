@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.http.codecs.images import REQUEST_BODY, UploadsDep
+from service.http.codecs.uploads import UploadsDep, request_body
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
 from service.http.inference import respond_per_image
 from service.http.problems import error_responses
@@ -18,7 +18,7 @@ router = APIRouter(tags=["images"])
     "/classify",
     response_model=ClassifyResponse | Results[ClassifyResponse],
     responses=error_responses(*UPLOAD_ERRORS),
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=request_body(),
 )
 async def classify(
     request: Request,

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.engine.types import Priority
-from service.http.codecs.images import REQUEST_BODY, UploadsDep
+from service.http.codecs.uploads import UploadsDep, request_body
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
 from service.http.inference import embed_all, respond_per_image
 from service.http.problems import error_responses
@@ -30,7 +30,7 @@ NPY = "application/x-npy"
             "content": {NPY: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=request_body(),
 )
 async def embed(
     request: Request,
@@ -47,7 +47,7 @@ async def embed(
         return await respond_per_image(
             request, state, uploads, lambda images: state.responses.embed(images, known_layer)
         )
-    with state.admission.permit(Priority.INTERACTIVE, len(uploads.files)) as permit:
+    with state.admission.permit(Priority.INTERACTIVE, len(uploads.images)) as permit:
         embedded = await embed_all(request, state, uploads.files, uploads.fit, permit)
         vectors = [image.layers[known_layer] for image in embedded]
         file = BytesIO()

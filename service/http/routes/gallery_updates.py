@@ -20,13 +20,8 @@ from service.http import problems
 from service.http.auth import RequireAdmin
 from service.http.codecs import json_body
 from service.http.codecs.images import decode_images
-from service.http.codecs.ingest import (
-    LABELLED_BODY,
-    ImageMetadata,
-    LabelledUpload,
-    LabelledUploadDep,
-    addition,
-)
+from service.http.codecs.ingest import LabelledUploadsDep, addition
+from service.http.codecs.uploads import Uploads, request_body
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
 from service.http.inference import embed_images
 from service.http.problems import error_responses
@@ -63,10 +58,10 @@ _KEPT: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own type
         200: {**_KEPT[200], "model": UpsertResult | Results[UpsertResult]},
         201: {"headers": _LOCATION},
     },
-    openapi_extra=LABELLED_BODY,
+    openapi_extra=request_body(labelled=True),
 )
 async def add(
-    request: Request, state: StateDep, _: RequireAdmin, uploads: LabelledUploadDep
+    request: Request, state: StateDep, _: RequireAdmin, uploads: LabelledUploadsDep
 ) -> Response:
     """Keep one picture or several, which are then among what is searched.
 
@@ -82,16 +77,19 @@ async def add(
     response_model=UpsertResult,
     responses=error_responses(*UPLOAD_ERRORS, 507)
     | {201: {"model": UpsertResult, "headers": _LOCATION}},
-    openapi_extra=LABELLED_BODY,
+    openapi_extra=request_body(labelled=True),
 )
 async def put(
-    request: Request, state: StateDep, _: RequireAdmin, image_id: NewId, uploads: LabelledUploadDep
+    request: Request, state: StateDep, _: RequireAdmin, image_id: NewId, uploads: LabelledUploadsDep
 ) -> Response:
     """Keep a picture under an id, in the place of the one that is there, if any."""
-    if uploads.uploads.several:
+    if uploads.several:
         raise MalformedBodyError("One picture has this id; several can be sent to POST /gallery.")
-    meta = uploads.metadata[0].model_copy(update={"id": image_id})
-    return await _keep(request, state, LabelledUpload(uploads.uploads, (meta,)), replace=True)
+    (upload,) = uploads.images
+    upload = dataclasses.replace(
+        upload, metadata=upload.metadata.model_copy(update={"id": image_id})
+    )
+    return await _keep(request, state, dataclasses.replace(uploads, images=(upload,)), replace=True)
 
 
 @router.patch(
@@ -131,24 +129,19 @@ async def remove(state: StateDep, _: RequireAdmin, image_id: str) -> None:
     state.metrics.changes.labels("removed").inc()
 
 
-async def _keep(
-    request: Request, state: State, uploads: LabelledUpload, *, replace: bool
-) -> Response:
-    sent = uploads.uploads
-    with state.admission.permit(Priority.BACKGROUND, len(sent.files)) as permit:
-        pixels = await decode_images(request, state, sent.files, sent.fit, permit)
+async def _keep(request: Request, state: State, uploads: Uploads, *, replace: bool) -> Response:
+    with state.admission.permit(Priority.BACKGROUND, len(uploads.images)) as permit:
+        pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
         results = await embed_images(request, state, pixels, permit.priority)
         additions = await concurrency.run_in_pool(
-            lambda: _additions(state, uploads.metadata, pixels, results),
-            state.background,
-            permit.retain(),
+            lambda: _additions(state, uploads, pixels, results), state.background, permit.retain()
         )
         await state.admission.wait_idle()
 
         def keep() -> tuple[str, list[Added]]:
             outcomes = iter(state.gallery.add(additions, replace=replace))
             said = [next(outcomes) if isinstance(image, Embeddings) else image for image in results]
-            return _build_response(said, request.url.path, several=sent.several)
+            return _build_response(said, request.url.path, several=uploads.several)
 
         body, added = await concurrency.run_in_pool(keep, state.writers, permit.retain())
     for one in added:
@@ -164,14 +157,14 @@ async def _keep(
 
 def _additions(
     state: State,
-    metadata: Sequence[ImageMetadata],
+    uploads: Uploads,
     pixels: Sequence[Pixels | KindredError],
     results: Sequence[Embeddings | KindredError],
 ) -> list[Addition]:
     """Return the images that have been embedded as the gallery keeps them."""
     return [
-        addition(state, meta, image, embeddings)
-        for meta, image, embeddings in zip(metadata, pixels, results, strict=True)
+        addition(state, upload.metadata, image, embeddings)
+        for upload, image, embeddings in zip(uploads.images, pixels, results, strict=True)
         if isinstance(embeddings, Embeddings) and not isinstance(image, KindredError)
     ]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from service.engine.types import SearchQuery
-from service.http.codecs.images import REQUEST_BODY, UploadsDep
+from service.http.codecs.uploads import UploadsDep, request_body
 from service.http.dependencies import UPLOAD_ERRORS, Explain, Limit, StateDep
 from service.http.inference import respond_per_image
 from service.http.problems import error_responses
@@ -19,7 +19,7 @@ router = APIRouter(tags=["images"])
     "/predict",
     response_model=PredictResponse | Results[PredictResponse],
     responses=error_responses(*UPLOAD_ERRORS),
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=request_body(),
 )
 async def predict(
     request: Request,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.http.codecs.images import REQUEST_BODY, Uploads, read_uploads
+from service.http.codecs.uploads import FitQuery, Uploads, read_uploads, request_body
 from service.http.dependencies import (
     UPLOAD_ERRORS,
     Diversity,
@@ -23,7 +23,6 @@ from service.retrieval.similarity import SimilarityQuery
 from service.schemas.errors import Results
 from service.schemas.images import SimilarResponse
 from service.telemetry.timings import timings_of
-from training.bundle import Fit
 
 router = APIRouter(tags=["images"])
 
@@ -35,7 +34,7 @@ MAX_IMAGES = 100
     "/similar",
     response_model=SimilarResponse | Results[SimilarResponse],
     responses=error_responses(*UPLOAD_ERRORS),
-    openapi_extra={"requestBody": {**REQUEST_BODY["requestBody"], "required": False}},
+    openapi_extra=request_body(required=False),
 )
 async def similar(
     request: Request,
@@ -61,7 +60,7 @@ async def similar(
     diversity: Diversity = 0.0,
     exact: Exact = False,
     explain: Explain = False,
-    fit: Annotated[Fit, Query(description="How to make an image square that is not.")] = "crop",
+    fit: FitQuery = "crop",
 ) -> Response:
     """Return the nearest neighbours of an image, or of examples from the gallery."""
     (searched,) = state.responses.indexed_layers(layer)

@@ -226,6 +226,21 @@ def test_attributes_in_json_are_flat_and_few(client: TestClient) -> None:
         assert response.status_code == 400
 
 
+def test_attributes_in_json_and_in_the_query_are_limited_together(client: TestClient) -> None:
+    image = base64.b64encode(picture()).decode()
+    query = "&".join(f"attribute.a{n}=x" for n in range(20))
+    attributes = {f"b{n}": n for n in range(20)}
+    response = client.post(f"/gallery?{query}", json={"image": image, "attributes": attributes})
+    assert response.status_code == 400
+    assert "at most 32" in response.json()["detail"]
+
+
+def test_metadata_beside_several_images_is_refused(client: TestClient) -> None:
+    response = client.post("/gallery", json={**several(2), "label": "cat"})
+    assert response.status_code == 400
+    assert "each image its own" in response.json()["detail"]
+
+
 def test_put_replaces_a_picture_of_the_bundle_or_an_added_one(
     client: TestClient, loaded: Bundle
 ) -> None:

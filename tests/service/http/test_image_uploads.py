@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.errors import MalformedBodyError
-from service.http.codecs.images import from_base64
+from service.http.codecs.uploads import decode_base64
 from tests.service.conftest import MakeApp
 from tests.support.fakes import file_of, picture
 
@@ -89,7 +89,7 @@ def test_pictures_that_are_all_bad_have_an_error_each(client: TestClient) -> Non
         (b'{"images": []}', "either"),
         (b'{"image": 3}', "string"),
         (b'{"url": "http://169.254.169.254/"}', "not permitted"),
-        (b'{"image": "http://169.254.169.254/"}', "URLs are not taken"),
+        (b'{"image": "http://169.254.169.254/"}', "URLs are not fetched"),
     ],
 )
 def test_malformed_json_is_400_and_says_why(client: TestClient, body: bytes, reason: str) -> None:
@@ -113,7 +113,7 @@ def test_json_of_more_values_than_any_request_needs_is_not_even_parsed(
     def never(*_: object) -> None:
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr("service.http.codecs.images._JsonBody.model_validate_json", never)
+    monkeypatch.setattr("service.http.codecs.uploads._Images.model_validate_json", never)
     response = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 413
     assert "values" in response.json()["detail"]
@@ -124,7 +124,7 @@ def test_what_looks_like_the_start_of_a_picture_without_end_is_soon_refused() ->
 
     def seconds(text: str) -> float:
         began = time.perf_counter()
-        assert isinstance(from_base64(text), MalformedBodyError)
+        assert isinstance(decode_base64(text), MalformedBodyError)
         return time.perf_counter() - began
 
     plain = min(seconds("e-ta:" * 40_000) for _ in range(5))

@@ -1,0 +1,252 @@
+"""Parses the images of a request: a raw body, a form, or JSON with base64.
+
+Images are never fetched from URLs, so that a request cannot make the server read other addresses.
+Knows HTTP; nothing of decoding or of the network.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service import concurrency, images
+from service.engine.types import Priority
+from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
+from service.http.codecs import json_body
+from service.http.dependencies import StateDep
+from service.schemas.gallery import MAX_JSON_COMMAS, Attributes, ImageId, Label
+from service.state import State
+from training.bundle import Fit
+
+_OCTETS: Final = "application/octet-stream"
+_FORM: Final = "multipart/form-data"
+_JSON: Final = "application/json"
+_COMMAS_PER_IMAGE: Final = 5
+"""Commas in the JSON of one image: one to the next, one in a data: URI, three between fields."""
+_OTHER_COMMAS: Final = 64
+
+FitQuery = Annotated[Fit, Query(description="How to make an image square that is not.")]
+
+
+class ImageMetadata(BaseModel):
+    """The metadata of an image to be added."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: ImageId | None = None
+    label: Label | None = None
+    attributes: Attributes = Field(default_factory=dict)
+
+
+NO_METADATA: Final = ImageMetadata()
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image file, not decoded, or why it cannot be read; and its metadata."""
+
+    data: bytes | KindredError
+    metadata: ImageMetadata = NO_METADATA
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The images of a request; if `several`, the answer is a list."""
+
+    images: tuple[Upload, ...]
+    several: bool
+    fit: Fit = "crop"
+
+    @property
+    def files(self) -> list[bytes | KindredError]:
+        """The data of all images."""
+        return [upload.data for upload in self.images]
+
+
+class _LabelledImage(ImageMetadata):
+    image: str = Field(description="The image as base64.")
+
+
+class _Images(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    image: str | None = None
+    images: Annotated[list[str], FailFast()] = Field(default_factory=list)
+
+
+class _LabelledImages(ImageMetadata):
+    image: str | None = None
+    images: Annotated[list[str | _LabelledImage], FailFast()] = Field(default_factory=list)
+
+
+async def read_uploads(request: Request, state: StateDep, fit: FitQuery = "crop") -> Uploads:
+    """Parse the images of an interactive request.
+
+    Raises:
+        KindredError: the request cannot be admitted, or its body cannot be parsed.
+
+    """
+    state.admission.check(Priority.INTERACTIVE)
+    return await parse_uploads(request, state, fit)
+
+
+UploadsDep = Annotated[Uploads, Depends(read_uploads)]
+
+
+async def parse_uploads(
+    request: Request, state: State, fit: Fit, *, labelled: bool = False
+) -> Uploads:
+    """Parse the images of a request; if `labelled`, JSON may have metadata of each.
+
+    Raises:
+        MalformedBodyError: the body is not what its type says, or has no image.
+        NotAnImageError: the type is not supported.
+        TooLargeError: there are too many images or values.
+
+    """
+    limit = state.settings.max_client_batch_size
+    media_type = request.headers.get("Content-Type", _OCTETS).partition(";")[0].strip().lower()
+    if media_type == _FORM:
+        return await _parse_form(request, fit, limit)
+    if media_type == _JSON:
+        body = await request.body()
+        if len(body) <= images.SMALL_BYTES:
+            return _parse_json(body, fit, limit, labelled=labelled)
+        return await concurrency.run_in_pool(
+            lambda: _parse_json(body, fit, limit, labelled=labelled), state.decoders
+        )
+    if media_type == _OCTETS or media_type.startswith("image/"):
+        return Uploads((Upload(await request.body()),), several=False, fit=fit)
+    raise NotAnImageError(
+        f"A body of type {media_type!r} is not supported. Send the image itself with its type, "
+        f"such as 'Content-Type: {images.MEDIA_TYPES[0]}', or {_FORM}, or {_JSON}."
+    )
+
+
+async def _parse_form(request: Request, fit: Fit, limit: int) -> Uploads:
+    try:
+        form = await _FormParser(request.headers, request.stream(), max_files=limit).parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise _too_many(limit) from error
+        raise MalformedBodyError(f"The form cannot be parsed: {error.message}") from error
+    except UnicodeError as error:  # a name in it is not in the charset that it declares
+        raise MalformedBodyError(f"The form cannot be parsed: {error}.") from error
+    parts = form.getlist("file")
+    files = [await part.read() for part in parts if isinstance(part, UploadFile)]
+    if not files or len(files) < len(parts):
+        raise MalformedBodyError(
+            "The form has no file named 'file'; with curl, that is: -F file=@cat.png"
+        )
+    return Uploads(tuple(map(Upload, files)), several=len(files) > 1, fit=fit)
+
+
+class _FormParser(MultiPartParser):
+    """Keeps files in memory, where the body limit holds, and never on disk."""
+
+    spool_max_size = 0  # no limit
+
+
+def _parse_json(body: bytes, fit: Fit, limit: int, *, labelled: bool) -> Uploads:
+    commas = _COMMAS_PER_IMAGE + (MAX_JSON_COMMAS if labelled else 0)
+    max_commas = limit * commas + _OTHER_COMMAS
+    model: type[_LabelledImages | _Images] = _LabelledImages if labelled else _Images
+    found = json_body.read(model, body, max_commas)
+    if (found.image is None) == (not found.images):
+        raise MalformedBodyError(
+            'The JSON must have either "image", an image as base64, or "images", a list of them.'
+        )
+    metadata = _metadata_of(found)
+    if found.image is not None:
+        upload = Upload(decode_base64(found.image), metadata)
+        return Uploads((upload,), several=False, fit=fit)
+    if metadata != NO_METADATA:
+        raise MalformedBodyError(
+            'Metadata beside "images" is not permitted: give each image its own, as in '
+            '{"images": [{"image": …, "label": …}, …]}.'
+        )
+    if len(found.images) > limit:
+        raise _too_many(limit)
+    uploads = (
+        Upload(decode_base64(one))
+        if isinstance(one, str)
+        else Upload(decode_base64(one.image), _metadata_of(one))
+        for one in found.images
+    )
+    return Uploads(tuple(uploads), several=True, fit=fit)
+
+
+def _metadata_of(found: BaseModel) -> ImageMetadata:
+    """Return the metadata alone, so that the base64 need not be kept with it."""
+    if not isinstance(found, ImageMetadata):
+        return NO_METADATA
+    return ImageMetadata(id=found.id, label=found.label, attributes=found.attributes)
+
+
+def decode_base64(text: str) -> bytes | MalformedBodyError:
+    """Decode base64 or a data: URI; return the error if it is neither."""
+    if text.startswith("data:"):
+        head, _, data = text.partition(",")
+        text = data if head.endswith(";base64") else text
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return MalformedBodyError(
+            "The image is not base64. Send the image itself: URLs are not fetched."
+        )
+
+
+def _too_many(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"There are more than {limit} images in this request: send them in several requests."
+    )
+
+
+def request_body(*, labelled: bool = False, required: bool = True) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes images. (Any: FastAPI's own type.)"""
+    base64_schema = {"type": "string", "contentEncoding": "base64"}
+    metadata = ImageMetadata.model_json_schema()["properties"] if labelled else {}
+    one = _object({"image": base64_schema, **metadata}, required="image")
+    item = {"anyOf": [one, base64_schema]} if labelled else base64_schema
+    several = _object({"images": {"type": "array", "minItems": 1, "items": item}}, "images")
+    example: dict[str, object] = {"image": images.EXAMPLE}
+    if labelled:
+        example |= {"label": "cat", "attributes": {"shelf": 3}}
+    examples = [example if labelled else images.EXAMPLE, images.EXAMPLE]
+    file = {"type": "string", "contentMediaType": _OCTETS, "format": "binary"}
+    files = {"type": "array", "minItems": 1, "items": file}
+    form = {"type": "object", "required": ["file"], "properties": {"file": files}}
+    raw = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
+    return {
+        "requestBody": {
+            "required": required,
+            "description": "One image as it is, or one or several in a form or in JSON. The JSON "
+            "form `images`, and a form with several files, are answered by a list of results.",
+            "content": {
+                **dict.fromkeys((*images.MEDIA_TYPES, _OCTETS), raw),
+                _FORM: {"schema": form},
+                _JSON: {
+                    "schema": {"oneOf": [{"title": "One", **one}, {"title": "Several", **several}]},
+                    "examples": {
+                        "one": {"summary": "One image", "value": example},
+                        "several": {"summary": "Several images", "value": {"images": examples}},
+                    },
+                },
+            },
+        }
+    }
+
+
+def _object(properties: Mapping[str, object], required: str) -> dict[str, object]:
+    return {
+        "type": "object",
+        "required": [required],
+        "additionalProperties": False,
+        "properties": properties,
+    }
