@@ -1,8 +1,8 @@
-"""One connection, held to limits that uvicorn leaves to whoever stands before it.
+"""Limits of one connection that uvicorn leaves to a reverse proxy.
 
-A request's head has only so many bytes. While it is the client's turn, be it to ask or to read what
-was answered, it has only so many seconds: what comes later than that is cut off. What is asked
-ahead is not read before its turn. Knows sockets and the heads of requests; nothing of the app.
+The head of a request has a maximum size. A client that sends or reads too slowly is disconnected.
+Pipelined requests are not read before their turn. Knows sockets and heads of requests, but nothing
+of the app.
 """
 
 import asyncio
@@ -16,48 +16,48 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.schemas.errors import Problem
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Bytes of a request's first line and headers, give or take what is read at once."""
+"""Bytes of the request line and headers at most, rounded up to one read."""
 MIN_READ_RATE: Final = 128 * 1024
-"""Bytes of an answer that a client must have read whenever its time is up, to be given more."""
+"""Bytes of a response that a client must read within each client timeout."""
 _UPGRADE: Final = re.compile(rb"(?<=\r\n)upgrade:[^\r\n]*\r\n", re.IGNORECASE)
 
 
 def connections(client_timeout: float) -> type[HttpToolsProtocol]:
-    """The class of connections that wait so many seconds for a client."""
+    """Return a connection class that waits `client_timeout` seconds for a client at most."""
 
-    class Patient(Connection):
+    class LimitedConnection(Connection):
         pass
 
-    Patient.client_timeout = client_timeout
-    return Patient
+    LimitedConnection.client_timeout = client_timeout
+    return LimitedConnection
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's own, with limits. It offers no other protocol to change to."""
+    """uvicorn's HTTP connection with limits, and without protocol upgrades."""
 
     client_timeout: ClassVar[float]
 
-    def __init__(self, *given: Any, **named: Any) -> None:  # Any: whatever uvicorn gives its own
+    def __init__(self, *given: Any, **named: Any) -> None:  # Any: the arguments of uvicorn
         super().__init__(*given, **named)
         self._in_head = True
         self._head = 0
-        self._asking: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = None
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
-        self._await_request()
+        self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Cancel all timers."""
         self._stop_waiting()
-        _cancel(self._reading)
+        _cancel(self._read_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a request, or several requests."""
+        """Read a part of a request or several requests, unless the head is too long."""
         if self._in_head:
             data = _without_upgrade(data)
             self._head += len(data)
@@ -65,43 +65,45 @@ class Connection(HttpToolsProtocol):
         if self._in_head and self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"The head of a request may have {MAX_HEAD_BYTES:,} bytes.",
+                f"The headers exceed {MAX_HEAD_BYTES:,} bytes: send fewer or shorter ones.",
             )
 
     def on_headers_complete(self) -> None:
-        """Leave the rest to the app and its deadline."""
+        """Stop the timer: from here on the request timeout of the app applies."""
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Await another request on this connection."""
+        """Prepare for the head of the next request."""
         self._in_head = True
         self._head = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Await the next request, or the rest of one that was answered before it had all come."""
+        """Start to wait for the next request, or for the rest of one that was answered early."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._await_request()
+            self._wait_for_request()
 
     def pause_writing(self) -> None:
-        """Have the client read what it is sent."""
+        """Start to wait for the client to read the response."""
         super().pause_writing()
-        self._await_read()
+        self._wait_for_read()
 
     def resume_writing(self) -> None:
-        """It has read."""
-        _cancel(self._reading)
+        """Stop the timer: the client has read the response."""
+        _cancel(self._read_timer)
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, as everything is refused here."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "This is no request in HTTP/1.1.")
+        """Refuse data that is not HTTP with a problem."""
+        self._refuse(
+            HTTPStatus.BAD_REQUEST, "This is not an HTTP/1.1 request. Send plain HTTP, without TLS."
+        )
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer what never became a request, and hang up."""
+        """Send a problem for data that never became a request, and close the connection."""
         body = Problem(
             type="about:blank", title=status.phrase, status=status, detail=detail, instance="",
             error=detail,
@@ -113,33 +115,33 @@ class Connection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
 
-    def _await_request(self) -> None:
-        def look() -> None:
-            if self.flow.write_paused:  # it still reads
-                self._await_request()
+    def _wait_for_request(self) -> None:
+        def check() -> None:
+            if self.flow.write_paused:  # the client still reads the response
+                self._wait_for_request()
             else:
                 self.transport.abort()
 
         self._stop_waiting()
-        self._asking = self.loop.call_later(self.client_timeout, look)
+        self._request_timer = self.loop.call_later(self.client_timeout, check)
 
     def _stop_waiting(self) -> None:
-        _cancel(self._asking)
+        _cancel(self._request_timer)
 
-    def _await_read(self) -> None:
+    def _wait_for_read(self) -> None:
         left = self.transport.get_write_buffer_size()
 
-        def look() -> None:
+        def check() -> None:
             if left - self.transport.get_write_buffer_size() < MIN_READ_RATE:
                 self.transport.abort()
             else:
-                self._await_read()
+                self._wait_for_read()
 
-        self._reading = self.loop.call_later(self.client_timeout, look)
+        self._read_timer = self.loop.call_later(self.client_timeout, check)
 
 
 class _Flow(FlowControl):
-    """Reads on only when nothing is waiting that was asked ahead: nobody fills our memory so."""
+    """Resumes reading only if no pipelined request waits, which bounds the memory in use."""
 
     def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
         super().__init__(transport)
@@ -156,10 +158,10 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """A head that asks for another protocol, as Java's client does for HTTP/2, without asking.
+    """Remove `Upgrade` from a head. Java's client sends it to offer HTTP/2.
 
-    Whoever is not understood must be answered as if they had not asked (RFC 9110, 7.8). The parser
-    would take the body for the other protocol's, and lose it.
+    A server may ignore it (RFC 9110, 7.8). The parser would treat the body as data of the other
+    protocol and lose it.
     """
     head, end, rest = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"", head + end) + rest if end else data

@@ -1,4 +1,4 @@
-"""The server process: its socket, signals, limits and shutdown."""
+"""The server process: its socket, signals, limits and shutdown. Knows nothing of routes."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ if sys.platform != "win32":
 
 
 class Server(uvicorn.Server):
-    """Says when it is ready, and not-ready for a while before it closes its door."""
+    """Prints its URL when it is ready, and delays a shutdown while `/readyz` reports it."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, address: str) -> None:
         super().__init__(config)
@@ -36,9 +36,9 @@ class Server(uvicorn.Server):
         self._reloading: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, then say so; from then on SIGHUP reloads the bundle.
+        """Start to listen, print the URL, and let SIGHUP reload the bundle.
 
-        In a terminal it stays the sign that the terminal has closed: the end, but under nohup.
+        In a terminal, SIGHUP keeps its meaning: the terminal has closed, and the process ends.
         """
         await super().startup(sockets)
         if hasattr(signal, "SIGHUP") and not _has_terminal():
@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
         typer.echo(f"kindred is ready: {self._address}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Turn `/readyz` red at once; stop after the notice, or at once if asked again."""
+        """Let `/readyz` fail at once. Stop after the shutdown delay, or at the second signal."""
         if self._lifecycle.draining or self._shutdown_delay == 0:
             super().handle_exit(sig, frame)
         else:
@@ -61,15 +61,15 @@ class Server(uvicorn.Server):
 
     async def _reload(self) -> None:
         reloader: Reloader = self._app.state.reloader
-        with suppress(KindredError):  # it is in the log, and the old bundle is served on
+        with suppress(KindredError):  # it is logged, and the old bundle is still served
             await reloader.reload()
 
 
 def tune_garbage_collector() -> None:
-    """Have garbage collected less often, and never looked for in what the imports made.
+    """Collect garbage less often, and exclude the objects that the imports created.
 
-    Every answer waits meanwhile. As Python has it, a collection took up to 0.26 s under load, and
-    0.11 s in an overload without the imports; now it takes 0.02 s, and a tenth of the time in all.
+    A collection stops all requests. With the defaults it took up to 0.26 s under load, without the
+    imports 0.11 s; now it takes 0.02 s, and a tenth of the time in total.
     """
     gc.collect()
     gc.freeze()
@@ -77,19 +77,26 @@ def tune_garbage_collector() -> None:
 
 
 def raise_file_limit() -> None:
-    """Have as many files open as the system allows: often 1,024, until one asks for more."""
+    """Raise the limit of open files from the default, often 1,024, to the maximum."""
     if sys.platform != "win32":
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(ValueError, OSError):  # some systems name more than they give
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # some systems report more than they allow
+            resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 class BindError(RuntimeError):
-    """Nothing can listen at that address."""
+    """The address cannot be bound."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address now, before the work of loading; nobody is let in yet."""
+    """Bind a socket, so that a used port is reported before the bundle is loaded.
+
+    It does not accept connections yet.
+
+    Raises:
+        BindError: the address cannot be bound.
+
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -99,8 +106,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise BindError(
-            f"nothing can listen at {host}, port {port}: {error.strerror}. "
-            "Stop what is there, or choose another with --port."
+            f"cannot listen at {host}, port {port}: {error.strerror}. "
+            "Stop the process that uses it, or choose another port with --port."
         ) from error
     return listener
 
@@ -111,22 +118,22 @@ def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         http=connections(settings.request_timeout),
-        ws="none",  # nothing here speaks it
+        ws="none",  # there are no WebSocket routes
         log_config=None,
         log_level=settings.log_level,
-        access_log=False,  # it tells neither the time that a request took nor its id
+        access_log=False,  # it has neither durations nor request ids
         server_header=False,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
     )
     server = Server(config, app, f"http://{host}:{listener.getsockname()[1]}")
-    # uvicorn sends itself the signal again when it is done: a stop in good order is no failure.
+    # uvicorn raises the signal again after a shutdown, which would make the exit status a failure.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, signal.SIG_IGN)
     server.run(sockets=[listener])
 
 
 def _has_terminal() -> bool:
-    """Whether this process has a terminal that can close, as no daemon has."""
+    """Return whether this process has a controlling terminal, which a daemon has not."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

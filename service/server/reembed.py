@@ -1,7 +1,7 @@
-"""After a change of the network: has the images that were added embedded anew, beside the requests.
+"""Re-embeds added images after a change of the network, at low priority.
 
-Each is searched by its old vectors until it has new ones. Knows the engine and the gallery; nothing
-of HTTP.
+Until then an image is found by its old vectors. Knows the engine and the gallery, but nothing of
+HTTP.
 """
 
 import asyncio
@@ -22,27 +22,27 @@ from service.state import State
 from training.bundle import SIZE, Pixels
 
 BATCH: Final = 16
-"""Images at once: who asks meanwhile waits for no more."""
+"""Images in a batch. More would delay concurrent requests."""
 PAUSE_SECONDS: Final = 1.0
-"""Seconds between two looks at whether there is anything to do, or after a refusal."""
+"""Seconds between two checks for outdated images, and after a failure."""
 
 logger = logging.getLogger(__name__)
 
 
 class ReembeddingJob:
-    """Goes on as long as the service does, with whichever state is served."""
+    """Re-embeds outdated images of the current state for as long as the service runs."""
 
     def __init__(self, current: Callable[[], State]) -> None:
         self._current = current
         self._task: asyncio.Task[None] | None = None
-        self._passed_over: dict[str, set[tuple[str, int]]] = {}  # by network: another may do it
+        self._skipped: dict[str, set[tuple[str, int]]] = {}  # by network: another may succeed
 
     def start(self) -> None:
-        """Begin, on the running event loop."""
+        """Start the job on the running event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End; what is not renewed yet is when the service runs again."""
+        """Stop the job. The next start of the service continues it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -52,59 +52,60 @@ class ReembeddingJob:
             state = self._current()
             try:
                 done = await _outdated_count(state) > 0 and await reembed_batch(
-                    state, self._passed_over.setdefault(state.gallery.network, set())
+                    state, self._skipped.setdefault(state.gallery.network, set())
                 )
             except KindredError as error:
-                logger.info("Images are embedded anew later: %s", error.detail)
+                logger.info("Re-embedding is postponed: %s", error.detail)
                 done = False
-            except Exception:  # the service is worth more than this
-                logger.exception("Images could not be embedded anew")
+            except Exception:  # the job must not end: the next attempt may succeed
+                logger.exception("Re-embedding failed")
                 done = False
             if not done:
                 await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def reembed_batch(state: State, passed_over: set[tuple[str, int]] | None = None) -> bool:
-    """Embed some of the stale images anew; whether there were any.
+async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = None) -> bool:
+    """Re-embed a batch of outdated images, and return whether there were any.
 
-    Those that cannot be are added to `passed_over` (ids and revisions), whose images are left.
+    Images that cannot be re-embedded are added to `skipped` as (id, revision). Those already in
+    `skipped` are left out.
 
     Raises:
-        KindredError: the network takes no images now, or the disk no vectors.
+        KindredError: the engine accepts no images now, or the vectors cannot be stored.
 
     """
     gallery = state.gallery
-    passed_over = set() if passed_over is None else passed_over
-    most = BATCH + len(passed_over)
-    found = await concurrency.run_in_pool(lambda: gallery.next_outdated(most), state.writers)
-    outdated = [one for one in found if (one.id, one.revision) not in passed_over][:BATCH]
+    skipped = set() if skipped is None else skipped
+    limit = BATCH + len(skipped)
+    found = await concurrency.run_in_pool(lambda: gallery.next_outdated(limit), state.writers)
+    outdated = [one for one in found if (one.id, one.revision) not in skipped][:BATCH]
     if not outdated:
         return False
-    pictures = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
-    with state.admission.permit(Priority.BACKGROUND, len(pictures)):
+    decoded = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
+    with state.admission.permit(Priority.BACKGROUND, len(decoded)):
         results = await state.engine.embed(
-            [pixels for _, pixels in pictures], math.inf, priority=Priority.BACKGROUND
+            [pixels for _, pixels in decoded], math.inf, priority=Priority.BACKGROUND
         )
     renewed = [
         _new_vectors(state, one, image)
-        for (one, _), image in zip(pictures, results, strict=True)
+        for (one, _), image in zip(decoded, results, strict=True)
         if isinstance(image, Embeddings)
     ]
     done = {one.id for one in renewed}
     for one in outdated:
         if one.id not in done:
-            logger.warning("The image %s cannot be embedded anew, and is passed over", one.id)
-            passed_over.add((one.id, one.revision))
+            logger.warning("Image %s cannot be re-embedded and is skipped", one.id)
+            skipped.add((one.id, one.revision))
     await state.admission.wait_idle()
     await concurrency.run_in_pool(lambda: gallery.renew(renewed), state.writers)
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _outdated_count(state) == 0:
-        logger.warning("All images that were added are embedded by this network")
+        logger.warning("All added images have embeddings of the current network")
     return True
 
 
 async def _outdated_count(state: State) -> int:
-    """How many are stale; in a thread, for a gallery elsewhere may let one wait."""
+    """Count the outdated images; in a thread, because Milvus may respond slowly."""
     return await concurrency.run_in_pool(lambda: state.gallery.outdated_count, state.writers)
 
 
@@ -120,9 +121,9 @@ def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVect
 
 
 def _pixels(one: OutdatedImage) -> Pixels | None:
-    """The picture; None where what is kept of it is damaged."""
+    """Decode the stored image; None if it is damaged."""
     try:
         pixels: Pixels = np.asarray(Image.open(BytesIO(one.png)).convert("RGB"))
-    except (OSError, SyntaxError, ValueError):  # as Pillow tells of it
+    except (OSError, SyntaxError, ValueError):  # those that Pillow raises
         return None
     return pixels if pixels.shape == (SIZE, SIZE, 3) else None

@@ -1,4 +1,7 @@
-"""Loads another bundle into the running process, and returns freed memory to the system."""
+"""Loads another bundle into the running process, and returns freed memory to the system.
+
+Knows the state and its engine and gallery, but nothing of HTTP.
+"""
 
 import asyncio
 import ctypes
@@ -17,42 +20,42 @@ from service.state import State
 from training.bundle import BundleError, DeviceError
 
 GRACE_SECONDS = 1.0
-"""Seconds beyond the deadline of a request after which nobody can be using the old bundle."""
+"""Seconds after the request timeout at which no request can use the old bundle any more."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StateSlot:
-    """Where the state that is served stands."""
+    """Reads and replaces the state that is served."""
 
     get: Callable[[], State]
     put: Callable[[State], None]
 
 
 class Reloader:
-    """Reloads one at a time; who asks meanwhile waits for a turn."""
+    """Reloads the bundle. Concurrent reloads run one after another."""
 
     def __init__(self, slot: StateSlot, make: Callable[[State], State]) -> None:
-        """Prepare.
+        """Prepare reloads; does not load anything yet.
 
         Args:
-            place: where the state stands.
-            make: a new state, not yet started, from the old one's settings.
+            slot: the state that is served.
+            make: returns a new state, not yet started, from the old one.
 
         """
         self._slot = slot
         self._make = make
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._in_flight: set[asyncio.Task[Any]] = set()
 
     async def reload(self) -> ReloadResponse:
-        """Load what stands at the bundle's place now, and serve it.
+        """Load the bundle from its folder, and serve it.
 
-        Whoever asked may go, or be cut off at a deadline: the change goes on.
+        The reload continues if the caller is cancelled.
 
         Raises:
-            BundleRefusedError: it does not verify, or does not run; the old one is served on.
+            BundleRefusedError: the bundle does not verify or run; the old one is still served.
             UnavailableError: the service is stopping.
 
         """
@@ -62,12 +65,12 @@ class Reloader:
         return await asyncio.shield(change)
 
     async def close(self) -> None:
-        """Wait for what is under way, and until the old ones are gone."""
+        """Wait until reloads in progress have ended and the old states are closed."""
         while self._in_flight:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     async def _change(self) -> ReloadResponse:
-        async with self._turn:
+        async with self._lock:
             old = self._slot.get()
             new = await self._open(old)
             if old.lifecycle.draining:
@@ -79,12 +82,16 @@ class Reloader:
             retiring = asyncio.create_task(_drain_and_close(old))
             self._in_flight.add(retiring)
             retiring.add_done_callback(self._in_flight.discard)
-            said = ReloadResponse(previous=old.responses.model, current=new.responses.model)
-            logger.warning("Serving %s instead of %s", _name(said.current), _name(said.previous))
-            return said
+            response = ReloadResponse(previous=old.responses.model, current=new.responses.model)
+            logger.warning(
+                "Reloaded: serving %s instead of %s",
+                _name(response.current),
+                _name(response.previous),
+            )
+            return response
 
     async def _open(self, old: State) -> State:
-        """The new state, warm."""
+        """Build and start the new state."""
         if old.lifecycle.draining:
             raise UnavailableError("The service is stopping.")
         try:
@@ -95,15 +102,13 @@ class Reloader:
                 await anyio.to_thread.run_sync(new.gallery.close)
                 raise
         except (BundleError, DeviceError, UnavailableError) as error:
-            logger.warning("The new bundle is refused: %s", error)
-            raise BundleRefusedError(
-                f"{error}. The bundle that was served is served on."
-            ) from error
+            logger.warning("Reload refused: %s", error)
+            raise BundleRefusedError(f"{error}. The previous bundle is still served.") from error
         return new
 
 
 async def _drain_and_close(old: State) -> None:
-    """Let it answer who began with it."""
+    """Wait for the requests that use an old state, then free its resources."""
     old.requests.release()
     with suppress(TimeoutError):
         async with asyncio.timeout(old.settings.request_timeout + GRACE_SECONDS):
@@ -118,10 +123,10 @@ def _name(model: ModelName) -> str:
 
 
 def trim_heap() -> None:
-    """Give the system what is free in the heap.
+    """Return free heap memory to the system.
 
-    To load a bundle and compile its network leaves tens of MB there, which nothing takes up again.
-    Only glibc has to be told.
+    Loading a bundle and compiling its network leaves tens of MB that are not used again. Only glibc
+    keeps them until `malloc_trim` is called.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -1,4 +1,4 @@
-"""Builds the state of the app from settings: bundle, gallery, engine."""
+"""Builds the state of the app from settings: bundle, gallery, engine. Knows nothing of HTTP."""
 
 from dataclasses import replace
 
@@ -20,7 +20,15 @@ from training.bundle import Bundle, load
 
 
 def load_state(settings: Settings) -> State:
-    """Load the bundle that the settings name, with its gallery and engine."""
+    """Load the bundle that the settings name, with its gallery and its engine, not yet started.
+
+    Raises:
+        BundleError: the bundle does not verify, or does not suit the backend.
+        DeviceError: the device does not exist.
+        StorageError: the gallery cannot be opened.
+        UnavailableError: Milvus does not answer.
+
+    """
     metrics = Metrics()
     bundle = _open(settings)
     gallery = open_gallery(settings.gallery, bundle)
@@ -31,13 +39,16 @@ def load_state(settings: Settings) -> State:
 
 
 def reload_state(old: State) -> State:
-    """What stands at the bundle's place now, for the same process."""
+    """Load the bundle again, and build a state that shares the rest with the old one.
+
+    Raises: as `load_state`.
+    """
     bundle = _open(old.settings)
     gallery = old.gallery.rebind(bundle)
     try:
         engine = _engine(old.settings, old.metrics, bundle, gallery)
     except BaseException:
-        gallery.close()  # or it would hear of changes for ever
+        gallery.close()  # else it would keep receiving the changes of the old one
         raise
     return replace(
         old,
@@ -49,7 +60,9 @@ def reload_state(old: State) -> State:
 
 
 def _open(settings: Settings) -> Bundle:
-    return load(settings.bundle or default_bundle())  # what was built last may be new
+    return load(
+        settings.bundle or default_bundle()
+    )  # evaluated at each reload: another may have been built
 
 
 def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:
@@ -71,14 +84,14 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
 
 
 def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
-    """What the engine's worker may ask in the middle of a batch; None where that is a wait.
+    """Return the search that the engine runs after a batch; None if it would wait for a network.
 
-    On a GPU it looks there, where the network leaves its vectors.
+    On a GPU it searches there, where the vectors of the batch already are.
     """
     if not isinstance(gallery, LocalGallery):
         return None
     if device.type == "cuda":
-        near = GpuSearcher(gallery.snapshot, device)
-        near.warm_up()
-        return near.search
+        gpu_searcher = GpuSearcher(gallery.snapshot, device)
+        gpu_searcher.warm_up()
+        return gpu_searcher.search
     return lambda layer, queries, limit: gallery.search(layer, in_memory(queries), limit)

@@ -1,4 +1,4 @@
-"""What a connection may ask of the server before, between and after its requests."""
+"""The limits of a connection before, between and after its requests."""
 
 import json
 import socket
@@ -15,14 +15,14 @@ from service.server.connection import MAX_HEAD_BYTES, connections
 from tests.support.fakes import BATCH_TIMEOUT
 from tests.support.processes import running_app
 
-ASK = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 BRIEF = 0.5
 """Seconds that these connections wait for a client."""
 LARGE = 32 * 2**20
 
 
 def small_app() -> FastAPI:
-    """Answers with how much it was sent, or with much: connections know no more of an app."""
+    """Make an app that answers with the length of a body, or with a large body."""
     app = FastAPI()
 
     @app.get("/livez")
@@ -56,7 +56,7 @@ def connected(http: httpx.Client) -> "closing[socket.socket]":
 
 
 def received(connection: socket.socket) -> bytes:
-    """Everything until the server hangs up."""
+    """Read everything until the server closes the connection."""
     found = b""
     with suppress(ConnectionResetError):
         while some := connection.recv(1 << 20):
@@ -64,16 +64,16 @@ def received(connection: socket.socket) -> bytes:
     return found
 
 
-def test_who_never_ends_a_request_is_cut_off(http: httpx.Client) -> None:
-    for begun in (b"", b"GET /livez HT", ASK, b"\r\n"):
+def test_a_client_that_never_ends_a_request_is_disconnected(http: httpx.Client) -> None:
+    for begun in (b"", b"GET /livez HT", REQUEST, b"\r\n"):
         with connected(http) as connection:
             connection.sendall(begun)
             assert received(connection) == b""
 
 
-def test_who_sends_a_little_again_and_again_is_cut_off_too(http: httpx.Client) -> None:
+def test_a_client_that_sends_a_few_bytes_at_a_time_is_disconnected(http: httpx.Client) -> None:
     with connected(http) as connection:
-        connection.sendall(ASK)
+        connection.sendall(REQUEST)
         began = time.monotonic()
         with pytest.raises(ConnectionError):
             while time.monotonic() < began + BATCH_TIMEOUT:
@@ -81,24 +81,28 @@ def test_who_sends_a_little_again_and_again_is_cut_off_too(http: httpx.Client) -
                 time.sleep(BRIEF / 10)
 
 
-def test_who_does_not_send_the_rest_of_what_was_refused_is_cut_off(http: httpx.Client) -> None:
+def test_a_client_that_does_not_send_the_rest_of_a_refused_body_is_disconnected(
+    http: httpx.Client,
+) -> None:
     with connected(http) as connection:
         connection.sendall(b"POST /unread HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
         connection.sendall(b"some")
         assert received(connection).startswith(b"HTTP/1.1 413")
 
 
-def test_who_asks_in_time_is_answered_on_the_same_connection(http: httpx.Client) -> None:
+def test_requests_in_time_are_answered_on_one_connection(http: httpx.Client) -> None:
     with connected(http) as connection:
         for _ in range(4):
-            connection.sendall(ASK[:9])
+            connection.sendall(REQUEST[:9])
             time.sleep(BRIEF / 2)
-            connection.sendall(ASK[9:] + b"\r\n")
+            connection.sendall(REQUEST[9:] + b"\r\n")
             assert connection.recv(1000).endswith(b"alive")
 
 
-def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(http: httpx.Client) -> None:
-    ask = ASK.replace(b"/livez", b"/large") + b"\r\n"
+def test_a_client_that_does_not_read_is_disconnected_and_a_slow_one_is_not(
+    http: httpx.Client,
+) -> None:
+    ask = REQUEST.replace(b"/livez", b"/large") + b"\r\n"
     with connected(http) as idle, connected(http) as slow:
         idle.sendall(ask)
         slow.sendall(ask)
@@ -116,19 +120,17 @@ def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(http: httpx.Cl
     [b"X-A: b\r\n" * (MAX_HEAD_BYTES // 4), b"X-A: " + b"b" * 20 * MAX_HEAD_BYTES],
     ids=["many headers", "a long one"],
 )
-def test_a_head_that_is_too_long_is_431(http: httpx.Client, head: bytes) -> None:
+def test_a_head_above_the_limit_is_431(http: httpx.Client, head: bytes) -> None:
     with connected(http) as connection:
-        with suppress(ConnectionError):  # it does not wait for the end
-            connection.sendall(ASK + head)
+        with suppress(ConnectionError):  # the server does not wait for the end
+            connection.sendall(REQUEST + head)
         assert received(connection).startswith(b"HTTP/1.1 431")
 
 
 @pytest.mark.parametrize(
     "sent", [b"\x16\x03\x01\x02\x00", b"GET http://localhost HTTP/1.1\r\n\r\n"]
 )
-def test_what_is_no_request_is_refused_as_everything_is_here(
-    http: httpx.Client, sent: bytes
-) -> None:
+def test_data_that_is_not_http_is_400_with_a_problem(http: httpx.Client, sent: bytes) -> None:
     with connected(http) as connection:
         connection.sendall(sent)
         head, _, body = received(connection).partition(b"\r\n\r\n")
@@ -140,20 +142,18 @@ def test_what_is_no_request_is_refused_as_everything_is_here(
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.3"])
-def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
-    http: httpx.Client, protocol: str
-) -> None:
-    """As Java's own client does with every first request."""
+def test_an_offered_protocol_upgrade_is_ignored(http: httpx.Client, protocol: str) -> None:
+    """Java's own client offers one with every first request."""
     upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol, "HTTP2-Settings": ""}
     assert http.post("/length", content=b"12345", headers=upgrade).text == "5"
     assert http.post("/length", content=b"123456").text == "6"
 
 
-def test_what_is_asked_ahead_is_answered_in_its_order(http: httpx.Client) -> None:
+def test_pipelined_requests_are_answered_in_order(http: httpx.Client) -> None:
     with connected(http) as connection:
         post = b"POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
         ahead = b"".join(post % length + b"x" * length for length in range(1, 10))
-        connection.sendall(ahead + ASK + b"Connection: close\r\n\r\n")
+        connection.sendall(ahead + REQUEST + b"Connection: close\r\n\r\n")
         answers = received(connection).split(b"HTTP/1.1 200 OK")[1:]
     assert [one.rpartition(b"\r\n\r\n")[2] for one in answers] == [
         *(str(length).encode() for length in range(1, 10)),
@@ -162,8 +162,8 @@ def test_what_is_asked_ahead_is_answered_in_its_order(http: httpx.Client) -> Non
 
 
 @contextmanager
-def counting_what_waits() -> Iterator[tuple[httpx.Client, list[int]]]:
-    """A server, and how many requests waited at its connections whenever one was read."""
+def counting_pipelined() -> Iterator[tuple[httpx.Client, list[int]]]:
+    """Run a server, and yield the number of pipelined requests at each head that is read."""
     waiting: list[int] = []
 
     class Counted(connections(BATCH_TIMEOUT)):  # type: ignore[misc]  # a class that a function makes
@@ -175,15 +175,15 @@ def counting_what_waits() -> Iterator[tuple[httpx.Client, list[int]]]:
         yield client, waiting
 
 
-def test_what_is_asked_ahead_is_not_read_before_its_turn() -> None:
-    """Else a single connection could fill the memory: requests are read faster than answered."""
+def test_pipelined_requests_are_not_read_before_their_turn() -> None:
+    """Otherwise one connection could fill the memory: reading is faster than answering."""
     count, padding = 1500, b"X-A: " + b"b" * 8000 + b"\r\n"
-    with counting_what_waits() as (client, waiting), connected(client) as connection:
-        left = (ASK + padding + b"\r\n") * (count - 1) + ASK + b"Connection: close\r\n\r\n"
+    with counting_pipelined() as (client, waiting), connected(client) as connection:
+        left = (REQUEST + padding + b"\r\n") * (count - 1) + REQUEST + b"Connection: close\r\n\r\n"
         connection.setblocking(False)
         answers = b""
         while answers.count(b"alive") < count:
-            # never spins: the server shares this process, and would get no turn
+            # never spins: the server runs in this process, and would get no CPU
             readable, writable, _ = select(
                 [connection], [connection] if left else [], [], BATCH_TIMEOUT
             )
@@ -194,5 +194,5 @@ def test_what_is_asked_ahead_is_not_read_before_its_turn() -> None:
                 some = connection.recv(1 << 20)
                 assert some
                 answers += some
-    assert len(waiting) - 1 == count  # and the one by which the server was found
+    assert len(waiting) - 1 == count  # and the request of the fixture that finds the server
     assert max(waiting) < 100

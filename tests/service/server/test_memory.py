@@ -1,4 +1,4 @@
-"""What little files that become large leave behind: nothing that grows."""
+"""Memory does not grow with small files that decode to large images."""
 
 import re
 import struct
@@ -14,13 +14,13 @@ from tests.support.processes import running_server, serve_command
 
 SIDE = 2000
 ROUNDS = 4
-LITTLE = 64 * 1024
-"""Bytes of the largest of these files; decoded they have 4 million pixels."""
+MAX_FILE_BYTES = 64 * 1024
+"""Bytes of the largest of these files. Decoded, each has 4 million pixels."""
 GROWTH = 48 * 2**20
 
 
 def png_bomb(colour_type: int, channels: int) -> bytes:
-    """All zeros, 16 bits a channel, made without ever being whole."""
+    """Build a PNG of zeros with 16 bits a channel, one row at a time."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         sealed = name + data
@@ -36,7 +36,7 @@ def png_bomb(colour_type: int, channels: int) -> bytes:
 
 
 def gif_bomb() -> bytes:
-    """A pixel on a large canvas."""
+    """Build a GIF of one pixel on a large canvas."""
     pixel = bytearray(file_of(Image.new("P", (1, 1)), "GIF"))
     pixel[6:10] = struct.pack("<HH", SIDE, SIDE)
     return bytes(pixel)
@@ -56,29 +56,29 @@ def bombs() -> dict[str, bytes]:
 
 
 def resident(http: httpx.Client) -> float:
-    """Bytes of memory that the process has now."""
+    """Return the resident memory of the process in bytes."""
     found = re.search(r"^process_resident_memory_bytes (\S+)", http.get("/metrics").text, re.M)
     assert found
     return float(found[1])
 
 
-def test_memory_stays_flat_under_pictures_that_are_larger_than_they_look(
+def test_memory_does_not_grow_with_decompression_bombs(
     bundle_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = bombs()
-    assert max(map(len, files.values())) < LITTLE
+    assert max(map(len, files.values())) < MAX_FILE_BYTES
     sizes = []
     with running_server(serve_command(bundle_path), KINDRED_MAX_BATCH_SIZE="1") as http:
         for _ in range(2 * ROUNDS):
             for file in files.values():
-                asked = [("file", ("bomb", file))] * 4
-                results = http.post("/classify", files=asked).json()["results"]
+                upload = [("file", ("bomb", file))] * 4
+                results = http.post("/classify", files=upload).json()["results"]
                 assert all("predictions" in one for one in results)
             sizes.append(resident(http))
     first, last = max(sizes[:ROUNDS]), max(sizes[ROUNDS:])
     with capsys.disabled():
         print(
-            f"\n{2 * ROUNDS * 4 * len(files)} pictures of {SIDE * SIDE / 1e6:g} million pixels, in "
+            f"\n{2 * ROUNDS * 4 * len(files)} images of {SIDE * SIDE / 1e6:g} million pixels, in "
             f"{max(map(len, files.values())) / 1000:.0f} KB at most: resident "
             f"{', '.join(f'{size / 2**20:.0f}' for size in sizes)} MiB"
         )

@@ -1,4 +1,4 @@
-"""The service as a process: says when it is ready, refuses clearly, and ends well."""
+"""The service as a process: readiness, shutdown, signals and refusals at the start."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ needs_sighup = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs S
 
 
 def refusal(command: list[str | Path], **environment: str) -> str:
-    """What a command says that must end at once with status 1, in a line."""
+    """Run a command that must end with status 1, and return its one line of output."""
     ended = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
@@ -47,12 +47,12 @@ def refusal(command: list[str | Path], **environment: str) -> str:
     return line
 
 
-def test_it_answers_as_soon_as_it_says_ready_and_ends_with_0(bundle_path: Path) -> None:
+def test_the_service_answers_once_it_prints_ready_and_exits_with_0(bundle_path: Path) -> None:
     with running_server(serve_command(bundle_path)) as client:
         assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
+def test_a_stopping_service_is_not_ready_and_answers_during_the_shutdown_delay(
     bundle_path: Path,
 ) -> None:
     command = [str(part) for part in serve_command(bundle_path)]
@@ -71,7 +71,7 @@ def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
             assert time.monotonic() < deadline
         assert "draining" in ready.json()["detail"]
         assert httpx.get(f"{url}/model").status_code == 200
-        process.send_signal(signal.SIGTERM)  # asked again, it waits no longer
+        process.send_signal(signal.SIGTERM)  # the second signal ends the delay
         assert process.wait(BATCH_TIMEOUT) == 0
     finally:
         process.kill()
@@ -82,7 +82,7 @@ def test_a_stopping_service_says_not_ready_and_still_answers_for_its_notice(
 def started(
     command: list[str | Path], stdin: int | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that serves, in a session of its own, and its URL."""
+    """Start a server in a session of its own, and yield its process and URL."""
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -98,33 +98,36 @@ def started(
             process.kill()
 
 
-@pytest.mark.parametrize(("drain", "answered"), [(60, True), (0, False)])
-def test_a_request_under_way_has_its_time_when_the_service_is_stopped(
-    bundle_path: Path, drain: int, answered: bool
+@pytest.mark.parametrize(("timeout", "answered"), [(60, True), (0, False)])
+def test_a_request_in_flight_may_finish_within_the_graceful_shutdown_timeout(
+    bundle_path: Path, timeout: int, answered: bool
 ) -> None:
-    """Then it is cut off; either way the process has ended in good order."""
+    """After the timeout it is aborted. The exit status is 0 in both cases."""
     command = [str(part) for part in serve_command(bundle_path)]
-    with started(["env", f"KINDRED_GRACEFUL_SHUTDOWN_TIMEOUT={drain}", *command]) as (process, url):
+    with started(["env", f"KINDRED_GRACEFUL_SHUTDOWN_TIMEOUT={timeout}", *command]) as (
+        process,
+        url,
+    ):
         body = picture()
         head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         address = (httpx.URL(url).host, httpx.URL(url).port or 80)
-        with socket.create_connection(address, timeout=BATCH_TIMEOUT) as asking:
-            asking.sendall(head.encode() + body[:10])
-            assert httpx.get(f"{url}/livez").status_code == 200  # it has been read
+        with socket.create_connection(address, timeout=BATCH_TIMEOUT) as connection:
+            connection.sendall(head.encode() + body[:10])
+            assert httpx.get(f"{url}/livez").status_code == 200  # so the head above has been read
             process.send_signal(signal.SIGTERM)
             if answered:
                 until_closed(address)
-                asking.sendall(body[10:])
-                assert b" 200 " in asking.recv(1000).splitlines()[0]
+                connection.sendall(body[10:])
+                assert b" 200 " in connection.recv(1000).splitlines()[0]
             else:
                 with suppress(ConnectionResetError):
-                    assert b" 200 " not in asking.recv(1000)
+                    assert b" 200 " not in connection.recv(1000)
         assert process.wait(BATCH_TIMEOUT) == 0
 
 
 def until_closed(address: tuple[str, int]) -> None:
-    """Wait until nobody listens there any more."""
+    """Wait until the address refuses connections."""
     deadline = time.monotonic() + BATCH_TIMEOUT
     with suppress(OSError):
         while True:
@@ -134,7 +137,7 @@ def until_closed(address: tuple[str, int]) -> None:
 
 
 @needs_sighup
-def test_without_a_terminal_a_hangup_signal_reloads(
+def test_sighup_reloads_without_a_terminal(
     bundle_path: Path, bundle_without_pixels_path: Path, tmp_path: Path
 ) -> None:
     linked_copy(bundle_path, tmp_path / "one")
@@ -151,7 +154,7 @@ def test_without_a_terminal_a_hangup_signal_reloads(
 
 
 @needs_sighup
-def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> None:
+def test_the_service_ends_with_its_terminal(bundle_path: Path) -> None:
     terminal, its_end = os.openpty()
     command = [sys.executable, "-c", IN_TERMINAL, *serve_command(bundle_path)]
     with started(command, stdin=its_end) as (process, url):
@@ -161,15 +164,15 @@ def test_it_ends_with_the_terminal_that_it_was_started_in(bundle_path: Path) -> 
         assert process.wait(BATCH_TIMEOUT) == -signal.SIGHUP
 
 
-def test_a_port_that_is_taken_is_said_so(bundle_path: Path) -> None:
+def test_a_used_port_is_refused_with_the_option_to_change(bundle_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = refusal([*serve_command(bundle_path)[:-1], port])
-    assert f"port {port}" in said
-    assert "--port" in said
+        error = refusal([*serve_command(bundle_path)[:-1], port])
+    assert f"port {port}" in error
+    assert "--port" in error
 
 
-def test_a_damaged_bundle_is_refused_by_the_name_of_the_file(
+def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     damaged = shutil.copytree(bundle_path, tmp_path / "damaged")
@@ -214,10 +217,10 @@ def test_refusal_comes_after_the_warning_of_a_former_variable() -> None:
         ("KINDRED_LOG_FORMAT", "xml"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_named(name: str, value: str) -> None:
-    said = refusal([sys.executable, "-m", "service"], **{name: value})
-    assert name.lower().removeprefix("kindred_") in said.lower()
+def test_an_invalid_setting_is_named(name: str, value: str) -> None:
+    error = refusal([sys.executable, "-m", "service"], **{name: value})
+    assert name.lower().removeprefix("kindred_") in error.lower()
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(bundle_path: Path) -> None:
+def test_a_missing_device_is_refused_with_the_available_ones(bundle_path: Path) -> None:
     assert "cpu" in refusal([*serve_command(bundle_path), "--device", "cuda:99"])

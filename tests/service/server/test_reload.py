@@ -1,4 +1,4 @@
-"""Another bundle without a stop."""
+"""A reload replaces the bundle while the service runs."""
 
 import asyncio
 import threading
@@ -27,13 +27,13 @@ from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
 RELOADS = 50
-ASKING = 3
-"""How many clients ask meanwhile."""
+CLIENTS = 3
+"""Clients that send requests during the reloads."""
 
 
 @pytest.fixture
 def current(tmp_path: Path, bundle_path: Path, bundle_without_pixels_path: Path) -> Path:
-    """A link to one bundle, with another beside it."""
+    """Create a link to one bundle, next to another one."""
     linked_copy(bundle_path, tmp_path / "one")
     linked_copy(bundle_without_pixels_path, tmp_path / "other")
     update_current_link(tmp_path / "current", tmp_path / "one")
@@ -51,17 +51,17 @@ def client(app: FastAPI) -> Iterator[TestClient]:
         yield running
 
 
-def turn(current: Path, name: str) -> None:
+def link_to(current: Path, name: str) -> None:
     update_current_link(current, current.with_name(name))
 
 
-def test_what_stands_there_now_is_served(client: TestClient, current: Path) -> None:
+def test_a_reload_serves_the_bundle_that_is_there_now(client: TestClient, current: Path) -> None:
     before = client.get("/model").json()
-    turn(current, "other")
-    said = client.post("/admin/reload")
-    assert said.status_code == 200
+    link_to(current, "other")
+    response = client.post("/admin/reload")
+    assert response.status_code == 200
     after = client.get("/model").json()
-    assert said.json() == {
+    assert response.json() == {
         which: {"name": model["name"], "version": model["version"]}
         for which, model in (("previous", before), ("current", after))
     }
@@ -75,15 +75,15 @@ def test_what_stands_there_now_is_served(client: TestClient, current: Path) -> N
     assert "kindred_reloads_total 1.0" in metrics
 
 
-def test_a_bundle_that_does_not_verify_is_refused_and_the_old_one_stays(
+def test_a_damaged_bundle_is_refused_and_the_old_one_is_still_served(
     client: TestClient, current: Path
 ) -> None:
     before = client.get("/model").json()
     weights = current.with_name("other") / "model.safetensors"
     content = weights.read_bytes()
-    weights.unlink()  # a link to the other tests' file
+    weights.unlink()  # a hard link to the file of other tests
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    turn(current, "other")
+    link_to(current, "other")
     refused = client.post("/admin/reload")
     assert refused.status_code == 409
     assert "model.safetensors is damaged" in refused.json()["detail"]
@@ -92,22 +92,22 @@ def test_a_bundle_that_does_not_verify_is_refused_and_the_old_one_stays(
     assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
 
 
-def test_a_bundle_that_is_gone_is_refused(client: TestClient, current: Path) -> None:
+def test_a_missing_bundle_is_refused(client: TestClient, current: Path) -> None:
     current.unlink()
     assert client.post("/admin/reload").status_code == 409
     assert client.get("/experiments").json()["experiments"]
-    assert client.get("/model").json()["caveats"]  # all of the old one is in memory
+    assert client.get("/model").json()["caveats"]  # the old bundle is still in memory
 
 
-def test_whoever_may_only_read_may_not_reload(current: Path) -> None:
+def test_a_key_for_reading_may_not_reload(current: Path) -> None:
     app = create_app(Settings(bundle=current, api_keys=("reader",), admin_keys=("admin",)))
     refused = TestClient(app).post("/admin/reload", headers={"X-API-Key": "reader"})
     assert refused.status_code == 403
     assert "KINDRED_ADMIN_KEYS" in refused.json()["detail"]
 
 
-def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
-    """Its engine is stopped when its last user has gone, not before."""
+def test_the_old_state_answers_the_requests_that_began_with_it(app: FastAPI) -> None:
+    """Its engine stops after its last request, not before."""
     stopped = threading.Event()
 
     class Engine:
@@ -121,11 +121,11 @@ def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
         old: State = replace(app.state.kindred, engine=Engine())
         request = ExitStack()
         request.enter_context(old.requests.acquire())
-        standing = [old]
-        place = StateSlot(lambda: standing[-1], standing.append)
-        reloader = Reloader(place, replace)
+        served = [old]
+        slot = StateSlot(lambda: served[-1], served.append)
+        reloader = Reloader(slot, replace)
         await reloader.reload()
-        assert standing[-1] is not old
+        assert served[-1] is not old
         await asyncio.sleep(0.1)
         assert not stopped.is_set()
         request.close()
@@ -135,7 +135,7 @@ def test_the_old_one_answers_who_began_with_it(app: FastAPI) -> None:
     asyncio.run(go())
 
 
-def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
+def test_requests_of_the_old_state_do_not_count_in_the_new_one(
     app: FastAPI, client: TestClient
 ) -> None:
     old: State = app.state.kindred
@@ -150,14 +150,12 @@ def test_what_is_under_way_with_the_old_one_does_not_count_with_the_new(
         assert new.requests.users == 0
 
 
-def test_no_request_fails_while_bundles_change(
-    current: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A real process, reloaded again and again while several ask it."""
+def test_no_request_fails_during_reloads(current: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reload a real process repeatedly while several clients send requests."""
     done = threading.Event()
 
     def ask(url: httpx.URL) -> Counter[tuple[int, str]]:
-        """How often each status came, from which version."""
+        """Count the responses by status and version."""
         got: Counter[tuple[int, str]] = Counter()
         with httpx.Client(base_url=url, timeout=60) as client:
             while not done.is_set():
@@ -165,19 +163,19 @@ def test_no_request_fails_while_bundles_change(
                 got[answer.status_code, answer.json()["model"]["version"]] += 1
         return got
 
-    # Warming up is most of a reload: no batches larger than these few can make.
+    # Warming up takes most of a reload, so batches are no larger than these clients need.
     with (
         running_server(serve_command(current), KINDRED_MAX_BATCH_SIZE="4") as http,
-        ThreadPoolExecutor(ASKING) as clients,
+        ThreadPoolExecutor(CLIENTS) as clients,
     ):
-        asking = [clients.submit(ask, http.base_url) for _ in range(ASKING)]
+        running = [clients.submit(ask, http.base_url) for _ in range(CLIENTS)]
         try:
             reloads = Counter(
                 reload(http, current, name) for name in islice(cycle(("other", "one")), RELOADS)
             )
         finally:
             done.set()
-        answers = sum((one.result() for one in asking), Counter[tuple[int, str]]())
+        answers = sum((one.result() for one in running), Counter[tuple[int, str]]())
     failures = sum(count for (status, _), count in answers.items() if status != 200)
     with capsys.disabled():
         print(
@@ -190,6 +188,6 @@ def test_no_request_fails_while_bundles_change(
 
 
 def reload(http: httpx.Client, current: Path, name: str) -> int:
-    """Have another bundle served; the status of the answer."""
-    turn(current, name)
+    """Reload another bundle, and return the status."""
+    link_to(current, name)
     return http.post("/admin/reload").status_code
