@@ -79,11 +79,6 @@ _DOCSTRINGS = """
     service/http/middleware/admission.py
     service/http/routes/gallery_updates.py
     service/images.py
-    service/server/connection.py
-    service/server/process.py
-    service/server/reembed.py
-    service/server/reload.py
-    service/server/startup.py
     service/vectors.py
     training/workflows/release.py
 """
@@ -113,11 +108,6 @@ _BANNED_WORDS = """
     service/http/middleware/state.py
     service/http/routes/gallery_updates.py
     service/images.py
-    service/server/connection.py
-    service/server/process.py
-    service/server/reembed.py
-    service/server/reload.py
-    service/server/startup.py
     service/vectors.py
     tests/browser/test_accessibility.py
     tests/browser/test_predict.py
@@ -128,8 +118,6 @@ _BANNED_WORDS = """
     tests/service/gallery/test_crash_safety.py
     tests/service/gallery/test_local.py
     tests/service/http/test_admission.py
-    tests/service/server/test_process.py
-    tests/service/server/test_reload.py
     tests/service/test_concurrency.py
     training/workflows/workspace.py
 """
