@@ -151,8 +151,8 @@ def fit(
 def learning_rate(config: Config, step: int, steps: int) -> float:
     """Return the learning rate of step 0, 1, ... of `steps`.
 
-    `one_cycle` raises it from 1/25 to `config.learning_rate` over the first quarter of the steps,
-    then lowers it to 1/250,000 of that, both along a cosine (Smith and Topin, 2017; PyTorch's
+    `one_cycle` raises it from 1/25 to `config.learning_rate` over the first quarter of the steps.
+    Then it falls to 1/250,000 of that. Both parts follow a cosine (Smith and Topin, 2017; PyTorch's
     `OneCycleLR`).
     """
     if config.schedule == "constant":

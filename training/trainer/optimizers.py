@@ -22,7 +22,7 @@ class Muon(Optimizer):
     """Orthogonalised momentum (Jordan et al., 2024) with decoupled weight decay.
 
     A kernel [out, in, height, width] is a matrix of `out` rows. The root mean square of its step
-    is 0.2 learning rates, like that of AdamW, so both can share a learning rate (Liu et al., 2025).
+    is 0.2 learning rates, as for AdamW. Both can thus share a learning rate (Liu et al., 2025).
     PyTorch's own Muon takes only matrices, and cannot be captured in a CUDA graph.
     """
 

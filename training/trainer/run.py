@@ -114,8 +114,8 @@ def run(
         on_epoch: called with the metrics of each epoch.
 
     Returns:
-        The network, calibrated, in evaluation mode on the device of `spec`; and the record, whose
-        losses are those before calibration.
+        The network, calibrated, in evaluation mode on the device of `spec`; and the record, with
+        losses from before calibration.
 
     Raises:
         DivergedError: the training loss became infinite or not a number.

@@ -37,7 +37,7 @@ from training.trainer.evaluation import evaluate
 from training.workflows.retrieval_metrics import pick_queries, precision_at_k, rank
 
 LAYERS: tuple[Layer, ...] = ("conv2", "logits")
-"""Layers whose embeddings are indexed."""
+"""Layers with an index of their embeddings."""
 DEFAULT = "batchnorm-3"
 """Experiment that is released if there are no studies to choose from."""
 FIGURE_IMAGES, FIGURE_CLASSES = 6, 20
@@ -47,7 +47,7 @@ MAX_RANKED = 10_000
 
 
 class ReleaseError(RuntimeError):
-    """Raised if a network and a data set do not fit together; the message says why."""
+    """Raised if a network and a data set do not fit together; the message names the cause."""
 
 
 @dataclass(frozen=True)

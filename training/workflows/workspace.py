@@ -78,7 +78,7 @@ class Workspace:
 
     @property
     def starter(self) -> Path:
-        """The bundle in the repository, whose gallery has no pixels."""
+        """The bundle in the repository; its gallery has no pixels."""
         return self.root / "starter"
 
     def bundle_of(self, data: Path | None) -> Path:
@@ -142,8 +142,8 @@ class Workspace:
     ) -> Sequence[Record]:
         """Train every experiment with every seed and return the records of all runs.
 
-        A run that has a record is not run again, unless it failed. If a run fails, its record says
-        why and the other runs continue.
+        A run that has a record is not run again, unless it failed. If a run fails, its record has
+        the error and the other runs continue.
         """
         specs = [
             RunSpec(experiment, images, splits, seed, "study", self.device)
@@ -164,7 +164,7 @@ class Workspace:
         """Train one run of a sweep and return its record, even if it fails."""
         try:
             return self._train(spec, parent, label)[1]
-        except Exception as error:  # whatever the failure, the other runs continue
+        except Exception as error:  # after any error, the other runs continue
             failed = initial_record(spec).model_copy(update={"error": repr(error)})
             record.write(failed, self.experiments)
             print_line(f"{spec.run_id} failed: {error!r}", style="red")
@@ -309,8 +309,8 @@ class Workspace:
             if data is not None:
                 raise
             print_line(
-                f"{error}. Serving the starter bundle, whose gallery has vectors but no images; "
-                "for images: make serve DATA=FOLDER-OR-ARCHIVE"
+                f"{error}. Serving the starter bundle: its gallery has vectors but no images. "
+                "For images: make serve DATA=FOLDER-OR-ARCHIVE"
             )
             return self.starter
         try:

@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def images() -> Dataset:
-    """Eighty different images."""
+    """Return eighty different images."""
     return tiny(per_class=8)
 
 

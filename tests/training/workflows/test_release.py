@@ -118,7 +118,7 @@ def test_the_selected_settings_are_those_of_the_study() -> None:
 
 
 def trained_on(dataset: Dataset, parts: Splits, classes: int = 10) -> TrainedModel:
-    """Return a network whose record says that it was trained on this split of this data."""
+    """Return a network with a record of training on this split of this data."""
     held_out = indices_sha256(parts.indices("test"))
     final = made_record(stage="final").model_copy(
         update={

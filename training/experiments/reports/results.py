@@ -24,7 +24,7 @@ those test images were training images as well."""
 
 
 class ReportError(RuntimeError):
-    """Raised if there are no runs to report; the message says what to do."""
+    """Raised if there are no runs to report; the message names the command to run."""
 
 
 def results(records: Iterable[Record]) -> dict[str, bytes]:
@@ -167,8 +167,8 @@ def _comparison(runs_by_name: Mapping[str, Sequence[Record]]) -> str:
         listed = ", ".join(f"`{name}`" for name in collapsed)
         parts.append(
             paragraph(
-                "Collapsed runs, whose training loss stayed at chance level, are not in the "
-                f"accuracies: {listed}."
+                "Collapsed runs ended at the chance training loss and are not in the accuracies: "
+                f"{listed}."
             )
         )
     return "\n\n".join(parts)
