@@ -48,21 +48,21 @@ def short(experiment: Experiment, epochs: int = 3) -> Experiment:
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1,000 generated pictures of ten classes as an image folder."""
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder with 1,000 generated images of ten classes."""
     return write_folder(tmp_path_factory.mktemp("pictures"), per_class=100)
 
 
 @pytest.fixture(scope="session")
-def pictures(picture_folder: Path) -> Dataset:
-    """The generated pictures in memory."""
-    return load(picture_folder)
+def generated(image_folder: Path) -> Dataset:
+    """The generated images as a data set."""
+    return load(image_folder)
 
 
 @pytest.fixture(scope="session")
-def splits(pictures: Dataset) -> Splits:
+def splits(generated: Dataset) -> Splits:
     """Their split with seed 0."""
-    return split(pictures, seed=0)
+    return split(generated, seed=0)
 
 
 TRAINED = {"trained", "bundle_path", "bundle_without_pixels_path", "real_bundle_path"}
@@ -111,32 +111,32 @@ def workspace(shared_folder: Path) -> Workspace:
 
 @pytest.fixture(scope="session")
 def trained(
-    workspace: Workspace, pictures: Dataset, splits: Splits, shared_folder: Path
+    workspace: Workspace, generated: Dataset, splits: Splits, shared_folder: Path
 ) -> TrainedModel:
     """`batchnorm-3`, studied and released in three epochs."""
     experiment = short(find("batchnorm-3"))
     with one_worker_at_a_time(shared_folder / "training"):
-        _, study = workspace.train_or_load(workspace.spec(experiment, "study", pictures, splits))
-        spec = workspace.spec(experiment, "final", pictures, splits)
+        _, study = workspace.train_or_load(workspace.spec(experiment, "study", generated, splits))
+        spec = workspace.spec(experiment, "final", generated, splits)
         network, final = workspace.train_or_load(spec)
     return TrainedModel(network, final, [study, final])
 
 
 @pytest.fixture(scope="session")
 def bundle_path(
-    workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
+    workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
     """A bundle of 150 generated images."""
-    return built(workspace, "pictures", trained, pictures, splits, ExportOptions())
+    return built(workspace, "pictures", trained, generated, splits, ExportOptions())
 
 
 @pytest.fixture(scope="session")
 def bundle_without_pixels_path(
-    workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
+    workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
     """A bundle like the starter: 10 images a class, fp16, no pixels."""
     options = ExportOptions(10, pixels=False, half=True)
-    return built(workspace, "starter", trained, pictures, splits, options)
+    return built(workspace, "starter", trained, generated, splits, options)
 
 
 def built(

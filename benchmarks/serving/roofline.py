@@ -46,7 +46,7 @@ def start_roofline(bundle: Path) -> Worker:
 
 
 def main(bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")]) -> None:
-    """Reply to each `RooflineRequest` on standard input by a `RooflineRate`."""
+    """Handle each `RooflineRequest` on standard input by a `RooflineRate`."""
     settings = Settings()
     opened = load(bundle)
     pixels = np.stack([query.pixels for query in build_queries(opened)])

@@ -77,11 +77,11 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="package")
 def studied_path(
-    workspace: Workspace, trained: TrainedModel, pictures: Dataset, splits: Splits
+    workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
     """A bundle as a release leaves it: its network examined, beside it a study with two seeds."""
     final = evaluate_release(
-        trained.network, trained.final, pictures, splits, None, workspace.device
+        trained.network, trained.final, generated, splits, None, workspace.device
     )
     study = [one for one in trained.records if one.stage == "study"]
     beside: dict[str, Any] = {"dataset": study[-1].dataset}
@@ -90,12 +90,12 @@ def studied_path(
         made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **beside),
     ]
     released = TrainedModel(trained.network, final, [*study, final, *others])
-    return built(workspace, "studied", released, pictures, splits, ExportOptions())
+    return built(workspace, "studied", released, generated, splits, ExportOptions())
 
 
 @pytest.fixture(scope="package")
 def home(studied_path: Path) -> Iterator[str]:
-    """The URL of a server whose gallery has pictures."""
+    """The URL of a server whose gallery has pixels."""
     with running_server(serve_command(studied_path)) as client:
         yield str(client.base_url)
 
@@ -109,7 +109,7 @@ def home_without_pixels(bundle_without_pixels_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def real_home(real_bundle_path: Path) -> Iterator[str]:
-    """The URL of a server whose gallery has 7,500 real pictures."""
+    """The URL of a server whose gallery has 7,500 real images."""
     with running_server(serve_command(real_bundle_path)) as client:
         yield str(client.base_url)
 

@@ -219,11 +219,11 @@ def test_release_prints_its_bundle_and_makes_it_current(
 
 
 def test_reindex_gives_the_network_another_gallery(
-    command: Command, bundle_path: Path, picture_folder: Path, tmp_path: Path
+    command: Command, bundle_path: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     smaller = tmp_path / "smaller"
     outcome = command(
-        "reindex", "--bundle", bundle_path, "--data", picture_folder,
+        "reindex", "--bundle", bundle_path, "--data", image_folder,
         "--output", smaller, "--per-class", "3", "--no-pixels", "--half",
     )  # fmt: skip
     assert (outcome.code, outcome.out.strip()) == (0, str(smaller))

@@ -142,12 +142,12 @@ def upload(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess
 
 
 def test_a_repeated_upload_adds_nothing_and_sub_folders_are_labels(
-    url: str, kindred: Kindred, picture_folder: Path, tmp_path: Path
+    url: str, kindred: Kindred, image_folder: Path, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
     for name in ("amber", "blue"):
         (small / name).mkdir(parents=True)
-        for file in sorted((picture_folder / "train" / name).iterdir())[:10]:
+        for file in sorted((image_folder / "train" / name).iterdir())[:10]:
             (small / name / file.name).write_bytes(file.read_bytes())
     (small / "broken.png").write_bytes(b"no image")
 

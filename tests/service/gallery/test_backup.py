@@ -140,7 +140,7 @@ def test_a_gallery_without_pixels_goes_the_same_way(
 
 
 def test_what_is_no_backup_is_refused(
-    gallery: LocalGallery, tmp_path: Path, picture_folder: Path
+    gallery: LocalGallery, tmp_path: Path, image_folder: Path
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(picture())

@@ -222,13 +222,13 @@ def test_the_loaded_network_has_the_trained_weights(
 
 
 def test_the_gallery_is_the_test_split(
-    loaded: bundle.Bundle, pictures: Dataset, splits: Splits
+    loaded: bundle.Bundle, generated: Dataset, splits: Splits
 ) -> None:
     test = splits.indices("test")
-    assert loaded.gallery.ids == tuple(pictures.ids[position] for position in test)
-    assert np.array_equal(loaded.gallery.labels, pictures.labels[test])
+    assert loaded.gallery.ids == tuple(generated.ids[position] for position in test)
+    assert np.array_equal(loaded.gallery.labels, generated.labels[test])
     assert loaded.gallery.pixels is not None
-    assert np.array_equal(loaded.gallery.pixels, pictures.images[test].permute(0, 2, 3, 1))
+    assert np.array_equal(loaded.gallery.pixels, generated.images[test].permute(0, 2, 3, 1))
 
 
 def test_a_gallery_image_is_its_own_nearest_neighbour(loaded: bundle.Bundle) -> None:

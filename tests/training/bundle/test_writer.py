@@ -19,8 +19,8 @@ from training.workflows.release import ExportOptions, TrainedModel, build_bundle
 
 
 @pytest.fixture(scope="module")
-def contents(trained: TrainedModel, pictures: Dataset, splits: Splits) -> BundleContents:
-    return build_bundle(trained, pictures, splits, torch.device("cpu"), ExportOptions(2))
+def contents(trained: TrainedModel, generated: Dataset, splits: Splits) -> BundleContents:
+    return build_bundle(trained, generated, splits, torch.device("cpu"), ExportOptions(2))
 
 
 def hashes(path: Path) -> dict[str, str]:

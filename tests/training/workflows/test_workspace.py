@@ -109,11 +109,11 @@ def test_read_splits_a_data_set_once(empty: Workspace, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_training")
 def test_a_finished_run_is_loaded_and_not_trained_again(
-    workspace: Workspace, trained: object, pictures: Dataset, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, trained: object, generated: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert trained
-    parts = split(pictures, seed=0)
-    spec = workspace.spec(short(find("batchnorm-3")), "study", pictures, parts)
+    parts = split(generated, seed=0)
+    spec = workspace.spec(short(find("batchnorm-3")), "study", generated, parts)
     _, made = workspace.train_or_load(spec)
     assert made.status == "finished"
     assert f"{made.run_id}: already done" in capsys.readouterr().err
@@ -137,10 +137,10 @@ def test_an_existing_bundle_of_the_data_is_served(bundle_path: Path, empty: Work
 
 @pytest.mark.usefixtures("no_training")
 def test_data_with_the_starters_test_split_is_embedded_with_its_network(
-    bundle_without_pixels_path: Path, picture_folder: Path, empty: Workspace
+    bundle_without_pixels_path: Path, image_folder: Path, empty: Workspace
 ) -> None:
     starter = linked_copy(bundle_without_pixels_path, empty.starter)
-    made = bundle.load(empty.resolve_bundle(picture_folder))
+    made = bundle.load(empty.resolve_bundle(image_folder))
     assert made.manifest.run_id == read_manifest(starter).run_id
     assert made.gallery.pixels is not None
     assert len(made.gallery) == 150
