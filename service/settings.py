@@ -82,11 +82,11 @@ def _formerly_named() -> dict[str, str]:
     }
 
 
-def _split(given: object) -> object:
+def _split(value: object) -> object:
     """Split `a,b` into a tuple, and return anything else unchanged."""
-    if isinstance(given, str):
-        return tuple(part.strip() for part in given.split(",") if part.strip())
-    return given
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
 
 
 def _sendable(key: SecretStr) -> SecretStr:

@@ -13,6 +13,9 @@ service at its start with a line that names the variable.
 A former name is still accepted. The log then has a warning that names the new variable. If both are
 set, the new one is used.
 
+The client has two variables of its own: `KINDRED_URL` and `KINDRED_API_KEY`, see
+`python -m service.client --help`.
+
 This file is generated from `service/settings.py`: `make docs` writes it.
 
 | variable | effect | type | default | former name |

@@ -37,8 +37,8 @@ class Connection(HttpToolsProtocol):
 
     client_timeout: ClassVar[float]
 
-    def __init__(self, *given: Any, **named: Any) -> None:  # Any: the arguments of uvicorn
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: the arguments of uvicorn
+        super().__init__(*args, **kwargs)
         self._in_head = True
         self._head = 0
         self._request_timer: asyncio.TimerHandle | None = None

@@ -340,7 +340,7 @@ def test_a_bundle_is_captured_while_another_is_served(
 
 
 def test_openvino_is_for_the_cpu_alone() -> None:
-    with pytest.raises(ValueError, match="on the CPU alone"):
+    with pytest.raises(ValueError, match="on the CPU only"):
         Settings(backend="openvino", device="cuda:0")
 
 
