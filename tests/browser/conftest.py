@@ -1,7 +1,9 @@
-"""A real browser before a real server; every page that a test opens must stay quiet and at home."""
+"""A real browser and real servers. Every page must keep its console empty and send no request to
+another host."""
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,51 +26,55 @@ SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
-    "--use-fake-device-for-media-stream",  # a camera that shows a turning disc
+    "--use-fake-device-for-media-stream",  # a camera that shows a rotating disc
 ]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT_MS = 20_000
+"""Longest wait for a condition. Only a failing test waits that long, however busy the machine."""
 
 
 def browser_path() -> str | None:
-    """Where a browser is installed, if one is."""
+    """Return the path of an installed browser, or None."""
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 @dataclass
 class PageLog:
-    """What a page has said on its console, and whom it has asked."""
+    """Console messages and requested URLs of the pages of a test."""
 
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
-    def follow(self, page: "Page") -> None:
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("request", self._see)
+    def attach(self, page: "Page") -> None:
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("request", self._on_request)
 
-    def _hear(self, message: "ConsoleMessage") -> None:
+    def _on_console(self, message: "ConsoleMessage") -> None:
         if message.type in ("error", "warning"):
-            self.said.append(message.text)
+            self.messages.append(message.text)
 
-    def _see(self, request: "Request") -> None:
-        self.asked.append(request.url)
+    def _on_request(self, request: "Request") -> None:
+        self.requests.append(request.url)
 
-    def foreign(self, home: str) -> list[str]:
-        """Requests that went elsewhere."""
-        hosts = {urlsplit(home).netloc, ""}
-        return [url for url in self.asked if urlsplit(url).netloc not in hosts]
+    def external(self, server_url: str) -> list[str]:
+        """Return the requested URLs of other hosts."""
+        hosts = {urlsplit(server_url).netloc, ""}
+        return [url for url in self.requests if urlsplit(url).netloc not in hosts]
 
 
-Open = Callable[..., "Page"]
-"""Opens an address in a window of its own, `before` which a page can be prepared; further keywords
-are those of `browser.new_context`."""
+OpenPage = Callable[..., "Page"]
+"""Opens an address in a browser context of its own. `before` prepares the page; other keywords are
+those of `browser.new_context`."""
 
 
 @pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
-    """Closed after these tests: Playwright's event loop runs in this thread, and no other may."""
-    from playwright.sync_api import sync_playwright
+    """Start a browser. It is closed after this package, because Playwright's event loop blocks all
+    others in this thread."""
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=SWITCHES)
         yield browser
@@ -76,42 +82,56 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture(scope="package")
-def studied_path(
+def studied_bundle_path(
     workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
-    """A bundle as a release leaves it: its network examined, beside it a study with two seeds."""
+    """A released bundle: its network is evaluated, and its records have a study with two seeds."""
     final = evaluate_release(
         trained.network, trained.final, generated, splits, None, workspace.device
     )
-    study = [one for one in trained.records if one.stage == "study"]
-    beside: dict[str, Any] = {"dataset": study[-1].dataset}
+    study = [record for record in trained.records if record.stage == "study"]
+    dataset: dict[str, Any] = {"dataset": study[-1].dataset}
     others = [
-        made_record("none-2", validation=0.6, test=0.61, seconds=90, **beside),
-        made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **beside),
+        made_record("none-2", validation=0.6, test=0.61, seconds=90, **dataset),
+        made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **dataset),
     ]
     released = TrainedModel(trained.network, final, [*study, final, *others])
     return built(workspace, "studied", released, generated, splits, ExportOptions())
 
 
+@contextmanager
+def server(bundle: Path, gallery: Path, **environment: str) -> Iterator[str]:
+    """Serve a bundle with a gallery folder that no other server uses. Yield its URL."""
+    environment["KINDRED_GALLERY"] = str(gallery)
+    with running_server(serve_command(bundle), ends_with=0, **environment) as client:
+        yield str(client.base_url)
+
+
 @pytest.fixture(scope="package")
-def home(studied_path: Path) -> Iterator[str]:
+def server_url(
+    studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The URL of a server whose gallery has pixels."""
-    with running_server(serve_command(studied_path)) as client:
-        yield str(client.base_url)
+    with server(studied_bundle_path, tmp_path_factory.mktemp("gallery")) as url:
+        yield url
 
 
 @pytest.fixture(scope="package")
-def home_without_pixels(bundle_without_pixels_path: Path) -> Iterator[str]:
-    """The URL of a server whose gallery has none."""
-    with running_server(serve_command(bundle_without_pixels_path)) as client:
-        yield str(client.base_url)
+def server_url_without_pixels(
+    bundle_without_pixels_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a server whose gallery has no pixels."""
+    with server(bundle_without_pixels_path, tmp_path_factory.mktemp("gallery")) as url:
+        yield url
 
 
 @pytest.fixture(scope="package")
-def real_home(real_bundle_path: Path) -> Iterator[str]:
+def real_server_url(
+    real_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """The URL of a server whose gallery has 7,500 real images."""
-    with running_server(serve_command(real_bundle_path)) as client:
-        yield str(client.base_url)
+    with server(real_bundle_path, tmp_path_factory.mktemp("gallery")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -120,30 +140,35 @@ def page_log() -> PageLog:
 
 
 @pytest.fixture
-def visit(browser: "Browser", home: str, page_log: PageLog) -> Iterator[Open]:
-    """Open an address of the page; at the end of the test nothing may have gone wrong."""
-    yield from visits(browser, home, page_log)
+def open_page(browser: "Browser", server_url: str, page_log: PageLog) -> Iterator[OpenPage]:
+    yield from page_opener(browser, server_url, page_log)
 
 
 @pytest.fixture
-def visit_without_pixels(
-    browser: "Browser", home_without_pixels: str, page_log: PageLog
-) -> Iterator[Open]:
-    yield from visits(browser, home_without_pixels, page_log)
+def open_page_without_pixels(
+    browser: "Browser", server_url_without_pixels: str, page_log: PageLog
+) -> Iterator[OpenPage]:
+    yield from page_opener(browser, server_url_without_pixels, page_log)
 
 
 @pytest.fixture
-def visit_real(browser: "Browser", real_home: str, page_log: PageLog) -> Iterator[Open]:
-    yield from visits(browser, real_home, page_log)
+def open_real_page(
+    browser: "Browser", real_server_url: str, page_log: PageLog
+) -> Iterator[OpenPage]:
+    yield from page_opener(browser, real_server_url, page_log)
 
 
-def visits(
-    browser: "Browser", home: str, page_log: PageLog, expected: str | None = None
-) -> Iterator[Open]:
-    """Windows on one server, whose consoles may say nothing but what is `expected`."""
+def page_opener(
+    browser: "Browser", server_url: str, page_log: PageLog, expected: str | None = None
+) -> Iterator[OpenPage]:
+    """Yield a function that opens pages of one server.
+
+    Afterwards, check that each console message contains `expected`, and that no request went to
+    another host.
+    """
     contexts = []
 
-    def visit(
+    def open_page(
         address: str = "/",
         before: Callable[["Page"], None] = lambda _: None,
         **options: Any,  # Playwright's own keywords
@@ -152,14 +177,15 @@ def visits(
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
-        page_log.follow(page)
+        page.set_default_timeout(TIMEOUT_MS)
+        page_log.attach(page)
         before(page)
-        page.goto(home + address)
+        page.goto(server_url + address)
         return page
 
-    yield visit
+    yield open_page
     for context in contexts:
         context.close()
-    assert [said for said in page_log.said if expected is None or expected not in said] == []
-    assert page_log.foreign(home) == []
+    unexpected = [text for text in page_log.messages if expected is None or expected not in text]
+    assert unexpected == []
+    assert page_log.external(server_url) == []

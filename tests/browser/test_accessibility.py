@@ -1,8 +1,8 @@
-"""The page with a keyboard, on a phone, in the dark, held still, and before axe-core."""
+"""Accessibility: keyboard, phone width, large text, dark mode, reduced motion, and axe-core."""
 
 import pytest
 
-from tests.browser.conftest import Open, PageLog
+from tests.browser.conftest import OpenPage, PageLog
 from tests.support.page_objects import (
     PHONE,
     Route,
@@ -14,11 +14,11 @@ from tests.support.page_objects import (
     save_screenshot,
 )
 
-VIEWS = {"look": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
+VIEWS = {"predict": "/", "gallery": "/#/gallery", "experiments": "/#/experiments"}
 
 
-def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
-    page = visit()
+def test_all_controls_can_be_reached_by_keyboard(open_page: OpenPage) -> None:
+    page = open_page()
     page.locator(".examples a.card-action").first.wait_for()
     focused = "document.activeElement"
 
@@ -53,54 +53,53 @@ def test_everything_can_be_reached_by_keyboard_alone(visit: Open) -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nothing_sticks_out_of_a_phone(visit: Open, view: str) -> None:
-    page = visit(VIEWS[view], **PHONE)
+def test_no_view_is_wider_than_a_phone(open_page: OpenPage, view: str) -> None:
+    page = open_page(VIEWS[view], **PHONE)
     expect(page.locator(".card, .confusion").first).to_be_visible()
     assert horizontal_overflow(page) <= 0
     save_screenshot(page, f"{view}-phone")
 
 
-def test_the_explanation_fits_a_phone(visit: Open) -> None:
-    page = visit("/", **PHONE)
+def test_explanations_fit_a_phone(open_page: OpenPage) -> None:
+    page = open_page("/", **PHONE)
     drop(page)
     row(page, "conv2").locator("button.card-action").first.click()
     assert horizontal_overflow(page) <= 0
     row(page, "logits").locator("button.card-action").first.click()
     assert horizontal_overflow(page) <= 0
-    save_screenshot(page, "why-phone")
+    save_screenshot(page, "explanation-phone")
 
 
-def test_the_explanation_fits_letters_of_twice_the_size(visit: Open) -> None:
-    page = visit()
+def test_explanations_fit_at_twice_the_text_size(open_page: OpenPage) -> None:
+    page = open_page()
     page.evaluate("document.documentElement.style.fontSize = '200%'")
     drop(page)
     for layer in ("conv2", "logits"):
         row(page, layer).locator("button.card-action").first.click()
-        picture = page.locator(".explanation .pixels").first.bounding_box()
-        assert picture is not None
-        assert picture["width"] > 96, "no smaller than in the gallery"
+        image = page.locator(".explanation .pixels").first.bounding_box()
+        assert image is not None
+        assert image["width"] > 96, "no smaller than in the gallery"
         assert horizontal_overflow(page) <= 0
 
 
-def test_nothing_moves_for_those_who_want_it_still(visit: Open) -> None:
-    page = visit("/", reduced_motion="reduce")
+def test_reduced_motion_stops_all_animations(open_page: OpenPage) -> None:
+    page = open_page("/", reduced_motion="reduce")
     page.evaluate("document.getElementById('busy').hidden = false")
-    moving = page.evaluate("document.getAnimations().length")
-    assert moving == 0
+    assert page.evaluate("document.getAnimations().length") == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
+def test_axe_finds_nothing_serious(open_page: OpenPage, scheme: str) -> None:
     for name, address in VIEWS.items():
-        page = visit(address, color_scheme=scheme)
+        page = open_page(address, color_scheme=scheme)
         expect(page.locator(".card, .confusion").first).to_be_visible()
         assert accessibility_violations(page) == [], name
         save_screenshot(page, f"{name}-{scheme}")
-    page = visit("/", color_scheme=scheme)
+    page = open_page("/", color_scheme=scheme)
     page.locator(".examples a.card-action").first.click()
     expect(page.locator(".row")).to_have_count(2)
     assert accessibility_violations(page) == [], "from the gallery"
-    page = visit("/", color_scheme=scheme)
+    page = open_page("/", color_scheme=scheme)
     drop(page)
     for layer in ("conv2", "logits"):
         row(page, layer).locator("button.card-action").first.click()
@@ -109,20 +108,20 @@ def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_doubt_and_in_trouble(
-    visit: Open, page_log: PageLog, scheme: str
+def test_axe_finds_nothing_serious_in_warnings_and_errors(
+    open_page: OpenPage, page_log: PageLog, scheme: str
 ) -> None:
-    page = visit("/", color_scheme=scheme)
+    page = open_page("/", color_scheme=scheme)
 
-    def doubt(route: Route) -> None:
+    def unfamiliar(route: Route) -> None:
         route.fulfill(json={**route.fetch().json(), "familiar": False, "novelty": 1.0})
 
-    page.route("**/predict*", doubt)
+    page.route("**/predict?*", unfamiliar)
     drop(page)
     assert accessibility_violations(page) == []
-    save_screenshot(page, f"doubt-{scheme}")
-    page.goto(page.url.split("#")[0] + "#/image/nobody")
+    save_screenshot(page, f"unfamiliar-{scheme}")
+    page.goto(page.url.split("#")[0] + "#/image/unknown")
     expect(page.get_by_role("alert")).to_be_visible()
     assert accessibility_violations(page) == []
-    save_screenshot(page, f"trouble-{scheme}")
-    page_log.said.clear()
+    save_screenshot(page, f"error-{scheme}")
+    page_log.messages.clear()

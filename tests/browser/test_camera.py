@@ -1,13 +1,13 @@
-"""Taking a photo: with this machine's camera, or on a phone with its own app."""
+"""Taking a photo: with the camera dialog of the page, or with the camera app of a phone."""
 
 import re
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import OpenPage
 from tests.support.page_objects import PHONE, accessibility_violations, expect, save_screenshot
 
 
-def test_a_photo_is_taken_with_the_camera_of_this_machine(visit: Open) -> None:
-    page = visit(permissions=["camera"])
+def test_a_photo_from_the_camera_dialog_is_searched(open_page: OpenPage) -> None:
+    page = open_page(permissions=["camera"])
     page.get_by_role("button", name="Take a photo").click()
     dialog = page.get_by_role("dialog", name="Take a photo")
     expect(dialog.get_by_role("button", name="Take it")).to_be_focused()
@@ -19,13 +19,13 @@ def test_a_photo_is_taken_with_the_camera_of_this_machine(visit: Open) -> None:
     expect(page.locator("figure.original img")).not_to_have_js_property("naturalWidth", 0)
 
 
-def test_the_camera_is_let_go_of_where_no_photo_is_taken(visit: Open) -> None:
-    page = visit(permissions=["camera"])
+def test_the_camera_is_released_when_its_dialog_is_cancelled(open_page: OpenPage) -> None:
+    page = open_page(permissions=["camera"])
     page.evaluate(
         """() => {
           const devices = navigator.mediaDevices;
-          const ask = devices.getUserMedia.bind(devices);
-          devices.getUserMedia = async (asked) => (window.stream = await ask(asked));
+          const getUserMedia = devices.getUserMedia.bind(devices);
+          devices.getUserMedia = async (options) => (window.stream = await getUserMedia(options));
         }"""
     )
     page.get_by_role("button", name="Take a photo").click()
@@ -36,8 +36,8 @@ def test_the_camera_is_let_go_of_where_no_photo_is_taken(visit: Open) -> None:
     expect(page.get_by_role("button", name="Take a photo")).to_be_focused()
 
 
-def test_a_camera_that_may_not_be_used_is_said_beside_its_button(visit: Open) -> None:
-    page = visit()
+def test_a_denied_camera_shows_an_error_beside_its_button(open_page: OpenPage) -> None:
+    page = open_page()
     page.evaluate(
         """() => {
           navigator.mediaDevices.getUserMedia = async () => {
@@ -51,8 +51,8 @@ def test_a_camera_that_may_not_be_used_is_said_beside_its_button(visit: Open) ->
     )
 
 
-def test_on_a_phone_the_camera_app_takes_the_photo(visit: Open) -> None:
-    page = visit(**PHONE)
+def test_a_phone_opens_its_camera_app(open_page: OpenPage) -> None:
+    page = open_page(**PHONE)
     expect(page.locator("main")).not_to_contain_text(re.compile("drop|paste", re.IGNORECASE))
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Take a photo").click()

@@ -1,12 +1,12 @@
-"""The service's calls at `/docs`, shown from this machine alone: `visit` holds that nothing else is
-asked, and that the page's policy forbids nothing it needs."""
+"""The API reference at `/docs`. Teardown checks that it needs no other host, and that its
+Content-Security-Policy blocks nothing."""
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import OpenPage
 from tests.support.page_objects import expect, save_screenshot
 
 
-def test_the_calls_are_shown_and_tried_with_nothing_from_elsewhere(visit: Open) -> None:
-    page = visit("/docs")
+def test_the_api_reference_lists_and_executes_calls(open_page: OpenPage) -> None:
+    page = open_page("/docs")
     expect(page.get_by_role("heading", name="kindred")).to_be_visible()
     call = page.locator(".opblock").filter(has_text="/livez")
     call.locator("button.opblock-summary-control").click()

@@ -1,4 +1,4 @@
-"""What stands between a visitor and an answer: a service that is away, or that asks for a key."""
+"""Errors that the page recovers from: an unreachable service, and a missing or wrong API key."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.conftest import Open, PageLog, visits
+from tests.browser.conftest import OpenPage, PageLog, page_opener, server
 from tests.support.images import KINDS
 from tests.support.page_objects import (
     PHONE,
@@ -17,9 +17,10 @@ from tests.support.page_objects import (
     drop,
     expect,
     horizontal_overflow,
+    png_image,
     save_screenshot,
+    send_file,
 )
-from tests.support.processes import running_server, serve_command
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -28,19 +29,31 @@ KEY = "the-right-key"
 
 
 def failing(path: str, times: int) -> Callable[[Page], None]:
-    """Let the first requests of a page for a path come to nothing."""
-    left = iter(range(times))
+    """Return a function that makes the first requests of a page for a path fail.
+
+    It also stops the page's clock, so that countdowns proceed only by `count_down`.
+    """
+    failures = iter(range(times))
 
     def fail(route: Route) -> None:
-        if next(left, None) is None:
+        if next(failures, None) is None:
             route.continue_()
         else:
             route.abort()
 
     def before(page: Page) -> None:
+        page.clock.install(time=0)
+        page.clock.pause_at(1)
         page.route(path, fail)
 
     return before
+
+
+def count_down(page: Page, seconds: int) -> None:
+    """Advance the page's clock until the next retry."""
+    for left in range(seconds, 0, -1):
+        expect(page.locator(".error-message")).to_contain_text(f"Trying again in {left} s.")
+        page.clock.run_for(1_000)
 
 
 @pytest.mark.parametrize(
@@ -53,53 +66,59 @@ def failing(path: str, times: int) -> Callable[[Page], None]:
         ("**/experiments/curves/loss.svg", "/#/experiments", 2),
     ],
 )
-def test_what_could_not_be_loaded_is_said_and_tried_again_by_itself(
-    visit: Open, page_log: PageLog, path: str, address: str, times: int
+def test_a_failed_request_shows_an_error_and_is_retried_after_a_countdown(
+    open_page: OpenPage, page_log: PageLog, path: str, address: str, times: int
 ) -> None:
-    page = visit(address, before=failing(path, times))
+    page = open_page(address, before=failing(path, times))
     expect(page.get_by_role("alert")).to_have_text(re.compile("The service does not answer"))
-    expect(page.locator(".error-message")).to_contain_text("Trying again in 1 s.")
-    expect(page.locator(".error-message")).to_contain_text("Trying again in 2 s.")
+    count_down(page, 1)
+    count_down(page, 2)
     expect(page.locator(".card, .confusion").first).to_be_visible()
     expect(page.locator(".error-message")).to_have_count(0)
-    expect(page.locator("#about")).to_contain_text("gallery pictures")
-    page_log.said.clear()  # the browser itself reports what failed
+    expect(page.locator("#about")).to_contain_text("gallery images")
+    page_log.messages.clear()  # the browser itself reports failed requests
 
 
-def test_or_by_a_button(visit: Open, page_log: PageLog) -> None:
-    page = visit(before=failing("**/model", times=4))
-    again = page.get_by_role("button", name="Try again now")
+def test_a_failed_request_can_be_retried_by_a_button(
+    open_page: OpenPage, page_log: PageLog
+) -> None:
+    page = open_page(before=failing("**/model", times=4))
+    retry = page.get_by_role("button", name="Try again now")
     for seconds in (1, 2, 4, 8):
         expect(page.locator(".error-message")).to_contain_text(f"Trying again in {seconds} s.")
-        again.click()
+        retry.click()
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("main")).to_be_focused()
-    page_log.said.clear()
+    page_log.messages.clear()
 
 
-def test_a_picture_given_while_the_service_is_away_is_answered_when_it_is_back(
-    visit: Open, page_log: PageLog
+def test_an_upload_is_retried_until_the_service_responds(
+    open_page: OpenPage, page_log: PageLog
 ) -> None:
-    page = visit(before=failing("**/predict*", times=1))
-    drop(page)
-    assert any("ERR_FAILED" in said for said in page_log.said)
-    page_log.said.clear()
-
-
-# Keys.
+    page = open_page(before=failing("**/predict?*", times=1))
+    send_file(page, png_image())
+    count_down(page, 1)
+    expect(page.locator(".row")).to_have_count(2)
+    assert any("ERR_FAILED" in text for text in page_log.messages)
+    page_log.messages.clear()
 
 
 @pytest.fixture(scope="module")
-def locked_home(studied_path: Path) -> Iterator[str]:
-    """The URL of a server that answers those who have a key."""
-    with running_server(serve_command(studied_path), KINDRED_API_KEYS=KEY) as client:
-        yield str(client.base_url)
+def locked_server_url(
+    studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a server that requires an API key."""
+    gallery = tmp_path_factory.mktemp("gallery")
+    with server(studied_bundle_path, gallery, KINDRED_API_KEYS=KEY) as url:
+        yield url
 
 
 @pytest.fixture
-def visit_locked(browser: "Browser", locked_home: str, page_log: PageLog) -> Iterator[Open]:
-    """Open a page that has no key yet; the browser tells of what that fails."""
-    yield from visits(browser, locked_home, page_log, expected="401")
+def open_locked_page(
+    browser: "Browser", locked_server_url: str, page_log: PageLog
+) -> Iterator[OpenPage]:
+    """Open pages without a key. The browser reports the 401 responses on the console."""
+    yield from page_opener(browser, locked_server_url, page_log, expected="401")
 
 
 def unlock(page: Page, key: str = KEY) -> None:
@@ -107,8 +126,8 @@ def unlock(page: Page, key: str = KEY) -> None:
     page.get_by_role("button", name="Use this key").click()
 
 
-def test_a_key_is_asked_for_and_then_it_goes_on(visit_locked: Open) -> None:
-    page = visit_locked()
+def test_the_page_asks_for_a_key_and_continues_with_it(open_locked_page: OpenPage) -> None:
+    page = open_locked_page()
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
     unlock(page)
     expect(page.locator(".examples .card").first).to_be_visible()
@@ -116,8 +135,8 @@ def test_a_key_is_asked_for_and_then_it_goes_on(visit_locked: Open) -> None:
     drop(page)
 
 
-def test_a_wrong_key_is_said_to_be_wrong(visit_locked: Open) -> None:
-    page = visit_locked()
+def test_a_wrong_key_is_reported_and_can_be_corrected(open_locked_page: OpenPage) -> None:
+    page = open_locked_page()
     unlock(page, "a-wrong-key")
     expect(page.get_by_role("alert")).to_contain_text("Unknown API key")
     field = page.get_by_label("Key", exact=True)
@@ -127,8 +146,8 @@ def test_a_wrong_key_is_said_to_be_wrong(visit_locked: Open) -> None:
     expect(page.locator(".examples .card").first).to_be_visible()
 
 
-def test_every_view_works_with_a_key(visit_locked: Open) -> None:
-    page = visit_locked("/#/experiments")
+def test_every_view_works_with_a_key(open_locked_page: OpenPage) -> None:
+    page = open_locked_page("/#/experiments")
     unlock(page)
     expect(page.locator(".chart")).to_have_count(2)
     page.get_by_role("link", name="Gallery").click()
@@ -137,10 +156,10 @@ def test_every_view_works_with_a_key(visit_locked: Open) -> None:
     expect(page.locator(".query img")).to_have_js_property("naturalWidth", 32)
 
 
-def test_pictures_come_with_the_key_and_only_those_in_sight(
-    visit_locked: Open, page_log: PageLog
+def test_only_the_images_in_view_are_fetched_with_the_key(
+    open_locked_page: OpenPage, page_log: PageLog
 ) -> None:
-    page = visit_locked("/#/gallery", viewport={"width": 800, "height": 400})
+    page = open_locked_page("/#/gallery", viewport={"width": 800, "height": 400})
     unlock(page)
     images = page.locator("img.pixels")
     expect(images).to_have_count(60)
@@ -151,22 +170,20 @@ def test_pictures_come_with_the_key_and_only_those_in_sight(
     expect(images.last).to_have_js_property("naturalWidth", 32)
 
 
-def test_the_key_stays_in_its_tab(visit_locked: Open) -> None:
-    page = visit_locked()
+def test_the_key_is_kept_for_its_tab_only(open_locked_page: OpenPage) -> None:
+    page = open_locked_page()
     unlock(page)
     expect(page.locator(".examples .card").first).to_be_visible()
     page.reload()
     expect(page.locator(".examples .card").first).to_be_visible()
     assert page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
-    other = visit_locked()
+    other = open_locked_page()
     expect(other.get_by_label("Key", exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_where_a_key_is_asked_for(
-    visit_locked: Open, scheme: str
-) -> None:
-    page = visit_locked(color_scheme=scheme, **PHONE)
+def test_axe_finds_nothing_serious_in_the_key_form(open_locked_page: OpenPage, scheme: str) -> None:
+    page = open_locked_page(color_scheme=scheme, **PHONE)
     unlock(page, "a-wrong-key")
     expect(page.get_by_role("alert")).to_be_visible()
     assert accessibility_violations(page) == []

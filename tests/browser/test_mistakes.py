@@ -1,4 +1,4 @@
-"""Where the classes are too many for a matrix: a list of what is most often taken for what."""
+"""The list of the most frequent mistakes. It replaces the confusion matrix above 40 classes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import Open, PageLog, visits
+from tests.browser.conftest import OpenPage, PageLog, page_opener, server
 from tests.support.factories import made_record, network
 from tests.support.images import striped_image
 from tests.support.page_objects import (
@@ -18,7 +18,7 @@ from tests.support.page_objects import (
     horizontal_overflow,
     save_screenshot,
 )
-from tests.support.processes import ROOT, running_server, serve_command
+from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle, writer
 from training.bundle.manifest import DatasetMetadata, Metrics
@@ -34,24 +34,27 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 EXPERIMENTS = "/#/experiments"
-MOST = 30
-"""So many lines are shown, and no more."""
+SHOWN = 30
+"""Number of mistakes in the list."""
 
 
 @pytest.fixture(scope="module", params=[MATRIX_CLASSES // 2, MATRIX_CLASSES + 10])
-def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of more classes than fit beside each other; then of too many to keep a matrix of.
+def many_classes_path(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A bundle with more classes than the page shows in a matrix; then with more than a record
+    keeps a matrix for.
 
-    What the network was never taught it mistakes; labels of our own say how often.
+    Its network is untrained, so that it makes many mistakes.
     """
     labels = [kind for kind in range(request.param) for _ in range(1 + kind % 4)]
     pixels = np.stack([striped_image(0, seed) for seed in range(len(labels))])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    untaught = network(classes=request.param)
+    untrained = network(classes=request.param)
     layers: tuple[Layer, ...] = ("conv2", "logits")
-    vectors = embed(untaught, images, layers, torch.device("cpu"))
-    indexes = {layer: cosine.build(found) for layer, found in vectors.items()}
-    test = evaluate(untaught, LabelledTensors(images, torch.tensor(labels)))
+    vectors = embed(untrained, images, layers, torch.device("cpu"))
+    indexes = {layer: cosine.build(rows) for layer, rows in vectors.items()}
+    test = evaluate(untrained, LabelledTensors(images, torch.tensor(labels)))
     final = made_record("none-2", stage="final").model_copy(update={"test": test})
     target = tmp_path_factory.mktemp("many") / "bundle"
     writer.write(
@@ -74,9 +77,9 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 label_share_at_10=dict.fromkeys(layers, 0.0),
                 label_share_queries=test.count,
             ),
-            network=untaught,
+            network=untrained,
             gallery=bundle.Gallery(
-                ids=tuple(f"picture-{number}" for number in range(len(labels))),
+                ids=tuple(f"image-{number}" for number in range(len(labels))),
                 labels=np.array(labels),
                 pixels=pixels,
             ),
@@ -92,52 +95,62 @@ def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return target
 
 
+@pytest.fixture(scope="module")
+def many_classes_url(
+    many_classes_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    with server(many_classes_path, tmp_path_factory.mktemp("gallery")) as url:
+        yield url
+
+
 @pytest.fixture
-def visit_many(browser: "Browser", many: Path, page_log: PageLog) -> Iterator[Open]:
-    with running_server(serve_command(many)) as client:
-        yield from visits(browser, str(client.base_url), page_log)
+def open_many_classes_page(
+    browser: "Browser", many_classes_url: str, page_log: PageLog
+) -> Iterator[OpenPage]:
+    yield from page_opener(browser, many_classes_url, page_log)
 
 
-def confused(loaded: Bundle) -> list[int]:
-    """How many pictures each class was taken for each other, the most first."""
+def mistakes(loaded: Bundle) -> list[int]:
+    """Return the number of images of each mistake, the most frequent first."""
     (test,) = (run.test for run in loaded.records if run.run_id == loaded.manifest.run_id)
     assert test is not None
     assert (test.confusion_matrix is None) == (len(loaded.manifest.classes) > MATRIX_CLASSES)
     counts = [
         count
-        for true, row in test.confusion_counts.items()
-        for taken_for, count in row.items()
-        if taken_for != true
+        for label, row in test.confusion_counts.items()
+        for predicted, count in row.items()
+        if predicted != label
     ]
     return sorted(counts, reverse=True)
 
 
-def test_the_most_frequent_mistakes_are_listed_and_lead_to_just_such_pictures(
-    visit_many: Open, many: Path
+def test_the_most_frequent_mistakes_are_listed_and_link_to_their_images(
+    open_many_classes_page: OpenPage, many_classes_path: Path
 ) -> None:
-    page = visit_many(EXPERIMENTS)
+    page = open_many_classes_page(EXPERIMENTS)
     listed = page.get_by_role("region", name="What is most often taken for what")
     lines = listed.locator("tbody tr")
-    expected = confused(bundle.load(many))[:MOST]
-    assert len(expected) == MOST
+    loaded = bundle.load(many_classes_path)
+    expected = mistakes(loaded)[:SHOWN]
+    assert len(expected) == SHOWN
     assert expected[0] > expected[-1]
-    expect(lines).to_have_count(MOST)
+    expect(lines).to_have_count(SHOWN)
     expect(page.get_by_role("grid")).to_have_count(0)
     cells = [line.locator("th, td").all_inner_texts() for line in lines.all()]
     assert [int(count) for *_, count in cells] == expected
-    assert all(label != taken_for for label, taken_for, _ in cells)
+    assert all(label != predicted for label, predicted, _ in cells)
     assert accessibility_violations(page) == []
-    save_screenshot(page, "mistakes")
+    save_screenshot(page, f"mistakes-{len(loaded.manifest.classes)}")
 
-    label, taken_for, count = cells[0]
+    label, predicted, count = cells[0]
     lines.first.get_by_role("link").click()
     expect(page.locator(".gallery .card")).to_have_count(int(count))
-    expect(page.locator(".filter-note")).to_contain_text(f"takes for {taken_for}")
+    expect(page.locator(".filter-note")).to_contain_text(f"takes for {predicted}")
     expect(page.locator(".class-filter [aria-current]")).to_have_text(label)
 
 
-def test_the_list_fits_a_phone(visit_many: Open) -> None:
-    page = visit_many(EXPERIMENTS, **PHONE)
+def test_the_list_fits_a_phone(open_many_classes_page: OpenPage) -> None:
+    page = open_many_classes_page(EXPERIMENTS, **PHONE)
     listed = page.get_by_role("region", name="What is most often taken for what")
-    expect(listed.locator("tbody tr")).to_have_count(MOST)
+    expect(listed.locator("tbody tr")).to_have_count(SHOWN)
     assert horizontal_overflow(page) <= 0

@@ -1,40 +1,40 @@
-"""From picture to picture: neighbours, back and forward, shared addresses, the gallery."""
+"""Navigation: from image to image, back and forward, shared addresses, pages of the gallery."""
 
-from tests.browser.conftest import Open, PageLog
+from tests.browser.conftest import OpenPage, PageLog
 from tests.support.images import KINDS
 from tests.support.page_objects import KIND, drop, expect, row, scores
 
 
-def test_walking_to_a_neighbour_and_back_again(visit: Open) -> None:
-    page = visit()
+def test_back_and_forward_lead_between_a_query_and_its_neighbour(open_page: OpenPage) -> None:
+    page = open_page()
     drop(page)
     before = scores(page, "conv2")
     page.get_by_role("link", name="Find similar").first.click()
     expect(page.locator(".query-images")).to_contain_text("From the gallery")
-    walked = page.url
-    assert "#/image/" in walked
+    neighbour = page.url
+    assert "#/image/" in neighbour
     page.go_back()
-    expect(page.locator(".query-images")).to_contain_text("Your picture")
+    expect(page.locator(".query-images")).to_contain_text("Your image")
     assert scores(page, "conv2") == before
     page.go_forward()
     expect(page.locator(".query-images")).to_contain_text("From the gallery")
-    assert page.url == walked
+    assert page.url == neighbour
 
 
-def test_a_shared_address_opens_the_same_view(visit: Open) -> None:
-    page = visit()
+def test_a_shared_address_opens_the_same_view(open_page: OpenPage) -> None:
+    page = open_page()
     page.locator(".examples a.card-action").first.click()
     row(page, "conv2").locator("button.card-action").nth(2).click()
     expect(page.locator(".explanation")).to_have_count(1)
     address = "/#" + page.url.split("#")[1]
-    title, why = page.title(), page.inner_text(".explanation")
-    other = visit(address)
+    title, explanation = page.title(), page.inner_text(".explanation")
+    other = open_page(address)
     expect(other.locator(".explanation")).to_have_count(1)
-    assert (other.title(), other.inner_text(".explanation")) == (title, why)
+    assert (other.title(), other.inner_text(".explanation")) == (title, explanation)
 
 
-def test_the_gallery_pages_on_by_class(visit: Open) -> None:
-    page = visit("/#/gallery")
+def test_the_gallery_has_pages_and_a_filter_by_class(open_page: OpenPage) -> None:
+    page = open_page("/#/gallery")
     expect(page.locator(".gallery .card")).to_have_count(60)
     page.get_by_role("link", name="Next page").click()
     expect(page.get_by_role("link", name="Previous page")).to_be_visible()
@@ -49,17 +49,22 @@ def test_the_gallery_pages_on_by_class(visit: Open) -> None:
         )
 
 
-def test_of_the_gallery_one_page_at_a_time_is_loaded_and_only_what_is_seen(
-    visit: Open, page_log: PageLog
+def test_the_gallery_requests_one_page_and_only_the_images_in_view(
+    open_page: OpenPage, page_log: PageLog
 ) -> None:
-    page = visit("/#/gallery", viewport={"width": 400, "height": 400})
-    page.locator(".gallery .card").first.wait_for()
+    page = open_page("/#/gallery", viewport={"width": 400, "height": 400})
+    images = page.locator(".gallery img")
+    expect(images).to_have_count(60)
+    expect(images.first).to_have_js_property("naturalWidth", 32)
     page.wait_for_load_state("networkidle")
-    asked = [url for url in page_log.asked if url.endswith("/image")]
-    assert 0 < len(asked) < 60
-    page.locator(".gallery .card").last.scroll_into_view_if_needed()
-    page.wait_for_load_state("networkidle")
-    assert len({url for url in page_log.asked if url.endswith("/image")}) <= 60
-    lists = [url for url in page_log.asked if "/gallery?" in url]
+    assert 0 < len(requested_images(page_log)) < 60
+    images.last.scroll_into_view_if_needed()
+    expect(images.last).to_have_js_property("naturalWidth", 32)
+    assert len(set(requested_images(page_log))) <= 60
+    lists = [url for url in page_log.requests if "/gallery?" in url]
     assert len(lists) == 1
     assert "limit=60" in lists[0]
+
+
+def requested_images(page_log: PageLog) -> list[str]:
+    return [url for url in page_log.requests if url.endswith("/image")]

@@ -1,6 +1,6 @@
-"""The picture of the page in the README, taken: the starter's network and a gallery of drawings.
+"""Takes the screenshot of the README: the starter's network with a gallery of drawings.
 
-`build/screenshots/page.png` is what `docs/page.png` is a copy of.
+`docs/page.png` is a copy of `build/screenshots/page.png`.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.browser.conftest import Open, PageLog, visits
+from tests.browser.conftest import OpenPage, PageLog, page_opener, server
 from tests.support.page_objects import SCREENSHOTS, drop, expect, row, to_png
-from tests.support.processes import ROOT, running_server, serve_command
+from tests.support.processes import ROOT
 from tests.support.synthetic import SCENES, draw_scene
 from training import bundle
 from training.bundle import writer
@@ -26,25 +26,29 @@ from training.models.novelty import Fitted
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-OF_EACH = 4
-MINE = 1_014
-"""The seed of the drawing that is asked about; the gallery has others."""
+IMAGES_PER_CLASS = 4
+QUERY_SEED = 1_014
+"""Seed of the drawing that is uploaded; the gallery has others."""
 
 
 @pytest.fixture(scope="module")
-def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter with drawings in the place of its gallery."""
+def drawings_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter bundle with a gallery of drawings."""
     starter = bundle.load(ROOT / "starter")
     manifest = starter.manifest
     pixels = np.stack(
-        [to_pixels(draw_scene(name, seed)) for name in manifest.classes for seed in range(OF_EACH)]
+        [
+            to_pixels(draw_scene(name, seed))
+            for name in manifest.classes
+            for seed in range(IMAGES_PER_CLASS)
+        ]
     )
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     vectors = embed(starter.network, images, tuple(starter.indexes), torch.device("cpu"))
-    indexes = {layer: cosine.build(found) for layer, found in vectors.items()}
+    indexes = {layer: cosine.build(rows) for layer, rows in vectors.items()}
     assert manifest.novelty is not None
     assert starter.novelty is not None
-    target = tmp_path_factory.mktemp("drawn") / "bundle"
+    target = tmp_path_factory.mktemp("drawings") / "bundle"
     writer.write(
         writer.BundleContents(
             name=manifest.name,
@@ -54,8 +58,12 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             metrics=manifest.metrics,
             network=starter.network,
             gallery=bundle.Gallery(
-                ids=tuple(f"{name}-{seed}" for name in manifest.classes for seed in range(OF_EACH)),
-                labels=np.repeat(np.arange(len(SCENES)), OF_EACH),
+                ids=tuple(
+                    f"{name}-{seed}"
+                    for name in manifest.classes
+                    for seed in range(IMAGES_PER_CLASS)
+                ),
+                labels=np.repeat(np.arange(len(SCENES)), IMAGES_PER_CLASS),
                 pixels=pixels,
             ),
             indexes=indexes,
@@ -71,17 +79,19 @@ def drawn_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visit_drawn(browser: "Browser", drawn_path: Path, page_log: PageLog) -> Iterator[Open]:
-    with running_server(serve_command(drawn_path)) as client:
-        yield from visits(browser, str(client.base_url), page_log)
+def open_drawings_page(
+    browser: "Browser", drawings_path: Path, page_log: PageLog, tmp_path: Path
+) -> Iterator[OpenPage]:
+    with server(drawings_path, tmp_path / "gallery") as url:
+        yield from page_opener(browser, url, page_log)
 
 
-def test_a_drawing_finds_its_kin_among_drawings(visit_drawn: Open) -> None:
-    page = visit_drawn(viewport={"width": 1280, "height": 960}, device_scale_factor=2)
-    drop(page, to_png(draw_scene("frog", MINE, size=(384, 256))))
+def test_a_drawing_finds_drawings_of_its_class(open_drawings_page: OpenPage) -> None:
+    page = open_drawings_page(viewport={"width": 1280, "height": 960}, device_scale_factor=2)
+    drop(page, to_png(draw_scene("frog", QUERY_SEED, size=(384, 256))))
     expect(page.get_by_role("heading", level=1)).to_have_text("frog")
-    found = row(page, "logits").locator(".card-label").all_inner_texts()
-    assert found[:OF_EACH].count("frog") > OF_EACH / 2
+    labels = row(page, "logits").locator(".card-label").all_inner_texts()
+    assert labels[:IMAGES_PER_CLASS].count("frog") > IMAGES_PER_CLASS / 2
     row(page, "conv2").locator("button.card-action").first.click()
     page.mouse.move(0, 0)
     page.evaluate("scrollTo(0, 0)")

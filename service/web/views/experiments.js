@@ -68,7 +68,7 @@ function results(experiments, served) {
       "ul",
       { class: "definitions" },
       definition("Training", "seconds for all epochs; it compares machines as much as networks."),
-      definition("Validation", "accuracy on images kept aside to choose settings by, after the last epoch."),
+      definition("Validation", "accuracy on images held out to choose settings by, after the last epoch."),
       definition("Test", "accuracy on images that neither training nor any choice has seen."),
       compared.length > 0 &&
         definition("Beside the published", `${reproduced.length} of ${compared.length} reach the published test accuracy here. ${DIFFERENCE}`),

@@ -30,7 +30,7 @@ export class GalleryView {
     const classFilter = element("nav", { class: "class-filter", "aria-label": "Classes" });
     main.replaceChildren(
       element("h1", {}, "Gallery"),
-      element("p", { class: "lead" }, "The pictures that yours is compared with. The network was not trained on them. Pick one to find similar pictures."),
+      element("p", { class: "lead" }, "The images that yours is compared with. The network was not trained on them. Pick one to find similar images."),
       classFilter,
       body,
     );
@@ -46,10 +46,10 @@ export class GalleryView {
         predicted ? filterNote(label, predicted, model) : "",
         items.length > 0
           ? element("ul", { class: "card-grid small" }, ...items.map((item) => galleryCard(item, !label)))
-          : element("p", {}, "There are no pictures here."),
+          : element("p", {}, "There are no images here."),
         this.#pagination({ view: "gallery", label, predicted }, cursor, page.next),
       );
-      announce(`${plural(items.length, "picture")} shown.`);
+      announce(`${plural(items.length, "image")} shown.`);
     } catch (error) {
       if (!signal.aborted) body.replaceChildren(errorMessage(error.message));
     }
@@ -76,7 +76,7 @@ export class GalleryView {
 function filterNote(label, predicted, { gallery, metrics }) {
   const incomplete =
     gallery.size < metrics.test_count &&
-    ` The gallery has ${gallery.size.toLocaleString("en")} of the ${plural(metrics.test_count, "test picture")}.`;
+    ` The gallery has ${gallery.size.toLocaleString("en")} of the ${plural(metrics.test_count, "test image")}.`;
   return element(
     "p",
     { class: "filter-note" },
@@ -85,7 +85,7 @@ function filterNote(label, predicted, { gallery, metrics }) {
     ".",
     incomplete,
     " ",
-    element("a", { href: formatRoute({ view: "gallery", label }) }, label ? `All of ${label}` : "All pictures"),
+    element("a", { href: formatRoute({ view: "gallery", label }) }, label ? `All of ${label}` : "All images"),
   );
 }
 

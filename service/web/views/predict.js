@@ -53,14 +53,14 @@ export class PredictView {
   async #renderUpload(main, route, signal) {
     const image = this.#images.get(route.upload);
     if (!image) {
-      const notice = "That picture was only in the tab that it was dropped on. Give it again.";
+      const notice = "That image was only in the tab that it was dropped on. Upload it again.";
       await welcome(main, this.#model, this.#onUpload, signal, notice);
       return;
     }
     const modelInput = await preprocess(image.blob);
     if (signal.aborted) return;
     const layout = createLayout(uploadedQuery(image.url, modelInput), this.#onUpload);
-    const drawQuery = () => (modelInput ? copyCanvas(modelInput) : element("span", { class: "placeholder" }, "your picture"));
+    const drawQuery = () => (modelInput ? copyCanvas(modelInput) : element("span", { class: "placeholder" }, "your image"));
     await this.#fill(main, layout, route, signal, drawQuery, async () => {
       const result = await api.predict(image.blob, NEIGHBOURS, signal);
       return { ...result, predicted: result.predictions[0].label };
@@ -115,7 +115,7 @@ export class PredictView {
       );
       layout.rows.replaceChildren(element("p", { class: "lead" }, LEAD), ...rows.map(({ section }) => section));
       document.title = `${result.predicted} · kindred`;
-      announce(`${predictionSummary(result)} ${result.similar.conv2.length} similar pictures at each layer.`);
+      announce(`${predictionSummary(result)} ${result.similar.conv2.length} similar images at each layer.`);
     } catch (error) {
       if (signal.aborted) return;
       layout.prediction.replaceChildren(errorMessage(error.message));

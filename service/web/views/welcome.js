@@ -51,7 +51,7 @@ function hero(onUpload, notice) {
       element(
         "p",
         { class: "lead" },
-        "A small neural network classifies your picture, finds the pictures most similar to it, and shows which parts made them match.",
+        "A small neural network classifies your image, finds the images most similar to it, and shows which parts made them match.",
       ),
     ),
     element(
@@ -60,7 +60,7 @@ function hero(onUpload, notice) {
       element(
         "div",
         {},
-        element("p", { class: "drop-zone-lead" }, isTouchDevice() ? "Any picture will do" : "Drop a picture anywhere, or paste one"),
+        element("p", { class: "drop-zone-lead" }, isTouchDevice() ? "Any image will do" : "Drop an image anywhere, or paste one"),
         element("p", { class: "drop-zone-note" }, "The network sees the centre square of any image, at 32 × 32."),
       ),
       uploadButtons(onUpload),

@@ -15,14 +15,14 @@ export async function about(footer, model) {
     const accuracy = metrics.test_accuracy;
     const measured =
       typeof accuracy === "number"
-        ? ` It names ${percent(accuracy)} of ${plural(metrics.test_count, "test picture")} correctly.`
+        ? ` It names ${percent(accuracy)} of ${plural(metrics.test_count, "test image")} correctly.`
         : "";
     footer.replaceChildren(
-      element("p", {}, element("strong", {}, name), ` ${version}, with ${plural(gallery.size, "gallery picture")}.${measured}`),
+      element("p", {}, element("strong", {}, name), ` ${version}, with ${plural(gallery.size, "gallery image")}.${measured}`),
       element(
         "p",
         {},
-        `It knows ${plural(classes.length, "class", "classes")} and nothing else, and sees the centre square of a picture at 32 × 32. It is for study, not for decisions about people.`,
+        `It knows ${plural(classes.length, "class", "classes")} and nothing else, and sees the centre square of an image at 32 × 32. It is for study, not for decisions about people.`,
       ),
       reference,
     );

@@ -17,8 +17,8 @@ export async function takePhoto() {
   } catch (error) {
     throw new Error(
       error.name === "NotAllowedError"
-        ? "The browser may not use the camera. Allow it for this page, or choose a picture."
-        : "No camera could be used here. Choose a picture instead.",
+        ? "The browser may not use the camera. Allow it for this page, or choose an image."
+        : "No camera could be used here. Choose an image instead.",
     );
   }
   try {
@@ -38,7 +38,7 @@ function showDialog(stream) {
     element(
       "dialog",
       { class: "camera", "aria-label": "Take a photo" },
-      element("div", {}, video, element("p", {}, "The network sees this square. Nothing is kept."), element("div", { class: "upload-buttons" }, shutter, cancel)),
+      element("div", {}, video, element("p", {}, "The network sees this square. Nothing is stored."), element("div", { class: "upload-buttons" }, shutter, cancel)),
     )
   );
   document.body.append(dialog);

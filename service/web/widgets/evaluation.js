@@ -26,10 +26,10 @@ export function evaluation({ test, retrieval, dataset }, model) {
 
 /** @param {import("../lib/api.js").Evaluation} test @param {string} testedOn name of the dataset @param {Model} model */
 function errors(test, testedOn, { name, classes, gallery, dataset }) {
-  const images = plural(test.count, "test picture");
+  const images = plural(test.count, "test image");
   const difference =
     gallery.size !== test.count
-      ? ` The gallery has ${gallery.size.toLocaleString("en")} of them, so there may be fewer behind a number.`
+      ? ` The gallery has ${gallery.size.toLocaleString("en")} of them, so a number may lead to fewer.`
       : dataset.gallery_from !== testedOn
         ? ` They were counted on ${testedOn} and the gallery is from ${dataset.gallery_from}, so a few may differ.`
         : "";
@@ -38,7 +38,7 @@ function errors(test, testedOn, { name, classes, gallery, dataset }) {
     element(
       "p",
       { class: "lead" },
-      `The network that is served names ${percent(test.accuracy)} of ${images} correctly. Each row tells what the pictures of a class were taken for; a number leads to such pictures.${difference}`,
+      `The network that is served names ${percent(test.accuracy)} of ${images} correctly. Each row tells what the images of a class were taken for; a number leads to such images.${difference}`,
     ),
     test.confusion_matrix && classes.length <= MATRIX_CLASSES ? confusionMatrix(test.confusion_matrix, classes) : topConfusions(test, classes),
   ];
@@ -52,7 +52,7 @@ function retrievalQuality(retrieval) {
     element(
       "p",
       { class: "lead" },
-      `Each of ${plural(rows[0].queries, "test picture")} is a query against the others. Early layers find what looks alike, late layers what is alike: the class comes out on the way through the network.`,
+      `Each of ${plural(rows[0].queries, "test image")} is a query against the others. Early layers find what looks alike, late layers what is alike: the class comes out on the way through the network.`,
     ),
     table(
       "Quality of the neighbours by layer",
@@ -67,7 +67,7 @@ function retrievalQuality(retrieval) {
     element(
       "ul",
       { class: "definitions" },
-      definition("Precision at 10", "the share of the ten nearest that have the picture’s own label."),
+      definition("Precision at 10", "the share of the ten nearest that have the image’s own label."),
       definition("Mean average precision", "the same over the whole ranking, where the first places count most; 1 if all of the own class come before all others."),
     ),
   ];

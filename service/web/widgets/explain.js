@@ -10,7 +10,7 @@ import { tile } from "./tile.js";
 
 const HEATMAP_NOTE =
   "The closer a place is to yellow, the more its likeness adds to the score. Each is 4 × 4 pixels, and the network takes in 16 × 16 around it.";
-const CLASSES_NOTE = "A class adds to the score where the network rates it high in both pictures, or low in both.";
+const CLASSES_NOTE = "A class adds to the score where the network rates it high in both images, or low in both.";
 
 /**
  * Create the panel for one neighbour.

@@ -150,7 +150,7 @@ function opacitySlider(onChange) {
   return element(
     "label",
     { class: "opacity-slider" },
-    element("span", { class: "opacity-slider-ends" }, element("span", {}, "Picture"), element("span", {}, "Map")),
+    element("span", { class: "opacity-slider-ends" }, element("span", {}, "Image"), element("span", {}, "Map")),
     element("input", { type: "range", min: 0, max: 100, value: 100 * OPACITY, oninput: (event) => onChange(event.target.value / 100) }),
   );
 }

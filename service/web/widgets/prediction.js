@@ -38,7 +38,7 @@ export function prediction({ predictions, familiar, novelty, predicted, item }) 
 function missingPixels({ label, predicted }) {
   const earlier =
     predicted === null ? "" : predicted === label ? "The network took it for the same. " : `The network took it for ${predicted}. `;
-  return `${earlier}This bundle carries no pictures, so the network cannot classify it again. Its neighbours are still known.`;
+  return `${earlier}This bundle carries no images, so the network cannot classify it again. Its neighbours are still known.`;
 }
 
 /** @param {Result} result @returns {string} one sentence for screen readers */

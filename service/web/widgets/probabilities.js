@@ -34,13 +34,13 @@ export function confidence([best, second], familiar, novelty) {
   const probability = percent(best.probability);
   if (familiar === false) {
     return (
-      `Unfamiliar: ${novelty === 1 ? "all" : percent(novelty).replace(">", "more than")} of the held-out pictures are more like what ` +
+      `Unfamiliar: ${novelty === 1 ? "all" : percent(novelty).replace(">", "more than")} of the held-out images are more like what ` +
       `the network knows than this one, so ${best.label} (${probability}) may be no more than the nearest of its classes.`
     );
   }
   if (best.probability >= CONFIDENT) return `Confident: ${probability}.`;
   const runnerUp = second ? `, then ${second.label} with ${percent(second.probability)}` : "";
   if (best.probability >= UNCERTAIN) return `Leaning: ${probability}${runnerUp}.`;
-  const caveat = familiar ? "" : " It has to name one of the classes it knows, even for a picture unlike any it has learned.";
+  const caveat = familiar ? "" : " It has to name one of the classes it knows, even for an image unlike any it has learned.";
   return `Doubtful: ${probability}${runnerUp}.${caveat}`;
 }

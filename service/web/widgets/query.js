@@ -11,17 +11,17 @@ import { tile } from "./tile.js";
  * @returns {HTMLElement[]}
  */
 export function uploadedQuery(url, modelInput) {
-  const original = figure("original", croppedImage(url), "Your picture");
+  const original = figure("original", croppedImage(url), "Your image");
   if (!modelInput) return [original];
   modelInput.className = "pixels";
   modelInput.setAttribute("role", "img");
-  modelInput.setAttribute("aria-label", "Your picture, its centre square at 32 by 32 pixels");
+  modelInput.setAttribute("aria-label", "Your image, its centre square at 32 by 32 pixels");
   return [figure("model-input", modelInput, "As the network sees it"), original];
 }
 
 /** @param {import("../lib/api.js").Item} item @returns {HTMLElement} */
 export function galleryQuery(item) {
-  const image = element("div", { role: "img", "aria-label": `Gallery picture ${item.id}` }, tile(item));
+  const image = element("div", { role: "img", "aria-label": `Gallery image ${item.id}` }, tile(item));
   return figure("gallery-image", image, "From the gallery: ", element("span", { class: "id" }, item.id));
 }
 
@@ -42,7 +42,7 @@ function figure(className, image, ...caption) {
 
 /** @param {string} url @returns {HTMLElement} */
 function croppedImage(url) {
-  const image = /** @type {HTMLImageElement} */ (element("img", { src: url, alt: "Your picture" }));
+  const image = /** @type {HTMLImageElement} */ (element("img", { src: url, alt: "Your image" }));
   const frame = element("div", { class: "crop" }, image, element("span", { class: "crop-mark" }));
   image.onload = () => frame.classList.add(image.naturalWidth > image.naturalHeight ? "wide" : "tall");
   image.onerror = () => frame.replaceChildren(element("p", { class: "no-preview" }, "This browser cannot show it."));

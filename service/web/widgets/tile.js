@@ -51,7 +51,7 @@ function fetchWhenVisible(image, path) {
 function placeholder({ id, label }) {
   return element(
     "span",
-    { class: "placeholder", "aria-hidden": "true", title: "This bundle carries no pictures" },
+    { class: "placeholder", "aria-hidden": "true", title: "This bundle carries no images" },
     element("span", { class: "placeholder-label" }, label),
     element("span", { class: "placeholder-id" }, id.replace(/^.*-(?=\d+$)/, "№ ")),
   );

@@ -23,7 +23,7 @@ export function topConfusions({ confusion_matrix: matrix, confusions = [] }, cla
     { title: "True class", value: ({ label }) => label },
     { title: "Taken for", value: ({ predicted }) => predicted },
     {
-      title: "Pictures",
+      title: "Images",
       number: true,
       value: ({ count }) => count,
       show: ({ label, predicted, count }) => element("a", { href: formatRoute({ view: "gallery", label, predicted }) }, String(count)),

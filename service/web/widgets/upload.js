@@ -27,7 +27,7 @@ export function uploadButtons(onUpload) {
   const buttons = element(
     "div",
     { class: "upload-buttons" },
-    element("button", { class: "button primary", type: "button", onclick: () => fileInput.click() }, "Choose a picture"),
+    element("button", { class: "button primary", type: "button", onclick: () => fileInput.click() }, "Choose an image"),
     (cameraInput || camera.isAvailable()) &&
       element("button", { class: "button", type: "button", onclick: cameraInput ? () => cameraInput.click() : takePhoto }, "Take a photo"),
     fileInput,
@@ -61,7 +61,7 @@ export function listenForUploads(onUpload, onError) {
     const files = [...transfer.files];
     const image = files.find((file) => file.type.startsWith("image/")) ?? files[0];
     if (image) onUpload(image);
-    else onError("That was not a picture. Save it as a file first, then drop or choose the file.");
+    else onError("That was not an image. Save it as a file first, then drop or choose the file.");
   };
   const setDragging = (/** @type {boolean} */ on) => document.body.classList.toggle("dragging", on);
   document.addEventListener("dragover", (event) => {
