@@ -107,8 +107,6 @@ _BANNED_WORDS = """
     service/http/routes/gallery_updates.py
     service/images.py
     service/vectors.py
-    tests/browser/test_accessibility.py
-    tests/browser/test_predict.py
     tests/service/engine/test_backends.py
     tests/service/engine/test_search_stage.py
     tests/service/gallery/test_client_pool.py

@@ -10,7 +10,7 @@ import { element, errorMessage } from "../lib/dom.js";
  * @returns {Promise<void>} resolves once a key is submitted, valid or not
  */
 export function askForKey(container, signal) {
-  const rejected = apiKey.isSet() ? errorMessage("This key is not known here. Try another.") : null;
+  const rejected = apiKey.isSet() ? errorMessage("Unknown API key. Try another.") : null;
   apiKey.clear();
   if (rejected) rejected.id = "api-key-error";
   const input = element("input", {
