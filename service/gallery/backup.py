@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.errors import ConflictError, KindredError, NoPixelsError, NotFoundError
-from service.gallery.protocol import Gallery, View, vectors_of
+from service.gallery.protocol import Gallery, View
 from service.gallery.types import Addition, Item
 from training.bundle import Layer, Vectors
 
@@ -169,7 +169,7 @@ def _edit(gallery: Gallery, item: Item) -> bool:
     def said(one: Item) -> object:
         return one.label, one.label_predicted, dict(one.attributes)
 
-    if said(gallery.get(item.id)) == said(item):
+    if said(gallery.snapshot().get(item.id)) == said(item):
         return False
     gallery.edit(
         item.id,
@@ -185,7 +185,7 @@ def _edit(gallery: Gallery, item: Item) -> bool:
 
 def _has(gallery: Gallery, image_id: str) -> bool:
     try:
-        gallery.get(image_id)
+        gallery.snapshot().get(image_id)
     except NotFoundError:
         return False
     return True
@@ -203,7 +203,7 @@ def _pages(view: View) -> Iterator[tuple[Item, ...]]:
 
 
 def _dimensions(view: View) -> dict[Layer, int]:
-    return {layer: view.vectors(layer, []).shape[1] for layer in view.layers}
+    return {layer: view.dimension(layer) for layer in view.layers}
 
 
 def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -> pa.Table:
@@ -211,7 +211,7 @@ def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -
     items = [item for item in items if item.id in pictures]
     outdated = view.outdated(list(pictures))  # before the vectors, which may be renewed in between
     own = [image_id for image_id in pictures if image_id not in outdated]
-    found = {layer: vectors_of(view, layer, own) for layer in view.layers}
+    found = {layer: view.vectors(layer, own, missing="skip") for layer in view.layers}
     fresh = np.array([all(item.id in of for of in found.values()) for item in items], np.bool_)
     columns: dict[str, Any] = {  # Any: whatever Arrow takes
         "id": [item.id for item in items],

@@ -1,10 +1,12 @@
-"""The protocol that every gallery backend implements."""
+"""The protocols that every gallery backend implements: `View` to read, `Gallery` to change.
+
+Knows items and vectors; nothing of storage or requests.
+"""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Protocol
+from typing import Literal, Protocol
 
-from service.errors import KindredError, NotEmbeddedError, NotFoundError
+from service.errors import KindredError
 from service.gallery.types import (
     MATCH_ALL,
     Added,
@@ -18,12 +20,15 @@ from service.gallery.types import (
 )
 from training.bundle import Bundle, Layer, Vectors
 
+Missing = Literal["error", "skip"]
+"""What `View.vectors` does about an image that is not there, or not embedded yet."""
+
 
 class View(Protocol):
-    """What can be asked of a gallery. Safe to use from several threads.
+    """Reads and searches images. Safe to use from several threads.
 
-    Every method raises `NotFoundError` for a layer, label or id that the gallery does not have; a
-    label is had where it is a class of the network or the label of any image.
+    Every method raises `NotFoundError` for a layer, label or id that the gallery does not have. A
+    label exists if it is a class of the network or the label of any image.
     """
 
     @property
@@ -31,7 +36,10 @@ class View(Protocol):
         """The layers that can be searched."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
+
+    def dimension(self, layer: Layer) -> int:
+        """Return the number of dimensions of the vectors at a layer."""
 
     def search(
         self,
@@ -42,101 +50,110 @@ class View(Protocol):
         filter_: Filter = MATCH_ALL,
         exact: bool = False,
     ) -> list[list[ScoredItem]]:
-        """The `limit` nearest to each of the queries [N, dimension], best first.
+        """Return the `limit` nearest images to each of the queries [N, dimension], best first.
 
-        Where anything is `filter_`, only among that. `exact` looks at every vector as stored, fp16
-        or better.
+        Args:
+            layer: where to compare.
+            queries: vectors of any length but 0.
+            limit: matches for each query, at most.
+            filter_: searches only images that match.
+            exact: compares every vector as stored, at fp16 or better.
+
         """
 
     def get(self, image_id: str) -> Item:
-        """The image of that id."""
+        """Return the image of that id."""
 
     def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
-        """Up to `limit` of the wanted images whose ids come after `after`, by code points."""
+        """Return up to `limit` matching images whose ids follow `after`, by code points."""
 
-    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
-        """The unit vectors of these images at a layer, float32 [N, dimension]."""
+    def vectors(
+        self, layer: Layer, ids: Sequence[str], *, missing: Missing = "error"
+    ) -> dict[str, Vectors]:
+        """Return the unit vectors of images at a layer, float32 [dimension], by id.
 
-    def image(self, image_id: str) -> bytes:
-        """The image as a PNG.
+        Args:
+            layer: which vectors.
+            ids: of which images.
+            missing: "skip" leaves out images that are not there or not embedded yet.
 
         Raises:
-            NoPixelsError: the image is there, and has none.
+            NotFoundError: with "error", an image is not there.
+            NotEmbeddedError: with "error", an image has no vectors of this network yet.
+
+        """
+
+    def image(self, image_id: str) -> bytes:
+        """Return the image as a PNG.
+
+        Raises:
+            NoPixelsError: the image is there, but its pixels were not stored.
 
         """
 
     def outdated(self, ids: Sequence[str]) -> frozenset[str]:
-        """Those of these images whose vectors another network made; who has gone is none."""
+        """Return those of these images that have the vectors of another network."""
 
 
-class Gallery(View, Protocol):
-    """Images that can be asked for, and changed.
+class Gallery(Protocol):
+    """Counts and changes images; `snapshot` reads them.
 
-    A change is kept for good, and seen by whatever is asked next, when its method returns; several
-    threads may change at once, and each change is made whole or not at all. Besides
-    `NotFoundError`, whatever changes raises `StorageError` where it cannot be kept (the disk is
-    full), and `UnavailableError` where it cannot be for now; nothing has changed then.
+    When a method returns, its change is durable and the next snapshot shows it. Several threads may
+    change images at once; each change is made whole or not at all. Changes raise `StorageError` if
+    there is no room, and `UnavailableError` if the gallery cannot be changed now.
     """
 
     @property
     def network(self) -> str:
-        """Whose vectors these are: the `network_id` of the bundle served."""
+        """The `network_id` of the bundle served, whose vectors the gallery searches."""
 
     @property
     def added(self) -> int:
-        """How many images have been added to those of the bundle."""
+        """The number of images added to those of the bundle."""
 
     @property
     def outdated_count(self) -> int:
-        """How many of them have vectors that another network made, and pixels to renew them by."""
+        """The number of added images with another network's vectors, and pixels to embed again."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
 
     def snapshot(self) -> View:
-        """The gallery as it is now, and stays for whoever holds this, as far as the home can."""
+        """Return the gallery as it is now.
+
+        A local snapshot never changes; a Milvus always shows its latest state.
+        """
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
     ) -> list[Added | KindredError]:
-        """Keep images, all of those that can be in one go; each has its own outcome, in order.
+        """Store images in one transaction; return the outcome of each, in order.
 
-        What is there under the same id with the same pixels is left as it is, so that a repetition
-        does no harm; with other pixels it is a `ConflictError`. With `replace`, it is replaced.
+        If the id and the pixels are there already, nothing changes, so that retries are safe. If
+        the id is there with other pixels, the outcome is a `ConflictError`; `replace` overwrites.
         """
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
-        """Replace an image's label, `label_predicted` or attributes by those that `change` gives.
+        """Replace the label, `label_predicted` and attributes of an image; return the new item.
 
-        `change` is pure: it may be called more than once. Images of the bundle can be edited too.
+        `change` must be pure, as it may be called more than once.
         """
 
     def remove(self, image_id: str) -> None:
-        """Take an image away, be it added or the bundle's."""
+        """Remove an image for good, whether it was added or came with the bundle."""
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
-        """Some of the stale images, to be embedded anew; none when all are done."""
+        """Return up to `limit` images to embed again; empty if all are up to date."""
 
     def renew(self, renewed: Sequence[NewVectors]) -> None:
-        """Give images their new vectors; those that have changed or gone meanwhile are left."""
+        """Store new vectors; skip images that have been changed or removed since."""
 
     def rebind(self, bundle: Bundle) -> "Gallery":
-        """The same images with another bundle's: what is kept is shared, each sees all changes.
+        """Return a gallery of the same storage with another bundle; each sees all changes.
 
-        Images whose vectors do not fit the new network's are listed, and not found by a search
-        until they have been renewed.
+        Added images whose vectors do not fit the new network are listed, but not searched until
+        they have been embedded again.
         """
 
     def close(self) -> None:
-        """Give up what is open. What others opened with `under` stays open."""
-
-
-def vectors_of(view: View, layer: Layer, ids: Sequence[str]) -> dict[str, Vectors]:
-    """The unit vectors [dimension] of those images that have some at a layer, by id.
-
-    Others may have gone meanwhile, or not have been embedded yet.
-    """
-    with suppress(NotFoundError, NotEmbeddedError):
-        return dict(zip(ids, view.vectors(layer, ids), strict=True))
-    found: dict[str, Vectors] = {}
-    for image_id in ids:
-        with suppress(NotFoundError, NotEmbeddedError):
-            found[image_id] = view.vectors(layer, [image_id])[0]
-    return found
+        """Release all resources. Galleries from `rebind` stay open."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from service.gallery.protocol import View, vectors_of
+from service.gallery.protocol import View
 from service.gallery.types import Filter, Item
 from service.retrieval.convert import gallery_item
 from service.schemas.gallery import DuplicatesResponse, Pair
@@ -38,7 +38,7 @@ def find(
 def _pairs(
     view: View, layer: Layer, threshold: float, items: tuple[Item, ...], filter_: Filter
 ) -> Iterator[Pair]:
-    vectors = vectors_of(view, layer, [item.id for item in items])
+    vectors = view.vectors(layer, [item.id for item in items], missing="skip")
     if not vectors:
         return
     found = view.search(layer, np.stack(list(vectors.values())), NEAREST, filter_=filter_)

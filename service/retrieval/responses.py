@@ -41,7 +41,8 @@ class ResponseBuilder:
 
         """
         return tuple(
-            _known(name.strip(), self._gallery.layers) for name in dict.fromkeys(names.split(","))
+            _known(name.strip(), self._gallery.snapshot().layers)
+            for name in dict.fromkeys(names.split(","))
         )
 
     def embedding_layer(self, name: str) -> Layer:

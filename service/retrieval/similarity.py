@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from service.engine.types import Embeddings, SearchQuery
-from service.gallery.protocol import Gallery, View, vectors_of
+from service.gallery.protocol import Gallery, View
 from service.gallery.types import MATCH_ALL, Filter, ScoredItem
 from service.retrieval import explain
 from service.retrieval.convert import neighbour
@@ -87,7 +87,7 @@ class SimilaritySearch:
         vectors = np.stack([image.layers[params.layer] for image in images])
         queries = normalise(vectors)
         if params.examples:
-            queries = np.stack([_average_vector(view, params, query[None]) for query in queries])
+            queries = np.stack([_average_vector(view, params, [query]) for query in queries])
         conv2_vectors = np.stack([image.layers["conv2"] for image in images])
         found = self._search(view, queries if params.examples else vectors, params, conv2_vectors)
         return [self._build_response(params, nearest) for nearest in found]
@@ -95,8 +95,7 @@ class SimilaritySearch:
     def recommend(self, params: SimilarityQuery) -> SimilarResponse:
         """Return the nearest neighbours of the average vector of the examples."""
         view = self._gallery.snapshot()
-        none = np.zeros((0, 1), np.float32)
-        (nearest,) = self._search(view, _average_vector(view, params, none)[None], params)
+        (nearest,) = self._search(view, _average_vector(view, params)[None], params)
         return self._build_response(params, nearest)
 
     def nearest(
@@ -151,16 +150,16 @@ class SimilaritySearch:
         ]
 
 
-def _average_vector(view: View, params: SimilarityQuery, images: Vectors) -> Vectors:
-    """Compute the query vector [dimension] from `images` [N, dimension] and the examples.
+def _average_vector(view: View, params: SimilarityQuery, images: Sequence[Vectors] = ()) -> Vectors:
+    """Compute the query vector [dimension] from the vectors of `images` and the examples.
 
     `2 * mean(images and positive) - mean(negative)`: the "average vector" strategy of Qdrant's
     recommend. Without negative examples it is the first mean.
     """
-    positive = view.vectors(params.layer, params.positive)
-    query: Vectors = np.concatenate([images, positive] if len(images) else [positive]).mean(0)
+    examples = view.vectors(params.layer, [*params.positive, *params.negative])
+    query: Vectors = np.mean([*images, *(examples[one] for one in params.positive)], axis=0)
     if params.negative:
-        query = 2 * query - view.vectors(params.layer, params.negative).mean(0)
+        query = 2 * query - np.mean([examples[one] for one in params.negative], axis=0)
     return query
 
 
@@ -195,7 +194,7 @@ def _filter_results(
     for start in range(0, len(matches), FETCH_BATCH):
         batch = matches[start : start + FETCH_BATCH]
         vectors = (
-            vectors_of(view, params.layer, [match.item.id for match in batch])
+            view.vectors(params.layer, [match.item.id for match in batch], missing="skip")
             if params.diversity > 0
             else {}
         )
@@ -222,7 +221,7 @@ def _is_query(view: View, match: ScoredItem, conv2: Vectors | None) -> bool:
     layer: Layer = "conv2" if "conv2" in view.layers else view.layers[0]
     if layer != "conv2":
         return match.score > DUPLICATE_COSINE
-    vector = vectors_of(view, layer, [match.item.id]).get(match.item.id)
+    vector = view.vectors(layer, [match.item.id], missing="skip").get(match.item.id)
     return vector is None or bool(vector @ normalise(conv2)[0] > DUPLICATE_COSINE)
 
 
@@ -230,7 +229,7 @@ def _explain_results(
     view: View, query: Vectors, layer: Layer, matches: Sequence[ScoredItem]
 ) -> tuple[Neighbour, ...]:
     """Convert matches with their attributions, skipping images removed after the search."""
-    vectors = vectors_of(view, layer, [match.item.id for match in matches])
+    vectors = view.vectors(layer, [match.item.id for match in matches], missing="skip")
     if not vectors:
         return ()
     matches = [match for match in matches if match.item.id in vectors]

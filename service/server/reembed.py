@@ -114,7 +114,7 @@ def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVect
     return NewVectors(
         one.id,
         one.revision,
-        vectors={layer: image.layers[layer] for layer in state.gallery.layers},
+        vectors={layer: image.layers[layer] for layer in state.gallery.snapshot().layers},
         predicted=answer.predictions[0].label,
         network=state.gallery.network,
     )

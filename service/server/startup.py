@@ -94,4 +94,4 @@ def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
         gpu_searcher = GpuSearcher(gallery.snapshot, device)
         gpu_searcher.warm_up()
         return gpu_searcher.search
-    return lambda layer, queries, limit: gallery.search(layer, in_memory(queries), limit)
+    return lambda layer, queries, limit: gallery.snapshot().search(layer, in_memory(queries), limit)

@@ -22,17 +22,13 @@ from service.gallery.local.writer import Deleted, Events, GroupCommitWriter, Upd
 from service.gallery.protocol import Gallery
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.gallery.types import (
-    MATCH_ALL,
     Added,
     Addition,
-    Filter,
     Item,
     NewVectors,
     OutdatedImage,
-    Page,
-    ScoredItem,
 )
-from training.bundle import Bundle, Layer, Projection, Vectors, from_fp16
+from training.bundle import Bundle, Layer, Projection, from_fp16
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +81,6 @@ class LocalGallery(Gallery):
         """Whose vectors these are."""
         return self._network
 
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers that can be searched."""
-        return self._snapshot.layers
-
     def __len__(self) -> int:
         return len(self._snapshot)
 
@@ -106,38 +97,6 @@ class LocalGallery(Gallery):
     def snapshot(self) -> Snapshot:
         """The gallery as it is now, and stays."""
         return self._snapshot
-
-    def search(
-        self,
-        layer: Layer,
-        queries: Vectors,
-        limit: int,
-        *,
-        filter_: Filter = MATCH_ALL,
-        exact: bool = False,
-    ) -> list[list[ScoredItem]]:
-        """The `limit` nearest to each of the queries [N, dimension], best first."""
-        return self._snapshot.search(layer, queries, limit, filter_=filter_, exact=exact)
-
-    def get(self, image_id: str) -> Item:
-        """The image of that id."""
-        return self._snapshot.get(image_id)
-
-    def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
-        """Up to `limit` of the wanted images whose ids come after `after`."""
-        return self._snapshot.page(limit, after=after, filter_=filter_)
-
-    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
-        """The unit vectors of these images at a layer, [N, dimension]."""
-        return self._snapshot.vectors(layer, ids)
-
-    def image(self, image_id: str) -> bytes:
-        """The image as a PNG; `NotFoundError` says why where there is none."""
-        return self._snapshot.image(image_id)
-
-    def outdated(self, ids: Sequence[str]) -> frozenset[str]:
-        """Those of these images whose vectors another network made."""
-        return self._snapshot.outdated(ids)
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False

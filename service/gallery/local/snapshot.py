@@ -10,16 +10,15 @@ from functools import cached_property
 from itertools import islice
 from typing import Self
 
-import numpy as np
-
 from service.errors import NotEmbeddedError, NotFoundError
+from service.gallery.protocol import Missing, View
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem
 from training.bundle import Layer, Projection, Vectors, concatenate, search_multi
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class Snapshot(View):
     """The bundle's images, always the first segment, and those added since."""
 
     segments: tuple[Segment, ...]
@@ -119,23 +118,28 @@ class Snapshot:
         shown = items[:limit]
         return Page(shown, shown[-1].id if len(items) > limit else None)
 
-    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
-        """The unit vectors of these images at a layer, [N, dimension]."""
-        dimension = self.dimension(layer)
-        found = np.zeros((len(ids), dimension), np.float32)
-        filter_: dict[Segment, list[tuple[int, int]]] = {}
-        for position, image_id in enumerate(ids):
-            segment, row = self.locate(image_id)
-            if layer not in segment.indexes:
-                raise NotEmbeddedError(
-                    f"The image {image_id!r} has no vectors by this network yet: it is being "
-                    "embedded anew."
-                )
-            filter_.setdefault(segment, []).append((position, row))
-        for segment, places in filter_.items():
-            positions, rows = zip(*places, strict=True)
-            found[list(positions)] = segment.indexes[layer].reconstruct(rows)
-        return found
+    def vectors(
+        self, layer: Layer, ids: Sequence[str], *, missing: Missing = "error"
+    ) -> dict[str, Vectors]:
+        """Return the unit vectors of images at a layer, float32 [dimension], by id."""
+        self.dimension(layer)
+        rows: dict[Segment, dict[str, int]] = {}
+        for image_id in ids:
+            try:
+                segment, row = self._locate_embedded(layer, image_id)
+            except (NotFoundError, NotEmbeddedError):
+                if missing == "error":
+                    raise
+            else:
+                rows.setdefault(segment, {})[image_id] = row
+        found = {
+            image_id: vector
+            for segment, some in rows.items()
+            for image_id, vector in zip(
+                some, segment.indexes[layer].reconstruct(tuple(some.values())), strict=True
+            )
+        }
+        return {image_id: found[image_id] for image_id in ids if image_id in found}
 
     def image(self, image_id: str) -> bytes:
         """The image as a PNG; `NotFoundError` says why where there is none."""
@@ -157,6 +161,15 @@ class Snapshot:
             if row is not None:
                 return segment, row
         raise NotFoundError(f"The gallery has no image {image_id!r}.")
+
+    def _locate_embedded(self, layer: Layer, image_id: str) -> tuple[Segment, int]:
+        segment, row = self.locate(image_id)
+        if layer not in segment.indexes:
+            raise NotEmbeddedError(
+                f"The image {image_id!r} has no vectors of this network yet: it is being embedded "
+                "again. Retry later."
+            )
+        return segment, row
 
     def without(self, ids: Iterable[str]) -> Self:
         """The same without these images, be they here or not."""

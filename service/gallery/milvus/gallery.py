@@ -1,63 +1,38 @@
-"""The gallery on a Milvus: any number of services share it, and keep nothing themselves.
+"""The gallery on a Milvus: any number of services share it, and store nothing themselves.
 
-The bundle's own images are brought there once, by whichever service comes first; a bundle of
-another version has rows of its own beside them, and what has been added is everybody's. Knows rows
-and vectors; nothing of requests.
+The first service with a bundle writes the bundle's own images. Another bundle version has rows of
+its own; added images belong to all. Knows rows and vectors; nothing of requests.
 
-Milvus has no transactions. Each change is one row, or is in such an order that whoever looks
-meanwhile, or after an end of the process, finds the old or the new. Of two services that change
-the same image at the same moment, the later one wins.
+Milvus has no transactions. So each change is one row, or is ordered so that readers find the old
+state or the new one, even after a crash. If two services change one image at the same moment, the
+later change wins.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from operator import itemgetter
 
-import numpy as np
-
-from service.errors import (
-    ConflictError,
-    KindredError,
-    NoPixelsError,
-    NotEmbeddedError,
-    NotFoundError,
-)
+from service.errors import ConflictError, KindredError
 from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
-from service.gallery.milvus import expressions, rows
+from service.gallery.milvus import rows
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.bundle_sync import BundleSync
-from service.gallery.milvus.collection import CHUNK, Collection, Row
+from service.gallery.milvus.collection import Collection, Row
 from service.gallery.milvus.expressions import Expression, expression
 from service.gallery.milvus.projection import FIELD, SIZE, StoredProjection
 from service.gallery.milvus.rows import ADDED, SHOWN, key
-from service.gallery.milvus.search import Hits, TwoStageSearch
+from service.gallery.milvus.view import ADDED_ROWS, MilvusView
 from service.gallery.protocol import Gallery
-from service.gallery.types import (
-    MATCH_ALL,
-    Added,
-    Addition,
-    Filter,
-    Item,
-    NewVectors,
-    OutdatedImage,
-    Page,
-    ScoredItem,
-)
+from service.gallery.types import Added, Addition, Item, NewVectors, OutdatedImage
 from service.resources import RefCounted
-from training.bundle import Bundle, Layer, Vectors, normalise
-
-_ADDED_ROWS = expression("bundle == {added}", added=ADDED)
+from training.bundle import Bundle
 
 
 class MilvusGallery(Gallery):
-    """The gallery of a bundle and what a Milvus keeps besides, as one."""
+    """The images of a bundle, with the changes stored on a Milvus."""
 
     def __init__(self, bundle: Bundle, shared: RefCounted[Collection]) -> None:
         self._network = bundle.network_id
-        self._version = bundle.manifest.version
-        self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
-        self._bundle_images = BundleImages(bundle)
         self._shared = shared
         with ExitStack() as stack:
             self._rows = stack.enter_context(shared.acquire())
@@ -65,18 +40,18 @@ class MilvusGallery(Gallery):
             self._use = stack.pop_all()
 
     def _load(self, bundle: Bundle) -> None:
-        self._rows.require(rows.widths(self._dimensions))
-        projection = StoredProjection.of(bundle, self._rows)
-        self._projection = projection
-        self._bundle_sync = BundleSync(bundle, self._bundle_images, self._rows, projection)
-        self._search_rows = TwoStageSearch(self._rows, projection, self._network)
-        self._ours = expression("bundle in {bundles}", bundles=[ADDED, self._version])
+        dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
+        self._rows.require(rows.widths(dimensions))
+        self._bundle_images = BundleImages(bundle)
+        self._projection = StoredProjection.of(bundle, self._rows)
+        self._bundle_sync = BundleSync(bundle, self._bundle_images, self._rows, self._projection)
+        self._view = MilvusView(bundle, self._bundle_images, self._rows, self._projection)
         with self._rows.writing:
             self._bundle_sync.sync()
 
     @classmethod
-    def open(cls, bundle: Bundle, place: MilvusAddress) -> "MilvusGallery":
-        """Open what a Milvus keeps; bring the bundle's images there if nobody has.
+    def open(cls, bundle: Bundle, address: MilvusAddress) -> "MilvusGallery":
+        """Open the gallery on a Milvus; write the bundle's images there if they are missing.
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
@@ -85,7 +60,7 @@ class MilvusGallery(Gallery):
         """
         dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
         widths = {**rows.widths(dimensions), FIELD: SIZE}
-        collection = Collection(place, widths, graphs=[FIELD])
+        collection = Collection(address, widths, graphs=[FIELD])
         shared = RefCounted(collection, collection.close)
         try:
             return cls(bundle, shared)
@@ -94,109 +69,35 @@ class MilvusGallery(Gallery):
 
     @property
     def network(self) -> str:
-        """Whose vectors these are."""
+        """The `network_id` of the bundle served, whose vectors the gallery searches."""
         return self._network
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers that can be searched."""
-        return tuple(self._dimensions)
-
-    def __len__(self) -> int:
-        return self._rows.count(self._ours)
-
-    @property
     def added(self) -> int:
-        """How many images have been added to those of the bundle."""
-        return self._rows.count(_ADDED_ROWS)
+        """The number of images added to those of the bundle."""
+        return self._rows.count(ADDED_ROWS)
 
     @property
     def outdated_count(self) -> int:
-        """How many others made, and have pixels to renew them by; none for an older bundle."""
-        self._search_rows.has_outdated = self._rows.count(*self._outdated()) > 0
-        if not (self._search_rows.has_outdated and self._bundle_sync.is_latest()):
+        """The number of images to embed again; 0 if a service with a newer bundle will do it."""
+        if not (self._view.has_outdated() and self._bundle_sync.is_latest()):
             return 0
         return self._rows.count(*self._reembeddable())
 
-    def snapshot(self) -> "MilvusGallery":
-        """The gallery: a Milvus has no other state to give than the one that it is in."""
-        return self
+    def __len__(self) -> int:
+        return len(self._view)
 
-    def search(
-        self,
-        layer: Layer,
-        queries: Vectors,
-        limit: int,
-        *,
-        filter_: Filter = MATCH_ALL,
-        exact: bool = False,
-    ) -> list[list[ScoredItem]]:
-        """The `limit` nearest to each of the queries [N, dimension], best first."""
-        self._require_layer(layer)
-        unit = rows.fit(normalise(queries), self._rows.dimensions[layer])
-        among = [
-            self._ours,
-            expression("shape == {shape}", shape=rows.shape(self._dimensions)),
-            *self._filters(filter_),
-        ]
-        found = self._search_rows.search(layer, unit, limit, among, exact=exact)
-        return [[_match(row, score) for row, score in _deduplicate(hits)] for hits in found]
-
-    def get(self, image_id: str) -> Item:
-        """The image of that id."""
-        return rows.item_of(self._require(image_id, SHOWN))
-
-    def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
-        """Up to `limit` of the wanted images whose ids come after `after`."""
-        among = [self._ours, *self._filters(filter_)]
-        if after:
-            among.append(expression("key > {after}", after=key(after, "~")))
-        found = self._rows.query(*among, fields=SHOWN, limit=limit + 1, ordered=True)
-        items: dict[str, Item] = {}
-        for row in sorted(found, key=itemgetter("key")):  # an added one before the bundle's
-            items.setdefault(row["id"], rows.item_of(row))
-        shown = tuple(items.values())[:limit]
-        return Page(shown, shown[-1].id if len(found) > limit else None)
-
-    def vectors(self, layer: Layer, ids: Sequence[str]) -> Vectors:
-        """The unit vectors of these images at a layer, float32 [N, dimension]."""
-        self._require_layer(layer)
-        found = self._find(ids, ("id", "bundle", "shape", layer))
-        filter_ = rows.shape(self._dimensions)
-        for image_id in ids:
-            if image_id not in found:
-                raise _no_image(image_id)
-            if found[image_id]["shape"] != filter_:
-                raise NotEmbeddedError(
-                    f"The vectors of {image_id!r} are another network's: ask again when it has "
-                    "been embedded anew."
-                )
-        dimension = self._dimensions[layer]
-        vectors = [found[image_id][layer][:dimension] for image_id in ids]
-        return np.array(vectors, np.float32).reshape(len(ids), dimension)
-
-    def image(self, image_id: str) -> bytes:
-        """The image as a PNG; `NotFoundError` says why where there is none."""
-        row = self._require(image_id, ("id", "bundle", "image"))
-        if row["bundle"] != ADDED:
-            return self._bundle_images.image(image_id)
-        png = rows.png_of(row)
-        if png is None:
-            raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
-        return png
-
-    def outdated(self, ids: Sequence[str]) -> frozenset[str]:
-        """Those of these images whose vectors another network made."""
-        found = self._find(ids, ("id", "bundle", "network"))
-        return frozenset(one for one, row in found.items() if row["network"] != self._network)
+    def snapshot(self) -> MilvusView:
+        """Return the view of the rows as they are at each call: a Milvus has no snapshots."""
+        return self._view
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
     ) -> list[Added | KindredError]:
-        """Keep images, all of those that can be in one go; each has its own outcome, in order."""
+        """Store images; return the outcome of each, in order."""
         with self._rows.writing:
             ids = list(dict.fromkeys(addition.item.id for addition in additions))
-            before = self._find(ids, (*SHOWN, "image"))
+            before = self._view.find(ids, (*SHOWN, "image"))
             put: dict[str, Row] = {}
             outcomes: list[Added | KindredError] = []
             for addition in additions:
@@ -213,16 +114,16 @@ class MilvusGallery(Gallery):
             return outcomes
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
-        """Replace an image's label, `label_predicted` or attributes."""
+        """Replace the label, `label_predicted` and attributes of an image; return the new item."""
         with self._rows.writing:
-            row = self._require(image_id, SHOWN)
+            row = self._view.require(image_id, SHOWN)
             before = rows.item_of(row)
-            said = change(before)
+            changed = change(before)
             item = dataclasses.replace(
                 before,
-                label=said.label,
-                label_predicted=said.label_predicted,
-                attributes=said.attributes,
+                label=changed.label,
+                label_predicted=changed.label_predicted,
+                attributes=changed.attributes,
             )
             if row["bundle"] == ADDED:
                 self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partial=True)
@@ -231,19 +132,19 @@ class MilvusGallery(Gallery):
             return item
 
     def remove(self, image_id: str) -> None:
-        """Take an image away, be it added or the bundle's."""
+        """Remove an image for good, whether it was added or came with the bundle."""
         with self._rows.writing:
-            self._require(image_id, ("id", "bundle"))
+            self._view.require(image_id, ("id", "bundle"))
             if self._bundle_images.get(image_id):
                 self._rows.upsert([self._bundle_sync.removal(image_id)])
             self._rows.delete([key(image_id)])
             self._bundle_sync.delete_everywhere([image_id])
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
-        """Some of the stale images, to be embedded anew; none when all are done.
+        """Return up to `limit` images to embed again; empty if all are up to date.
 
-        Nor are there any where a service with another bundle came later: while one network follows
-        another, those of the old would undo what those of the new do.
+        It is empty too if a service with a newer bundle shares the Milvus: services with two
+        networks would otherwise undo each other's work without end.
         """
         if not self._bundle_sync.is_latest():
             return []
@@ -253,20 +154,19 @@ class MilvusGallery(Gallery):
         return [OutdatedImage(row["id"], row["revision"], rows.png_of(row) or b"") for row in found]
 
     def renew(self, renewed: Sequence[NewVectors]) -> None:
-        """Give images their new vectors; those that have changed or gone meanwhile are left."""
+        """Store new vectors; skip images that have been changed or removed since."""
         with self._rows.writing:
-            found = self._find([one.id for one in renewed], (*SHOWN, "revision"))
+            found = self._view.find([one.id for one in renewed], (*SHOWN, "revision"))
             changed = []
             for one in renewed:
                 row = found.get(one.id)
                 if row is None or row["bundle"] != ADDED or row["revision"] != one.revision:
                     continue
-                label = one.predicted if row["label_predicted"] else row["label"]
                 changed.append(
                     {
                         "key": key(one.id),
                         "predicted": one.predicted,
-                        "label": label,
+                        "label": one.predicted if row["label_predicted"] else row["label"],
                         "network": one.network,
                         **self._projection.field(
                             rows.renewed(one.vectors, self._rows.dimensions), one.vectors
@@ -276,56 +176,15 @@ class MilvusGallery(Gallery):
             self._rows.upsert(changed, partial=True)
 
     def rebind(self, bundle: Bundle) -> "MilvusGallery":
-        """The same images with another bundle's: what is kept is shared, each sees all changes."""
+        """Return a gallery of the same collection with another bundle."""
         return MilvusGallery(bundle, self._shared)
 
     def close(self) -> None:
-        """Give up what is open. What others opened with `under` stays open."""
+        """Release all resources. Galleries from `rebind` stay open."""
         self._use.close()
 
-    def _find(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
-        """The rows of these images that are there, by id; an added one hides a bundle's."""
-        found: dict[str, Row] = {}
-        for start in range(0, len(ids), CHUNK):
-            some = ids[start : start + CHUNK]
-            keys = [key(one, whose) for one in some for whose in (ADDED, self._version)]
-            for row in self._rows.query(expression("key in {keys}", keys=keys), fields=fields):
-                if row["bundle"] == ADDED or row["id"] not in found:
-                    found[row["id"]] = row
-        return found
-
-    def _require(self, image_id: str, fields: Sequence[str]) -> Row:
-        row = self._find([image_id], fields).get(image_id)
-        if row is None:
-            raise _no_image(image_id)
-        return row
-
-    def _require_layer(self, layer: Layer) -> None:
-        if layer not in self._dimensions:
-            known = ", ".join(self._dimensions)
-            raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
-
-    def _filters(self, filter_: Filter) -> list[Expression]:
-        """What makes an image a wanted one.
-
-        Raises:
-            NotFoundError: a label that nothing has.
-
-        """
-        for field, label in (("label", filter_.label), ("predicted", filter_.predicted)):
-            if label is None or label in self._bundle_images.classes:
-                continue
-            one = expression(f"{field} == {{label}}", label=label)
-            if not self._rows.query(self._ours, one, fields=("key",), limit=1):
-                known = ", ".join(self._bundle_images.classes)
-                raise NotFoundError(f"No label {label!r}; there is {known}.")
-        return expressions.to_expressions(filter_)
-
-    def _outdated(self) -> tuple[Expression, ...]:
-        return _ADDED_ROWS, expression("network != {network}", network=self._network)
-
     def _reembeddable(self) -> tuple[Expression, ...]:
-        return *self._outdated(), expression("image != {nothing}", nothing="")
+        return *self._view.outdated_rows(), expression("image != {nothing}", nothing="")
 
     def _row(self, addition: Addition) -> Row:
         row = rows.of_added(addition, self._rows.dimensions)
@@ -338,8 +197,8 @@ class MilvusGallery(Gallery):
         if row is None:
             return Added(item, "created")
         before = rows.item_of(row)
-        kept = self._png(row)
-        same = kept is not None and same_pixels(kept, addition.png)
+        png = self._view.png(row)
+        same = png is not None and same_pixels(png, addition.png)
         if same and (not replace or says_the_same(before, item)):
             return Added(before, "unchanged")
         if not replace:
@@ -348,25 +207,3 @@ class MilvusGallery(Gallery):
                 "replace that one with PUT."
             )
         return Added(item, "replaced")
-
-    def _png(self, row: Mapping[str, str]) -> bytes | None:
-        if row["bundle"] == ADDED:
-            return rows.png_of(dict(row))
-        try:
-            return self._bundle_images.image(row["id"])
-        except NotFoundError:
-            return None
-
-
-def _deduplicate(hits: Hits) -> Hits:
-    """Each image once: while one replaces the bundle's, both may be there for a moment."""
-    added = {row["id"] for row, _ in hits if row["bundle"] == ADDED}
-    return [(row, score) for row, score in hits if row["bundle"] == ADDED or row["id"] not in added]
-
-
-def _match(row: Row, score: float) -> ScoredItem:
-    return ScoredItem(rows.item_of(row), min(max(score, -1.0), 1.0))
-
-
-def _no_image(image_id: str) -> NotFoundError:
-    return NotFoundError(f"The gallery has no image {image_id!r}.")

@@ -88,7 +88,7 @@ def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embedding
             created_at=datetime.now(UTC),
         ),
         png=images.encode(pixels),
-        vectors={layer: image.layers[layer] for layer in state.gallery.layers},
+        vectors={layer: image.layers[layer] for layer in state.gallery.snapshot().layers},
         network=state.gallery.network,
     )
 

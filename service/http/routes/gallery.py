@@ -49,7 +49,7 @@ async def browse(
     `attribute.NAME=value` lists only images with that attribute.
     """
     page = await run_in_search_pool(
-        state, 0, lambda: state.gallery.page(limit, after=cursor, filter_=filter_)
+        state, 0, lambda: state.gallery.snapshot().page(limit, after=cursor, filter_=filter_)
     )
     return GalleryPage(items=tuple(map(gallery_item, page.items)), next=page.next)
 
@@ -57,7 +57,7 @@ async def browse(
 @router.get("/{image_id}", responses=error_responses(404, 422))
 def one(state: StateDep, image_id: str) -> GalleryItem:
     """Return the metadata of one image: label, attributes and the path of its pixels."""
-    return gallery_item(state.gallery.get(image_id))
+    return gallery_item(state.gallery.snapshot().get(image_id))
 
 
 @router.get(
@@ -75,7 +75,7 @@ async def image(
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Return the image as a PNG, 32 x 32 pixels; 404 if the bundle has no pixels."""
-    view = state.gallery
+    view = state.gallery.snapshot()
     content = await run_in_search_pool(state, 0, lambda: view.image(image_id))
     # A shared cache must not serve, without a key, what needs one.
     cache = "private" if state.settings.api_keys else "public"

@@ -42,7 +42,7 @@ def other(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
 
 
 def items(gallery: LocalGallery) -> tuple[Item, ...]:
-    return gallery.page(10_000).items
+    return gallery.snapshot().page(10_000).items
 
 
 def test_what_is_brought_in_is_what_was_written(
@@ -53,11 +53,13 @@ def test_what_is_brought_in_is_what_was_written(
     said = backup.read(other, file, mirror=True)
     assert said == ImportResult(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
     assert items(other) == items(gallery)
-    for layer in gallery.layers:
+    for layer in gallery.snapshot().layers:
         ids = [item.id for item in items(gallery)]
-        assert (other.vectors(layer, ids) == gallery.vectors(layer, ids)).all()
-    assert other.image("added-0001") == gallery.image("added-0001")
-    ((match,),) = other.search("conv2", vectors(loaded, 7)["conv2"][None], 1)
+        here, there = (one.snapshot().vectors(layer, ids) for one in (gallery, other))
+        assert list(here) == list(there) == ids
+        assert all((here[one] == there[one]).all() for one in ids)
+    assert other.snapshot().image("added-0001") == gallery.snapshot().image("added-0001")
+    ((match,),) = other.snapshot().search("conv2", vectors(loaded, 7)["conv2"][None], 1)
     assert match.item.id == "added-0007"
 
 
@@ -76,8 +78,10 @@ def test_the_image_of_the_file_holds(
     other.add([addition(loaded, 99, image_id="added-0001")])
     backup.write(gallery, tmp_path / "file")
     backup.read(other, tmp_path / "file")
-    assert other.image("added-0001") == gallery.image("added-0001")
-    assert other.get(loaded.gallery.ids[0]).id == loaded.gallery.ids[0]  # it does not mirror
+    assert other.snapshot().image("added-0001") == gallery.snapshot().image("added-0001")
+    assert (
+        other.snapshot().get(loaded.gallery.ids[0]).id == loaded.gallery.ids[0]
+    )  # it does not mirror
 
 
 def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive(

@@ -11,7 +11,7 @@ import pytest
 from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery import backup
-from service.gallery.protocol import Gallery, vectors_of
+from service.gallery.protocol import Gallery
 from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
 from tests.support.galleries import addition, on_milvus_lite
@@ -31,7 +31,8 @@ def remove_after(
     method: str, image_id: str, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Have an image removed whenever a method has answered."""
-    ask = getattr(gallery, method)
+    view = gallery.snapshot()
+    ask = getattr(view, method)
 
     def ask_and_remove(*arguments: Any, **options: Any) -> Any:  # Any: whatever the method takes
         answer = ask(*arguments, **options)
@@ -39,13 +40,18 @@ def remove_after(
             gallery.remove(image_id)
         return answer
 
-    monkeypatch.setattr(gallery, method, ask_and_remove)
+    monkeypatch.setattr(view, method, ask_and_remove)
 
 
 def test_images_that_have_gone_have_no_vectors(gallery: Gallery, loaded: Bundle) -> None:
-    there = vectors_of(gallery, "conv2", ["added-0001", "unknown", loaded.gallery.ids[0]])
+    view = gallery.snapshot()
+    asked = ["added-0001", "unknown", loaded.gallery.ids[0]]
+    there = view.vectors("conv2", asked, missing="skip")
     assert list(there) == ["added-0001", loaded.gallery.ids[0]]
-    assert there["added-0001"] == pytest.approx(gallery.vectors("conv2", ["added-0001"])[0])
+    alone = view.vectors("conv2", ["added-0001"])["added-0001"]
+    assert there["added-0001"] == pytest.approx(alone)
+    with pytest.raises(NotFoundError, match="unknown"):
+        view.vectors("conv2", asked)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +78,7 @@ def test_a_backup_goes_on_without_what_goes_while_it_is_written(
     gallery: Gallery, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_after("page", "added-0001", gallery, monkeypatch)
-    remove_after("foreign", "added-0002", gallery, monkeypatch)
+    remove_after("outdated", "added-0002", gallery, monkeypatch)
     backup.write(gallery, tmp_path / "file")
     table = pq.read_table(tmp_path / "file", columns=["id", "network", "png"])
     networks = {row["id"]: row["network"] for row in table.to_pylist()}

@@ -21,6 +21,7 @@ from service.state import State
 from tests.support.factories import linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, cosine, picture
 from tests.support.processes import running_server, serve_command
+from training.bundle import Vectors
 from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
@@ -88,6 +89,13 @@ def client(current: Path) -> Iterator[TestClient]:
         yield running
 
 
+def stored_vector(client: TestClient, image_id: str) -> Vectors:
+    """The vector of an image at conv2, as the app's gallery has it."""
+    view = client.app.state.kindred.gallery.snapshot()  # type: ignore[attr-defined]
+    vector: Vectors = view.vectors("conv2", [image_id])[image_id]
+    return vector
+
+
 def stale(client: TestClient) -> int:
     return int(client.get("/model").json()["gallery"]["stale"])
 
@@ -105,7 +113,7 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     monkeypatch.setattr(reembed, "PAUSE_SECONDS", 0.01)
     for seed in range(20):
         add(client, seed)
-    before = client.app.state.kindred.gallery.vectors("conv2", ["mine-003"])[0]  # type: ignore[attr-defined]
+    before = stored_vector(client, "mine-003")
     update_current_link(current, current.with_name("other"))
     client.post("/admin/reload")
     assert stale(client) == 20
@@ -117,7 +125,7 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert [most_like(client, seed) for seed in range(20)] == [f"mine-{n:03d}" for n in range(20)]
-    after = client.app.state.kindred.gallery.vectors("conv2", ["mine-003"])[0]  # type: ignore[attr-defined]
+    after = stored_vector(client, "mine-003")
     answer = client.post("/embed?layer=conv2", content=picture(3), headers=PNG).json()
     assert (before != after).any()
     assert cosine(after, answer["vector"]) > cosine(before, answer["vector"])

@@ -67,7 +67,7 @@ def test_it_finds_what_an_exact_search_finds(
 ) -> None:
     near = GpuSearcher(gallery.snapshot, device)
     asked = queries(gallery, layer)
-    exact = gallery.search(layer, asked, limit, exact=True)
+    exact = gallery.snapshot().search(layer, asked, limit, exact=True)
     assert len(exact[0]) == min(limit, len(gallery))
     assert_alike(near.search(layer, torch.from_numpy(asked).to(device), limit), exact)
     assert_alike(near.search(layer, asked, limit), exact)
@@ -82,7 +82,9 @@ def test_what_is_added_is_found_and_what_is_removed_is_not(
     gallery.remove(first.item.id)
     added = addition(loaded, 1)
     gallery.add([added, addition(loaded, 2)])
-    assert_alike(near.search("conv2", asked, 20), gallery.search("conv2", asked, 20, exact=True))
+    assert_alike(
+        near.search("conv2", asked, 20), gallery.snapshot().search("conv2", asked, 20, exact=True)
+    )
     (itself,) = near.search("conv2", added.vectors["conv2"][None], 1)[0]
     assert itself.item.id == added.item.id
     assert itself.score == pytest.approx(1, abs=1e-3)
@@ -97,7 +99,7 @@ def test_a_gallery_too_large_for_the_device_is_searched_in_memory(
 ) -> None:
     near = GpuSearcher(gallery.snapshot, device, max_bytes=1_000)
     asked = queries(gallery, "conv2")
-    expected = gallery.search("conv2", asked, 10)
+    expected = gallery.snapshot().search("conv2", asked, 10)
     assert near.search("conv2", torch.from_numpy(asked).to(device), 10) == expected
 
 
@@ -105,7 +107,7 @@ def test_a_device_without_room_is_not_asked_again(
     gallery: LocalGallery, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = queries(gallery, "conv2")
-    expected = gallery.search("conv2", asked, 10)
+    expected = gallery.snapshot().search("conv2", asked, 10)
     near = GpuSearcher(gallery.snapshot, device)
     tries = []
 
@@ -137,5 +139,5 @@ def test_the_engine_answers_with_what_is_found_there(
         futures = engine.submit([flat(30), flat(200), flat(90)], soon(), [ten])
         answers = [future.result(BATCH_TIMEOUT) for future in futures]
     vectors = np.stack([answer.layers["conv2"] for answer in answers])
-    exact = gallery.search("conv2", vectors, 10, exact=True)
+    exact = gallery.snapshot().search("conv2", vectors, 10, exact=True)
     assert_alike([answer.matches[ten] for answer in answers], exact)

@@ -37,8 +37,8 @@ def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
 def everything(gallery: LocalGallery) -> list[object]:
     """All that can be seen: items in order, and what is nearest to some queries."""
     queries = np.stack([vectors_of(gallery, seed) for seed in range(3)])
-    found = gallery.search("conv2", queries, 30, exact=True)
-    return [gallery.page(10_000).items, found, len(gallery), gallery.added]
+    found = gallery.snapshot().search("conv2", queries, 30, exact=True)
+    return [gallery.snapshot().page(10_000).items, found, len(gallery), gallery.added]
 
 
 def vectors_of(gallery: LocalGallery, seed: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_what_is_kept_is_told_and_seen_though_one_gallery_fails_at_it(
     monkeypatch.setattr(gallery, "apply", fail)
     new = addition(loaded, 1)
     assert other.add([new])[0] == Added(new.item, "created")
-    assert gallery.get(new.item.id) == other.get(new.item.id) == new.item
+    assert gallery.snapshot().get(new.item.id) == other.snapshot().get(new.item.id) == new.item
     other.close()
 
 
@@ -90,7 +90,7 @@ from training.bundle import load
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 gallery = LocalGallery.open(load(Path(sys.argv[1])), Path(sys.argv[2]))
-print(gallery.added, len(gallery.image("added-0001")) > 0)
+print(gallery.added, len(gallery.snapshot().image("added-0001")) > 0)
 try:
     gallery.remove("added-0001")
 except StorageError:
@@ -121,7 +121,7 @@ def test_nothing_is_written_before_there_is_something_to_keep(
     loaded: Bundle, tmp_path: Path
 ) -> None:
     gallery = LocalGallery.open(loaded, tmp_path / "gallery")
-    gallery.search("conv2", vectors(loaded, 1)["conv2"][None], 3)
+    gallery.snapshot().search("conv2", vectors(loaded, 1)["conv2"][None], 3)
     gallery.close()
     assert not (tmp_path / "gallery").exists()
 
@@ -169,10 +169,10 @@ def test_of_a_log_that_was_cut_off_all_that_is_whole_comes_back(
         shutil.copy(tmp_path / FILE, folder)
         (folder / f"{FILE}-wal").write_bytes(log[:size])
         again = LocalGallery.open(loaded, folder)
-        items = again.page(10, filter_=Filter(source="added")).items
+        items = again.snapshot().page(10, filter_=Filter(source="added")).items
         assert [item.id for item in items] == [f"added-{seed:04d}" for seed in range(len(items))]
         for seed in range(len(items)):
-            ((match,),) = again.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
+            ((match,),) = again.snapshot().search("conv2", vectors(loaded, seed)["conv2"][None], 1)
             assert match.item.id == f"added-{seed:04d}"
         again.add([addition(loaded, 9)])
         again.close()
@@ -193,7 +193,7 @@ def test_two_cannot_change_one_folder_and_the_other_goes_on_when_the_first_has_e
     first.add([addition(loaded, 3)])
     first.close()
     second.add([addition(loaded, 2)])
-    found = second.page(10, filter_=Filter(source="added")).items
+    found = second.snapshot().page(10, filter_=Filter(source="added")).items
     assert [item.id for item in found] == ["added-0001", "added-0002", "added-0003"]
     second.close()
 
@@ -232,7 +232,7 @@ def test_many_images_are_compacted_beside_and_found_as_before(
     assert None not in projections
     assert len(gallery.snapshot().segments) < 10
     for seed in seeds:
-        ((match,),) = gallery.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
+        ((match,),) = gallery.snapshot().search("conv2", vectors(loaded, seed)["conv2"][None], 1)
         assert (match.item.id == f"added-{seed:04d}") == (seed % 7 != 0)
     assert gallery.added == 300 - 43
 
@@ -248,7 +248,7 @@ def test_what_is_dead_is_left_behind_and_does_not_come_back(
     wait_until_compact(gallery)
     assert sum(len(one.items) for one in gallery.snapshot().segments[1:]) < 100
     for seed in range(100):
-        ((match,),) = gallery.search("conv2", vectors(loaded, seed)["conv2"][None], 1)
+        ((match,),) = gallery.snapshot().search("conv2", vectors(loaded, seed)["conv2"][None], 1)
         assert (match.item.id == f"added-{seed:04d}") == (seed >= 70)
 
 
@@ -262,13 +262,14 @@ def test_what_is_dead_of_a_bundle_is_left_behind_too(
         gallery.remove(image_id)
     wait_until_compact(gallery)
     assert len(gallery.snapshot().segments[0].items) < len(ids) * 3 // 5
-    assert {item.id for item in gallery.page(10_000).items} == set(kept)
+    assert {item.id for item in gallery.snapshot().page(10_000).items} == set(kept)
     for image_id in kept[:5]:
-        ((match,),) = gallery.search("conv2", gallery.vectors("conv2", [image_id]), 1)
+        query = gallery.snapshot().vectors("conv2", [image_id])[image_id]
+        ((match,),) = gallery.snapshot().search("conv2", query[None], 1)
         assert match.score > 0.999
-        assert gallery.image(image_id)
+        assert gallery.snapshot().image(image_id)
     gallery.add([addition(loaded, 1, image_id=removed[0])])
-    assert gallery.get(removed[0]).source == "added"
+    assert gallery.snapshot().get(removed[0]).source == "added"
 
 
 def test_readers_see_whole_changes_while_many_are_made(

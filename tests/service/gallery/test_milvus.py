@@ -71,7 +71,9 @@ def test_both_homes_find_the_same_ten_nearest(
     for gallery in (local, milvus):
         gallery.add([addition(starter, seed) for seed in range(5)])
     try:
-        here, there = (one.search(layer, queries, 10, exact=True) for one in (local, milvus))
+        here, there = (
+            one.snapshot().search(layer, queries, 10, exact=True) for one in (local, milvus)
+        )
     finally:
         local.close()
         milvus.close()
@@ -91,8 +93,10 @@ def test_few_dimensions_propose_what_all_would_find(held_out: Vectors, tmp_path:
         images = torch.from_numpy(held_out[:50])
         queries = starter.network.representations(images, ("conv2",))["conv2"].numpy()
     try:
-        quick, sure = (gallery.search("conv2", queries, 10, exact=exact) for exact in (False, True))
-        ((new,),) = gallery.search("conv2", vectors(starter, 3)["conv2"][None], 1)
+        quick, sure = (
+            gallery.snapshot().search("conv2", queries, 10, exact=exact) for exact in (False, True)
+        )
+        ((new,),) = gallery.snapshot().search("conv2", vectors(starter, 3)["conv2"][None], 1)
     finally:
         gallery.close()
     found = [
@@ -108,8 +112,8 @@ def test_two_galleries_on_one_server_see_each_others_images(server: str, loaded:
     place = MilvusAddress.parse(f"{server}/shared")
     one, other = MilvusGallery.open(loaded, place), MilvusGallery.open(loaded, place)
     one.add([addition(loaded, 1)])
-    assert other.get("added-0001").label == "cyan"
-    ((match,),) = other.search("conv2", vectors(loaded, 1)["conv2"][None], 1)
+    assert other.snapshot().get("added-0001").label == "cyan"
+    ((match,),) = other.snapshot().search("conv2", vectors(loaded, 1)["conv2"][None], 1)
     assert match.item.id == "added-0001"
     other.remove("added-0001")
     other.remove(loaded.gallery.ids[0])
@@ -149,10 +153,10 @@ def test_what_people_did_to_a_bundles_images_holds_for_the_next_bundle(
     other = gallery.rebind(bundle_without_pixels)
     try:
         assert len(other) == len(bundle_without_pixels.gallery) - 1
-        assert other.get(edited).label == "unicorn"
-        assert other.get(replaced).source == "added"
+        assert other.snapshot().get(edited).label == "unicorn"
+        assert other.snapshot().get(replaced).source == "added"
         gallery.edit(edited, lambda item: dataclasses.replace(item, label="dragon"))
-        assert other.get(edited).label == "dragon"
+        assert other.snapshot().get(edited).label == "dragon"
         other.remove(edited)
         assert len(gallery) == len(loaded.gallery) - 2
     finally:

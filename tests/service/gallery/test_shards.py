@@ -35,14 +35,14 @@ def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: P
             for shard in sorted(job.folder.glob("*.parquet")):
                 backup.read(gallery, shard)
         assert (gallery.added, gallery.outdated_count) == (12, 0)
-        page = gallery.page(20, filter_=Filter(source="added"))
+        page = gallery.snapshot().page(20, filter_=Filter(source="added"))
         assert {item.label for item in page.items} == {"amber", "blue", "cyan"}
         first = page.items[0].id
-        query = gallery.vectors("conv2", [first])
-        ((match,),) = gallery.search("conv2", query, 1)
-        assert match.item == gallery.get(first)
+        query = gallery.snapshot().vectors("conv2", [first])[first]
+        ((match,),) = gallery.snapshot().search("conv2", query[None], 1)
+        assert match.item == gallery.snapshot().get(first)
         assert np.linalg.norm(query) == pytest.approx(1.0, abs=1e-3)
-        assert gallery.image(first).startswith(b"\x89PNG")
+        assert gallery.snapshot().image(first).startswith(b"\x89PNG")
     finally:
         gallery.close()
 
@@ -60,11 +60,13 @@ def test_a_backup_is_the_road_from_home_to_home(
         one.edit(loaded.gallery.ids[0], lambda item: dataclasses.replace(item, label="unicorn"))
         backup.write(one, tmp_path / "gallery.parquet")
         backup.read(other, tmp_path / "gallery.parquet")
-        items = [gallery.page(200).items for gallery in (one, other)]
+        items = [gallery.snapshot().page(200).items for gallery in (one, other)]
         assert len(items[0]) == len(loaded.gallery) + 7
         assert items[0] == items[1]
         query = vectors(loaded, 3)["conv2"][None]
-        found = [gallery.search("conv2", query, 5, exact=True) for gallery in (one, other)]
+        found = [
+            gallery.snapshot().search("conv2", query, 5, exact=True) for gallery in (one, other)
+        ]
         assert [match.item.id for match in found[0][0]] == [match.item.id for match in found[1][0]]
     finally:
         one.close()

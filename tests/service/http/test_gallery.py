@@ -95,9 +95,9 @@ def test_pages_are_filtered_by_predicted_class(client: TestClient) -> None:
 def test_without_logits_there_are_no_predicted_classes(loaded: Bundle, tmp_path: Path) -> None:
     without = dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]})
     gallery = LocalGallery.open(without, tmp_path)
-    assert gallery.get(loaded.gallery.ids[0]).predicted is None
+    assert gallery.snapshot().get(loaded.gallery.ids[0]).predicted is None
     with pytest.raises(NotFoundError, match="logits"):
-        gallery.page(5, filter_=Filter(predicted="cyan"))
+        gallery.snapshot().page(5, filter_=Filter(predicted="cyan"))
 
 
 def test_the_cursor_of_a_removed_image_still_works(client: TestClient, loaded: Bundle) -> None:
