@@ -25,11 +25,6 @@ def cpu_pool(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, name)
 
 
-def write_pool() -> ThreadPoolExecutor:
-    """Those who wait for a disk take no core; what comes at once is kept at once."""
-    return ThreadPoolExecutor(16, "writing", lower_priority)
-
-
 def background_pool() -> ThreadPoolExecutor:
     """For the small steps of what nobody waits for."""
     return ThreadPoolExecutor(1, "background", lower_priority)
@@ -57,7 +52,6 @@ async def run_in_pool(
     Whoever is cancelled while none is has nothing done. `on_end` is called on the event loop when
     the work has ended, or is not to begin any more.
     """
-    loop = asyncio.get_running_loop()
     held = [work]
 
     def do() -> T:
@@ -66,8 +60,6 @@ async def run_in_pool(
     def leave(ended: "Future[T]") -> None:
         if ended.cancelled():
             held.clear()  # the pool keeps a place for it, and all that it holds
-        with suppress(RuntimeError):  # the loop has been closed, and nobody counts any more
-            loop.call_soon_threadsafe(on_end)
 
     try:
         working = pool.submit(copy_context().run, do)
@@ -76,4 +68,20 @@ async def run_in_pool(
         on_end()
         raise
     working.add_done_callback(leave)
-    return await asyncio.wrap_future(working)
+    return await wait_for(working, on_end)
+
+
+async def wait_for(future: "Future[T]", on_end: Callable[[], None] = lambda: None) -> T:
+    """Return the result of work in another thread.
+
+    If the caller is cancelled, work that has not begun is cancelled too. `on_end` is called on the
+    event loop when the work has ended or has been cancelled.
+    """
+    loop = asyncio.get_running_loop()
+
+    def notify(_: "Future[T]") -> None:
+        with suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(on_end)
+
+    future.add_done_callback(notify)
+    return await asyncio.wrap_future(future)

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from service.concurrency import background_pool, cpu_pool, write_pool
+from service.concurrency import background_pool, cpu_pool
 from service.engine.admission import AdmissionController
 from service.engine.engine import Engine
 from service.gallery.protocol import Gallery
@@ -37,7 +37,6 @@ class State:
     decoders: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("decoding"))
     searchers: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("answering"))
     background: ThreadPoolExecutor = field(default_factory=background_pool)
-    writers: ThreadPoolExecutor = field(default_factory=write_pool)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     # `replace` must not copy these: each state counts its own requests.
     requests: RefCounted[None] = field(default_factory=lambda: RefCounted(None), init=False)

@@ -136,8 +136,8 @@ def read(
         for item in items
         if mirror and item.id not in ids
     ]
-    for image_id in gone:
-        gallery.remove(image_id)
+    for removal in [gallery.remove(image_id) for image_id in gone]:
+        removal.result()
     return ImportResult(
         added=outcomes.count("created"),
         changed=outcomes.count("replaced"),
@@ -152,9 +152,9 @@ def _import(gallery: Gallery, additions: Sequence[Addition]) -> list[str]:
     known = [one for one in additions if one.png is None and _has(gallery, one.item.id)]
     ids = {one.item.id for one in known}
     new = [one for one in additions if one.item.id not in ids]
-    for one, first in zip(new, gallery.add(new), strict=True):
+    for one, first in zip(new, gallery.add(new).result(), strict=True):
         conflicts = isinstance(first, ConflictError)
-        said = gallery.add([one], replace=True)[0] if conflicts else first
+        said = gallery.add([one], replace=True).result()[0] if conflicts else first
         if isinstance(said, KindredError):
             raise said
         edited = said.outcome == "unchanged" and _edit(gallery, one.item)
@@ -179,7 +179,7 @@ def _edit(gallery: Gallery, item: Item) -> bool:
             label_predicted=item.label_predicted,
             attributes=item.attributes,
         ),
-    )
+    ).result()
     return True
 
 

@@ -4,6 +4,7 @@ Knows items and vectors; nothing of storage or requests.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Literal, Protocol
 
 from service.errors import KindredError
@@ -98,9 +99,10 @@ class View(Protocol):
 class Gallery(Protocol):
     """Counts and changes images; `snapshot` reads them.
 
-    When a method returns, its change is durable and the next snapshot shows it. Several threads may
-    change images at once; each change is made whole or not at all. Changes raise `StorageError` if
-    there is no room, and `UnavailableError` if the gallery cannot be changed now.
+    Each change returns a future. When it is done, the change is durable and the next snapshot shows
+    it; until the change begins, the future can be cancelled. A change is made whole or not at all.
+    Futures raise `StorageError` if there is no room, and `UnavailableError` if the gallery cannot
+    be changed now.
     """
 
     @property
@@ -126,26 +128,35 @@ class Gallery(Protocol):
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
-    ) -> list[Added | KindredError]:
+    ) -> Future[list[Added | KindredError]]:
         """Store images in one transaction; return the outcome of each, in order.
 
         If the id and the pixels are there already, nothing changes, so that retries are safe. If
         the id is there with other pixels, the outcome is a `ConflictError`; `replace` overwrites.
         """
 
-    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Future[Item]:
         """Replace the label, `label_predicted` and attributes of an image; return the new item.
 
         `change` must be pure, as it may be called more than once.
+
+        Raises:
+            NotFoundError: from the future; the image is not there.
+
         """
 
-    def remove(self, image_id: str) -> None:
-        """Remove an image for good, whether it was added or came with the bundle."""
+    def remove(self, image_id: str) -> Future[None]:
+        """Remove an image for good, whether it was added or came with the bundle.
+
+        Raises:
+            NotFoundError: from the future; the image is not there.
+
+        """
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Return up to `limit` images to embed again; empty if all are up to date."""
 
-    def renew(self, renewed: Sequence[NewVectors]) -> None:
+    def renew(self, renewed: Sequence[NewVectors]) -> Future[None]:
         """Store new vectors; skip images that have been changed or removed since."""
 
     def rebind(self, bundle: Bundle) -> "Gallery":

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Final
 
+import anyio.to_thread
 import numpy as np
 from PIL import Image
 
-from service import concurrency
 from service.engine.types import Embeddings, Priority
 from service.errors import KindredError
 from service.gallery.types import NewVectors, OutdatedImage
@@ -77,7 +77,7 @@ async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = Non
     gallery = state.gallery
     skipped = set() if skipped is None else skipped
     limit = BATCH + len(skipped)
-    found = await concurrency.run_in_pool(lambda: gallery.next_outdated(limit), state.writers)
+    found = await anyio.to_thread.run_sync(gallery.next_outdated, limit)
     outdated = [one for one in found if (one.id, one.revision) not in skipped][:BATCH]
     if not outdated:
         return False
@@ -97,7 +97,7 @@ async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = Non
             logger.warning("Image %s cannot be re-embedded and is skipped", one.id)
             skipped.add((one.id, one.revision))
     await state.admission.wait_idle()
-    await concurrency.run_in_pool(lambda: gallery.renew(renewed), state.writers)
+    await asyncio.wrap_future(gallery.renew(renewed))
     state.metrics.changes.labels("renewed").inc(len(renewed))
     if await _outdated_count(state) == 0:
         logger.warning("All added images have embeddings of the current network")
@@ -106,7 +106,7 @@ async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = Non
 
 async def _outdated_count(state: State) -> int:
     """Count the outdated images; in a thread, because Milvus may respond slowly."""
-    return await concurrency.run_in_pool(lambda: state.gallery.outdated_count, state.writers)
+    return await anyio.to_thread.run_sync(lambda: state.gallery.outdated_count)
 
 
 def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVectors:

@@ -71,14 +71,14 @@ def test_work_under_way_has_not_ended_when_its_caller_goes() -> None:
 
 
 @linux_alone
-def test_writers_give_way_to_the_event_loop_and_so_do_threads_that_they_start() -> None:
+def test_background_threads_and_those_that_they_start_run_at_low_priority() -> None:
     def start_another() -> int:
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(steps).result()
 
-    writers = concurrency.write_pool()
-    assert asyncio.run(concurrency.run_in_pool(steps, writers)) >= 10
-    assert asyncio.run(concurrency.run_in_pool(start_another, writers)) >= 10
+    pool = concurrency.background_pool()
+    assert asyncio.run(concurrency.run_in_pool(steps, pool)) >= 10
+    assert asyncio.run(concurrency.run_in_pool(start_another, pool)) >= 10
 
 
 @linux_alone

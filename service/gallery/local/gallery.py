@@ -1,12 +1,13 @@
-"""The gallery at home: a bundle's images in memory, and what is added to them in SQLite.
+"""The gallery on this machine: a bundle's images in memory, and changes to them in SQLite.
 
-What is searched is a snapshot that never changes: a change is kept, then another snapshot takes
-its place, so that nobody who searches waits. Knows bundles and vectors; nothing of requests.
+Searches read a snapshot that never changes; each commit puts a new snapshot in its place. So a
+search never waits for a change. Knows bundles and vectors; nothing of requests.
 """
 
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -15,26 +16,21 @@ import numpy as np
 from service.errors import KindredError, NoPixelsError, NotFoundError
 from service.gallery.bundle_images import BundleImages
 from service.gallery.local.compaction import Compactor, merge_small
+from service.gallery.local.events import Deleted, Events, Updated, Upserted
 from service.gallery.local.snapshot import Snapshot
 from service.gallery.local.store import Store
 from service.gallery.local.updates import Updates
-from service.gallery.local.writer import Deleted, Events, GroupCommitWriter, Updated, Upserted
+from service.gallery.local.writer import GroupCommitWriter
 from service.gallery.protocol import Gallery
 from service.gallery.segment import OF_BUNDLE, Segment
-from service.gallery.types import (
-    Added,
-    Addition,
-    Item,
-    NewVectors,
-    OutdatedImage,
-)
+from service.gallery.types import Added, Addition, Item, NewVectors, OutdatedImage
 from training.bundle import Bundle, Layer, Projection, from_fp16
 
 logger = logging.getLogger(__name__)
 
 
 class LocalGallery(Gallery):
-    """The gallery of a bundle and what a folder keeps besides, as one."""
+    """The images of a bundle, with the changes stored in a folder."""
 
     def __init__(self, bundle: Bundle, writer: GroupCommitWriter) -> None:
         self._network = bundle.network_id
@@ -43,9 +39,9 @@ class LocalGallery(Gallery):
         self._updates = Updates(writer.store, self._bundle_images)
         self._compactor = Compactor(self._exchange)
         self._outdated: set[str] = set()
-        self._reembeddable: set[str] = set()  # of the foreign: those that have pixels
+        self._reembeddable: set[str] = set()  # outdated images that have pixels
         self._snapshot = Snapshot(
-            (self._bundle_images.segment,), self._bundle_images.classes, self._picture
+            (self._bundle_images.segment,), self._bundle_images.classes, self._png
         )
         with ExitStack() as stack:
             stack.enter_context(writer.shared.acquire())
@@ -55,17 +51,17 @@ class LocalGallery(Gallery):
 
     @classmethod
     def open(cls, bundle: Bundle, folder: Path) -> "LocalGallery":
-        """Open what a folder keeps, for this process to change; it may have nothing yet.
+        """Open the gallery of a folder for reading and changing; the folder may be missing.
 
-        Where another process has it, it is read as it stands, and cannot be changed until that
-        other process has ended.
+        If another process has locked the folder, the gallery can be read, and changed once that
+        process has ended.
 
         Raises:
-            StorageError: what is there cannot be read.
+            StorageError: the database cannot be read.
 
         """
         store = Store(folder)
-        if store.kept:
+        if store.exists:
             try:
                 store.lock()
             except KindredError as error:
@@ -78,62 +74,60 @@ class LocalGallery(Gallery):
 
     @property
     def network(self) -> str:
-        """Whose vectors these are."""
+        """The `network_id` of the bundle served, whose vectors the gallery searches."""
         return self._network
-
-    def __len__(self) -> int:
-        return len(self._snapshot)
 
     @property
     def added(self) -> int:
-        """How many images have been added to those of the bundle."""
+        """The number of images added to those of the bundle."""
         return self._snapshot.added
 
     @property
     def outdated_count(self) -> int:
-        """How many of them have vectors that another network made, and pixels to renew them by."""
+        """The number of added images with another network's vectors, and pixels to embed again."""
         return len(self._reembeddable)
 
+    def __len__(self) -> int:
+        return len(self._snapshot)
+
     def snapshot(self) -> Snapshot:
-        """The gallery as it is now, and stays."""
+        """Return the gallery as it is now; a snapshot never changes."""
         return self._snapshot
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
-    ) -> list[Added | KindredError]:
-        """Keep images, all of those that can be in one go; each has its own outcome, in order."""
-        return self._writer.make(
-            lambda events: self._updates.add(additions, events, replace=replace)
-        )
+    ) -> Future[list[Added | KindredError]]:
+        """Store images in one transaction; return the outcome of each, in order."""
+        return self._writer.submit(lambda: self._updates.add(additions, replace=replace))
 
-    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
-        """Replace an image's label, `label_predicted` or attributes."""
-        return self._writer.make(lambda events: self._updates.edit(image_id, change, events))
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Future[Item]:
+        """Replace the label, `label_predicted` and attributes of an image; return the new item."""
+        return self._writer.submit(lambda: self._updates.edit(image_id, change))
 
-    def remove(self, image_id: str) -> None:
-        """Take an image away, be it added or the bundle's."""
-        self._writer.make(lambda events: self._updates.remove(image_id, events))
+    def remove(self, image_id: str) -> Future[None]:
+        """Remove an image for good, whether it was added or came with the bundle."""
+        return self._writer.submit(lambda: self._updates.remove(image_id))
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
-        """Some of the stale images, to be embedded anew; none when all are done."""
-        with self._writer.turn:
+        """Return up to `limit` images to embed again; empty if all are up to date."""
+        with self._writer.lock:
             return self._writer.store.outdated(self._network, limit)
 
-    def renew(self, renewed: Sequence[NewVectors]) -> None:
-        """Give images their new vectors; those that have changed or gone meanwhile are left."""
-        self._writer.make(lambda events: self._updates.renew(renewed, events))
+    def renew(self, renewed: Sequence[NewVectors]) -> Future[None]:
+        """Store new vectors; skip images that have been changed or removed since."""
+        return self._writer.submit(lambda: self._updates.renew(renewed))
 
     def rebind(self, bundle: Bundle) -> "LocalGallery":
-        """The same images with another bundle's: what is kept is shared, each sees all changes."""
+        """Return a gallery of the same folder with another bundle; each sees all changes."""
         return LocalGallery(bundle, self._writer)
 
     def close(self) -> None:
-        """Give up what is open. What others opened with `under` stays open."""
+        """Release all resources. Galleries from `rebind` stay open."""
         self._compactor.stop()
         self._use.close()
 
     def rebuild(self) -> None:
-        """Make what is searched of all that is kept."""
+        """Build the snapshot from all that is stored."""
         store = self._writer.store
         with store.read_transaction():
             edits, removed = store.edits(), store.removed()
@@ -146,7 +140,7 @@ class LocalGallery(Gallery):
             for one in self._bundle_images.segment.items
         )
         base = dataclasses.replace(self._bundle_images.segment, items=tuple(items))
-        puts = [
+        upserted = [
             Upserted(
                 row.number,
                 row.item,
@@ -157,80 +151,77 @@ class LocalGallery(Gallery):
             for row in rows
         ]
         hidden = {*removed, *(row.item.id for row in rows)}
-        before = Snapshot((base,), self._bundle_images.classes, self._picture).without(hidden)
+        before = Snapshot((base,), self._bundle_images.classes, self._png).without(hidden)
         self._outdated.clear()
         self._reembeddable.clear()
-        self._show(before, puts, [])
+        self._publish(before, upserted, [])
 
     def apply(self, events: Events) -> None:
-        """Have changes seen by whatever is asked next."""
+        """Show changes in the next snapshot."""
         before = self._snapshot
-        puts = [event for event in events.values() if isinstance(event, Upserted)]
-        edited = [event.item for event in events.values() if isinstance(event, Updated)]
-        gone = [one for one, event in events.items() if isinstance(event, Deleted)]
-        self._outdated.difference_update(gone)
-        self._reembeddable.difference_update(gone)
-        again = []
-        for item in edited:
-            with suppress(NotFoundError):  # it is another bundle's
-                again.append(before.updated_segment(item))
-        self._show(before.without(events), puts, again)
+        upserted = [event for event in events.values() if isinstance(event, Upserted)]
+        updated = [event.item for event in events.values() if isinstance(event, Updated)]
+        deleted = [image_id for image_id, event in events.items() if isinstance(event, Deleted)]
+        self._outdated.difference_update(deleted)
+        self._reembeddable.difference_update(deleted)
+        updated_segments = []
+        for item in updated:
+            with suppress(NotFoundError):  # it belongs to another bundle
+                updated_segments.append(before.updated_segment(item))
+        self._publish(before.without(events), upserted, updated_segments)
 
-    def _show(self, before: Snapshot, puts: Sequence[Upserted], others: Sequence[Segment]) -> None:
-        """Another snapshot, with these images besides."""
-        for put in puts:
-            outdated = put.network != self._network
-            (self._outdated.add if outdated else self._outdated.discard)(put.item.id)
-            stale = outdated and put.has_pixels
-            (self._reembeddable.add if stale else self._reembeddable.discard)(put.item.id)
+    def _publish(
+        self, before: Snapshot, upserted: Sequence[Upserted], updated: Sequence[Segment]
+    ) -> None:
+        """Replace the snapshot by `before` with these images and segments added."""
+        for one in upserted:
+            outdated = one.network != self._network
+            (self._outdated.add if outdated else self._outdated.discard)(one.item.id)
+            reembeddable = outdated and one.has_pixels
+            (self._reembeddable.add if reembeddable else self._reembeddable.discard)(one.item.id)
         base, *segments = before.segments
-        new = self._segments(puts, before.projections)
-        segments = merge_small([*segments, *others, *new], before.projections)
+        new = self._segments(upserted, before.projections)
+        segments = merge_small([*segments, *updated, *new], before.projections)
         self._snapshot = dataclasses.replace(
             before, segments=(base, *segments), outdated_ids=frozenset(self._outdated)
         )
         self._compactor.schedule(self._snapshot)
 
     def _segments(
-        self, puts: Sequence[Upserted], projections: Mapping[Layer, Projection]
+        self, upserted: Sequence[Upserted], projections: Mapping[Layer, Projection]
     ) -> list[Segment]:
-        """Images as segments: those that can be searched, and those that cannot yet."""
-        fitting = [put for put in puts if self._fits(put)]
-        others = [put for put in puts if not self._fits(put)]
-        indexes = self._bundle_images.segment.indexes
-        searched = (
-            {
-                layer: from_fp16(
-                    np.stack([put.vectors[layer] for put in fitting]), projections.get(layer)
-                )
-                for layer in indexes
-            }
-            if fitting
-            else {}
-        )
+        """Build up to two segments: of images that can be searched, and of those that cannot."""
+        fitting = [one for one in upserted if self._fits(one)]
+        others = [one for one in upserted if not self._fits(one)]
+        indexes = {
+            layer: from_fp16(
+                np.stack([one.vectors[layer] for one in fitting]), projections.get(layer)
+            )
+            for layer in (self._bundle_images.segment.indexes if fitting else ())
+        }
         return [
             Segment(tuple(p.item for p in some), np.array([p.number for p in some]), found)
-            for some, found in ((fitting, searched), (others, {}))
+            for some, found in ((fitting, indexes), (others, {}))
             if some
         ]
 
-    def _fits(self, put: Upserted) -> bool:
-        """Whether an image's vectors can be searched beside the bundle's."""
+    def _fits(self, upserted: Upserted) -> bool:
+        """Return whether the vectors have the layers and dimensions of the bundle."""
         return all(
-            layer in put.vectors and len(put.vectors[layer]) == index.dimension
+            layer in upserted.vectors and len(upserted.vectors[layer]) == index.dimension
             for layer, index in self._bundle_images.segment.indexes.items()
         )
 
-    def _picture(self, segment: Segment, row: int) -> bytes:
+    def _png(self, segment: Segment, row: int) -> bytes:
         image_id, number = segment.items[row].id, int(segment.numbers[row])
         if number == OF_BUNDLE:
             return self._bundle_images.image(image_id)
-        png = self._writer.store.picture(number)
+        png = self._writer.store.png(number)
         if png is None:
             raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
         return png
 
     def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:
-        """Put what compaction has made into its place."""
-        with self._writer.turn:
+        """Replace the snapshot by what compaction makes of it."""
+        with self._writer.lock:
             self._snapshot = exchange(self._snapshot)

@@ -23,8 +23,8 @@ class Snapshot(View):
 
     segments: tuple[Segment, ...]
     classes: tuple[str, ...]
-    picture: Callable[[Segment, int], bytes]
-    """The PNG of a row; `NotFoundError` where there is none."""
+    png: Callable[[Segment, int], bytes]
+    """Returns the PNG of a row; raises `NotFoundError` if there is none."""
     outdated_ids: frozenset[str] = frozenset()
     """The images whose vectors another network made."""
 
@@ -143,7 +143,7 @@ class Snapshot(View):
 
     def image(self, image_id: str) -> bytes:
         """The image as a PNG; `NotFoundError` says why where there is none."""
-        return self.picture(*self.locate(image_id))
+        return self.png(*self.locate(image_id))
 
     def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these images whose vectors another network made."""

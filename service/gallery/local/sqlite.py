@@ -73,7 +73,7 @@ class Database:
         self._lock: sqlite3.Connection | None = None
         self._reading = threading.Lock()
         self._connection, self._beside = _empty(), _empty()
-        if not self.kept:
+        if not self.exists:
             return
         try:
             self._open(make=False)
@@ -84,8 +84,8 @@ class Database:
             self._open(make=False, connect=_connect_immutable)
 
     @property
-    def kept(self) -> bool:
-        """Whether anything has ever been kept here."""
+    def exists(self) -> bool:
+        """Whether there is a database file."""
         return (self.folder / FILE).exists()
 
     @property

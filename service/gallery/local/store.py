@@ -1,6 +1,6 @@
 """What is kept of a gallery on disk: the truth, of which all that is searched is made.
 
-Knows rows; nothing of indexes. But for `picture`, only one thread at a time may use it.
+Knows rows; nothing of indexes. But for `png`, only one thread at a time may use it.
 """
 
 import json
@@ -61,7 +61,7 @@ class Store(Database):
             for number, blob in self._run(_VECTORS, layer):
                 yield number, np.frombuffer(blob, np.float16)
 
-    def picture(self, number: int) -> bytes | None:
+    def png(self, number: int) -> bytes | None:
         """The PNG of an image, if it has one; for any thread, and it waits for no change.
 
         Raises:

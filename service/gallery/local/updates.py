@@ -1,7 +1,6 @@
-"""What each change does to what is kept, and what it leaves alone.
+"""What each change stores, and the events that it causes.
 
-Knows the store and the bundle's images; nothing of what is searched. Every method is called in a
-transaction, and says in `events` what has become of which image.
+Knows the store and the bundle's images; nothing of searching. Call every method in a transaction.
 """
 
 import dataclasses
@@ -11,61 +10,76 @@ import torch
 
 from service.errors import ConflictError, KindredError, NotFoundError
 from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
+from service.gallery.local.events import Change, Deleted, Event, Updated, Upserted
 from service.gallery.local.store import Row, Store
-from service.gallery.local.writer import Deleted, Events, Updated, Upserted
 from service.gallery.types import Added, Addition, Item, NewVectors
 from training.bundle import Fp16Vectors, Vectors, normalise
 
 
 class Updates:
-    """The changes of a store over one bundle's images."""
+    """Changes a store on top of one bundle's images."""
 
-    def __init__(self, store: Store, base: BundleImages) -> None:
+    def __init__(self, store: Store, images: BundleImages) -> None:
         self._store = store
-        self._bundle_images = base
+        self._bundle_images = images
 
     def add(
-        self, additions: Sequence[Addition], events: Events, *, replace: bool
-    ) -> list[Added | KindredError]:
-        """Keep images; those that cannot be have their own errors."""
+        self, additions: Sequence[Addition], *, replace: bool
+    ) -> Change[list[Added | KindredError]]:
+        """Store images; the result has the outcome of each, a `ConflictError` where refused."""
         outcomes: list[Added | KindredError] = []
+        events: dict[str, Event] = {}
         for addition in additions:
             try:
-                outcomes.append(self._add(addition, events, replace=replace))
+                outcome, event = self._add(addition, replace=replace)
             except ConflictError as error:
                 outcomes.append(error)
-        return outcomes
+            else:
+                outcomes.append(outcome)
+                if event is not None:
+                    events[addition.item.id] = event
+        return Change(outcomes, events)
 
-    def edit(self, image_id: str, change: Callable[[Item], Item], events: Events) -> Item:
-        """Keep another label, or other attributes, of an image."""
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Change[Item]:
+        """Store another label, or other attributes, of an image.
+
+        Raises:
+            NotFoundError: the image is not there.
+
+        """
         row = self._store.find(image_id)
         before = self._require(image_id, row)
-        wanted = change(before)
+        changed = change(before)
         item = dataclasses.replace(
             before,
-            label=wanted.label,
-            label_predicted=wanted.label_predicted,
-            attributes=wanted.attributes,
+            label=changed.label,
+            label_predicted=changed.label_predicted,
+            attributes=changed.attributes,
         )
         if row:
             self._store.edit(item)
         else:
             self._store.edit_of_bundle(item)
-        events[image_id] = Updated(item)
-        return item
+        return Change(item, {image_id: Updated(item)})
 
-    def remove(self, image_id: str, events: Events) -> None:
-        """Forget an image, and never show the bundle's of that id again."""
+    def remove(self, image_id: str) -> Change[None]:
+        """Delete an image, and hide the bundle's image of that id for good.
+
+        Raises:
+            NotFoundError: the image is not there.
+
+        """
         row = self._store.find(image_id)
         self._require(image_id, row)
         if row:
             self._store.delete(row.number)
         if self._bundle_images.get(image_id):
             self._store.remove(image_id)
-        events[image_id] = Deleted()
+        return Change(None, {image_id: Deleted()})
 
-    def renew(self, renewed: Sequence[NewVectors], events: Events) -> None:
-        """Keep other vectors of the images that are still those."""
+    def renew(self, renewed: Sequence[NewVectors]) -> Change[None]:
+        """Store new vectors of the images that have not changed since."""
+        events: dict[str, Event] = {}
         for one in renewed:
             row = self._store.find(one.id)
             if row is None or row.number != one.revision:
@@ -76,15 +90,16 @@ class Updates:
                 item = dataclasses.replace(item, label=one.predicted)
             self._store.renew(row.number, item, one.network, vectors)
             events[one.id] = Upserted(row.number, item, one.network, vectors)
+        return Change(None, events)
 
-    def _add(self, addition: Addition, events: Events, *, replace: bool) -> Added:
+    def _add(self, addition: Addition, *, replace: bool) -> tuple[Added, Event | None]:
         item = dataclasses.replace(addition.item, source="added")
         row = self._store.find(item.id)
         before = self._current(item.id, row)
         if before is not None:
             same = self._has_pixels(item.id, row, addition.png)
             if same and (not replace or says_the_same(before, item)):
-                return Added(before, "unchanged")
+                return Added(before, "unchanged"), None
             if not replace:
                 raise ConflictError(
                     f"There is another image {item.id!r} already: give this one another id, or "
@@ -96,13 +111,13 @@ class Updates:
             self._store.remove(item.id)
         vectors = {layer: to_fp16(vector) for layer, vector in addition.vectors.items()}
         number = self._store.insert(item, addition.network, addition.png, vectors)
-        events[item.id] = Upserted(
+        event = Upserted(
             number, item, addition.network, vectors, has_pixels=addition.png is not None
         )
-        return Added(item, "replaced" if before else "created")
+        return Added(item, "replaced" if before else "created"), event
 
     def _current(self, image_id: str, row: Row | None) -> Item | None:
-        """The image of that id as it is now, if there is one."""
+        """Return the image of that id as it is now, if there is one."""
         if row:
             return row.item
         item = self._bundle_images.get(image_id)
@@ -118,20 +133,20 @@ class Updates:
         return item
 
     def _has_pixels(self, image_id: str, row: Row | None, png: bytes | None) -> bool:
-        """Whether an image that is there has these pixels, however they are packed."""
+        """Return whether the stored image has the pixels of a PNG, however it is compressed."""
         try:
-            kept = (
+            stored = (
                 self._store.png_in_transaction(row.number)
                 if row
                 else self._bundle_images.image(image_id)
             )
         except NotFoundError:
             return False
-        return same_pixels(kept, png)
+        return same_pixels(stored, png)
 
 
 def to_fp16(vector: Vectors) -> Fp16Vectors:
-    """A vector [dimension] at length 1, as it is kept."""
-    # PyTorch rounds alike, in a fifteenth of NumPy's time.
-    halves: Fp16Vectors = torch.from_numpy(normalise(vector)[0]).half().numpy()
-    return halves
+    """Return a vector [dimension] at length 1, in the precision of the store."""
+    # PyTorch rounds as NumPy does, in a fifteenth of the time.
+    fp16: Fp16Vectors = torch.from_numpy(normalise(vector)[0]).half().numpy()
+    return fp16

@@ -1,175 +1,169 @@
-"""The one who changes what is kept: SQLite first, then what is searched, then who asked is told.
+"""Commits changes in groups: one transaction for all that wait, as the disk sync takes the time.
 
-Changes that come at once are kept together, since it is the waiting for the disk that takes time.
-Knows the store and that galleries want to hear; nothing of indexes.
+A change is durable first, then searchable, then acknowledged. Knows the store and its listeners;
+nothing of indexes.
 """
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from service.errors import KindredError, StorageError
+from service.concurrency import lower_priority
+from service.errors import StorageError, UnavailableError
+from service.gallery.local.events import Change, Events, merge_events
 from service.gallery.local.store import Store
-from service.gallery.types import Item
 from service.resources import RefCounted
-from training.bundle import Fp16Vectors, Layer
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Upserted:
-    """An image has been added, or has other vectors."""
-
-    number: int
-    item: Item
-    network: str
-    vectors: Mapping[Layer, Fp16Vectors]
-    has_pixels: bool = True
-    """Whether another network can embed it anew."""
-
-
-@dataclass(frozen=True)
-class Updated:
-    """An image has another label or other attributes."""
-
-    item: Item
-
-
-@dataclass(frozen=True)
-class Deleted:
-    """An image has been removed."""
-
-
-Event = Upserted | Updated | Deleted
-Events = dict[str, Event]
-"""What has become of images, by id: the last of it."""
-
-
-def _joined(before: Event | None, after: Event) -> Event:
-    if isinstance(before, Upserted) and isinstance(after, Updated):
-        return replace(before, item=after.item)
-    return after
-
-
 class Listener(Protocol):
-    """A gallery that is made of what is kept."""
+    """A gallery whose snapshots are built from the store."""
 
     def rebuild(self) -> None:
-        """Make it anew of all that is kept."""
+        """Build the snapshot again from all that is stored."""
 
     def apply(self, events: Events) -> None:
-        """Have the change seen by whatever is asked next."""
+        """Show the changes in the next snapshot."""
 
 
-class _WriteOp(Generic[T]):
-    """Something to be done in a transaction, and what came of it."""
+@dataclass(frozen=True)
+class WriteOp(Generic[T]):
+    """A change that waits for its transaction."""
 
-    def __init__(self, work: Callable[[Events], T]) -> None:
-        self._work = work
-        self._outcome: T | None = None
-        self._error: Exception | None = None
-        self.done = False
+    work: Callable[[], Change[T]]
+    future: Future[T] = field(default_factory=Future)
 
-    def make(self, store: Store, events: Events) -> None:
-        """Do it, or nothing of it."""
-        made: Events = {}
-        self._error = None
+    def attempt(self, store: Store) -> "Change[T] | Exception":
+        """Do the work in a savepoint; if it raises, undo it and return the error.
+
+        Raises:
+            StorageError: the store is full; this fails the whole transaction.
+
+        """
         try:
             with store.savepoint():
-                self._outcome = self._work(made)
+                return self.work()
         except StorageError:
-            raise  # fails all who are kept together
-        except Exception as error:  # it is told to who asked; the others' work goes on
-            self._error = error
+            raise
+        except Exception as error:  # an error of one operation must not undo the others
+            return error
+
+    def resolve(self, outcome: "Change[T] | Exception") -> None:
+        """Give the caller the result or the error."""
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
         else:
-            for image_id, event in made.items():
-                events[image_id] = _joined(events.get(image_id), event)
-
-    def fail(self, error: KindredError) -> None:
-        """It cannot be kept."""
-        self._error = error
-
-    def outcome(self) -> T:
-        """What came of it."""
-        if self._error is not None:
-            raise self._error
-        return self._outcome  # type: ignore[return-value]  # of that type once it is done
+            self.future.set_result(outcome.result)
 
 
 class GroupCommitWriter:
-    """A store and the galleries made of it. Its methods may be called from any thread."""
+    """Runs all changes of a store in one thread. Its methods may be called from any thread."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.turn = threading.RLock()
-        """Held by whoever reads or changes the store, or what has been made of it."""
-        self.shared = RefCounted(store, store.close)
-        """Used by each gallery until it is closed; the last closes the store."""
+        self.shared = RefCounted(store, self._close)
+        """Acquired by each gallery; when the last has been closed, the store is closed."""
+        self.lock = threading.Lock()
+        """Held while the store is read or changed, and while a snapshot is replaced."""
         self._listeners: list[Listener] = []
-        self._waiting: deque[_WriteOp[object]] = deque()
+        self._changed = threading.Condition()
+        self._waiting: list[WriteOp[object]] = []
+        self._closing = False
+        self._thread = threading.Thread(target=self._run_loop, name="gallery-writer", daemon=True)
+        self._thread.start()
 
     def attach(self, listener: Listener) -> None:
-        """Make a gallery, and have it hear of all changes from then on."""
-        with self.turn:
+        """Build a gallery's snapshot, and apply all later changes to it."""
+        with self.lock:
             listener.rebuild()
             self._listeners.append(listener)
 
     def detach(self, listener: Listener) -> None:
-        """Have it hear no more."""
-        with self.turn:
+        """Apply no more changes to a gallery."""
+        with self.lock:
             self._listeners.remove(listener)
 
-    def make(self, work: Callable[[Events], T]) -> T:
-        """Do some work in a transaction; it says in its argument what has become of images.
+    def submit(self, work: Callable[[], Change[T]]) -> Future[T]:
+        """Have work done in a transaction of the writer's thread.
 
-        Whoever comes first does the work of all that wait.
+        If the commit fails, the work may be done again; it must have no other effects. Until it
+        begins, the future can be cancelled.
 
-        Raises:
-            KindredError: what the work raised; nothing of it has been done.
-            StorageError: it cannot be kept.
+        Returns:
+            The result, once it is durable and searchable. Or the error of the work, or
+            `StorageError`; then nothing has changed.
 
         """
-        change = _WriteOp(work)
-        self._waiting.append(change)  # type: ignore[arg-type]  # its outcome is its own
-        with self.turn:
-            if not change.done:
-                waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                try:
-                    self._make_all(waiting)
-                finally:
-                    for one in waiting:
-                        one.done = True
-        return change.outcome()
+        op = WriteOp(work)
+        with self._changed:
+            if self._closing:
+                op.future.set_exception(UnavailableError("The gallery has been closed."))
+            else:
+                self._waiting.append(op)  # type: ignore[arg-type]  # the future has the work's type
+                self._changed.notify()
+        return op.future
 
-    def _make_all(self, changes: Sequence[_WriteOp[object]]) -> None:
-        events: Events = {}
+    def _close(self) -> None:
+        """Finish the waiting changes, then close the store."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self.store.close()
+
+    def _run_loop(self) -> None:
+        lower_priority()  # a commit must not delay the event loop
+        while ops := self._take():
+            if live := [op for op in ops if op.future.set_running_or_notify_cancel()]:
+                with self.lock:
+                    self._commit(live)
+
+    def _take(self) -> Sequence[WriteOp[object]]:
+        """Wait for changes and return all that wait; none if the writer is closing."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            ops, self._waiting = self._waiting, []
+        return ops
+
+    def _commit(self, ops: Sequence[WriteOp[object]]) -> None:
         try:
-            self._lock()
-            with self.store.transaction():
-                for change in changes:
-                    change.make(self.store, events)
-        except KindredError as error:
-            if len(changes) == 1:
-                changes[0].fail(error)
-            else:  # what is small may still find room
-                for change in changes:
-                    self._make_all([change])
+            outcomes = self._write(ops)
+        except Exception as error:  # nothing has been stored; each caller gets its own error
+            if len(ops) == 1:
+                ops[0].resolve(error)
+            else:  # a small change may still have room
+                for op in ops:
+                    self._commit([op])
             return
+        self._publish([one.events for one in outcomes if isinstance(one, Change)])
+        for op, outcome in zip(ops, outcomes, strict=True):
+            op.resolve(outcome)
+
+    def _write(self, ops: Sequence[WriteOp[object]]) -> list[Change[object] | Exception]:
+        if not self.store.locked:
+            self.store.lock()
+            for listener in self._listeners:  # another process may have changed the store
+                listener.rebuild()
+        with self.store.transaction():
+            return [op.attempt(self.store) for op in ops]
+
+    def _publish(self, changes: Sequence[Events]) -> None:
+        events = merge_events(changes)
         for listener in self._listeners:
             try:
                 listener.apply(events)
-            except Exception:  # it is kept: whoever changed it, and the others, must hear so
-                logger.exception("A gallery is made anew of all that is kept")
-                listener.rebuild()
+            except Exception:
+                logger.exception("The snapshot is rebuilt from the store")
+                self._rebuild(listener)
 
-    def _lock(self) -> None:
-        if not self.store.locked:
-            self.store.lock()
-            for listener in self._listeners:  # another process may have changed it before
-                listener.rebuild()
+    def _rebuild(self, listener: Listener) -> None:
+        try:
+            listener.rebuild()
+        except Exception:  # the changes are durable, and must be acknowledged
+            logger.exception("The snapshot is out of date: it could not be rebuilt")

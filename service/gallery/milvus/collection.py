@@ -4,8 +4,8 @@ Everything is asked for with strong consistency: what has been written is seen b
 wherever it was written. Knows Milvus; nothing of images or bundles.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
 from operator import and_
@@ -15,6 +15,7 @@ from grpc import RpcError
 from pymilvus import DataType, MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
+from service.concurrency import lower_priority
 from service.errors import StorageError, UnavailableError
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.client_pool import ClientPool
@@ -63,8 +64,8 @@ class Collection:
             StorageError: the collection that is there has other vectors.
 
         """
-        self.writing = threading.RLock()
-        """Held during each change."""
+        self.writer = ThreadPoolExecutor(1, "milvus-writer", lower_priority)
+        """Runs all changes, one at a time."""
         self._place = place
         self._timeout = timeout
         if place.file:
@@ -210,6 +211,7 @@ class Collection:
 
     def close(self) -> None:
         """Let go of it; of the file too, where it is one."""
+        self.writer.shutdown()
         self._clients.close()
         if self._place.file:
             from milvus_lite.server_manager import (  # noqa: PLC0415  # where it is installed

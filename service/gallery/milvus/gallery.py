@@ -10,6 +10,7 @@ later change wins.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 
 from service.errors import ConflictError, KindredError
@@ -46,8 +47,7 @@ class MilvusGallery(Gallery):
         self._projection = StoredProjection.of(bundle, self._rows)
         self._bundle_sync = BundleSync(bundle, self._bundle_images, self._rows, self._projection)
         self._view = MilvusView(bundle, self._bundle_images, self._rows, self._projection)
-        with self._rows.writing:
-            self._bundle_sync.sync()
+        self._rows.writer.submit(self._bundle_sync.sync).result()
 
     @classmethod
     def open(cls, bundle: Bundle, address: MilvusAddress) -> "MilvusGallery":
@@ -93,52 +93,17 @@ class MilvusGallery(Gallery):
 
     def add(
         self, additions: Sequence[Addition], *, replace: bool = False
-    ) -> list[Added | KindredError]:
+    ) -> Future[list[Added | KindredError]]:
         """Store images; return the outcome of each, in order."""
-        with self._rows.writing:
-            ids = list(dict.fromkeys(addition.item.id for addition in additions))
-            before = self._view.find(ids, (*SHOWN, "image"))
-            put: dict[str, Row] = {}
-            outcomes: list[Added | KindredError] = []
-            for addition in additions:
-                image_id = addition.item.id
-                outcome = self._outcome(
-                    addition, put.get(image_id) or before.get(image_id), replace
-                )
-                if isinstance(outcome, Added) and outcome.outcome != "unchanged":
-                    put[image_id] = self._row(addition)
-                outcomes.append(outcome)
-            hidden = [image_id for image_id in put if self._bundle_images.get(image_id)]
-            self._rows.upsert([*map(self._bundle_sync.removal, hidden), *put.values()])
-            self._bundle_sync.delete_everywhere(list(put))
-            return outcomes
+        return self._rows.writer.submit(self._add, additions, replace=replace)
 
-    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
+    def edit(self, image_id: str, change: Callable[[Item], Item]) -> Future[Item]:
         """Replace the label, `label_predicted` and attributes of an image; return the new item."""
-        with self._rows.writing:
-            row = self._view.require(image_id, SHOWN)
-            before = rows.item_of(row)
-            changed = change(before)
-            item = dataclasses.replace(
-                before,
-                label=changed.label,
-                label_predicted=changed.label_predicted,
-                attributes=changed.attributes,
-            )
-            if row["bundle"] == ADDED:
-                self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partial=True)
-            else:
-                self._bundle_sync.edit(item)
-            return item
+        return self._rows.writer.submit(self._edit, image_id, change)
 
-    def remove(self, image_id: str) -> None:
+    def remove(self, image_id: str) -> Future[None]:
         """Remove an image for good, whether it was added or came with the bundle."""
-        with self._rows.writing:
-            self._view.require(image_id, ("id", "bundle"))
-            if self._bundle_images.get(image_id):
-                self._rows.upsert([self._bundle_sync.removal(image_id)])
-            self._rows.delete([key(image_id)])
-            self._bundle_sync.delete_everywhere([image_id])
+        return self._rows.writer.submit(self._remove, image_id)
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Return up to `limit` images to embed again; empty if all are up to date.
@@ -153,27 +118,9 @@ class MilvusGallery(Gallery):
         )
         return [OutdatedImage(row["id"], row["revision"], rows.png_of(row) or b"") for row in found]
 
-    def renew(self, renewed: Sequence[NewVectors]) -> None:
+    def renew(self, renewed: Sequence[NewVectors]) -> Future[None]:
         """Store new vectors; skip images that have been changed or removed since."""
-        with self._rows.writing:
-            found = self._view.find([one.id for one in renewed], (*SHOWN, "revision"))
-            changed = []
-            for one in renewed:
-                row = found.get(one.id)
-                if row is None or row["bundle"] != ADDED or row["revision"] != one.revision:
-                    continue
-                changed.append(
-                    {
-                        "key": key(one.id),
-                        "predicted": one.predicted,
-                        "label": one.predicted if row["label_predicted"] else row["label"],
-                        "network": one.network,
-                        **self._projection.field(
-                            rows.renewed(one.vectors, self._rows.dimensions), one.vectors
-                        ),
-                    }
-                )
-            self._rows.upsert(changed, partial=True)
+        return self._rows.writer.submit(self._renew, renewed)
 
     def rebind(self, bundle: Bundle) -> "MilvusGallery":
         """Return a gallery of the same collection with another bundle."""
@@ -182,6 +129,65 @@ class MilvusGallery(Gallery):
     def close(self) -> None:
         """Release all resources. Galleries from `rebind` stay open."""
         self._use.close()
+
+    def _add(self, additions: Sequence[Addition], *, replace: bool) -> list[Added | KindredError]:
+        ids = list(dict.fromkeys(addition.item.id for addition in additions))
+        before = self._view.find(ids, (*SHOWN, "image"))
+        put: dict[str, Row] = {}
+        outcomes: list[Added | KindredError] = []
+        for addition in additions:
+            image_id = addition.item.id
+            outcome = self._outcome(addition, put.get(image_id) or before.get(image_id), replace)
+            if isinstance(outcome, Added) and outcome.outcome != "unchanged":
+                put[image_id] = self._row(addition)
+            outcomes.append(outcome)
+        hidden = [image_id for image_id in put if self._bundle_images.get(image_id)]
+        self._rows.upsert([*map(self._bundle_sync.removal, hidden), *put.values()])
+        self._bundle_sync.delete_everywhere(list(put))
+        return outcomes
+
+    def _edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
+        row = self._view.require(image_id, SHOWN)
+        before = rows.item_of(row)
+        changed = change(before)
+        item = dataclasses.replace(
+            before,
+            label=changed.label,
+            label_predicted=changed.label_predicted,
+            attributes=changed.attributes,
+        )
+        if row["bundle"] == ADDED:
+            self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partial=True)
+        else:
+            self._bundle_sync.edit(item)
+        return item
+
+    def _remove(self, image_id: str) -> None:
+        self._view.require(image_id, ("id", "bundle"))
+        if self._bundle_images.get(image_id):
+            self._rows.upsert([self._bundle_sync.removal(image_id)])
+        self._rows.delete([key(image_id)])
+        self._bundle_sync.delete_everywhere([image_id])
+
+    def _renew(self, renewed: Sequence[NewVectors]) -> None:
+        found = self._view.find([one.id for one in renewed], (*SHOWN, "revision"))
+        changed = []
+        for one in renewed:
+            row = found.get(one.id)
+            if row is None or row["bundle"] != ADDED or row["revision"] != one.revision:
+                continue
+            changed.append(
+                {
+                    "key": key(one.id),
+                    "predicted": one.predicted,
+                    "label": one.predicted if row["label_predicted"] else row["label"],
+                    "network": one.network,
+                    **self._projection.field(
+                        rows.renewed(one.vectors, self._rows.dimensions), one.vectors
+                    ),
+                }
+            )
+        self._rows.upsert(changed, partial=True)
 
     def _reembeddable(self) -> tuple[Expression, ...]:
         return *self._view.outdated_rows(), expression("image != {nothing}", nothing="")

@@ -3,10 +3,11 @@
 An answer means that the change is kept for good, and seen by whatever is asked next.
 """
 
+import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
@@ -39,8 +40,6 @@ from service.state import State
 from training.bundle import Pixels
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
-
-T = TypeVar("T")
 
 NewId = Annotated[ImageId, Path(description="Letters, digits and . _ ~ -, up to 128.")]
 _LOCATION = {"Location": {"description": "Where one new image is.", "schema": {"type": "string"}}}
@@ -117,7 +116,7 @@ async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str
         label = wanted.label or item.predicted or item.label
         return dataclasses.replace(item, label=label, label_predicted=wanted.label is None)
 
-    item = await _change(state, lambda: state.gallery.edit(image_id, change))
+    item = await asyncio.wrap_future(state.gallery.edit(image_id, change))
     state.metrics.changes.labels("edited").inc()
     return gallery_item(item)
 
@@ -125,7 +124,7 @@ async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str
 @router.delete("/{image_id}", status_code=204, responses=error_responses(404, 422, 503, 507))
 async def remove(state: StateDep, _: RequireAdmin, image_id: str) -> None:
     """Take an image out of the gallery for good, be it added or the bundle's."""
-    await _change(state, lambda: state.gallery.remove(image_id))
+    await asyncio.wrap_future(state.gallery.remove(image_id))
     state.metrics.changes.labels("removed").inc()
 
 
@@ -137,16 +136,14 @@ async def _keep(request: Request, state: State, uploads: Uploads, *, replace: bo
             lambda: _additions(state, uploads, pixels, results), state.background, permit.retain()
         )
         await state.admission.wait_idle()
-
-        def keep() -> tuple[str, list[Added]]:
-            outcomes = iter(state.gallery.add(additions, replace=replace))
-            said = [next(outcomes) if isinstance(image, Embeddings) else image for image in results]
-            return _build_response(said, request.url.path, several=uploads.several)
-
-        body, added = await concurrency.run_in_pool(keep, state.writers, permit.retain())
-    for one in added:
+        adding = state.gallery.add(additions, replace=replace)
+        added = await concurrency.wait_for(adding, permit.retain())
+    stored = iter(added)
+    outcomes = [next(stored) if isinstance(image, Embeddings) else image for image in results]
+    body, shown = _build_response(outcomes, request.url.path, several=uploads.several)
+    for one in shown:
         state.metrics.changes.labels(one.outcome).inc()
-    new = [one.item.id for one in added if one.outcome == "created"]
+    new = [one.item.id for one in shown if one.outcome == "created"]
     return Response(
         body,
         status_code=HTTPStatus.CREATED if new else HTTPStatus.OK,
@@ -184,8 +181,3 @@ def _to_response(one: Added | KindredError, path: str) -> BaseModel:
     if isinstance(one, KindredError):
         return ItemError(error=problems.problem(one, path))
     return UpsertResult(**dict(gallery_item(one.item)), outcome=one.outcome)
-
-
-async def _change(state: State, work: Callable[[], T]) -> T:
-    """Have the disk waited for in a thread of its own: whoever searches needs none of these."""
-    return await concurrency.run_in_pool(work, state.writers)

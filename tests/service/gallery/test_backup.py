@@ -24,11 +24,11 @@ from training.bundle import Bundle
 def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
     """With images added, removed and edited."""
     opened = LocalGallery.open(loaded, tmp_path / "from")
-    opened.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(20)])
-    opened.remove("added-0003")
-    opened.remove(loaded.gallery.ids[0])
+    opened.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(20)]).result()
+    opened.remove("added-0003").result()
+    opened.remove(loaded.gallery.ids[0]).result()
     for image_id in ("added-0004", loaded.gallery.ids[1]):
-        opened.edit(image_id, lambda item: dataclasses.replace(item, label="unicorn"))
+        opened.edit(image_id, lambda item: dataclasses.replace(item, label="unicorn")).result()
     yield opened
     opened.close()
 
@@ -75,7 +75,7 @@ def test_brought_in_again_it_changes_nothing(
 def test_the_image_of_the_file_holds(
     gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
-    other.add([addition(loaded, 99, image_id="added-0001")])
+    other.add([addition(loaded, 99, image_id="added-0001")]).result()
     backup.write(gallery, tmp_path / "file")
     backup.read(other, tmp_path / "file")
     assert other.snapshot().image("added-0001") == gallery.snapshot().image("added-0001")
@@ -87,7 +87,7 @@ def test_the_image_of_the_file_holds(
 def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive(
     gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
-    gallery.add([dataclasses.replace(addition(loaded, 50), network="another")])
+    gallery.add([dataclasses.replace(addition(loaded, 50), network="another")]).result()
     backup.write(gallery, tmp_path / "file")
     backup.read(other, tmp_path / "file")
     assert [one.id for one in other.next_outdated(10)] == ["added-0050"]
@@ -100,7 +100,7 @@ def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_th
     """Some have no pixels, and another bundle has come since: the images are left to that."""
     whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
     gallery = home(loaded, tmp_path)
-    gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)])
+    gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)]).result()
     newer = gallery.rebind(bundle_without_pixels)
     backup.write(gallery, tmp_path / "file")
     newer.close()
@@ -115,9 +115,9 @@ def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_th
 def test_what_is_removed_before_its_picture_is_read_is_left_out(
     gallery: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
-    gallery.add([dataclasses.replace(addition(loaded, 50), png=None)])
+    gallery.add([dataclasses.replace(addition(loaded, 50), png=None)]).result()
     beside = LocalGallery.open(loaded, tmp_path / "from")
-    gallery.remove("added-0001")
+    gallery.remove("added-0001").result()
     assert backup.write(beside, tmp_path / "file") == len(beside) - 1
     beside.close()
     rows = pq.read_table(tmp_path / "file", columns=["id", "png"]).to_pylist()

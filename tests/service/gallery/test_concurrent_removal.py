@@ -22,7 +22,7 @@ from training.bundle import Bundle
 def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
     """In a home that has no snapshots."""
     opened = on_milvus_lite(loaded, tmp_path)
-    opened.add([addition(loaded, seed) for seed in range(3)])
+    opened.add([addition(loaded, seed) for seed in range(3)]).result()
     yield opened
     opened.close()
 
@@ -37,7 +37,7 @@ def remove_after(
     def ask_and_remove(*arguments: Any, **options: Any) -> Any:  # Any: whatever the method takes
         answer = ask(*arguments, **options)
         with suppress(NotFoundError):
-            gallery.remove(image_id)
+            gallery.remove(image_id).result()
         return answer
 
     monkeypatch.setattr(view, method, ask_and_remove)

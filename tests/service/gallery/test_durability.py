@@ -142,7 +142,7 @@ def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew
     for seed in range(damaged + 3):
         add(client, seed)
     gallery = client.app.state.kindred.gallery  # type: ignore[attr-defined]
-    with gallery._writer.turn, gallery._writer.store.transaction():
+    with gallery._writer.lock, gallery._writer.store.transaction():
         gallery._writer.store._run(
             "UPDATE pictures SET png = x'00' WHERE number IN "
             "(SELECT number FROM images ORDER BY id LIMIT ?)",

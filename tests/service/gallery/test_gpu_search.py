@@ -79,16 +79,16 @@ def test_what_is_added_is_found_and_what_is_removed_is_not(
     near = GpuSearcher(gallery.snapshot, device)
     asked = queries(gallery, "conv2")
     ((first, *_), *_) = near.search("conv2", asked, 1)
-    gallery.remove(first.item.id)
+    gallery.remove(first.item.id).result()
     added = addition(loaded, 1)
-    gallery.add([added, addition(loaded, 2)])
+    gallery.add([added, addition(loaded, 2)]).result()
     assert_alike(
         near.search("conv2", asked, 20), gallery.snapshot().search("conv2", asked, 20, exact=True)
     )
     (itself,) = near.search("conv2", added.vectors["conv2"][None], 1)[0]
     assert itself.item.id == added.item.id
     assert itself.score == pytest.approx(1, abs=1e-3)
-    gallery.remove(added.item.id)
+    gallery.remove(added.item.id).result()
     found = near.search("conv2", added.vectors["conv2"][None], len(gallery) + 7)[0]
     assert len(found) == len(gallery)
     assert {first.item.id, added.item.id}.isdisjoint(match.item.id for match in found)

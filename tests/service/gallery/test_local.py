@@ -54,11 +54,11 @@ def test_to_add_and_then_remove_is_to_do_nothing(gallery: LocalGallery, loaded: 
     def add_and_remove(seeds: list[int], order: int) -> None:
         additions = [addition(loaded, seed) for seed in seeds]
         for start in range(0, len(additions), 7):
-            gallery.add(additions[start : start + 7])
+            gallery.add(additions[start : start + 7]).result()
         assert gallery.added == len(seeds)
         random.Random(order).shuffle(additions)  # noqa: S311 - an order, no secret
         for one in additions:
-            gallery.remove(one.item.id)
+            gallery.remove(one.item.id).result()
         assert everything(gallery) == before
 
     add_and_remove()
@@ -75,7 +75,7 @@ def test_what_is_kept_is_told_and_seen_though_one_gallery_fails_at_it(
 
     monkeypatch.setattr(gallery, "apply", fail)
     new = addition(loaded, 1)
-    assert other.add([new])[0] == Added(new.item, "created")
+    assert other.add([new]).result()[0] == Added(new.item, "created")
     assert gallery.snapshot().get(new.item.id) == other.snapshot().get(new.item.id) == new.item
     other.close()
 
@@ -92,11 +92,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 gallery = LocalGallery.open(load(Path(sys.argv[1])), Path(sys.argv[2]))
 print(gallery.added, len(gallery.snapshot().image("added-0001")) > 0)
 try:
-    gallery.remove("added-0001")
+    gallery.remove("added-0001").result()
 except StorageError:
     print("no room")
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-gallery.remove("added-0001")
+gallery.remove("added-0001").result()
 print(gallery.added)
 """
 
@@ -105,7 +105,7 @@ print(gallery.added)
 def test_what_is_kept_can_be_read_where_the_disk_is_full_from_the_start(
     gallery: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
-    gallery.add([addition(loaded, seed) for seed in range(3)])
+    gallery.add([addition(loaded, seed) for seed in range(3)]).result()
     gallery.close()
     ran = subprocess.run(
         [sys.executable, "-c", OPENED, loaded.path, tmp_path],
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_made_is_said_so(loaded: Bundle, tmp_path: Path)
     (tmp_path / "file").write_text("in the way")
     gallery = LocalGallery.open(loaded, tmp_path / "file" / "gallery")
     with pytest.raises(StorageError, match="KINDRED_GALLERY"):
-        gallery.add([addition(loaded, 1)])
+        gallery.add([addition(loaded, 1)]).result()
     assert len(gallery) == len(loaded.gallery)
     gallery.close()
 
@@ -140,7 +140,7 @@ def test_a_damaged_database_is_named_and_left_as_it_is(
     loaded: Bundle, tmp_path: Path, start: int
 ) -> None:
     gallery = LocalGallery.open(loaded, tmp_path)
-    gallery.add([addition(loaded, seed) for seed in range(3)])
+    gallery.add([addition(loaded, seed) for seed in range(3)]).result()
     gallery.close()
     file = tmp_path / FILE
     whole = file.read_bytes()
@@ -160,7 +160,7 @@ def test_of_a_log_that_was_cut_off_all_that_is_whole_comes_back(
 ) -> None:
     """As a disk leaves it that was told to keep less than it said it had."""
     for seed in range(6):
-        gallery.add([addition(loaded, seed)])
+        gallery.add([addition(loaded, seed)]).result()
     log = (tmp_path / f"{FILE}-wal").read_bytes()
     found = []
     for number, size in enumerate(np.linspace(0, len(log), 15).astype(int)):
@@ -174,7 +174,7 @@ def test_of_a_log_that_was_cut_off_all_that_is_whole_comes_back(
         for seed in range(len(items)):
             ((match,),) = again.snapshot().search("conv2", vectors(loaded, seed)["conv2"][None], 1)
             assert match.item.id == f"added-{seed:04d}"
-        again.add([addition(loaded, 9)])
+        again.add([addition(loaded, 9)]).result()
         again.close()
         found.append(len(items))
     assert found == sorted(found)
@@ -186,13 +186,13 @@ def test_two_cannot_change_one_folder_and_the_other_goes_on_when_the_first_has_e
     loaded: Bundle, tmp_path: Path
 ) -> None:
     first = LocalGallery.open(loaded, tmp_path)
-    first.add([addition(loaded, 1)])
+    first.add([addition(loaded, 1)]).result()
     second = LocalGallery.open(loaded, tmp_path)
     with pytest.raises(UnavailableError, match="Another process"):
-        second.add([addition(loaded, 2)])
-    first.add([addition(loaded, 3)])
+        second.add([addition(loaded, 2)]).result()
+    first.add([addition(loaded, 3)]).result()
     first.close()
-    second.add([addition(loaded, 2)])
+    second.add([addition(loaded, 2)]).result()
     found = second.snapshot().page(10, filter_=Filter(source="added")).items
     assert [item.id for item in found] == ["added-0001", "added-0002", "added-0003"]
     second.close()
@@ -201,15 +201,15 @@ def test_two_cannot_change_one_folder_and_the_other_goes_on_when_the_first_has_e
 def test_what_is_read_beside_a_service_is_of_one_moment(
     gallery: LocalGallery, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.add([addition(loaded, 1)])
+    gallery.add([addition(loaded, 1)]).result()
     before = everything(gallery)
     edits = Store.edits
 
     def read_while_it_changes(store: Store) -> dict[str, Edit]:
         found = edits(store)
-        gallery.add([addition(loaded, 2)])
-        gallery.remove("added-0001")
-        gallery.remove(loaded.gallery.ids[0])
+        gallery.add([addition(loaded, 2)]).result()
+        gallery.remove("added-0001").result()
+        gallery.remove(loaded.gallery.ids[0]).result()
         return found
 
     monkeypatch.setattr(Store, "edits", read_while_it_changes)
@@ -224,8 +224,8 @@ def test_many_images_are_compacted_beside_and_found_as_before(
     monkeypatch.setattr(compaction, "SMALL_SEGMENT", 16)
     seeds = range(300)
     for start in range(0, 300, 7):
-        gallery.add([addition(loaded, seed) for seed in seeds[start : start + 7]])
-        gallery.remove(f"added-{start:04d}")
+        gallery.add([addition(loaded, seed) for seed in seeds[start : start + 7]]).result()
+        gallery.remove(f"added-{start:04d}").result()
     wait_until_compact(gallery)
     projections = {one.indexes["conv2"].projection for one in gallery.snapshot().segments}
     assert len(projections) == 1  # the bundle's images too: all are searched as one
@@ -241,10 +241,10 @@ def test_what_is_dead_is_left_behind_and_does_not_come_back(
     gallery: LocalGallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "SMALL_SEGMENT", 16)
-    gallery.add([addition(loaded, seed) for seed in range(100)])
+    gallery.add([addition(loaded, seed) for seed in range(100)]).result()
     wait_until_compact(gallery)
     for seed in range(70):
-        gallery.remove(f"added-{seed:04d}")
+        gallery.remove(f"added-{seed:04d}").result()
     wait_until_compact(gallery)
     assert sum(len(one.items) for one in gallery.snapshot().segments[1:]) < 100
     for seed in range(100):
@@ -259,7 +259,7 @@ def test_what_is_dead_of_a_bundle_is_left_behind_too(
     ids = loaded.gallery.ids
     removed, kept = ids[: len(ids) * 3 // 5], ids[len(ids) * 3 // 5 :]
     for image_id in removed:
-        gallery.remove(image_id)
+        gallery.remove(image_id).result()
     wait_until_compact(gallery)
     assert len(gallery.snapshot().segments[0].items) < len(ids) * 3 // 5
     assert {item.id for item in gallery.snapshot().page(10_000).items} == set(kept)
@@ -268,7 +268,7 @@ def test_what_is_dead_of_a_bundle_is_left_behind_too(
         ((match,),) = gallery.snapshot().search("conv2", query[None], 1)
         assert match.score > 0.999
         assert gallery.snapshot().image(image_id)
-    gallery.add([addition(loaded, 1, image_id=removed[0])])
+    gallery.add([addition(loaded, 1, image_id=removed[0])]).result()
     assert gallery.snapshot().get(removed[0]).source == "added"
 
 
@@ -294,7 +294,7 @@ def test_readers_see_whole_changes_while_many_are_made(
     for reader in readers:
         reader.start()
     for seed in range(0, 120, 2):
-        gallery.add([addition(loaded, seed), addition(loaded, seed + 1)])
+        gallery.add([addition(loaded, seed), addition(loaded, seed + 1)]).result()
         if seed % 6 == 0:
             again = [
                 dataclasses.replace(
@@ -302,7 +302,7 @@ def test_readers_see_whole_changes_while_many_are_made(
                 )
                 for n in range(2)
             ]
-            gallery.add(again, replace=True)
+            gallery.add(again, replace=True).result()
     done.set()
     for reader in readers:
         reader.join()

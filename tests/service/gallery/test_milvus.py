@@ -69,7 +69,7 @@ def test_both_homes_find_the_same_ten_nearest(
         images = torch.from_numpy(held_out)
         queries = starter.network.representations(images, (layer,))[layer].numpy()
     for gallery in (local, milvus):
-        gallery.add([addition(starter, seed) for seed in range(5)])
+        gallery.add([addition(starter, seed) for seed in range(5)]).result()
     try:
         here, there = (
             one.snapshot().search(layer, queries, 10, exact=True) for one in (local, milvus)
@@ -88,7 +88,7 @@ def test_both_homes_find_the_same_ten_nearest(
 def test_few_dimensions_propose_what_all_would_find(held_out: Vectors, tmp_path: Path) -> None:
     starter = door.load(STARTER)
     gallery = on_milvus_lite(starter, tmp_path)
-    gallery.add([addition(starter, seed) for seed in range(5)])
+    gallery.add([addition(starter, seed) for seed in range(5)]).result()
     with torch.inference_mode():
         images = torch.from_numpy(held_out[:50])
         queries = starter.network.representations(images, ("conv2",))["conv2"].numpy()
@@ -111,12 +111,12 @@ def test_few_dimensions_propose_what_all_would_find(held_out: Vectors, tmp_path:
 def test_two_galleries_on_one_server_see_each_others_images(server: str, loaded: Bundle) -> None:
     place = MilvusAddress.parse(f"{server}/shared")
     one, other = MilvusGallery.open(loaded, place), MilvusGallery.open(loaded, place)
-    one.add([addition(loaded, 1)])
+    one.add([addition(loaded, 1)]).result()
     assert other.snapshot().get("added-0001").label == "cyan"
     ((match,),) = other.snapshot().search("conv2", vectors(loaded, 1)["conv2"][None], 1)
     assert match.item.id == "added-0001"
-    other.remove("added-0001")
-    other.remove(loaded.gallery.ids[0])
+    other.remove("added-0001").result()
+    other.remove(loaded.gallery.ids[0]).result()
     assert len(one) == len(loaded.gallery) - 1
     assert one.added == 0
 
@@ -132,7 +132,7 @@ def test_the_bundle_is_brought_there_once(server: str, loaded: Bundle) -> None:
 
 def test_what_was_brought_half_is_completed(server: str, loaded: Bundle) -> None:
     place = MilvusAddress.parse(f"{server}/half")
-    MilvusGallery.open(loaded, place).remove(loaded.gallery.ids[3])
+    MilvusGallery.open(loaded, place).remove(loaded.gallery.ids[3]).result()
     rows = Collection(place, {})
     lost = [row["key"] for row in _all(rows) if row["bundle"] == loaded.manifest.version][:40]
     marks = [row["key"] for row in _all(rows) if row["bundle"] == "filled"]
@@ -147,17 +147,17 @@ def test_what_people_did_to_a_bundles_images_holds_for_the_next_bundle(
     gone, edited, replaced = bundle_without_pixels.gallery.ids[:3]
     assert {gone, edited, replaced} <= set(loaded.gallery.ids)
     gallery = on_milvus_lite(loaded, tmp_path)
-    gallery.remove(gone)
-    gallery.edit(edited, lambda item: dataclasses.replace(item, label="unicorn"))
-    gallery.add([addition(loaded, 1, image_id=replaced)], replace=True)
+    gallery.remove(gone).result()
+    gallery.edit(edited, lambda item: dataclasses.replace(item, label="unicorn")).result()
+    gallery.add([addition(loaded, 1, image_id=replaced)], replace=True).result()
     other = gallery.rebind(bundle_without_pixels)
     try:
         assert len(other) == len(bundle_without_pixels.gallery) - 1
         assert other.snapshot().get(edited).label == "unicorn"
         assert other.snapshot().get(replaced).source == "added"
-        gallery.edit(edited, lambda item: dataclasses.replace(item, label="dragon"))
+        gallery.edit(edited, lambda item: dataclasses.replace(item, label="dragon")).result()
         assert other.snapshot().get(edited).label == "dragon"
-        other.remove(edited)
+        other.remove(edited).result()
         assert len(gallery) == len(loaded.gallery) - 2
     finally:
         other.close()
@@ -166,7 +166,7 @@ def test_what_people_did_to_a_bundles_images_holds_for_the_next_bundle(
 
 def test_a_file_can_be_opened_by_another_once_it_is_closed(loaded: Bundle, tmp_path: Path) -> None:
     gallery = on_milvus_lite(loaded, tmp_path)
-    gallery.add([addition(loaded, 1)])
+    gallery.add([addition(loaded, 1)]).result()
     gallery.close()
     counting = (
         "from milvus_lite import MilvusLite\n"
@@ -259,13 +259,13 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
     loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
 ) -> None:
     older = on_milvus_lite(loaded, tmp_path)
-    older.add([addition(loaded, 1)])
+    older.add([addition(loaded, 1)]).result()
     newer = older.rebind(bundle_without_pixels)
     try:
         assert (newer.outdated_count, older.outdated_count) == (1, 0)
         (stale,) = newer.next_outdated(5)
         news = vectors(bundle_without_pixels, 2)
-        newer.renew([NewVectors(stale.id, stale.revision, news, "jade", newer.network)])
+        newer.renew([NewVectors(stale.id, stale.revision, news, "jade", newer.network)]).result()
         assert (newer.outdated_count, older.outdated_count) == (0, 0)
         assert older.next_outdated(5) == []
     finally:

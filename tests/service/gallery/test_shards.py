@@ -56,8 +56,10 @@ def test_a_backup_is_the_road_from_home_to_home(
         BACKENDS[there](loaded, tmp_path / "other"),
     )
     try:
-        one.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(7)])
-        one.edit(loaded.gallery.ids[0], lambda item: dataclasses.replace(item, label="unicorn"))
+        one.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(7)]).result()
+        one.edit(
+            loaded.gallery.ids[0], lambda item: dataclasses.replace(item, label="unicorn")
+        ).result()
         backup.write(one, tmp_path / "gallery.parquet")
         backup.read(other, tmp_path / "gallery.parquet")
         items = [gallery.snapshot().page(200).items for gallery in (one, other)]

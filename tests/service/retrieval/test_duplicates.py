@@ -16,7 +16,7 @@ def test_images_without_vectors_are_skipped(backend: str, loaded: Bundle, tmp_pa
     gallery = BACKENDS[backend](loaded, tmp_path)
     one = addition(loaded, 1)
     twin = dataclasses.replace(one, item=dataclasses.replace(one.item, id="twin"))
-    gallery.add([one, twin, dataclasses.replace(addition(loaded, 2), vectors={})])
+    gallery.add([one, twin, dataclasses.replace(addition(loaded, 2), vectors={})]).result()
     found = duplicates.find(
         gallery.snapshot(), "conv2", 0.99, count=10, after="", filter_=Filter(source="added")
     )
