@@ -1,7 +1,7 @@
-"""What a gallery stores and returns: items, matches, filters, additions."""
+"""What a gallery stores and returns: items, matches, filters, additions, overrides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -22,18 +22,18 @@ class Item:
     id: str
     label: str
     predicted: str | None
-    """The class that the network takes it for; None where no logits are kept to tell by."""
+    """The class that the network predicts; None if the bundle has no index of logits."""
     label_predicted: bool = False
-    """Whether nobody gave the label: it is the network's own."""
+    """Whether the label is the network's prediction, as none was given."""
     attributes: Attributes = field(default_factory=dict)
     source: Source = "bundle"
     created_at: datetime | None = None
-    """When it was added; None for what came with the bundle."""
+    """When the image was added; None if it came with the bundle."""
 
 
 @dataclass(frozen=True)
 class ScoredItem:
-    """An image and how like the query it is: their cosine, in [-1, 1]."""
+    """An image and its cosine similarity to the query, in [-1, 1]."""
 
     item: Item
     score: float
@@ -41,7 +41,7 @@ class ScoredItem:
 
 @dataclass(frozen=True)
 class Page:
-    """Some images in the order of their ids, and the cursor to those after them, if any."""
+    """Images in the order of their ids, and the cursor to the next page, if any."""
 
     items: tuple[Item, ...]
     next: str | None
@@ -49,26 +49,26 @@ class Page:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which images to look among: those for which everything holds that is given here."""
+    """Conditions that an image must meet, all of those that are given."""
 
     label: str | None = None
     predicted: str | None = None
     source: Source | None = None
     attributes: tuple[tuple[str, str], ...] = ()
-    """Names and values, as text: "3" is 3 and "3", "true" is true and "true"."""
+    """Names and values as text: "3" matches 3 and "3", "true" matches true and "true"."""
 
     def __bool__(self) -> bool:
-        """Whether anything is given."""
+        """Return whether there is any condition."""
         return self != MATCH_ALL
 
     def matches(self, item: Item) -> bool:
-        """Whether an image is among them."""
+        """Return whether an image meets all conditions."""
         return (
             self.label in (None, item.label)
             and self.predicted in (None, item.predicted)
             and self.source in (None, item.source)
             and all(
-                name in item.attributes and _reads(text, item.attributes[name])
+                name in item.attributes and _matches_text(item.attributes[name], text)
                 for name, text in self.attributes
             )
         )
@@ -79,28 +79,60 @@ MATCH_ALL: Final = Filter()
 
 @dataclass(frozen=True)
 class Addition:
-    """An image to be kept, with its vectors [dimension], of any length but 0, at the layers."""
+    """An image to add, with its vectors [dimension] at each layer, of any length but 0."""
 
     item: Item
-    """Its `source` is "added" and its `created_at` set, but where a bundle is brought in whole."""
+    """Its `source` is "added" and its `created_at` set, unless it comes from a backup."""
     png: bytes | None
-    """Lossless, 32 x 32; None only where it comes from a gallery that has no pixels."""
+    """Lossless, 32 x 32; None only if it comes from a gallery without pixels."""
     vectors: Mapping[Layer, Vectors]
     network: str
-    """Which network made the vectors: `Bundle.network_id`."""
+    """The `network_id` of the network that made the vectors."""
 
 
 @dataclass(frozen=True)
 class Added:
-    """An image that is in the gallery, and what became of it."""
+    """An image of the gallery, and what an addition did to it."""
 
     item: Item
     outcome: Literal["created", "replaced", "unchanged"]
 
 
 @dataclass(frozen=True)
+class Override:
+    """A change to the bundle's image of an id, in every bundle: it is deleted, or edited."""
+
+    id: str
+    deleted: bool = False
+    label: str = ""
+    label_predicted: bool = False
+    attributes: Attributes = field(default_factory=dict)
+
+    @classmethod
+    def edit(cls, item: Item) -> "Override":
+        """Return the override that gives an image this item's label and attributes."""
+        return cls(
+            item.id,
+            label=item.label,
+            label_predicted=item.label_predicted,
+            attributes=item.attributes,
+        )
+
+    def apply(self, item: Item) -> Item | None:
+        """Return a bundle's image as edited; None if it is deleted."""
+        if self.deleted:
+            return None
+        return replace(
+            item,
+            label=self.label,
+            label_predicted=self.label_predicted,
+            attributes=self.attributes,
+        )
+
+
+@dataclass(frozen=True)
 class OutdatedImage:
-    """An image whose vectors another network made; `revision` changes when the image does."""
+    """An image with another network's vectors; `revision` changes whenever the image does."""
 
     id: str
     revision: int
@@ -109,7 +141,7 @@ class OutdatedImage:
 
 @dataclass(frozen=True)
 class NewVectors:
-    """The vectors of a stale image by the network that serves, and what it takes it for."""
+    """The vectors and prediction of the serving network for an outdated image."""
 
     id: str
     revision: int
@@ -118,8 +150,7 @@ class NewVectors:
     network: str
 
 
-def _reads(text: str, value: Value) -> bool:
-    """Whether a value is what some text says."""
+def _matches_text(value: Value, text: str) -> bool:
     if isinstance(value, bool):
         return text == str(value).lower()
     if isinstance(value, str):

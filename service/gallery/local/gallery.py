@@ -130,15 +130,19 @@ class LocalGallery(Gallery):
         """Build the snapshot from all that is stored."""
         store = self._writer.store
         with store.read_transaction():
-            edits, removed = store.edits(), store.removed()
+            overrides = store.overrides()
             rows, without_pixels = store.rows(), store.without_pixels(self._network)
             vectors = {
                 layer: dict(store.vectors(layer)) for layer in self._bundle_images.segment.indexes
             }
-        items = (
-            edits[one.id].of(one) if one.id in edits else one
-            for one in self._bundle_images.segment.items
-        )
+        hidden = {row.item.id for row in rows}
+        items = []
+        for item in self._bundle_images.segment.items:
+            override = overrides.get(item.id)
+            edited = override.apply(item) if override else item
+            items.append(edited or item)
+            if edited is None:
+                hidden.add(item.id)
         base = dataclasses.replace(self._bundle_images.segment, items=tuple(items))
         upserted = [
             Upserted(
@@ -150,7 +154,6 @@ class LocalGallery(Gallery):
             )
             for row in rows
         ]
-        hidden = {*removed, *(row.item.id for row in rows)}
         before = Snapshot((base,), self._bundle_images.classes, self._png).without(hidden)
         self._outdated.clear()
         self._reembeddable.clear()

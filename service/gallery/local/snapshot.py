@@ -204,7 +204,7 @@ class Snapshot(View):
         index = self.segments[0].indexes.get(layer)
         if index is None:
             known = ", ".join(self.segments[0].indexes)
-            raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
+            raise NotFoundError(f"No layer {layer!r} is indexed; available: {known}.")
         return index.dimension
 
     def _check(self, filter_: Filter) -> None:
@@ -213,7 +213,7 @@ class Snapshot(View):
             self.dimension("logits")
         for label in (filter_.label, filter_.predicted):
             if label is not None and label not in self.classes and not self._is_label(label):
-                raise NotFoundError(f"No label {label!r}; there is {', '.join(self.classes)}.")
+                raise NotFoundError(f"No label {label!r}; available: {', '.join(self.classes)}.")
 
     def _is_label(self, label: str) -> bool:
         return any(

@@ -1,6 +1,6 @@
-"""The file that a gallery is kept in: an SQLite database, and who may change it.
+"""The file of a local gallery: an SQLite database, and the lock that lets one process change it.
 
-Knows transactions, locks and what SQLite complains of; nothing of what is in the rows.
+Knows transactions, locks and SQLite's errors; nothing of what the rows mean.
 """
 
 import sqlite3
@@ -14,11 +14,20 @@ from service.errors import StorageError, UnavailableError
 
 FILE: Final = "gallery.sqlite"
 LOCK: Final = "lock.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
 CHECKPOINT: Final = 4_000
-"""Pages of the log (16 MB) after which it is written back: seldom, as who writes waits for it."""
+"""Pages of the write-ahead log (16 MB) between checkpoints; commits wait for a checkpoint."""
 
-SCHEMA: Final = """
+_OVERRIDES: Final = """
+CREATE TABLE overrides (                       -- of a bundle's images
+    id TEXT PRIMARY KEY,
+    deleted INTEGER NOT NULL,
+    label TEXT NOT NULL,                       -- this and the rest: as edited, if not deleted
+    label_predicted INTEGER NOT NULL,
+    attributes TEXT NOT NULL
+);
+"""
+SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE images (
     number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
@@ -37,16 +46,21 @@ CREATE TABLE vectors (
     vector BLOB NOT NULL,                      -- fp16, of length 1
     PRIMARY KEY (number, layer)
 );
-CREATE TABLE removed (id TEXT PRIMARY KEY);    -- of a bundle
-CREATE TABLE edited (                          -- of a bundle
-    id TEXT PRIMARY KEY,
-    label TEXT NOT NULL,
-    label_predicted INTEGER NOT NULL,
-    attributes TEXT NOT NULL
-);
-PRAGMA user_version = 1;
+{_OVERRIDES}
+PRAGMA user_version = {VERSION};
 COMMIT;
 """
+MIGRATION: Final = f"""
+BEGIN IMMEDIATE;
+{_OVERRIDES}
+INSERT INTO overrides SELECT id, 1, '', 0, '{{}}' FROM removed;
+INSERT OR IGNORE INTO overrides SELECT id, 0, label, label_predicted, attributes FROM edited;
+DROP TABLE removed;
+DROP TABLE edited;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""  # noqa: S608  constants alone
+"""Makes a database of version 1 one of version 2."""
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -54,7 +68,7 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _connect_immutable(file: Path) -> sqlite3.Connection:
-    """Without so much as a file beside it, for which a full disk has no room: to be read alone."""
+    """Connect for reading without any file beside the database, as a full disk has no room."""
     address = f"{file.absolute().as_uri()}?immutable=1"
     return sqlite3.connect(
         address, timeout=0, isolation_level=None, check_same_thread=False, uri=True
@@ -65,23 +79,23 @@ _Connect = Callable[[Path], sqlite3.Connection]
 
 
 class Database:
-    """A folder with a database, opened for reading; `lock` it before it is changed."""
+    """A folder with a database, open for reading; `lock` it before a change."""
 
     def __init__(self, folder: Path) -> None:
-        """Open what is there; the folder is made when something is to be kept."""
+        """Open the database for reading, if there is one; `lock` creates the folder."""
         self.folder = folder
         self._lock: sqlite3.Connection | None = None
         self._reading = threading.Lock()
-        self._connection, self._beside = _empty(), _empty()
+        self._connection, self._reader = _empty(), _empty()
         if not self.exists:
             return
         try:
-            self._open(make=False)
+            self._open(writable=False)
         except StorageError:
             log = self.folder / f"{FILE}-wal"
             if log.exists() and log.stat().st_size:
-                raise  # what is in there is read with a file of its own beside it
-            self._open(make=False, connect=_connect_immutable)
+                raise  # its content can only be read with a further file beside it
+            self._open(writable=False, connect=_connect_immutable)
 
     @property
     def exists(self) -> bool:
@@ -90,15 +104,21 @@ class Database:
 
     @property
     def locked(self) -> bool:
-        """Whether this process may change it, and no other."""
+        """Whether this process, and no other, may change the database."""
         return self._lock is not None
 
+    @property
+    def version(self) -> int:
+        """The schema version of the database; before `lock`, it may be 1."""
+        (version,) = self._run("PRAGMA user_version").fetchone()
+        return int(version)
+
     def lock(self) -> None:
-        """Have it for this process alone, as long as that lives; make it where there is none.
+        """Reserve the database for this process as long as it lives; create or migrate it.
 
         Raises:
-            UnavailableError: another process has it.
-            StorageError: it cannot be made.
+            UnavailableError: another process has locked it.
+            StorageError: it cannot be created or migrated.
 
         """
         if self.locked:
@@ -117,30 +137,30 @@ class Database:
         except sqlite3.OperationalError as error:
             lock.close()
             raise UnavailableError(
-                f"Another process keeps its gallery in {self.folder}: one of the two needs "
-                "another KINDRED_GALLERY."
+                f"Another process uses the gallery in {self.folder}. Stop it, or set another "
+                "KINDRED_GALLERY for one of the two."
             ) from error
         try:
-            self._open(make=True)
+            self._open(writable=True)
         except BaseException:
             lock.close()
             raise
         self._lock = lock
 
     def close(self) -> None:
-        """Close it, and let others have it."""
+        """Close the database and release the lock."""
         with self._reading:
-            self._beside.close()
+            self._reader.close()
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of what is changed inside is kept, or nothing.
+        """Store all changes made inside, or none.
 
         Raises:
-            StorageError: it cannot be kept.
+            StorageError: they cannot be stored.
 
         """
         with translate_errors(self.folder):
@@ -149,71 +169,71 @@ class Database:
                 yield
                 self._run("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # else SQLite has done so
+                if self._connection.in_transaction:  # else SQLite has rolled back itself
                     self._run("ROLLBACK")
                 raise
 
     @contextmanager
     def read_transaction(self) -> Iterator[None]:
-        """All that is read inside is of one moment, whatever another process changes meanwhile."""
+        """Read one state of the database, even while another process changes it."""
         if self._connection.in_transaction:
             yield
             return
         with translate_errors(self.folder):
-            self._run("BEGIN")  # the moment is that of what is read first
+            self._run("BEGIN")  # the first read inside fixes the state
             try:
                 yield
             finally:
-                if self._connection.in_transaction:  # else SQLite has done so
+                if self._connection.in_transaction:  # else SQLite has rolled back itself
                     self._run("ROLLBACK")
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """The same of some part of a transaction."""
+        """Undo a part of a transaction if an exception leaves the block."""
         with translate_errors(self.folder):
             self._run("SAVEPOINT part")
             try:
                 yield
             except BaseException:
-                if self._connection.in_transaction:  # else SQLite has done so
+                if self._connection.in_transaction:  # else SQLite has rolled back itself
                     self._run("ROLLBACK TO part")
                     self._run("RELEASE part")
                 raise
             self._run("RELEASE part")
 
-    def _open(self, *, make: bool, connect: _Connect = _connect) -> None:
+    def _open(self, *, writable: bool, connect: _Connect = _connect) -> None:
         file = self.folder / FILE
         with translate_errors(self.folder):
             connection = connect(file)
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version not in (0, VERSION):
+                if version not in range(VERSION + 1):
                     raise StorageError(
-                        f"{file} is of version {version}, and this service keeps {VERSION}: use "
-                        "the service that wrote it, or another KINDRED_GALLERY."
+                        f"{file} is of version {version}, and this service knows up to {VERSION}: "
+                        "use the service that wrote it, or set another KINDRED_GALLERY."
                     )
-                if version == 0 and not make:  # whoever began it did not come far
+                if version == 0 and not writable:  # its creation was cut off
                     connection.close()
                     return
                 if connect is _connect:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.execute("PRAGMA synchronous = FULL")
                     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-                if version == 0:
-                    connection.executescript(SCHEMA)
-                beside = connect(file)
+                if writable and version < VERSION:
+                    connection.executescript(MIGRATION if version else SCHEMA)
+                reader = connect(file)
             except BaseException:
                 connection.close()
                 raise
         with self._reading:
             self._connection.close()
-            self._beside.close()
-            self._connection, self._beside = connection, beside
+            self._reader.close()
+            self._connection, self._reader = connection, reader
 
-    def _read_beside(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        """The first row of it, for any thread; it waits for no change, and sees what is kept."""
+    def _read_committed(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        """Return the first row of the committed state; for any thread, never waits for a change."""
         with self._reading:
-            found: tuple[Any, ...] | None = self._beside.execute(statement, values).fetchone()
+            found: tuple[Any, ...] | None = self._reader.execute(statement, values).fetchone()
         return found
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
@@ -222,24 +242,24 @@ class Database:
 
 @contextmanager
 def translate_errors(folder: Path) -> Iterator[None]:
-    """Say what SQLite says in our own words."""
+    """Raise SQLite's errors as `StorageError`, with what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where it came about
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits are details
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise StorageError(
-                f"{folder / FILE} is damaged: {error}. Move it away and bring a backup in with "
+                f"{folder / FILE} is damaged: {error}. Move it away and restore a backup with "
                 "'python -m service gallery import'."
             ) from error
         raise StorageError(
-            f"The gallery cannot be kept in {folder}: {error}. All that was kept is still there; "
-            "make room, then try again."
+            f"The gallery in {folder} cannot be changed: {error}. Nothing stored was lost. Make room "
+            "on the disk, then retry."
         ) from error
 
 
 def _empty() -> sqlite3.Connection:
-    """What is read where nothing has been kept yet."""
+    """Return an empty database in memory, to read before there is a file."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     connection.executescript(SCHEMA)
     return connection

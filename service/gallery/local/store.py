@@ -1,155 +1,135 @@
-"""What is kept of a gallery on disk: the truth, of which all that is searched is made.
+"""The rows of a local gallery on disk, of which everything that is searched is built.
 
 Knows rows; nothing of indexes. But for `png`, only one thread at a time may use it.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from service.errors import NotFoundError
 from service.gallery.local.sqlite import Database, translate_errors
-from service.gallery.types import Attributes, Item, OutdatedImage
+from service.gallery.types import Attributes, Item, OutdatedImage, Override
 from training.bundle import Fp16Vectors, Layer
 
-_PICTURE: Final = "SELECT png FROM pictures WHERE number = ?"
+_PNG: Final = "SELECT png FROM pictures WHERE number = ?"
 _VECTORS: Final = "SELECT number, vector FROM vectors WHERE layer = ?"
+_OVERRIDES: Final = {
+    1: "(SELECT id, 1 AS deleted, '' AS label, 0 AS label_predicted, '{}' AS attributes "
+    "FROM removed UNION ALL SELECT id, 0, label, label_predicted, attributes FROM edited)",
+    2: "overrides",
+}
+"""Where the overrides are, by the version of the database."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An added image as it is kept; its number is its own for ever."""
+    """An added image as stored; its number is never used again."""
 
     number: int
     item: Item
     network: str
 
 
-@dataclass(frozen=True)
-class Edit:
-    """What has been edited of an image of the bundle."""
-
-    label: str
-    label_predicted: bool
-    attributes: Attributes
-
-    def of(self, item: Item) -> Item:
-        """The image with it."""
-        return replace(item, **vars(self))
-
-
 class Store(Database):
     """The rows of a gallery's database."""
 
     def rows(self) -> list[Row]:
-        """All added images."""
+        """Return all added images."""
         with translate_errors(self.folder):
             return [_row(found) for found in self._run("SELECT * FROM images")]
 
     def find(self, image_id: str) -> Row | None:
-        """The added image of that id, if there is one."""
+        """Return the added image of that id, if there is one."""
         found = self._run("SELECT * FROM images WHERE id = ?", image_id).fetchone()
         return _row(found) if found else None
 
     def vectors(self, layer: Layer) -> Iterator[tuple[int, Fp16Vectors]]:
-        """The numbers of all images and their unit vectors [dimension] at a layer."""
+        """Yield the number and unit vector [dimension] of each image that has one at a layer."""
         with translate_errors(self.folder):
             for number, blob in self._run(_VECTORS, layer):
                 yield number, np.frombuffer(blob, np.float16)
 
     def png(self, number: int) -> bytes | None:
-        """The PNG of an image, if it has one; for any thread, and it waits for no change.
+        """Return the PNG of an image, if it has one; for any thread, never waits for a change.
 
         Raises:
-            NotFoundError: the image has gone.
+            NotFoundError: the image has been removed or replaced.
 
         """
-        found = self._read_beside(_PICTURE, number)
+        found = self._read_committed(_PNG, number)
         if found is None:
-            raise NotFoundError("The image has been removed or replaced meanwhile.")
+            raise NotFoundError("The image has been removed or replaced. Fetch it by its id again.")
         png: bytes | None = found[0]
         return png
 
     def png_in_transaction(self, number: int) -> bytes | None:
-        """The PNG of an image as the transaction has it in which one is."""
-        found = self._run(_PICTURE, number).fetchone()
+        """Return the PNG of an image as the current transaction sees it, if there is one."""
+        found = self._run(_PNG, number).fetchone()
         return found[0] if found else None
 
     def insert(
         self, item: Item, network: str, png: bytes | None, vectors: Mapping[Layer, Fp16Vectors]
     ) -> int:
-        """Keep an image whose id no other has; its number."""
+        """Store an image under an id that no other has; return its number."""
         number = self._run(
             "INSERT INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
             *(item.id, item.label, item.label_predicted, item.predicted),
-            json.dumps(dict(item.attributes)),
+            _json(item.attributes),
             item.created_at.isoformat() if item.created_at else None,
             network,
         ).lastrowid
-        assert number is not None  # noqa: S101  SQLite has just given it
+        assert number is not None  # noqa: S101  set by every insertion
         self._run("INSERT INTO pictures VALUES (?, ?)", number, png)
-        self._set_vectors(number, vectors)
+        self._insert_vectors(number, vectors)
         return number
 
     def edit(self, item: Item) -> None:
-        """Keep another label and attributes of an added image."""
+        """Store another label and attributes of an added image."""
         self._run(
             "UPDATE images SET label = ?, label_predicted = ?, attributes = ? WHERE id = ?",
-            *(item.label, item.label_predicted, json.dumps(dict(item.attributes)), item.id),
+            *(item.label, item.label_predicted, _json(item.attributes), item.id),
         )
 
     def renew(
         self, number: int, item: Item, network: str, vectors: Mapping[Layer, Fp16Vectors]
     ) -> None:
-        """Keep what another network makes of an added image."""
+        """Store another network's vectors and prediction of an added image."""
         self._run(
             "UPDATE images SET network = ?, predicted = ?, label = ? WHERE number = ?",
             *(network, item.predicted, item.label, number),
         )
         self._run("DELETE FROM vectors WHERE number = ?", number)
-        self._set_vectors(number, vectors)
+        self._insert_vectors(number, vectors)
 
     def delete(self, number: int) -> None:
-        """Forget an added image."""
+        """Delete an added image."""
         self._run("DELETE FROM images WHERE number = ?", number)
         self._run("DELETE FROM pictures WHERE number = ?", number)
         self._run("DELETE FROM vectors WHERE number = ?", number)
 
-    def removed(self) -> set[str]:
-        """The ids of a bundle's images that have been taken away."""
-        return {image_id for (image_id,) in self._run("SELECT id FROM removed")}
+    def overrides(self, image_id: str | None = None) -> dict[str, Override]:
+        """Return the overrides of all the bundle's images, or of one, by id."""
+        query = f"SELECT * FROM {_OVERRIDES[self.version]}"  # noqa: S608  a constant
+        found = (
+            self._run(query) if image_id is None else self._run(f"{query} WHERE id = ?", image_id)
+        )
+        return {row[0]: _override(row) for row in found}
 
-    def is_removed(self, image_id: str) -> bool:
-        """Whether a bundle's image has been taken away."""
-        return bool(self._run("SELECT 1 FROM removed WHERE id = ?", image_id).fetchone())
-
-    def remove(self, image_id: str) -> None:
-        """Take a bundle's image away."""
-        self._run("INSERT OR IGNORE INTO removed VALUES (?)", image_id)
-        self._run("DELETE FROM edited WHERE id = ?", image_id)
-
-    def edits(self) -> dict[str, Edit]:
-        """What has been edited of the bundle's images, by id."""
-        return {found[0]: _edit(found) for found in self._run("SELECT * FROM edited")}
-
-    def edit_of(self, image_id: str) -> Edit | None:
-        """What has been edited of an image of the bundle."""
-        found = self._run("SELECT * FROM edited WHERE id = ?", image_id).fetchone()
-        return _edit(found) if found else None
-
-    def edit_of_bundle(self, item: Item) -> None:
-        """Keep another label and attributes of a bundle's image."""
+    def set_override(self, override: Override) -> None:
+        """Store the override of a bundle's image in place of the one before, if any."""
         self._run(
-            "INSERT OR REPLACE INTO edited VALUES (?, ?, ?, ?)",
-            *(item.id, item.label, item.label_predicted, json.dumps(dict(item.attributes))),
+            "INSERT OR REPLACE INTO overrides VALUES (?, ?, ?, ?, ?)",
+            *(override.id, override.deleted, override.label, override.label_predicted),
+            _json(override.attributes),
         )
 
     def outdated(self, network: str, limit: int) -> list[OutdatedImage]:
-        """Some images whose vectors another network made."""
+        """Return some images that have pixels and another network's vectors."""
         found = self._run(
             "SELECT id, number, png FROM images JOIN pictures USING (number) "
             "WHERE network != ? AND png IS NOT NULL LIMIT ?",
@@ -158,7 +138,7 @@ class Store(Database):
         return [OutdatedImage(*one) for one in found]
 
     def without_pixels(self, network: str) -> set[int]:
-        """The numbers of images that another network embedded, and that have no pixels."""
+        """Return the numbers of images that have another network's vectors and no pixels."""
         found = self._run(
             "SELECT number FROM images JOIN pictures USING (number) "
             "WHERE network != ? AND png IS NULL",
@@ -166,28 +146,32 @@ class Store(Database):
         )
         return {number for (number,) in found}
 
-    def _set_vectors(self, number: int, vectors: Mapping[Layer, Fp16Vectors]) -> None:
+    def _insert_vectors(self, number: int, vectors: Mapping[Layer, Fp16Vectors]) -> None:
         for layer, vector in vectors.items():
             self._run("INSERT INTO vectors VALUES (?, ?, ?)", number, layer, vector.tobytes())
 
 
-def _row(found: Sequence[object]) -> Row:
+def _json(attributes: Attributes) -> str:
+    return json.dumps(dict(attributes))
+
+
+def _row(found: Sequence[Any]) -> Row:  # Any: as the columns are declared
     number, image_id, label, label_predicted, predicted, attributes, created_at, network = found
     return Row(
-        number=int(str(number)),
+        number=number,
         item=Item(
-            id=str(image_id),
-            label=str(label),
-            predicted=None if predicted is None else str(predicted),
+            id=image_id,
+            label=label,
+            predicted=predicted,
             label_predicted=bool(label_predicted),
-            attributes=json.loads(str(attributes)),
+            attributes=json.loads(attributes),
             source="added",
-            created_at=None if created_at is None else datetime.fromisoformat(str(created_at)),
+            created_at=None if created_at is None else datetime.fromisoformat(created_at),
         ),
-        network=str(network),
+        network=network,
     )
 
 
-def _edit(found: Sequence[str]) -> Edit:
-    _, label, label_predicted, attributes = found
-    return Edit(label, bool(label_predicted), json.loads(attributes))
+def _override(found: Sequence[Any]) -> Override:  # Any: as the columns are declared
+    image_id, deleted, label, label_predicted, attributes = found
+    return Override(image_id, bool(deleted), label, bool(label_predicted), json.loads(attributes))

@@ -12,7 +12,7 @@ from service.errors import ConflictError, KindredError, NotFoundError
 from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
 from service.gallery.local.events import Change, Deleted, Event, Updated, Upserted
 from service.gallery.local.store import Row, Store
-from service.gallery.types import Added, Addition, Item, NewVectors
+from service.gallery.types import Added, Addition, Item, NewVectors, Override
 from training.bundle import Fp16Vectors, Vectors, normalise
 
 
@@ -59,7 +59,7 @@ class Updates:
         if row:
             self._store.edit(item)
         else:
-            self._store.edit_of_bundle(item)
+            self._store.set_override(Override.edit(item))
         return Change(item, {image_id: Updated(item)})
 
     def remove(self, image_id: str) -> Change[None]:
@@ -74,7 +74,7 @@ class Updates:
         if row:
             self._store.delete(row.number)
         if self._bundle_images.get(image_id):
-            self._store.remove(image_id)
+            self._store.set_override(Override(image_id, deleted=True))
         return Change(None, {image_id: Deleted()})
 
     def renew(self, renewed: Sequence[NewVectors]) -> Change[None]:
@@ -108,7 +108,7 @@ class Updates:
         if row:
             self._store.delete(row.number)
         if self._bundle_images.get(item.id):
-            self._store.remove(item.id)
+            self._store.set_override(Override(item.id, deleted=True))
         vectors = {layer: to_fp16(vector) for layer, vector in addition.vectors.items()}
         number = self._store.insert(item, addition.network, addition.png, vectors)
         event = Upserted(
@@ -121,10 +121,8 @@ class Updates:
         if row:
             return row.item
         item = self._bundle_images.get(image_id)
-        if item is None or self._store.is_removed(image_id):
-            return None
-        edit = self._store.edit_of(image_id)
-        return edit.of(item) if edit else item
+        override = self._store.overrides(image_id).get(image_id) if item else None
+        return override.apply(item) if item and override else item
 
     def _require(self, image_id: str, row: Row | None) -> Item:
         item = self._current(image_id, row)

@@ -24,7 +24,7 @@ from service.gallery.milvus.projection import FIELD, SIZE, StoredProjection
 from service.gallery.milvus.rows import ADDED, SHOWN, key
 from service.gallery.milvus.view import ADDED_ROWS, MilvusView
 from service.gallery.protocol import Gallery
-from service.gallery.types import Added, Addition, Item, NewVectors, OutdatedImage
+from service.gallery.types import Added, Addition, Item, NewVectors, OutdatedImage, Override
 from service.resources import RefCounted
 from training.bundle import Bundle
 
@@ -142,7 +142,7 @@ class MilvusGallery(Gallery):
                 put[image_id] = self._row(addition)
             outcomes.append(outcome)
         hidden = [image_id for image_id in put if self._bundle_images.get(image_id)]
-        self._rows.upsert([*map(self._bundle_sync.removal, hidden), *put.values()])
+        self._rows.upsert([*self._removals(hidden), *put.values()])
         self._bundle_sync.delete_everywhere(list(put))
         return outcomes
 
@@ -159,13 +159,13 @@ class MilvusGallery(Gallery):
         if row["bundle"] == ADDED:
             self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partial=True)
         else:
-            self._bundle_sync.edit(item)
+            self._bundle_sync.edit(Override.edit(item))
         return item
 
     def _remove(self, image_id: str) -> None:
         self._view.require(image_id, ("id", "bundle"))
         if self._bundle_images.get(image_id):
-            self._rows.upsert([self._bundle_sync.removal(image_id)])
+            self._rows.upsert(self._removals([image_id]))
         self._rows.delete([key(image_id)])
         self._bundle_sync.delete_everywhere([image_id])
 
@@ -188,6 +188,9 @@ class MilvusGallery(Gallery):
                 }
             )
         self._rows.upsert(changed, partial=True)
+
+    def _removals(self, ids: Sequence[str]) -> list[Row]:
+        return [self._bundle_sync.override_row(Override(one, deleted=True)) for one in ids]
 
     def _reembeddable(self) -> tuple[Expression, ...]:
         return *self._view.outdated_rows(), expression("image != {nothing}", nothing="")

@@ -41,12 +41,12 @@ class StoredProjection:
         if not known:
             directions = _find(bundle)
             marks = [
-                rows.of_mark(f"{network}-{number:03d}", rows.DIRECTION, kept.dimensions)
+                rows.of_marker(f"{network}-{number:03d}", rows.DIRECTION, kept.dimensions)
                 | {LAYER: direction}
                 for number, direction in enumerate([] if directions is None else directions)
             ]
             kept.upsert(marks)
-            kept.upsert([rows.of_mark(network, rows.BASIS, kept.dimensions)])
+            kept.upsert([rows.of_marker(network, rows.BASIS, kept.dimensions)])
         return cls(_read(network, kept))
 
     @property

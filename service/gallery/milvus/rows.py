@@ -1,8 +1,8 @@
-"""Images as rows of a Milvus, and back.
+"""Converts images to the rows of a Milvus collection, and back.
 
-A row's key is the image's id and whose it is: nobody's for what was added, the bundle's version for
-what came with it; or what has become of the bundle's images of that id, which holds for all
-bundles. Knows names and lengths; nothing of connections.
+A row's key is the image's id and an owner: none for added images, else the version of the bundle.
+Marker rows have a kind in place of the owner. They store overrides, which hold for all bundles, and
+facts about bundles and networks. Knows names and lengths; nothing of connections.
 """
 
 import base64
@@ -18,7 +18,7 @@ import numpy as np
 from service.gallery.local.updates import to_fp16
 from service.gallery.milvus.collection import Row
 from service.gallery.milvus.expressions import tags
-from service.gallery.types import Addition, Item
+from service.gallery.types import Addition, Item, Override
 from training.bundle import Layer, Vectors
 
 ADDED: Final = ""
@@ -27,40 +27,41 @@ EDITED: Final = "edited"
 FILLED: Final = "filled"
 BASIS: Final = "basis"
 DIRECTION: Final = "direction"
-TOMBSTONES: Final = (REMOVED, EDITED, FILLED, BASIS, DIRECTION)
-"""Whose rows are none of an image."""
+OVERRIDES: Final = (REMOVED, EDITED)
+MARKERS: Final = (*OVERRIDES, FILLED, BASIS, DIRECTION)
+"""The kinds of rows that are not images."""
 SHOWN: Final = (
     "id", "bundle", "label", "predicted", "label_predicted", "attributes", "source", "created_at",
 )  # fmt: skip
-"""The fields that an item is made of."""
+"""The fields of an item."""
 UNIT: Final = 128
-"""Short vectors are kept with zeros up to a multiple of this, which changes no cosine, so that a
-network of some more classes still fits."""
+"""Vectors are padded with zeros to a multiple of this length, which changes no cosine. So a network
+with a few more classes fits the same collection."""
 
 Dimensions = Mapping[Layer, int]
 
 
-def key(image_id: str, bundle: str = ADDED) -> str:
-    """The key of a row; keys are in the order of ids, for no id has a tab."""
-    return f"{image_id}\t{bundle}"
+def key(image_id: str, owner: str = ADDED) -> str:
+    """Return the key of a row. Keys sort as ids do, for no id has a tab."""
+    return f"{image_id}\t{owner}"
 
 
 def widths(dimensions: Dimensions) -> dict[str, int]:
-    """How long the vectors of each layer are kept."""
+    """Return the stored length of the vectors of each layer."""
     return {layer: -(-size // UNIT) * UNIT for layer, size in dimensions.items()}
 
 
 def shape(dimensions: Dimensions) -> str:
-    """Which vectors can be compared: those of the same layers and dimensions."""
+    """Return layers and dimensions as text; vectors of the same shape can be compared."""
     return ",".join(f"{layer}:{size}" for layer, size in sorted(dimensions.items()))
 
 
-def of_added(addition: Addition, kept: Mapping[str, int]) -> Row:
-    """The row of an image that is added."""
+def of_added(addition: Addition, widths: Mapping[str, int]) -> Row:
+    """Return the row of an added image."""
     png = addition.png
     return {
-        **of_item(replace(addition.item, source="added"), ADDED),
-        **_vectors(_rounded(addition.vectors), kept),
+        **_of_item(replace(addition.item, source="added"), ADDED),
+        **_vectors(_rounded(addition.vectors), widths),
         "image": "" if png is None else base64.b64encode(png).decode(),
         "network": addition.network,
         "shape": shape({layer: len(vector) for layer, vector in addition.vectors.items()}),
@@ -72,57 +73,55 @@ def of_bundle(
     version: str,
     vectors: Mapping[Layer, Vectors],
     network: str,
-    kept: Mapping[str, int],
+    widths: Mapping[str, int],
 ) -> Row:
-    """The row of an image that came with a bundle, whose pixels the bundle has."""
+    """Return the row of a bundle's image; the bundle has its pixels."""
     return {
-        **of_item(item, version),
-        **_vectors(vectors, kept),
+        **_of_item(item, version),
+        **_vectors(vectors, widths),
         "image": "",
         "network": network,
         "shape": shape({layer: len(vector) for layer, vector in vectors.items()}),
     }
 
 
-def of_mark(image_id: str, mark: str, kept: Mapping[str, int], item: Item | None = None) -> Row:
-    """The row that says what has become of the bundle's images of an id."""
-    said = item or Item(image_id, "", None)
+def of_marker(name: str, kind: str, widths: Mapping[str, int]) -> Row:
+    """Return a row that is not an image: its id is `name`, its owner is the kind."""
     return {
-        **of_item(said, mark),
-        **_vectors({}, kept),
-        "key": key(image_id, mark),
+        **_of_item(Item(name, "", None), kind),
+        **_vectors({}, widths),
         "image": "",
         "network": "",
         "shape": "",
     }
 
 
-def of_item(item: Item, bundle: str) -> Row:
-    """What a row says of an image but for its pixels and vectors."""
-    return {
-        "key": key(item.id, bundle),
-        "id": item.id,
-        "bundle": bundle,
-        "predicted": item.predicted or "",
-        "source": item.source,
-        "created_at": item.created_at.isoformat() if item.created_at else "",
-        **of_edit(item),
-    }
+def of_override(override: Override, widths: Mapping[str, int]) -> Row:
+    """Return the marker row of an override."""
+    kind = REMOVED if override.deleted else EDITED
+    return {**of_marker(override.id, kind, widths), **of_edit(override)}
 
 
-def of_edit(item: Item) -> Row:
-    """What of a row people may change."""
+def override_of(row: Row) -> Override:
+    """Return the override of a marker row with the fields `SHOWN`."""
+    if row["bundle"] == REMOVED:
+        return Override(row["id"], deleted=True)
+    return Override.edit(item_of(row))
+
+
+def of_edit(edited: Item | Override) -> Row:
+    """Return the fields that an edit changes."""
     return {
-        "label": item.label,
-        "label_predicted": item.label_predicted,
-        "attributes": json.dumps(dict(item.attributes)),
-        "tags": tags(item.attributes),
+        "label": edited.label,
+        "label_predicted": edited.label_predicted,
+        "attributes": json.dumps(dict(edited.attributes)),
+        "tags": tags(edited.attributes),
         "revision": time.time_ns(),
     }
 
 
 def item_of(row: Row) -> Item:
-    """The image of a row."""
+    """Return the image of a row with the fields `SHOWN`."""
     created_at = row["created_at"]
     return Item(
         id=row["id"],
@@ -136,34 +135,46 @@ def item_of(row: Row) -> Item:
 
 
 def png_of(row: Row) -> bytes | None:
-    """The pixels of a row, if it has some."""
+    """Return the PNG of a row with the field `image`, if it has one."""
     return base64.b64decode(row["image"]) or None
 
 
-def renewed(vectors: Mapping[Layer, Vectors], kept: Mapping[str, int]) -> Row:
-    """Other vectors for a row."""
+def renewed(vectors: Mapping[Layer, Vectors], widths: Mapping[str, int]) -> Row:
+    """Return the fields that new vectors change."""
     return {
-        **_vectors(_rounded(vectors), kept),
+        **_vectors(_rounded(vectors), widths),
         "shape": shape({layer: len(vector) for layer, vector in vectors.items()}),
         "revision": time.time_ns(),
     }
 
 
 def fit(vectors: Vectors, width: int) -> Vectors:
-    """Vectors [N, dimension] with zeros up to that width."""
+    """Return vectors [N, dimension] padded with zeros to [N, width]."""
     missing = width - vectors.shape[1]
     return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
 
+def _of_item(item: Item, owner: str) -> Row:
+    return {
+        "key": key(item.id, owner),
+        "id": item.id,
+        "bundle": owner,
+        "predicted": item.predicted or "",
+        "source": item.source,
+        "created_at": item.created_at.isoformat() if item.created_at else "",
+        **of_edit(item),
+    }
+
+
 def _rounded(vectors: Mapping[Layer, Vectors]) -> dict[Layer, Vectors]:
-    """Unit vectors as fp16 has them, as every home keeps them."""
+    """Return unit vectors in the precision that every backend stores, fp16."""
     return {layer: to_fp16(vector).astype(np.float32) for layer, vector in vectors.items()}
 
 
-def _vectors(vectors: Mapping[Layer, Vectors], kept: Mapping[str, int]) -> Row:
-    """Unit vectors as they are; zeros, which are like nothing, where there are none that fit."""
-    row: Row = {name: np.zeros(width, np.float32) for name, width in kept.items()}
+def _vectors(vectors: Mapping[Layer, Vectors], widths: Mapping[str, int]) -> Row:
+    """Return a vector for each field: zeros, of cosine 0 with all, where none fits."""
+    row: Row = {name: np.zeros(width, np.float32) for name, width in widths.items()}
     for layer, vector in vectors.items():
-        if layer in kept and len(vector) <= kept[layer]:
-            row[layer] = fit(vector[None], kept[layer])[0]
+        if layer in widths and len(vector) <= widths[layer]:
+            row[layer] = fit(vector[None], widths[layer])[0]
     return row

@@ -49,7 +49,7 @@ class MilvusView(View):
         """Return the number of dimensions of the vectors at a layer."""
         if layer not in self._dimensions:
             known = ", ".join(self.layers)
-            raise NotFoundError(f"No layer {layer!r} is indexed; there is {known}.")
+            raise NotFoundError(f"No layer {layer!r} is indexed; available: {known}.")
         return self._dimensions[layer]
 
     def search(
@@ -186,7 +186,7 @@ class MilvusView(View):
             one = expression(f"{field} == {{label}}", label=label)
             if not self._rows.query(self._ours, one, fields=("key",), limit=1):
                 known = ", ".join(self._bundle_images.classes)
-                raise NotFoundError(f"No label {label!r}; there is {known}.")
+                raise NotFoundError(f"No label {label!r}; available: {known}.")
         return to_expressions(filter_)
 
 

@@ -19,8 +19,8 @@ from service.errors import StorageError, UnavailableError
 from service.gallery.local import compaction
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.local.sqlite import FILE
-from service.gallery.local.store import Edit, Store
-from service.gallery.types import Added, Filter
+from service.gallery.local.store import Store
+from service.gallery.types import Added, Filter, Override
 from tests.support.fakes import BATCH_TIMEOUT
 from tests.support.galleries import addition, vectors
 from tests.support.processes import ROOT
@@ -203,16 +203,17 @@ def test_what_is_read_beside_a_service_is_of_one_moment(
 ) -> None:
     gallery.add([addition(loaded, 1)]).result()
     before = everything(gallery)
-    edits = Store.edits
+    overrides = Store.overrides
 
-    def read_while_it_changes(store: Store) -> dict[str, Edit]:
-        found = edits(store)
-        gallery.add([addition(loaded, 2)]).result()
-        gallery.remove("added-0001").result()
-        gallery.remove(loaded.gallery.ids[0]).result()
+    def read_while_it_changes(store: Store, image_id: str | None = None) -> dict[str, Override]:
+        found = overrides(store, image_id)
+        if image_id is None:
+            gallery.add([addition(loaded, 2)]).result()
+            gallery.remove("added-0001").result()
+            gallery.remove(loaded.gallery.ids[0]).result()
         return found
 
-    monkeypatch.setattr(Store, "edits", read_while_it_changes)
+    monkeypatch.setattr(Store, "overrides", read_while_it_changes)
     beside = LocalGallery.open(loaded, tmp_path)
     assert everything(beside) == before
     beside.close()

@@ -24,7 +24,7 @@ from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.collection import Collection, Row
 from service.gallery.milvus.expressions import expression
 from service.gallery.milvus.gallery import MilvusGallery
-from service.gallery.milvus.rows import TOMBSTONES
+from service.gallery.milvus.rows import MARKERS
 from service.gallery.types import Filter, Item, NewVectors, Value
 from tests.support.galleries import addition, on_milvus_lite, vectors
 from tests.support.images import real_data, striped_image
@@ -275,7 +275,7 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
 
 def _images(rows: Collection) -> dict[str, int]:
     """When each image was written."""
-    return {row["key"]: row["revision"] for row in _all(rows) if row["bundle"] not in TOMBSTONES}
+    return {row["key"]: row["revision"] for row in _all(rows) if row["bundle"] not in MARKERS}
 
 
 def _all(rows: Collection) -> list[Row]:
