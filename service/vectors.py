@@ -1,15 +1,15 @@
-"""Query vectors, wherever they are: in NumPy arrays or on the device."""
+"""Query vectors on either side of the device boundary: NumPy arrays or tensors."""
 
 from torch import Tensor
 
 from training.bundle import Vectors
 
 Queries = Vectors | Tensor
-"""Vectors [N, dimension] that are looked for: in memory, or where the network runs."""
+"""Query vectors [N, dimension], in memory or on the network's device."""
 
 
 def in_memory(vectors: Queries) -> Vectors:
-    """The same as an array, float32."""
+    """Return query vectors as a float32 array in memory."""
     if not isinstance(vectors, Tensor):
         return vectors
     array: Vectors = vectors.float().cpu().numpy()

@@ -1,1 +1,1 @@
-"""What is searched: the bundle's images and those added, behind one protocol."""
+"""Galleries: the bundle's images and those added, behind one protocol."""

@@ -1,13 +1,13 @@
-"""A gallery as one Parquet file, and back: a backup, and the road from one home to another.
+"""Exports a gallery to one Parquet file, and imports it: for backups, and to change backends.
 
-Goes through the protocol alone, some images at a time, so that neither size nor home matters. Knows
+Uses the protocols alone, a batch at a time, so that it works with any size and backend. Knows
 nothing of requests.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
@@ -17,14 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.errors import ConflictError, KindredError, NoPixelsError, NotFoundError
+from service.gallery.bundle_images import same_annotations
 from service.gallery.protocol import Gallery, View
 from service.gallery.types import Addition, Item
 from training.bundle import Layer, Vectors
 
 BATCH: Final = 256
-"""Images at a time: 8 MB of vectors."""
+"""Images of one batch: 8 MB of vectors."""
 VECTOR: Final = "vector_"
-"""What the names of columns of vectors begin with; a layer's name follows."""
+"""The prefix of the columns of vectors; the layer's name follows."""
 KIND: Final = b"kindred gallery 1"
 _FIELDS: Final = (
     pa.field("id", pa.string(), nullable=False),
@@ -40,12 +41,12 @@ _FIELDS: Final = (
 
 
 class BackupError(RuntimeError):
-    """The file is not a backup, or cannot be written; the message says what to do."""
+    """The file is not a backup, or cannot be written. The message says which."""
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What became of the images of a file."""
+    """Counts of what an import did."""
 
     added: int
     changed: int
@@ -54,13 +55,14 @@ class ImportResult:
 
 
 def write(gallery: Gallery, file: Path, on_images: Callable[[int], None] = lambda _: None) -> int:
-    """Write all images as they are now; how many. The file is there when it is whole.
+    """Write all images of the current snapshot to a file; return how many.
 
-    Vectors are fp16, of length 1. Those that another network made are left out: whoever brings the
-    file in embeds these images anew. So are images whose pictures have gone meanwhile.
+    The file appears once it is complete. Vectors are fp16 unit vectors. Outdated vectors are left
+    out, so an import has these images embedded again. Images removed during the export are left
+    out too.
 
     Raises:
-        BackupError: it cannot be written.
+        BackupError: the file cannot be written.
 
     """
     view = gallery.snapshot()
@@ -96,10 +98,10 @@ def write(gallery: Gallery, file: Path, on_images: Callable[[int], None] = lambd
 
 
 def count(file: Path) -> int:
-    """How many images are in a file.
+    """Return the number of images in a file.
 
     Raises:
-        BackupError: it is not a backup.
+        BackupError: the file is not a backup.
 
     """
     with _opened(file) as opened:
@@ -113,13 +115,14 @@ def read(
     mirror: bool = False,
     on_images: Callable[[int], None] = lambda _: None,
 ) -> ImportResult:
-    """Bring in all images of a file; where there is one of that id already, the file's holds.
+    """Import all images of a file; they replace images of the same ids.
 
-    With `mirror`, what is not in the file is removed. Done again after an end half way, it goes on.
+    With `mirror`, images that are not in the file are removed. An interrupted import can be run
+    again.
 
     Raises:
-        BackupError: it is not a backup.
-        KindredError: the gallery cannot be changed; what has been brought in stays.
+        BackupError: the file is not a backup.
+        KindredError: the gallery cannot be changed; the images imported so far stay.
 
     """
     outcomes: list[str] = []
@@ -130,56 +133,44 @@ def read(
             outcomes += _import(gallery, additions)
             ids.update(one.item.id for one in additions)
             on_images(len(additions))
-    gone = [
+    surplus = [
         item.id
         for items in _pages(gallery.snapshot())
         for item in items
         if mirror and item.id not in ids
     ]
-    for removal in [gallery.remove(image_id) for image_id in gone]:
+    for removal in [gallery.remove(image_id) for image_id in surplus]:
         removal.result()
     return ImportResult(
         added=outcomes.count("created"),
         changed=outcomes.count("replaced"),
         unchanged=outcomes.count("unchanged"),
-        removed=len(gone),
+        removed=len(surplus),
     )
 
 
 def _import(gallery: Gallery, additions: Sequence[Addition]) -> list[str]:
-    """Add images, or make those that are there like them; what became of each."""
+    """Add images, or edit those that are there already; return the outcome of each."""
     outcomes: list[str] = []
     known = [one for one in additions if one.png is None and _has(gallery, one.item.id)]
     ids = {one.item.id for one in known}
     new = [one for one in additions if one.item.id not in ids]
     for one, first in zip(new, gallery.add(new).result(), strict=True):
         conflicts = isinstance(first, ConflictError)
-        said = gallery.add([one], replace=True).result()[0] if conflicts else first
-        if isinstance(said, KindredError):
-            raise said
-        edited = said.outcome == "unchanged" and _edit(gallery, one.item)
-        outcomes.append("replaced" if edited else said.outcome)
+        added = gallery.add([one], replace=True).result()[0] if conflicts else first
+        if isinstance(added, KindredError):
+            raise added
+        edited = added.outcome == "unchanged" and _edit(gallery, one.item)
+        outcomes.append("replaced" if edited else added.outcome)
     outcomes += ["replaced" if _edit(gallery, one.item) else "unchanged" for one in known]
     return outcomes
 
 
 def _edit(gallery: Gallery, item: Item) -> bool:
-    """Give an image that is there another's label and attributes; whether it had others."""
-
-    def said(one: Item) -> object:
-        return one.label, one.label_predicted, dict(one.attributes)
-
-    if said(gallery.snapshot().get(item.id)) == said(item):
+    """Give the image of that id the item's label and attributes; return whether it had others."""
+    if same_annotations(gallery.snapshot().get(item.id), item):
         return False
-    gallery.edit(
-        item.id,
-        lambda one: replace(
-            one,
-            label=item.label,
-            label_predicted=item.label_predicted,
-            attributes=item.attributes,
-        ),
-    ).result()
+    gallery.edit(item.id, lambda _: item).result()
     return True
 
 
@@ -207,13 +198,13 @@ def _dimensions(view: View) -> dict[Layer, int]:
 
 
 def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -> pa.Table:
-    pictures = {item.id: png for item in items for png in _picture(view, item.id)}
-    items = [item for item in items if item.id in pictures]
-    outdated = view.outdated(list(pictures))  # before the vectors, which may be renewed in between
-    own = [image_id for image_id in pictures if image_id not in outdated]
+    pngs = {item.id: png for item in items for png in _png(view, item.id)}
+    items = [item for item in items if item.id in pngs]
+    outdated = view.outdated(list(pngs))  # before the vectors, which may be renewed in between
+    own = [image_id for image_id in pngs if image_id not in outdated]
     found = {layer: view.vectors(layer, own, missing="skip") for layer in view.layers}
     fresh = np.array([all(item.id in of for of in found.values()) for item in items], np.bool_)
-    columns: dict[str, Any] = {  # Any: whatever Arrow takes
+    columns: dict[str, Any] = {  # Any: the values of a column, or an Arrow array
         "id": [item.id for item in items],
         "label": [item.label for item in items],
         "label_predicted": [item.label_predicted for item in items],
@@ -222,7 +213,7 @@ def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -
         "source": [item.source for item in items],
         "created_at": [item.created_at for item in items],
         "network": [network if one else None for one in fresh],
-        "png": list(pictures.values()),
+        "png": list(pngs.values()),
     }
     for layer, of in found.items():
         field = schema.field(f"{VECTOR}{layer}")
@@ -241,8 +232,8 @@ def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _picture(view: View, image_id: str) -> list[bytes | None]:
-    """The PNG of an image, or None where it has no pixels; nothing where it has gone."""
+def _png(view: View, image_id: str) -> list[bytes | None]:
+    """Return the PNG of an image, or None if it has no pixels; empty if it was removed."""
     try:
         return [view.image(image_id)]
     except NoPixelsError:
@@ -269,13 +260,13 @@ def _additions(batch: pa.RecordBatch) -> Iterator[Addition]:
         for name in layers
     }
     plain = batch.drop_columns(layers).to_pylist()
-    for row, said in enumerate(plain):
-        created_at = said["created_at"]
-        network = said.pop("network")
-        png = said.pop("png")
-        said["attributes"] = json.loads(said["attributes"])
-        said["created_at"] = created_at and created_at.astimezone(UTC)
-        made: dict[Any, Vectors] = {
+    for row, fields in enumerate(plain):
+        created_at = fields["created_at"]
+        network = fields.pop("network")
+        png = fields.pop("png")
+        fields["attributes"] = json.loads(fields["attributes"])
+        fields["created_at"] = created_at and created_at.astimezone(UTC)
+        found: dict[Any, Vectors] = {
             layer: of[row].astype(np.float32) for layer, of in vectors.items()
         }
-        yield Addition(Item(**said), png, made if network else {}, network or "")
+        yield Addition(Item(**fields), png, found if network else {}, network or "")

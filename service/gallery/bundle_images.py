@@ -14,7 +14,7 @@ from training.bundle import Bundle, Pixels
 
 
 class BundleImages:
-    """The gallery of a bundle as it came."""
+    """The images of a bundle, before any change."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.classes = classes = bundle.manifest.classes
@@ -28,12 +28,12 @@ class BundleImages:
         self.segment = Segment(items, np.full(len(items), OF_BUNDLE), bundle.indexes)
 
     def get(self, image_id: str) -> Item | None:
-        """The image of that id, if it came with the bundle."""
+        """Return the image of that id, if it came with the bundle."""
         row = self.segment.rows.get(image_id)
         return None if row is None else self.segment.items[row]
 
     def image(self, image_id: str) -> bytes:
-        """The image as a PNG.
+        """Return an image of the bundle as a PNG.
 
         Raises:
             NoPixelsError: the bundle has no pixels.
@@ -41,14 +41,14 @@ class BundleImages:
         """
         if self._gallery.pixels is None:
             raise NoPixelsError(
-                "This gallery has vectors and labels but no pixels: its images are not ours to "
-                "pass on. A bundle built from your own copy of them has pixels."
+                "This gallery has vectors and labels but no pixels, as its images may not be "
+                "redistributed. Build a bundle from your own copy of them to get pixels."
             )
         return encode(np.asarray(self._gallery.pixels[self._gallery.positions[image_id]]))
 
 
 def _predicted(bundle: Bundle) -> Sequence[str | None]:
-    """What each image is taken for: cosines keep a vector's direction, and so its largest logit."""
+    """Return the predicted class of each image; a unit vector keeps the largest logit."""
     logits = bundle.indexes.get("logits")
     if logits is None:
         return [None] * len(bundle.gallery)
@@ -56,8 +56,8 @@ def _predicted(bundle: Bundle) -> Sequence[str | None]:
     return [bundle.manifest.classes[index] for index in largest]
 
 
-def says_the_same(one: Item, other: Item) -> bool:
-    """Whether people would say the same of both."""
+def same_annotations(one: Item, other: Item) -> bool:
+    """Return whether two items have the same label and attributes."""
     return (one.label, one.label_predicted, dict(one.attributes)) == (
         other.label,
         other.label_predicted,
@@ -66,7 +66,7 @@ def says_the_same(one: Item, other: Item) -> bool:
 
 
 def same_pixels(one: bytes | None, other: bytes | None) -> bool:
-    """Whether two PNGs show the same, however they are packed."""
+    """Return whether two PNGs have the same pixels, however they are compressed."""
     if one is None or other is None:
         return one is other
     return one == other or np.array_equal(_pixels(one), _pixels(other))

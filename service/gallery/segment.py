@@ -1,6 +1,6 @@
-"""Some images with their indexes, made once: what changes a gallery makes another segment.
+"""An immutable group of images with their indexes; a change makes another segment.
 
-Knows items and vectors; nothing of where they are kept.
+Knows items and vectors; nothing of storage.
 """
 
 from bisect import bisect_right
@@ -16,16 +16,17 @@ from service.gallery.types import Filter, Item
 from training.bundle import CosineIndex, Layer, Positions, Projection, concatenate
 
 OF_BUNDLE: Final = -1
-"""Stands for the number of an image that the store does not have."""
+"""The number of images that came with the bundle and are not in the store."""
 FILTER_CACHE_SIZE: Final = 32
-"""So many answers to which rows are wanted are kept: the same is often asked again."""
+"""Filters whose matching rows a segment remembers: many requests use the same."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Images in rows; those of them that are `deleted` have gone, or are in another segment by now.
+    """Images in rows. A `deleted` row was removed, or is in another segment now.
 
-    `numbers` int64 [N] are the store's. A segment without `indexes` is listed and not searched.
+    `numbers` int64 [N] are those of the store. A segment without `indexes` is listed and not
+    searched.
     """
 
     items: tuple[Item, ...]
@@ -39,7 +40,7 @@ class Segment:
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
-        """Where each id is, dead or not."""
+        """The row of each id, deleted or not."""
         return {item.id: row for row, item in enumerate(self.items)}
 
     @cached_property
@@ -50,24 +51,24 @@ class Segment:
         return self.items[row].id
 
     def row(self, image_id: str) -> int | None:
-        """Where the image is, if it is here and not dead."""
+        """Return the row of an image, if it is here and not deleted."""
         row = self.rows.get(image_id)
         return None if row in self.deleted else row
 
     def live(self) -> Positions:
-        """The rows that are not dead."""
+        """Return the rows that are not deleted."""
         rows = np.arange(len(self.items))
         return np.setdiff1d(rows, list(self.deleted)) if self.deleted else rows
 
     def without(self, rows: Sequence[int]) -> Self:
-        """The same with more of them dead."""
+        """Return this segment with more rows deleted."""
         deleted = self.deleted.union(rows)
-        other = replace(self, deleted=deleted)  # `_filter_cache` tells of rows, dead or not
+        other = replace(self, deleted=deleted)  # `_filter_cache` holds rows, deleted or not
         other.__dict__.update({name: self.__dict__[name] for name in _CACHED & vars(self).keys()})
         return other
 
     def after(self, image_id: str, filter_: Filter) -> Iterator[Item]:
-        """The wanted images whose ids come after this one, in order."""
+        """Yield the matching images whose ids follow this one, in order."""
         start = bisect_right(self._in_order, image_id, key=self._id)
         for position in range(start, len(self._in_order)):
             row = self._in_order[position]
@@ -75,7 +76,7 @@ class Segment:
                 yield self.items[row]
 
     def matching_rows(self, filter_: Filter) -> Positions:
-        """The rows that are wanted and not dead."""
+        """Return the rows of matching images that are not deleted."""
         rows = self._filter_cache.get(filter_)
         if rows is None:
             matches = filter_.matches
@@ -89,9 +90,9 @@ _CACHED: Final = frozenset({"rows", "_in_order"})
 
 
 def merge(segments: Sequence[Segment], projections: Mapping[Layer, Projection]) -> Segment:
-    """The living images of several segments, all searchable or none, in one.
+    """Merge the live images of segments into one; all segments must have the same layers.
 
-    At layers that have a reduction, it is searched by that first.
+    At layers with a projection, the merged index is searched in two stages.
     """
     live = [segment.live() for segment in segments]
     layers = segments[0].indexes

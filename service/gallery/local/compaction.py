@@ -1,8 +1,8 @@
-"""Few segments are searched faster than many: small ones are merged by who writes, others beside.
+"""Merges segments, as few are searched faster than many, and drops deleted images.
 
-Each is smaller than the one before, so an image is copied as often as the gallery doubles. What is
-dead is left behind. The bundle's images stay a segment of their own. Knows segments; nothing of
-where images are kept.
+The writer merges small segments, a background thread the larger ones. Each segment is smaller than
+the one before it, so an image is copied once each time the gallery doubles. The bundle's images
+stay a segment of their own. Knows segments; nothing of storage.
 """
 
 import logging
@@ -18,13 +18,13 @@ from service.gallery.segment import Segment, merge
 from training.bundle import Layer, Positions, Projection, Vectors
 
 SMALL_SEGMENT: Final = 512
-"""Segments of fewer images are merged by who writes, in a few milliseconds."""
+"""The writer merges segments of fewer images, in a few milliseconds."""
 MAX_SEGMENT: Final = 2**17
-"""A segment of more images is left as it is: it would take seconds to copy."""
+"""Segments of more images are not merged: a copy would take seconds."""
 MIN_PROJECTED_DIMENSION: Final = 512
-"""Vectors of more dimensions are searched in fewer first."""
+"""Layers of more dimensions are searched in two stages, with a projection first."""
 PROJECTION_SAMPLE: Final = 2_000
-"""So many vectors tell in which."""
+"""Vectors that a projection is computed from."""
 
 Exchange = Callable[[Snapshot], Snapshot]
 
@@ -34,35 +34,35 @@ logger = logging.getLogger(__name__)
 def merge_small(
     segments: Sequence[Segment], projections: Mapping[Layer, Projection]
 ) -> list[Segment]:
-    """The same images, the small last segments merged, and empty ones left out."""
-    settled: list[Segment] = []
+    """Return the segments with small ones at the end merged, and empty ones left out."""
+    merged: list[Segment] = []
     for segment in segments:
         if len(segment):
-            settled.append(segment)
-        while len(settled) > 1 and _are_mergeable(*settled[-2:], among=range(SMALL_SEGMENT)):
-            last = settled.pop()
-            settled.append(merge([settled.pop(), last], projections))
-    return settled
+            merged.append(segment)
+        while len(merged) > 1 and _are_mergeable(*merged[-2:], sizes=range(SMALL_SEGMENT)):
+            last = merged.pop()
+            merged.append(merge([merged.pop(), last], projections))
+    return merged
 
 
 class Compactor:
-    """Merges the larger segments of a gallery in a thread of its own, when there are any."""
+    """Merges the larger segments of a gallery in a thread that runs while there are any."""
 
-    def __init__(self, put: Callable[[Exchange], None]) -> None:
-        """Prepare.
+    def __init__(self, replace_snapshot: Callable[[Exchange], None]) -> None:
+        """Start no thread yet.
 
         Args:
-            put: puts another snapshot, made of the one that there is then, into its place.
+            replace_snapshot: replaces the gallery's snapshot by what the exchange returns for it.
 
         """
-        self._put = put
+        self._replace_snapshot = replace_snapshot
         self._changed = threading.Condition()
         self._snapshot: Snapshot | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
 
     def schedule(self, snapshot: Snapshot) -> None:
-        """See whether there is anything to do; it is done beside, and this returns at once."""
+        """Compact a snapshot in the background, if it needs it; return at once."""
         if not _pick_segments(snapshot):
             return
         with self._changed:
@@ -74,7 +74,7 @@ class Compactor:
                 self._thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more, and wait for what is under way."""
+        """Start no more merges, and wait for the one in progress."""
         with self._changed:
             self._stopping = True
             thread = self._thread
@@ -90,7 +90,7 @@ class Compactor:
                     return
             try:
                 self._compact(snapshot)
-            except Exception:  # it is searched as it is
+            except Exception:  # the snapshot can be searched as it is
                 logger.exception("The gallery could not be compacted")
 
     def _compact(self, snapshot: Snapshot) -> None:
@@ -100,11 +100,11 @@ class Compactor:
         merged = merge(parts, _projections(snapshot))
 
         def exchange(now: Snapshot) -> Snapshot:
-            """Put the merged segment in; what has died meanwhile is dead in it too."""
+            """Replace the parts by the merged segment, without images deleted in the meantime."""
             found = {id(one.items): one for one in now.segments}
             there = {part: found[id(part.items)] for part in parts if id(part.items) in found}
             if not there:
-                return now  # all of it was made anew
+                return now  # the snapshot was rebuilt
             deleted = [
                 merged.rows[part.items[row].id]
                 for part in parts
@@ -112,16 +112,16 @@ class Compactor:
                 if part not in there or row in there[part].deleted
             ]
             first, *others = there.values()
-            put: dict[Segment, Segment | None] = {first: merged.without(deleted)}
-            after = now.exchange(put | dict.fromkeys(others))
+            replaced: dict[Segment, Segment | None] = {first: merged.without(deleted)}
+            after = now.exchange(replaced | dict.fromkeys(others))
             self.schedule(after)
             return after
 
-        self._put(exchange)
+        self._replace_snapshot(exchange)
 
 
 def _projections(snapshot: Snapshot) -> Mapping[Layer, Projection]:
-    """By what long vectors are searched first: what there is, else what fits the images here."""
+    """Return the projection of each long layer: the existing one, or one computed from samples."""
     return {
         layer: snapshot.projections.get(layer) or Projection.fit(_sample(snapshot, layer))
         for layer, index in snapshot.segments[0].indexes.items()
@@ -130,11 +130,11 @@ def _projections(snapshot: Snapshot) -> Mapping[Layer, Projection]:
 
 
 def _pick_segments(snapshot: Snapshot) -> list[Segment]:
-    """What is to become one segment next; none when all is well."""
+    """Return the segments to merge or rewrite next; none if the snapshot is compact."""
     base, *others = snapshot.segments
     added = [one for one in others if one.indexes]
     larger = [one for one in added if len(one.items) >= SMALL_SEGMENT]
-    # once there is a reduction, what is left without one would take most of a search's time
+    # Once a layer has a projection, segments without one take most of a search's time.
     for segment in (base, *added) if snapshot.projections else larger:
         if _needs_projection(segment):
             return [segment]
@@ -142,7 +142,7 @@ def _pick_segments(snapshot: Snapshot) -> list[Segment]:
         if 2 * len(segment.deleted) > len(segment.items):
             return [segment]
     for two in pairwise(larger):
-        if _are_mergeable(*two, among=range(SMALL_SEGMENT, MAX_SEGMENT)):
+        if _are_mergeable(*two, sizes=range(SMALL_SEGMENT, MAX_SEGMENT)):
             return list(two)
     return []
 
@@ -154,17 +154,17 @@ def _needs_projection(segment: Segment) -> bool:
     )
 
 
-def _are_mergeable(one: Segment, other: Segment, *, among: range) -> bool:
+def _are_mergeable(one: Segment, other: Segment, *, sizes: range) -> bool:
     return (
-        len(one.items) in among
-        and len(other.items) in among
+        len(one.items) in sizes
+        and len(other.items) in sizes
         and len(one.items) <= len(other.items)
         and one.indexes.keys() == other.indexes.keys()
     )
 
 
 def _sample(snapshot: Snapshot, layer: Layer) -> Vectors:
-    """Vectors [N, dimension] from all segments alike."""
+    """Return vectors [N, dimension] from all segments, in proportion to their sizes."""
     segments = [one for one in snapshot.segments if layer in one.indexes]
     share = min(1.0, PROJECTION_SAMPLE / sum(len(one.items) for one in segments))
     return np.concatenate(
@@ -173,5 +173,5 @@ def _sample(snapshot: Snapshot, layer: Layer) -> Vectors:
 
 
 def _spread(count: int, share: float) -> Positions:
-    """Some of so many positions, evenly."""
+    """Return a share of `count` positions, evenly spaced."""
     return np.linspace(0, count - 1, max(1, round(count * share))).astype(np.int64)

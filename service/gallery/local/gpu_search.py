@@ -1,8 +1,7 @@
-"""A small or middle gallery searched on a device, by a product with all of its vectors.
+"""Searches a gallery on a GPU, by a matrix product with all of its vectors.
 
-A GPU reads a gigabyte of vectors in less time than a processor needs to be asked; and the vectors
-of a picture never leave the device that has made them. Knows segments and tensors; nothing of where
-images are kept.
+A GPU multiplies a gigabyte of vectors faster than a CPU searches an index, and query vectors need
+not leave the device. Knows segments and tensors; nothing of storage.
 """
 
 import logging
@@ -23,24 +22,24 @@ from service.vectors import Queries, in_memory
 from training.bundle import CosineIndex, Layer
 
 MEMORY_FRACTION: Final = 0.25
-"""Of a device's memory, for the vectors of one gallery: a reload has two for a while."""
+"""Fraction of the device's memory for one gallery's vectors: a reload holds two galleries."""
 OVERSAMPLING: Final = 4
-"""Times the images asked for that are compared anew at fp32: a product of fp16 is rounded."""
+"""Candidates for each result: the fp16 product is rounded, so they are rescored at fp32."""
 MIN_RESCORED: Final = 64
-"""Images that are compared so, however few are asked for."""
+"""Candidates at least, however small the limit."""
 UPLOAD_BATCH: Final = 4096
-"""Vectors that are brought over at a time."""
+"""Vectors copied to the device at a time."""
 RESCORE_BATCH: Final = 2048
-"""Vectors that are compared at fp32 at a time, or as many as one query has."""
+"""Vectors rescored at a time, or all of one query."""
 
 logger = logging.getLogger(__name__)
 
 
 class GpuSearcher:
-    """Searches a gallery as it is at each call. Used by one thread at a time.
+    """Searches the current snapshot at each call. Not thread-safe.
 
-    What a segment holds is brought over when it is first searched, and goes with it. While all of
-    it together is too much for the device, the gallery searches in memory as ever.
+    A segment's vectors are copied to the device when it is first searched, and freed with it. If
+    all segments together exceed the limit, searches run in memory.
     """
 
     def __init__(
@@ -49,31 +48,31 @@ class GpuSearcher:
         device: torch.device,
         max_bytes: float | None = None,
     ) -> None:
-        """Prepare.
+        """Copy nothing yet.
 
         Args:
-            snapshot: gives the gallery as it is.
+            snapshot: returns the current snapshot.
             device: where the network runs.
-            max_bytes: of all vectors; `MEMORY_FRACTION` of a GPU's memory where None.
+            max_bytes: limit for all vectors. Default: `MEMORY_FRACTION` of a GPU's memory.
 
         """
         self._snapshot = snapshot
         self._device = device
-        self._max_bytes = _share(device) if max_bytes is None else max_bytes
+        self._max_bytes = _default_max_bytes(device) if max_bytes is None else max_bytes
         self._vectors: WeakKeyDictionary[CosineIndex, Tensor] = WeakKeyDictionary()
         self._deleted: WeakKeyDictionary[Segment, Tensor] = WeakKeyDictionary()
 
     def warm_up(self) -> None:
-        """Bring over what there is, so that nobody waits for it later."""
+        """Copy all vectors to the device, so that no request waits for it."""
         snapshot = self._snapshot()
         for layer in snapshot.layers:
             self.search(layer, np.ones((1, snapshot.dimension(layer)), np.float32), 1)
 
     def search(self, layer: Layer, queries: Queries, limit: int) -> Sequence[Sequence[ScoredItem]]:
-        """The `limit` nearest to each of the queries [N, dimension], best first.
+        """Return the `limit` nearest images to each of the queries [N, dimension], best first.
 
         Raises:
-            NotFoundError: the gallery has no index at that layer.
+            NotFoundError: the layer is not indexed.
 
         """
         snapshot = self._snapshot()
@@ -114,13 +113,13 @@ class GpuSearcher:
     def _propose(
         self, segment: Segment, index: CosineIndex, unit: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
-        """The best of a segment: cosines fp32 and rows [N, count], or fewer; the dead at -inf."""
+        """Return cosines fp32 and rows [N, count] of a segment's best; deleted rows have -inf."""
         vectors = self._vectors_of(index)
         rough = unit.to(vectors.dtype) @ vectors.T
         if segment.deleted:
             rough.index_fill_(1, self._deleted_of(segment), -torch.inf)
         near = rough.topk(min(count, len(vectors)))
-        few = max(1, RESCORE_BATCH // near.indices.shape[1])  # queries: their vectors are copied
+        few = max(1, RESCORE_BATCH // near.indices.shape[1])  # queries at a time
         exact = torch.cat(
             [
                 torch.einsum("nd,nkd->nk", some, vectors[rows].float())
@@ -130,11 +129,11 @@ class GpuSearcher:
         return exact.masked_fill(near.values == -torch.inf, -torch.inf), near.indices
 
     def _vectors_of(self, index: CosineIndex) -> Tensor:
-        """Unit vectors [N, dimension] on the device, the long ones fp16."""
+        """Return unit vectors [N, dimension] on the device, at fp16 for long vectors."""
         if index not in self._vectors:
-            shape, kind = (len(index), index.dimension), _kind(index)
-            vectors = torch.empty(shape, dtype=kind, device=self._device)
-            stored = index.fp16 if kind == torch.half else index.reconstruct
+            shape, dtype = (len(index), index.dimension), _dtype(index)
+            vectors = torch.empty(shape, dtype=dtype, device=self._device)
+            stored = index.fp16 if dtype == torch.half else index.reconstruct
             for some in np.array_split(np.arange(len(index)), -(-len(index) // UPLOAD_BATCH)):
                 vectors[some[0] : some[-1] + 1] = torch.from_numpy(stored(some))
             self._vectors[index] = vectors
@@ -146,16 +145,16 @@ class GpuSearcher:
         return self._deleted[segment]
 
 
-def _kind(index: CosineIndex) -> torch.dtype:
-    """In what numbers its vectors are on the device."""
+def _dtype(index: CosineIndex) -> torch.dtype:
+    """Return the type that an index's vectors have on the device."""
     return torch.half if index.dimension > MIN_PROJECTED_DIMENSION else torch.float
 
 
 def _bytes(index: CosineIndex) -> int:
-    return len(index) * index.dimension * _kind(index).itemsize
+    return len(index) * index.dimension * _dtype(index).itemsize
 
 
-def _share(device: torch.device) -> float:
+def _default_max_bytes(device: torch.device) -> float:
     if device.type != "cuda":
         return torch.inf
     return MEMORY_FRACTION * torch.cuda.get_device_properties(device).total_memory

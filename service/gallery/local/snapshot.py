@@ -1,6 +1,6 @@
-"""A gallery as it is at one moment: segments that are searched as one. It never changes.
+"""The immutable state of a local gallery between two changes: segments searched as one.
 
-Knows segments; nothing of how they come about, or of where images are kept.
+Knows segments; nothing of how they are built or where images are stored.
 """
 
 import heapq
@@ -19,14 +19,14 @@ from training.bundle import Layer, Projection, Vectors, concatenate, search_mult
 
 @dataclass(frozen=True, eq=False)
 class Snapshot(View):
-    """The bundle's images, always the first segment, and those added since."""
+    """The bundle's images, always the first segment, and the images added since."""
 
     segments: tuple[Segment, ...]
     classes: tuple[str, ...]
     png: Callable[[Segment, int], bytes]
     """Returns the PNG of a row; raises `NotFoundError` if there is none."""
     outdated_ids: frozenset[str] = frozenset()
-    """The images whose vectors another network made."""
+    """The images that have another network's vectors."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -42,12 +42,12 @@ class Snapshot(View):
 
     @cached_property
     def _rows(self) -> int:
-        """How many images there are, dead ones too."""
+        """The number of images, with the deleted ones."""
         return sum(len(one.items) for one in self.segments)
 
     @cached_property
     def projections(self) -> Mapping[Layer, Projection]:
-        """What each layer's indexes are searched by first, where one of them is."""
+        """The projection of each layer that has one; new indexes of the layer use it too."""
         return {
             layer: index.projection
             for segment in reversed(self.segments)
@@ -57,7 +57,7 @@ class Snapshot(View):
 
     @cached_property
     def added(self) -> int:
-        """How many images have been added to the bundle's."""
+        """The number of images added to those of the bundle."""
         numbers = (one.numbers[one.live()] for one in self.segments)
         return sum(int((some != OF_BUNDLE).sum()) for some in numbers)
 
@@ -70,7 +70,7 @@ class Snapshot(View):
         filter_: Filter = MATCH_ALL,
         exact: bool = False,
     ) -> list[list[ScoredItem]]:
-        """The `limit` nearest to each of the queries [N, dimension], best first."""
+        """Return the `limit` nearest images to each of the queries [N, dimension], best first."""
         segments = self.searchable(layer)
         self._check(filter_)
         indexes = [segment.indexes[layer] for segment in segments]
@@ -81,7 +81,7 @@ class Snapshot(View):
         )
         deleted = 0 if row_ids else sum(len(segment.deleted) for segment in segments)
         fetch_limit = limit + min(deleted, limit)
-        while True:  # until as many have been found as are asked for, the dead not counted
+        while True:  # until `limit` live images are found for each query
             hits = search_multi(indexes, queries, fetch_limit, exact=exact, row_ids=row_ids)
             found = [
                 [
@@ -96,22 +96,22 @@ class Snapshot(View):
             fetch_limit *= 4
 
     def searchable(self, layer: Layer) -> list[Segment]:
-        """The segments that have living images with vectors at a layer.
+        """Return the segments that have live images with vectors at a layer.
 
         Raises:
-            NotFoundError: the gallery has no index there.
+            NotFoundError: the layer is not indexed.
 
         """
         self.dimension(layer)
         return [one for one in self.segments if layer in one.indexes and len(one)]
 
     def get(self, image_id: str) -> Item:
-        """The image of that id."""
+        """Return the image of that id."""
         segment, row = self.locate(image_id)
         return segment.items[row]
 
     def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
-        """Up to `limit` of the wanted images whose ids come after `after`."""
+        """Return up to `limit` matching images whose ids follow `after`, by code points."""
         self._check(filter_)
         runs = (segment.after(after, filter_) for segment in self.segments)
         items = tuple(islice(heapq.merge(*runs, key=lambda item: item.id), limit + 1))
@@ -142,18 +142,18 @@ class Snapshot(View):
         return {image_id: found[image_id] for image_id in ids if image_id in found}
 
     def image(self, image_id: str) -> bytes:
-        """The image as a PNG; `NotFoundError` says why where there is none."""
+        """Return the image as a PNG."""
         return self.png(*self.locate(image_id))
 
     def outdated(self, ids: Sequence[str]) -> frozenset[str]:
-        """Those of these images whose vectors another network made."""
+        """Return those of these images that have the vectors of another network."""
         return self.outdated_ids.intersection(ids)
 
     def locate(self, image_id: str) -> tuple[Segment, int]:
-        """Where an image is.
+        """Return the segment and the row of an image.
 
         Raises:
-            NotFoundError: nowhere.
+            NotFoundError: the image is not there.
 
         """
         for segment in reversed(self.segments):
@@ -172,7 +172,7 @@ class Snapshot(View):
         return segment, row
 
     def without(self, ids: Iterable[str]) -> Self:
-        """The same without these images, be they here or not."""
+        """Return this snapshot with images marked as deleted; unknown ids are ignored."""
         ids = list(ids)
         segments = []
         for segment in self.segments:
@@ -181,7 +181,7 @@ class Snapshot(View):
         return replace(self, segments=tuple(segments))
 
     def updated_segment(self, item: Item) -> Segment:
-        """An image that is here as another item."""
+        """Return a segment of one image of this snapshot, with another label or attributes."""
         segment, row = self.locate(item.id)
         indexes = {
             layer: concatenate([(index, [row])], index.projection)
@@ -190,15 +190,15 @@ class Snapshot(View):
         return Segment((item,), segment.numbers[row : row + 1], indexes)
 
     def exchange(self, exchanged: Mapping[Segment, Segment | None]) -> Self:
-        """The same with other segments in the places of some; None for those that go."""
-        put = (exchanged.get(segment, segment) for segment in self.segments)
-        return replace(self, segments=tuple(one for one in put if one is not None))
+        """Return this snapshot with segments replaced; None removes a segment."""
+        segments = (exchanged.get(segment, segment) for segment in self.segments)
+        return replace(self, segments=tuple(one for one in segments if one is not None))
 
     def dimension(self, layer: Layer) -> int:
-        """The length of vectors at a layer.
+        """Return the number of dimensions of the vectors at a layer.
 
         Raises:
-            NotFoundError: the gallery has no index there.
+            NotFoundError: the layer is not indexed.
 
         """
         index = self.segments[0].indexes.get(layer)
@@ -208,7 +208,7 @@ class Snapshot(View):
         return index.dimension
 
     def _check(self, filter_: Filter) -> None:
-        """Refuse labels that nothing has, which are likely mistakes."""
+        """Refuse labels that no image has: they are likely mistakes."""
         if filter_.predicted is not None:
             self.dimension("logits")
         for label in (filter_.label, filter_.predicted):

@@ -253,8 +253,8 @@ def translate_errors(folder: Path) -> Iterator[None]:
                 "'python -m service gallery import'."
             ) from error
         raise StorageError(
-            f"The gallery in {folder} cannot be changed: {error}. Nothing stored was lost. Make room "
-            "on the disk, then retry."
+            f"The gallery in {folder} cannot be changed: {error}. Nothing stored was lost. Make "
+            "room on the disk, then retry."
         ) from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from service.errors import ConflictError, KindredError, NotFoundError
-from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
+from service.gallery.bundle_images import BundleImages, same_annotations, same_pixels
 from service.gallery.local.events import Change, Deleted, Event, Updated, Upserted
 from service.gallery.local.store import Row, Store
 from service.gallery.types import Added, Addition, Item, NewVectors, Override
@@ -98,7 +98,7 @@ class Updates:
         before = self._current(item.id, row)
         if before is not None:
             same = self._has_pixels(item.id, row, addition.png)
-            if same and (not replace or says_the_same(before, item)):
+            if same and (not replace or same_annotations(before, item)):
                 return Added(before, "unchanged"), None
             if not replace:
                 raise ConflictError(

@@ -1,4 +1,4 @@
-"""Where a gallery on a Milvus is, by its address. Knows addresses; nothing of Milvus itself."""
+"""Parses the address of a gallery on a Milvus. Knows addresses; nothing of Milvus itself."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,15 @@ _SCHEMES: Final = {"milvus": "http", "milvus+tls": "https"}
 
 
 def is_milvus(address: str) -> bool:
-    """Whether an address is that of a Milvus, and not of a folder."""
+    """Return whether an address is that of a Milvus, not of a folder."""
     return address.partition(":")[0] in _SCHEMES
 
 
 @dataclass(frozen=True)
 class MilvusAddress:
-    """Where a collection is: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
+    """The address of a collection: `milvus://host:19530/name`, or `milvus:///folder/file.db#name`.
 
-    `milvus+tls://` encrypts; `user:password@` before the host, or a token alone, says who asks.
+    `milvus+tls://` encrypts. `user:password@` or `token@` before the host authenticates.
     """
 
     uri: str
@@ -28,10 +28,10 @@ class MilvusAddress:
 
     @classmethod
     def parse(cls, text: str) -> "MilvusAddress":
-        """Read it from a URL.
+        """Parse a URL.
 
         Raises:
-            ValueError: it is none of those two; says what they look like.
+            ValueError: the URL has neither form; the message shows both.
 
         """
         parts = urlsplit(text)
@@ -51,7 +51,7 @@ class MilvusAddress:
 
 
 def _has_port(parts: SplitResult) -> bool:
-    """Whether there is a host, and no port or one that can be."""
+    """Return whether a URL has a host, and a valid port or none."""
     try:
         return bool(parts.hostname) and parts.port != 0
     except ValueError:

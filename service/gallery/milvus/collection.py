@@ -1,7 +1,7 @@
-"""One collection of a Milvus, be it a cluster or a file on a laptop: rows in, rows out.
+"""Reads and writes the rows of one Milvus collection, on a server or in a file of milvus-lite.
 
-Everything is asked for with strong consistency: what has been written is seen by whoever asks next,
-wherever it was written. Knows Milvus; nothing of images or bundles.
+All reads are strongly consistent: they see every write that any service has finished. Knows Milvus;
+nothing of images or bundles.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,58 +25,61 @@ from training.bundle import Vectors
 Row = dict[str, Any]  # Any: what a field holds depends on its name
 
 QUERIES: Final = 25
-"""Queries of one call: an exact search of many takes longer than anybody waits for a call."""
+"""Queries of one search call, so that an exact search ends within `TIMEOUT`."""
 CHUNK: Final = 200
-"""Rows of one call: some 8 MB of vectors, of the 64 MB that Milvus takes."""
+"""Rows of one call: about 8 MB of vectors; Milvus accepts 64 MB."""
 TIMEOUT: Final = 10.0
-"""Seconds to wait for a connection or an answer: nobody waits longer for a search."""
+"""Seconds to wait for a connection or a response."""
 WRITE_TIMEOUT: Final = 30.0
-"""Seconds that some rows may take to be kept."""
+"""Seconds to wait for a write of `CHUNK` rows."""
 MAX_LIMIT: Final = 16_384
-"""Rows that Milvus gives out at once."""
+"""Rows that Milvus returns from one call, at most."""
 INDEXED_FIELDS: Final = ("bundle", "label", "predicted", "source", "network", "shape", "tags")
-"""What is asked for without a key, and should not be looked for in every row."""
+"""Fields used in filters, which need an index to avoid a scan of all rows."""
 MAX_TEXT_LENGTH: Final = 65_535
-"""Bytes that a text field of Milvus can hold."""
+"""Bytes that a text field of Milvus can hold, at most."""
 _GRAPH: Final = {"M": 16, "efConstruction": 200}
 _STORAGE_FULL: Final = frozenset({3, 7, 9})
-"""Milvus's codes for memory, disk and quota that are used up."""
+"""Milvus's error codes for exhausted memory, disk and quota."""
 
 
 class Collection:
-    """The rows of one collection. Safe to use from several threads, but by one that writes."""
+    """The rows of one collection. Any thread may read; only `writer` may write."""
 
     def __init__(
         self,
-        place: MilvusAddress,
+        address: MilvusAddress,
         dimensions: Mapping[str, int],
         graphs: Sequence[str] = (),
         *,
         timeout: float = TIMEOUT,
     ) -> None:
-        """Open it; make it where there is none, with a vector field for each of the dimensions.
+        """Open a collection; create it if it is missing.
 
-        Those named in `graphs` are searched by a graph, the others one by one. The Milvus
-        may take `timeout` seconds to be found, and to answer.
+        Args:
+            address: of the Milvus, and the collection's name.
+            dimensions: the vector fields and their numbers of dimensions.
+            graphs: vector fields with an HNSW index; the others are searched exhaustively.
+            timeout: seconds to wait for a connection or a response.
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
-            StorageError: the collection that is there has other vectors.
+            StorageError: the collection has vector fields of other dimensions.
 
         """
         self.writer = ThreadPoolExecutor(1, "milvus-writer", lower_priority)
         """Runs all changes, one at a time."""
-        self._place = place
+        self._address = address
         self._timeout = timeout
-        if place.file:
-            place.file.parent.mkdir(parents=True, exist_ok=True)
-        self._clients = ClientPool(self._connected)
+        if address.file:
+            address.file.parent.mkdir(parents=True, exist_ok=True)
+        self._clients = ClientPool(self._connect)
         with self._translated_errors() as client:
             self._lite = "lite" in client.get_server_version()
-            if not client.has_collection(place.name):
-                self._make(client, dimensions, graphs)
-            client.load_collection(place.name)
-            self.dimensions = self._found(client)
+            if not client.has_collection(address.name):
+                self._create(client, dimensions, graphs)
+            client.load_collection(address.name)
+            self.dimensions = self._vector_fields(client)
         try:
             self.require(dimensions)
         except StorageError:
@@ -84,18 +87,18 @@ class Collection:
             raise
 
     def require(self, dimensions: Mapping[str, int]) -> None:
-        """See that vectors of these dimensions have fields.
+        """Check that vectors of these dimensions fit the collection's fields.
 
         Raises:
-            StorageError: the collection was made for others.
+            StorageError: the collection was created for others.
 
         """
         lacking = {name: size for name, size in dimensions.items() if not self._fits(name, size)}
         if lacking:
             raise StorageError(
-                f"The Milvus collection {self._place.name!r} was made for other vectors: it has "
-                f"{self.dimensions}, and {lacking} is needed. Give KINDRED_GALLERY another name; "
-                "export and import bring the images over."
+                f"The Milvus collection {self._address.name!r} was created for other vectors: it "
+                f"has {self.dimensions}, and {lacking} is needed. Set another collection in "
+                "KINDRED_GALLERY; export and import copy the images."
             )
 
     def query(
@@ -105,15 +108,15 @@ class Collection:
         limit: int = MAX_LIMIT,
         ordered: bool = False,
     ) -> list[Row]:
-        """The fields of up to `limit` rows for which all filters hold; in the order of keys if so.
+        """Return the fields of up to `limit` rows that match all filters.
 
-        Without that order, which of more than `limit` rows come is Milvus's choice.
+        If `ordered`, rows come in the order of keys. Else Milvus chooses which rows come first.
         """
         order = {"iterator": "True", "reduce_stop_for_best": "True"} if ordered else {}
         with self._translated_errors() as client:
             found: list[Row] = client.query(
-                self._place.name,
-                **self._asked(filters),
+                self._address.name,
+                **self._filter_arguments(filters),
                 output_fields=list(fields),
                 limit=limit,
                 timeout=self._timeout,
@@ -122,7 +125,7 @@ class Collection:
         return found
 
     def scan(self, *filters: Expression, fields: Sequence[str]) -> Iterator[Row]:
-        """The fields of all rows for which all filters hold, in the order of keys."""
+        """Yield the fields of all rows that match all filters, in the order of keys."""
         after = ""
         while found := self.query(
             *filters,
@@ -134,20 +137,20 @@ class Collection:
             after = found[-1]["key"]
 
     def count(self, *filters: Expression) -> int:
-        """How many rows there are for which all filters hold."""
+        """Return the number of rows that match all filters."""
         with self._translated_errors() as client:
-            if self._lite:  # its count(*) reads all vectors
+            if self._lite:  # count(*) of milvus-lite reads all vectors
                 return len(
                     client.query(
-                        self._place.name,
-                        **self._asked(filters),
+                        self._address.name,
+                        **self._filter_arguments(filters),
                         output_fields=["key"],
                         timeout=self._timeout,
                     )
                 )
             (row,) = client.query(
-                self._place.name,
-                **self._asked(filters),
+                self._address.name,
+                **self._filter_arguments(filters),
                 output_fields=["count(*)"],
                 timeout=self._timeout,
             )
@@ -160,24 +163,31 @@ class Collection:
         limit: int,
         *filters: Expression,
         fields: Sequence[str],
-        effort: int | None = None,
+        ef: int | None = None,
     ) -> list[list[tuple[Row, float]]]:
-        """The rows with the largest inner products, and those, for each query [N, dimension].
+        """Return the `limit` rows with the largest inner products with each query, best first.
 
-        A graph keeps `effort` rows in view.
+        Args:
+            vectors: the vector field to search.
+            queries: [N, dimension].
+            limit: rows for each query, at most.
+            filters: which rows must match, all of them.
+            fields: of the rows returned.
+            ef: candidates that an HNSW index keeps during the search.
+
         """
         found: list[list[tuple[Row, float]]] = []
         with self._translated_errors() as client:
             for start in range(0, len(queries), QUERIES):
                 some = client.search(
-                    self._place.name,
+                    self._address.name,
                     data=list(queries[start : start + QUERIES]),
                     anns_field=vectors,
                     limit=min(limit, MAX_LIMIT),
                     output_fields=list(fields),
-                    search_params={"params": {"ef": effort}} if effort else {},
+                    search_params={"params": {"ef": ef}} if ef else {},
                     timeout=self._timeout,
-                    **self._asked(filters),
+                    **self._filter_arguments(filters),
                 )
                 found += [
                     [(hit["entity"], float(hit["distance"])) for hit in hits] for hits in some
@@ -185,51 +195,53 @@ class Collection:
         return found
 
     def upsert(self, rows: Sequence[Row], *, partial: bool = False) -> None:
-        """Write rows, in the place of those with the same keys; of each, if `partial`, some fields.
+        """Write rows, replacing those of the same keys; if `partial`, only the fields given.
 
         Raises:
-            StorageError: the Milvus has no room for them.
-            UnavailableError: it cannot take them now.
+            StorageError: the Milvus has no room.
+            UnavailableError: the Milvus cannot be reached.
 
         """
         with self._translated_errors() as client:
             for start in range(0, len(rows), CHUNK):
                 client.upsert(
-                    self._place.name,
+                    self._address.name,
                     list(rows[start : start + CHUNK]),
                     timeout=WRITE_TIMEOUT,
                     partial_update=partial,
                 )
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Take rows away; those that are not there are no matter."""
+        """Delete rows; unknown keys are ignored."""
         with self._translated_errors() as client:
             for start in range(0, len(keys), CHUNK):
                 client.delete(
-                    self._place.name, ids=list(keys[start : start + CHUNK]), timeout=WRITE_TIMEOUT
+                    self._address.name, ids=list(keys[start : start + CHUNK]), timeout=WRITE_TIMEOUT
                 )
 
     def close(self) -> None:
-        """Let go of it; of the file too, where it is one."""
+        """Finish the changes that wait, then disconnect and release the file, if any."""
         self.writer.shutdown()
         self._clients.close()
-        if self._place.file:
+        if self._address.file:
             from milvus_lite.server_manager import (  # noqa: PLC0415  # where it is installed
                 server_manager_instance,
             )
 
-            server_manager_instance.release_server(self._place.uri)
+            server_manager_instance.release_server(self._address.uri)
 
     def _fits(self, name: str, size: int) -> bool:
         return size <= self.dimensions.get(name, 0)
 
-    def _asked(self, filters: Sequence[Expression]) -> dict[str, Any]:  # Any: keywords of pymilvus
+    def _filter_arguments(
+        self, filters: Sequence[Expression]
+    ) -> dict[str, Any]:  # Any: keywords of pymilvus
         combined = reduce(and_, filters)
         if self._lite:
             return {"filter": combined.with_literals()}
         return {"filter": combined.text, "filter_params": dict(combined.values)}
 
-    def _make(
+    def _create(
         self, client: MilvusClient, dimensions: Mapping[str, int], graphs: Sequence[str]
     ) -> None:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -258,18 +270,18 @@ class Collection:
             index.add_index(name, index_type="INVERTED")
         try:
             client.create_collection(
-                self._place.name, schema=schema, index_params=index, consistency_level="Strong"
+                self._address.name, schema=schema, index_params=index, consistency_level="Strong"
             )
         except MilvusException:
-            if not client.has_collection(self._place.name):  # another was quicker
+            if not client.has_collection(self._address.name):  # another service created it
                 raise
 
     def _on_disk(self) -> dict[str, str]:
-        """Full vectors are mapped from disk, so that memory need not hold them."""
+        """Return index parameters that map vectors from disk, to save memory."""
         return {} if self._lite else {"mmap.enabled": "true"}
 
-    def _found(self, client: MilvusClient) -> dict[str, int]:
-        described = client.describe_collection(self._place.name)
+    def _vector_fields(self, client: MilvusClient) -> dict[str, int]:
+        described = client.describe_collection(self._address.name)
         return {
             field["name"]: int(field["params"]["dim"])
             for field in described["fields"]
@@ -278,30 +290,32 @@ class Collection:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[MilvusClient]:
-        """A client; what Milvus says to it is said in our own words."""
+        """Yield a client; raise Milvus's errors as the service's own."""
         try:
             with self._clients.acquire() as client:
                 yield client
         except MilvusException as error:
             if error.code in _STORAGE_FULL and not isinstance(error, MilvusUnavailableException):
                 raise StorageError(
-                    f"Milvus has no room for it: {error.message}. What was kept is there; give it "
-                    "more, then try again."
+                    f"Milvus has no room: {error.message}. Nothing stored was lost; raise its "
+                    "limits or remove images, then retry."
                 ) from error
             raise self._unavailable(error.message) from error
         except RpcError as error:
             raise self._unavailable(str(error)) from error
 
-    def _connected(self) -> MilvusClient:
+    def _connect(self) -> MilvusClient:
         client = MilvusClient(
-            self._place.uri,
-            token=self._place.token,
+            self._address.uri,
+            token=self._address.token,
             timeout=self._timeout,
-            dedicated=True,  # what pymilvus shares would be let go of together
+            dedicated=True,  # closing a shared connection would close it for all
         )
-        if client.has_collection(self._place.name):
-            client.load_collection(self._place.name)  # milvus-lite forgets it in between
+        if client.has_collection(self._address.name):
+            client.load_collection(self._address.name)  # milvus-lite unloads it at the end
         return client
 
     def _unavailable(self, reason: str) -> UnavailableError:
-        return UnavailableError(f"The Milvus at {self._place.uri} does not do it for now: {reason}")
+        return UnavailableError(
+            f"The Milvus at {self._address.uri} is not available: {reason}. Retry later."
+        )

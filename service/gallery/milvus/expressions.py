@@ -1,7 +1,7 @@
-"""What a Milvus is asked for: expressions whose values stand apart from their text.
+"""Filter expressions for Milvus, whose values are kept apart from their text.
 
-So whatever people write, be it a label or an attribute, is a value, and never part of the question.
-Knows Milvus's filter language; nothing of connections.
+So labels and attributes from clients are parameters, and cannot inject expressions. Knows Milvus's
+filter language; nothing of connections.
 """
 
 import json
@@ -16,30 +16,27 @@ Parameter = str | int | float | bool | list[str]
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression with `{names}`, and the values that stand for them."""
+    """An expression with `{placeholders}`, and their values."""
 
     text: str
     values: Mapping[str, Parameter] = field(default_factory=dict)
 
     def __and__(self, other: "Expression") -> "Expression":
-        """Both; a name stands for one value in the two of them."""
+        """Combine two expressions; a placeholder must have the same value in both."""
         return Expression(f"{self.text} and {other.text}", {**self.values, **other.values})
 
     def with_literals(self) -> str:
-        """The expression with its values as literals, for milvus-lite, which knows no others.
-
-        Milvus itself is given the values apart.
-        """
+        """Return the text with its values as literals, as milvus-lite has no parameters."""
         return self.text.format_map({name: _literal(value) for name, value in self.values.items()})
 
 
 def expression(text: str, **values: Parameter) -> Expression:
-    """The filter of that text and these values."""
+    """Return an expression with this text and these values."""
     return Expression(text, values)
 
 
 def to_expressions(filter_: Filter) -> list[Expression]:
-    """What makes an image a wanted one, each part a filter of its own."""
+    """Return the expressions of a filter, one for each condition."""
     filters = [
         expression(f"{name} == {{{name}}}", **{name: value})
         for name, value in (
@@ -60,12 +57,12 @@ def to_expressions(filter_: Filter) -> list[Expression]:
 
 
 def tags(attributes: Mapping[str, Value]) -> list[str]:
-    """Attributes as Milvus can look for them: one string each for a name and its value."""
+    """Return attributes as strings, one for each name and value, as Milvus can search them."""
     return [_tag(name, value) for name, value in attributes.items()]
 
 
 def tags_matching(name: str, text: str) -> list[str]:
-    """The tags of all values that a text may stand for: "3" is 3, 3.0 and "3"."""
+    """Return the tags of all values that a text matches: "3" matches 3, 3.0 and "3"."""
     values: list[Value] = [text]
     if text in ("true", "false"):
         values.append(text == "true")

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 
 from service.errors import ConflictError, KindredError
-from service.gallery.bundle_images import BundleImages, same_pixels, says_the_same
+from service.gallery.bundle_images import BundleImages, same_annotations, same_pixels
 from service.gallery.milvus import rows
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.bundle_sync import BundleSync
@@ -208,7 +208,7 @@ class MilvusGallery(Gallery):
         before = rows.item_of(row)
         png = self._view.png(row)
         same = png is not None and same_pixels(png, addition.png)
-        if same and (not replace or says_the_same(before, item)):
+        if same and (not replace or same_annotations(before, item)):
             return Added(before, "unchanged")
         if not replace:
             return ConflictError(

@@ -1,9 +1,8 @@
-"""The few dimensions in which a Milvus proposes what its full vectors then put in order.
+"""The projection to few dimensions with which a Milvus proposes candidates for rescoring.
 
-An inner product in 256 dimensions instead of 8192 is what makes many images searchable: those are
-in memory, as a graph; the full ones may lie on disk. The dimensions are of one network, found in
-the first bundle of it that comes, and kept beside the images, so that all services reduce alike.
-Knows vectors and rows; nothing of images.
+Projected vectors, 256 dimensions instead of 8192, are in memory as a graph; full vectors may be on
+disk. A network's projection is computed from the first bundle with it, and stored on the Milvus, so
+that all services project alike. Knows vectors and rows; nothing of images.
 """
 
 from collections.abc import Mapping
@@ -20,53 +19,53 @@ LAYER: Final[Layer] = "conv2"
 FIELD: Final = "conv2_256"
 SIZE: Final = 256
 MIN_IMAGES: Final = 1_000
-"""Images from which the dimensions can be found; with fewer, every search looks at all."""
+"""Images that a projection is computed from, at least; with fewer, every search is exact."""
 CANDIDATES: Final = 20
-"""How many times the images asked for are proposed."""
+"""Candidates for each result."""
 
 
 class StoredProjection:
-    """The dimensions of one network; none where too little was known to find them."""
+    """The projection of one network, if its bundle had enough images to compute it."""
 
     def __init__(self, directions: Vectors | None) -> None:
         self._directions = directions
 
     @classmethod
-    def of(cls, bundle: Bundle, kept: Collection) -> "StoredProjection":
-        """What is kept of the bundle's network; found and kept now, if nobody has."""
+    def of(cls, bundle: Bundle, collection: Collection) -> "StoredProjection":
+        """Read the projection of the bundle's network; compute and store it if it is missing."""
         network = bundle.network_id
-        known = kept.query(
+        known = collection.query(
             expression("key == {key}", key=rows.key(network, rows.BASIS)), fields=("label",)
         )
         if not known:
-            directions = _find(bundle)
-            marks = [
-                rows.of_marker(f"{network}-{number:03d}", rows.DIRECTION, kept.dimensions)
+            directions = _compute(bundle)
+            markers = [
+                rows.of_marker(f"{network}-{number:03d}", rows.DIRECTION, collection.dimensions)
                 | {LAYER: direction}
                 for number, direction in enumerate([] if directions is None else directions)
             ]
-            kept.upsert(marks)
-            kept.upsert([rows.of_marker(network, rows.BASIS, kept.dimensions)])
-        return cls(_read(network, kept))
+            collection.upsert(markers)
+            collection.upsert([rows.of_marker(network, rows.BASIS, collection.dimensions)])
+        return cls(_read(network, collection))
 
     @property
     def known(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a projection."""
         return self._directions is not None
 
     def project(self, vectors: Vectors) -> Vectors:
-        """Vectors [N, dimension] in the few dimensions, [N, 256]; zeros where there are none."""
+        """Return vectors [N, dimension] projected to [N, 256]; zeros if there is no projection."""
         if self._directions is None:
             return np.zeros((len(vectors), SIZE), np.float32)
         projected: Vectors = vectors @ self._directions.T
         return projected
 
     def field(self, row: Row, vectors: Mapping[Layer, Vectors]) -> Row:
-        """A row with the few dimensions of its full vector, if it has one."""
+        """Return a row with the projection of its full vector, if it has one."""
         return row | {FIELD: self.project(row[LAYER][None])[0]} if LAYER in vectors else row
 
 
-def _find(bundle: Bundle) -> Vectors | None:
+def _compute(bundle: Bundle) -> Vectors | None:
     index = bundle.indexes.get(LAYER)
     if index is None or len(index) < MIN_IMAGES:
         return None
@@ -74,11 +73,11 @@ def _find(bundle: Bundle) -> Vectors | None:
     return projection.directions
 
 
-def _read(network: str, kept: Collection) -> Vectors | None:
+def _read(network: str, collection: Collection) -> Vectors | None:
     names = [rows.key(f"{network}-{number:03d}", rows.DIRECTION) for number in range(SIZE)]
     found = {
         row["key"]: row[LAYER]
-        for row in kept.query(expression("key in {keys}", keys=names), fields=("key", LAYER))
+        for row in collection.query(expression("key in {keys}", keys=names), fields=("key", LAYER))
     }
     if len(found) < SIZE:
         return None

@@ -1,4 +1,4 @@
-"""The nearest of a Milvus: few dimensions propose, the full vectors put in order.
+"""Searches a Milvus in two stages: projected vectors propose, full vectors rescore.
 
 Knows vectors and rows; nothing of images.
 """
@@ -16,31 +16,31 @@ Hits = list[tuple[Row, float]]
 
 
 class TwoStageSearch:
-    """Searches the rows of one network, and those of others as long as there are some."""
+    """Searches the rows of one network in two stages, and outdated rows in one."""
 
-    def __init__(self, kept: Collection, projection: StoredProjection, network: str) -> None:
-        self._rows = kept
+    def __init__(self, collection: Collection, projection: StoredProjection, network: str) -> None:
+        self._rows = collection
         self._projection = projection
         self._network = network
         self.has_outdated = True
-        """Whether there may be vectors of another network, which the basis says nothing of."""
+        """Whether there may be vectors of another network, which have no projection."""
 
     def search(
         self, layer: Layer, unit: Vectors, limit: int, among: Sequence[Expression], *, exact: bool
     ) -> list[Hits]:
-        """The `limit` nearest rows to each unit vector [N, dimension], best first."""
+        """Return the `limit` nearest rows to each unit vector [N, dimension], best first."""
         if exact or layer != LAYER or not self._projection.known:
             return self._rows.search(layer, unit, limit, *among, fields=SHOWN)
-        mine = expression("network == {network}", network=self._network)
+        own = expression("network == {network}", network=self._network)
         count = min(limit * CANDIDATES, MAX_LIMIT)
         proposed = self._rows.search(
             FIELD,
             self._projection.project(unit),
             count,
             *among,
-            mine,
+            own,
             fields=("key",),
-            effort=count,
+            ef=count,
         )
         found = [
             self._rescore(query, limit, [row["key"] for row, _ in hits])
@@ -56,7 +56,7 @@ class TwoStageSearch:
         ]
 
     def _rescore(self, query: Vectors, limit: int, keys: list[str]) -> Hits:
-        """The nearest among a few rows, by their full vectors."""
+        """Return the nearest of these rows, by their full vectors."""
         if not keys:
             return []
         among = expression("key in {keys}", keys=keys)

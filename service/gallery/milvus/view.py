@@ -27,14 +27,18 @@ class MilvusView(View):
     """Reads the rows as they are at each call: a Milvus has no snapshots."""
 
     def __init__(
-        self, bundle: Bundle, images: BundleImages, kept: Collection, projection: StoredProjection
+        self,
+        bundle: Bundle,
+        images: BundleImages,
+        collection: Collection,
+        projection: StoredProjection,
     ) -> None:
         self._network = bundle.network_id
         self._version = bundle.manifest.version
         self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
         self._bundle_images = images
-        self._rows = kept
-        self._search_rows = TwoStageSearch(kept, projection, self._network)
+        self._rows = collection
+        self._search_rows = TwoStageSearch(collection, projection, self._network)
         self._ours = expression("bundle in {bundles}", bundles=[ADDED, self._version])
 
     @property
