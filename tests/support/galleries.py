@@ -1,4 +1,4 @@
-"""The homes that the protocol's suite is run on, and images to put there."""
+"""The gallery backends under test, images to add, and short reads."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from service.gallery.local.gallery import LocalGallery
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.protocol import Gallery
-from service.gallery.types import Addition, Attributes, Item
+from service.gallery.types import Addition, Attributes, Filter, Item
 from tests.support.fakes import png
 from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors
@@ -19,19 +19,18 @@ Open = Callable[[Bundle, Path], Gallery]
 
 
 def on_milvus_lite(bundle: Bundle, folder: Path) -> Gallery:
-    """Open a gallery on a Milvus that is a file, in this process."""
+    """Open a gallery in a file of milvus-lite, in this process."""
     return MilvusGallery.open(bundle, MilvusAddress.parse(f"milvus://{folder}/gallery.db"))
 
 
 BACKENDS: dict[str, Open] = {"local": LocalGallery.open, "milvus-lite": on_milvus_lite}
-"""How each is opened over a bundle, with a folder to keep its images in; opened again there, it has
-them still."""
+"""Functions that open a gallery of a bundle in a folder; opened again, it has the same images."""
 
 MORNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def vectors(bundle: Bundle, seed: int) -> dict[Layer, Vectors]:
-    """Vectors that no other image has, at the layers of a bundle."""
+    """Return random vectors at the layers of a bundle, the same for the same seed."""
     random = np.random.default_rng(seed)
     return {
         layer: random.normal(size=index.dimension).astype(np.float32)
@@ -48,7 +47,7 @@ def addition(
     attributes: Attributes | None = None,
     kind: int = 3,
 ) -> Addition:
-    """An image to be added, as its seed draws it."""
+    """Return an image to add, drawn from its seed."""
     return Addition(
         Item(
             id=image_id or f"added-{seed:04d}",
@@ -62,3 +61,21 @@ def addition(
         vectors=vectors(bundle, seed),
         network=bundle.network_id,
     )
+
+
+def ids(gallery: Gallery, filter_: Filter = Filter()) -> list[str]:  # noqa: B008  frozen
+    """Return all ids, read page by page."""
+    found: list[str] = []
+    after = ""
+    while True:
+        page = gallery.snapshot().page(7, after=after, filter_=filter_)
+        found += [item.id for item in page.items]
+        if page.next is None:
+            return found
+        after = page.next
+
+
+def nearest(gallery: Gallery, query: Vectors, *, exact: bool = False) -> str:
+    """Return the id of the nearest image at conv2."""
+    ((match,),) = gallery.snapshot().search("conv2", query[None], 1, exact=exact)
+    return match.item.id

@@ -1,1 +1,1 @@
-"""The gallery: what every home of it must do, and what is each one's own."""
+"""Tests of the gallery: what every backend does, and what each adds."""

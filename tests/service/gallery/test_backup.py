@@ -1,4 +1,4 @@
-"""A gallery as a file, and back."""
+"""Export and import of a gallery."""
 
 import dataclasses
 import subprocess
@@ -22,7 +22,7 @@ from training.bundle import Bundle
 
 @pytest.fixture
 def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
-    """With images added, removed and edited."""
+    """A gallery with images added, removed and edited."""
     opened = LocalGallery.open(loaded, tmp_path / "from")
     opened.add([addition(loaded, seed, attributes={"n": seed}) for seed in range(20)]).result()
     opened.remove("added-0003").result()
@@ -45,13 +45,13 @@ def items(gallery: LocalGallery) -> tuple[Item, ...]:
     return gallery.snapshot().page(10_000).items
 
 
-def test_what_is_brought_in_is_what_was_written(
+def test_an_import_restores_exactly_what_was_exported(
     gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
     file = tmp_path / "gallery.parquet"
     assert backup.write(gallery, file) == len(gallery) == backup.count(file)
-    said = backup.read(other, file, mirror=True)
-    assert said == ImportResult(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
+    result = backup.read(other, file, mirror=True)
+    assert result == ImportResult(added=19, changed=1, unchanged=len(loaded.gallery) - 2, removed=1)
     assert items(other) == items(gallery)
     for layer in gallery.snapshot().layers:
         ids = [item.id for item in items(gallery)]
@@ -63,7 +63,7 @@ def test_what_is_brought_in_is_what_was_written(
     assert match.item.id == "added-0007"
 
 
-def test_brought_in_again_it_changes_nothing(
+def test_a_second_import_changes_nothing(
     gallery: LocalGallery, other: LocalGallery, tmp_path: Path
 ) -> None:
     backup.write(gallery, tmp_path / "file")
@@ -72,19 +72,18 @@ def test_brought_in_again_it_changes_nothing(
     assert (again.added, again.changed, again.removed) == (0, 0, 0)
 
 
-def test_the_image_of_the_file_holds(
+def test_an_import_replaces_images_of_the_same_ids(
     gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
     other.add([addition(loaded, 99, image_id="added-0001")]).result()
     backup.write(gallery, tmp_path / "file")
     backup.read(other, tmp_path / "file")
     assert other.snapshot().image("added-0001") == gallery.snapshot().image("added-0001")
-    assert (
-        other.snapshot().get(loaded.gallery.ids[0]).id == loaded.gallery.ids[0]
-    )  # it does not mirror
+    removed_there = loaded.gallery.ids[0]
+    assert other.snapshot().get(removed_there).id == removed_there  # no `mirror`
 
 
-def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive(
+def test_outdated_vectors_are_not_exported_and_embedded_again_after_an_import(
     gallery: LocalGallery, other: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
     gallery.add([dataclasses.replace(addition(loaded, 50), network="another")]).result()
@@ -93,26 +92,26 @@ def test_vectors_of_another_network_are_left_out_and_made_anew_where_they_arrive
     assert [one.id for one in other.next_outdated(10)] == ["added-0050"]
 
 
-@pytest.mark.parametrize("home", BACKENDS.values(), ids=BACKENDS)
-def test_vectors_of_another_network_are_left_out_though_nobody_here_may_renew_them(
-    home: Open, loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_outdated_vectors_are_not_exported_even_if_this_gallery_cannot_renew_them(
+    backend: Open, loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
 ) -> None:
-    """Some have no pixels, and another bundle has come since: the images are left to that."""
+    """One image has no pixels, and a service with a newer bundle may embed the other."""
     whole, bare = (dataclasses.replace(addition(loaded, n), network="another") for n in range(2))
-    gallery = home(loaded, tmp_path)
+    gallery = backend(loaded, tmp_path)
     gallery.add([whole, dataclasses.replace(bare, png=None), addition(loaded, 2)]).result()
     newer = gallery.rebind(bundle_without_pixels)
     backup.write(gallery, tmp_path / "file")
     newer.close()
     gallery.close()
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "file").to_pylist()}
-    for foreign in ("added-0000", "added-0001"):
-        assert rows[foreign]["network"] is rows[foreign]["vector_conv2"] is None
+    for outdated in ("added-0000", "added-0001"):
+        assert rows[outdated]["network"] is rows[outdated]["vector_conv2"] is None
     assert rows["added-0002"]["network"] == loaded.network_id
     assert rows["added-0002"]["vector_conv2"] is not None
 
 
-def test_what_is_removed_before_its_picture_is_read_is_left_out(
+def test_an_image_removed_during_an_export_is_left_out(
     gallery: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
     gallery.add([dataclasses.replace(addition(loaded, 50), png=None)]).result()
@@ -125,7 +124,9 @@ def test_what_is_removed_before_its_picture_is_read_is_left_out(
     assert [row["id"] for row in rows if row["png"] is None] == ["added-0050"]
 
 
-def test_the_file_can_be_read_by_others(gallery: LocalGallery, tmp_path: Path) -> None:
+def test_an_export_is_plain_parquet_with_unit_vectors(
+    gallery: LocalGallery, tmp_path: Path
+) -> None:
     backup.write(gallery, tmp_path / "file")
     table = pq.read_table(tmp_path / "file")
     assert {"id", "label", "attributes", "png", "vector_conv2"} <= set(table.column_names)
@@ -133,26 +134,24 @@ def test_the_file_can_be_read_by_others(gallery: LocalGallery, tmp_path: Path) -
     assert lengths == pytest.approx(np.ones(len(gallery)), abs=1e-2)
 
 
-def test_a_gallery_without_pixels_goes_the_same_way(
+def test_a_gallery_without_pixels_can_be_exported_and_imported(
     bundle_without_pixels: Bundle, tmp_path: Path
 ) -> None:
     gallery = LocalGallery.open(bundle_without_pixels, tmp_path / "from")
     backup.write(gallery, tmp_path / "file")
-    said = backup.read(gallery, tmp_path / "file", mirror=True)
-    assert said == ImportResult(0, 0, len(gallery), 0)
+    result = backup.read(gallery, tmp_path / "file", mirror=True)
+    assert result == ImportResult(0, 0, len(gallery), 0)
     gallery.close()
 
 
-def test_what_is_no_backup_is_refused(
-    gallery: LocalGallery, tmp_path: Path, image_folder: Path
-) -> None:
+def test_a_file_that_is_not_a_backup_is_refused(gallery: LocalGallery, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(picture())
     with pytest.raises(BackupError, match="file"):
         backup.read(gallery, file)
 
 
-def test_a_file_is_whole_or_not_there(gallery: LocalGallery, tmp_path: Path) -> None:
+def test_a_failed_export_leaves_the_previous_file(gallery: LocalGallery, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"the one before")
 
@@ -170,7 +169,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_it_is_written_while_the_service_runs_and_brought_in_when_it_does_not(
+def test_export_works_beside_a_running_service_and_import_is_refused(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "gallery.parquet"
@@ -182,5 +181,5 @@ def test_it_is_written_while_the_service_runs_and_brought_in_when_it_does_not(
         refused = run("import", file, "--bundle", bundle_path)
         assert refused.returncode == 1
         assert "Another process" in refused.stderr
-    brought = run("import", file, "--bundle", bundle_path)
-    assert brought.stdout == "1 added, 0 changed, 150 were there already, 0 removed\n"
+    imported = run("import", file, "--bundle", bundle_path)
+    assert imported.stdout == "1 added, 0 changed, 150 were there already, 0 removed\n"

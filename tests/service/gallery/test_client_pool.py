@@ -1,4 +1,4 @@
-"""A client that has failed is lent to nobody more, and is closed by the last who has it."""
+"""A failed client is handed out no more, and closed by its last user."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from service.gallery.milvus.client_pool import ClientPool
 
 
 class Client:
-    """Knows whether it has been closed."""
+    """A fake client that records whether it was closed."""
 
     closed = False
 
@@ -24,7 +24,7 @@ def clients() -> ClientPool:
     return ClientPool(connect)
 
 
-def test_all_share_one_until_it_is_closed(clients: ClientPool) -> None:
+def test_all_users_share_one_client_until_the_pool_is_closed(clients: ClientPool) -> None:
     with clients.acquire() as one, clients.acquire() as other:
         assert one is other
     with clients.acquire() as again:
@@ -34,19 +34,21 @@ def test_all_share_one_until_it_is_closed(clients: ClientPool) -> None:
     assert one.closed
 
 
-def test_who_is_asking_by_one_that_fails_another_may_go_on(clients: ClientPool) -> None:
-    with clients.acquire() as asking:
+def test_a_client_that_fails_one_user_stays_open_for_the_others(clients: ClientPool) -> None:
+    with clients.acquire() as used:
         with pytest.raises(MilvusException), clients.acquire() as failing:
             raise MilvusException(message="too late")
-        assert failing is asking
-        assert not asking.closed
+        assert failing is used
+        assert not used.closed
         with clients.acquire() as fresh:
-            assert fresh is not asking
-    assert asking.closed
+            assert fresh is not used
+    assert used.closed
     assert not fresh.closed
 
 
-def test_one_that_fails_all_who_have_it_takes_no_newer_one_away(clients: ClientPool) -> None:
+def test_a_second_failure_of_an_old_client_does_not_replace_the_new_one(
+    clients: ClientPool,
+) -> None:
     with pytest.raises(MilvusException), clients.acquire() as failing:
         with pytest.raises(MilvusException), clients.acquire():
             raise MilvusException(message="too late")
@@ -58,7 +60,7 @@ def test_one_that_fails_all_who_have_it_takes_no_newer_one_away(clients: ClientP
     assert failing.closed
 
 
-def test_one_that_cannot_connect_is_tried_anew(clients: ClientPool) -> None:
+def test_a_failed_connection_is_tried_again_by_the_next_user(clients: ClientPool) -> None:
     failures = [MilvusException(message="not there")]
 
     def connect() -> Client:
@@ -66,8 +68,8 @@ def test_one_that_cannot_connect_is_tried_anew(clients: ClientPool) -> None:
             raise failures.pop()
         return Client()
 
-    trying = ClientPool(connect)
-    with pytest.raises(MilvusException), trying.acquire():
+    pool = ClientPool(connect)
+    with pytest.raises(MilvusException), pool.acquire():
         pass
-    with trying.acquire() as client:
+    with pool.acquire() as client:
         assert not client.closed

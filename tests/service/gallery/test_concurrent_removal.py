@@ -1,4 +1,4 @@
-"""Images that another service removes while they are looked at."""
+"""Requests that run while another service removes images from the same Milvus."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +20,7 @@ from training.bundle import Bundle
 
 @pytest.fixture
 def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
-    """In a home that has no snapshots."""
+    """A gallery whose snapshots show its latest state."""
     opened = on_milvus_lite(loaded, tmp_path)
     opened.add([addition(loaded, seed) for seed in range(3)]).result()
     yield opened
@@ -30,32 +30,32 @@ def gallery(loaded: Bundle, tmp_path: Path) -> Iterator[Gallery]:
 def remove_after(
     method: str, image_id: str, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Have an image removed whenever a method has answered."""
+    """Remove an image each time a method of the view returns."""
     view = gallery.snapshot()
-    ask = getattr(view, method)
+    call = getattr(view, method)
 
-    def ask_and_remove(*arguments: Any, **options: Any) -> Any:  # Any: whatever the method takes
-        answer = ask(*arguments, **options)
+    def call_and_remove(*arguments: Any, **options: Any) -> Any:  # Any: as the method has it
+        result = call(*arguments, **options)
         with suppress(NotFoundError):
             gallery.remove(image_id).result()
-        return answer
+        return result
 
-    monkeypatch.setattr(view, method, ask_and_remove)
+    monkeypatch.setattr(view, method, call_and_remove)
 
 
-def test_images_that_have_gone_have_no_vectors(gallery: Gallery, loaded: Bundle) -> None:
+def test_vectors_skip_images_that_are_not_there(gallery: Gallery, loaded: Bundle) -> None:
     view = gallery.snapshot()
-    asked = ["added-0001", "unknown", loaded.gallery.ids[0]]
-    there = view.vectors("conv2", asked, missing="skip")
-    assert list(there) == ["added-0001", loaded.gallery.ids[0]]
+    ids = ["added-0001", "unknown", loaded.gallery.ids[0]]
+    found = view.vectors("conv2", ids, missing="skip")
+    assert list(found) == ["added-0001", loaded.gallery.ids[0]]
     alone = view.vectors("conv2", ["added-0001"])["added-0001"]
-    assert there["added-0001"] == pytest.approx(alone)
+    assert found["added-0001"] == pytest.approx(alone)
     with pytest.raises(NotFoundError, match="unknown"):
-        view.vectors("conv2", asked)
+        view.vectors("conv2", ids)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "query",
     [
         SimilarityQuery("conv2", diversity=0.1),
         SimilarityQuery("conv2", with_attribution=True),
@@ -64,17 +64,18 @@ def test_images_that_have_gone_have_no_vectors(gallery: Gallery, loaded: Bundle)
     ],
     ids=["diversity", "heat", "terms", "exclude_self"],
 )
-def test_matches_that_go_after_they_are_found_are_left_out(
-    asked: SimilarityQuery, gallery: Gallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
+def test_matches_removed_after_the_search_are_left_out(
+    query: SimilarityQuery, gallery: Gallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_after("search", "added-0001", gallery, monkeypatch)
     image = Embeddings(addition(loaded, 1).vectors, None, queued=0, inference=0)
-    (said,) = SimilaritySearch(ModelName(name="x", version="y"), gallery).similar([image], asked)
-    assert said.similar
-    assert "added-0001" not in {one.id for one in said.similar}
+    search = SimilaritySearch(ModelName(name="x", version="y"), gallery)
+    (response,) = search.similar([image], query)
+    assert response.similar
+    assert "added-0001" not in {one.id for one in response.similar}
 
 
-def test_a_backup_goes_on_without_what_goes_while_it_is_written(
+def test_an_export_continues_without_images_removed_during_it(
     gallery: Gallery, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_after("page", "added-0001", gallery, monkeypatch)
@@ -83,5 +84,5 @@ def test_a_backup_goes_on_without_what_goes_while_it_is_written(
     table = pq.read_table(tmp_path / "file", columns=["id", "network", "png"])
     networks = {row["id"]: row["network"] for row in table.to_pylist()}
     assert "added-0001" not in networks
-    assert networks["added-0002"] is None  # its picture was there, and its vectors were not
+    assert networks["added-0002"] is None  # removed between its pixels and its vectors
     assert networks["added-0000"] == loaded.network_id

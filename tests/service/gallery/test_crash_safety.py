@@ -1,4 +1,4 @@
-"""A service that is killed at any moment has lost nothing that it has acknowledged."""
+"""A service that is killed at any moment loses no change that it has acknowledged."""
 
 import os
 import signal
@@ -28,27 +28,28 @@ PNG = {"Content-Type": "image/png"}
 
 @dataclass
 class AcknowledgedWrites:
-    """What the service has been told, and what it has acknowledged."""
+    """The changes that the service has acknowledged."""
 
-    kept: set[str] = field(default_factory=set)
-    """Acknowledged, and not asked to be removed since."""
-    gone: set[str] = field(default_factory=set)
-    """Whose removal has been acknowledged."""
-    asked: int = 0
+    added: set[str] = field(default_factory=set)
+    """Added, and without a request to remove them since."""
+    removed: set[str] = field(default_factory=set)
+    """Removed."""
+    begun: int = 0
+    """Additions begun, acknowledged or not."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self) -> int:
-        """A number for a picture that nobody else has."""
+        """Return a number that no other image has."""
         with self.lock:
-            self.asked += 1
-            return self.asked
+            self.begun += 1
+            return self.begun
 
 
 @contextmanager
 def server(gallery: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """The starter bundle, served by a process of its own until it is killed."""
+    """Serve the starter bundle in a process; kill it at the end."""
     command = [sys.executable, "-m", "service", "--bundle", "starter", "--port", "0"]
-    settings = {"KINDRED_GALLERY": str(gallery), "KINDRED_MAX_BATCH_SIZE": "1"}  # is warm at once
+    settings = {"KINDRED_GALLERY": str(gallery), "KINDRED_MAX_BATCH_SIZE": "1"}  # for a quick start
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -66,11 +67,11 @@ def server(gallery: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]
             process.kill()
 
 
-def write(url: httpx.URL, told: AcknowledgedWrites, random: np.random.Generator) -> None:
-    """Add and remove without end; that the service is killed ends it."""
+def write(url: httpx.URL, acknowledged: AcknowledgedWrites, random: np.random.Generator) -> None:
+    """Add and remove images until the service is killed."""
     with httpx.Client(base_url=url, timeout=60) as client:
         while True:
-            number = told.next()
+            number = acknowledged.next()
             image_id = f"image-{number:05d}"
             path = f"/gallery?id={image_id}&label=kept"
             try:
@@ -78,23 +79,24 @@ def write(url: httpx.URL, told: AcknowledgedWrites, random: np.random.Generator)
             except httpx.TransportError:
                 return
             assert answer.status_code == 201, answer.text
-            with told.lock:
-                told.kept.add(image_id)
-                going = str(random.choice(sorted(told.kept))) if random.random() < 0.3 else None
-                if going:
-                    told.kept.remove(going)  # from now on it may have gone
-            if going:
+            with acknowledged.lock:
+                acknowledged.added.add(image_id)
+                removes = random.random() < 0.3
+                if removes:  # from here on, the removal may be stored
+                    leaving = str(random.choice(sorted(acknowledged.added)))
+                    acknowledged.added.remove(leaving)
+            if removes:
                 try:
-                    answer = client.delete(f"/gallery/{going}")
+                    answer = client.delete(f"/gallery/{leaving}")
                 except httpx.TransportError:
                     return
                 assert answer.status_code == 204, answer.text
-                with told.lock:
-                    told.gone.add(going)
+                with acknowledged.lock:
+                    acknowledged.removed.add(leaving)
 
 
 def listed(client: httpx.Client) -> list[str]:
-    """The ids of all images that have been added, as often as they are listed."""
+    """Return the ids of all added images, as often as they are listed."""
     found: list[str] = []
     cursor = ""
     while True:
@@ -106,7 +108,7 @@ def listed(client: httpx.Client) -> list[str]:
 
 
 def finds_itself(client: httpx.Client, image_id: str) -> bool:
-    """Whether an image is what a search for it finds, once."""
+    """Return whether a search for an image finds it first, and once."""
     path = f"/gallery/{image_id}/similar?exclude_self=false&limit=5"
     found = client.get(path).json()["similar"]
     return found[0]["id"] == image_id and [one["id"] for one in found].count(image_id) == 1
@@ -115,29 +117,30 @@ def finds_itself(client: httpx.Client, image_id: str) -> bool:
 @pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_what_was_acknowledged_outlives_a_kill_at_any_moment(
+def test_acknowledged_changes_survive_a_kill_at_any_moment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Real server processes, each killed under a stream of writes and followed by another."""
-    told = AcknowledgedWrites()
+    """Kill real server processes under a stream of writes, and start each again."""
+    acknowledged = AcknowledgedWrites()
     unseen: set[str] = set()
-    """Acknowledged since the last start."""
+    """Added since the last start."""
     checked = 0
     for kill in range(KILLS + 1):
         with server(tmp_path / "gallery") as (process, client):
             there = listed(client)
             assert len(there) == len(set(there))
-            assert told.kept <= set(there)
-            assert told.gone.isdisjoint(there)
-            looked_for = sorted(told.kept if kill == KILLS else told.kept & unseen)
-            assert all(finds_itself(client, image_id) for image_id in looked_for)
-            checked += len(looked_for)
+            assert acknowledged.added <= set(there)
+            assert acknowledged.removed.isdisjoint(there)
+            expected = sorted(acknowledged.added if kill == KILLS else acknowledged.added & unseen)
+            assert all(finds_itself(client, image_id) for image_id in expected)
+            checked += len(expected)
             if kill == KILLS:
                 break
-            before = set(told.kept)
+            before = set(acknowledged.added)
             threads = [
                 threading.Thread(
-                    target=write, args=(client.base_url, told, np.random.default_rng((kill, n)))
+                    target=write,
+                    args=(client.base_url, acknowledged, np.random.default_rng((kill, n))),
                 )
                 for n in range(WRITERS)
             ]
@@ -147,11 +150,12 @@ def test_what_was_acknowledged_outlives_a_kill_at_any_moment(
             process.kill()
             for thread in threads:
                 thread.join()
-            unseen = told.kept - before
-    assert len(told.kept) > KILLS
-    assert told.gone
+            unseen = acknowledged.added - before
+    assert len(acknowledged.added) > KILLS
+    assert acknowledged.removed
     with capsys.disabled():
         print(
-            f"\nkilled {KILLS} times: {told.asked} writes begun, {len(told.kept)} images kept and "
-            f"found ({checked} searches), {len(told.gone)} removed for good"
+            f"\nkilled {KILLS} times: {acknowledged.begun} additions begun, "
+            f"{len(acknowledged.added)} images stored and found ({checked} searches), "
+            f"{len(acknowledged.removed)} removed for good"
         )

@@ -1,4 +1,4 @@
-"""The gallery in trouble: a full disk, another network, a start from the database alone."""
+"""A service whose gallery is in trouble: a full disk, another network, a damaged database."""
 
 import shutil
 import sys
@@ -38,10 +38,8 @@ def most_like(client: httpx.Client, seed: int) -> Any:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits of a process from outside")
-def test_on_a_full_disk_changes_are_507_and_all_else_goes_on(
-    bundle_path: Path, tmp_path: Path
-) -> None:
-    """A real process may write no more; what was acknowledged stays, and later it may again."""
+def test_a_full_disk_makes_changes_507_and_nothing_else(bundle_path: Path, tmp_path: Path) -> None:
+    """A real process reaches its file size limit, keeps what it stored, and later gets more."""
     from resource import RLIM_INFINITY, RLIMIT_FSIZE, prlimit
 
     limited: list[str | Path] = ["bash", "-c", 'echo $$ > "$0"; ulimit -S -f 1500; exec "$@"']
@@ -50,18 +48,18 @@ def test_on_a_full_disk_changes_are_507_and_all_else_goes_on(
         [*limited, *serve_command(bundle_path)], KINDRED_MAX_BATCH_SIZE="4"
     ) as client:
         answers = [add(client, seed) for seed in range(200)]
-        kept = [seed for seed, answer in enumerate(answers) if answer.status_code == 201]
+        stored = [seed for seed, answer in enumerate(answers) if answer.status_code == 201]
         refused = [answer for answer in answers if answer.status_code != 201]
-        assert 10 < len(kept) < 190
+        assert 10 < len(stored) < 190
         assert {answer.status_code for answer in refused} == {507}
         problem = refused[0].json()
         assert refused[0].headers["Content-Type"] == "application/problem+json"
         assert problem["type"] == "urn:kindred:problem:storage"
         assert "room" in problem["detail"]
         assert client.get("/readyz").status_code == 200
-        assert client.get("/model").json()["gallery"]["added"] == len(kept)
-        assert [most_like(client, seed) for seed in kept[:3]] == [
-            f"mine-{seed:03d}" for seed in kept[:3]
+        assert client.get("/model").json()["gallery"]["added"] == len(stored)
+        assert [most_like(client, seed) for seed in stored[:3]] == [
+            f"mine-{seed:03d}" for seed in stored[:3]
         ]
         assert client.get(f"/gallery/mine-{refused_seed(answers):03d}").status_code == 404
         prlimit(int((tmp_path / "pid").read_text()), RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
@@ -70,7 +68,7 @@ def test_on_a_full_disk_changes_are_507_and_all_else_goes_on(
 
 
 def refused_seed(answers: list[httpx.Response]) -> int:
-    """The number of the first that was refused."""
+    """Return the seed of the first image that was refused."""
     return [answer.status_code for answer in answers].index(507)
 
 
@@ -90,17 +88,17 @@ def client(current: Path) -> Iterator[TestClient]:
 
 
 def stored_vector(client: TestClient, image_id: str) -> Vectors:
-    """The vector of an image at conv2, as the app's gallery has it."""
+    """Return the stored vector of an image at conv2."""
     view = client.app.state.kindred.gallery.snapshot()  # type: ignore[attr-defined]
     vector: Vectors = view.vectors("conv2", [image_id])[image_id]
     return vector
 
 
-def stale(client: TestClient) -> int:
+def outdated(client: TestClient) -> int:
     return int(client.get("/model").json()["gallery"]["stale"])
 
 
-def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
+def test_after_a_change_of_network_images_are_embedded_again_and_found_all_the_time(
     client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reembed_batch = reembed.reembed_batch
@@ -116,12 +114,12 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     before = stored_vector(client, "mine-003")
     update_current_link(current, current.with_name("other"))
     client.post("/admin/reload")
-    assert stale(client) == 20
+    assert outdated(client) == 20
     assert "kindred_gallery_stale_images 20.0" in client.get("/metrics").text
     assert [most_like(client, seed) for seed in range(20)] == [f"mine-{n:03d}" for n in range(20)]
     allowed.append(True)
     deadline = time.monotonic() + BATCH_TIMEOUT
-    while stale(client):
+    while outdated(client):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert [most_like(client, seed) for seed in range(20)] == [f"mine-{n:03d}" for n in range(20)]
@@ -131,10 +129,10 @@ def test_after_another_network_images_are_embedded_anew_and_found_meanwhile(
     assert cosine(after, answer["vector"]) > cosine(before, answer["vector"])
     client.close()
     with TestClient(create_app(Settings(bundle=current, max_batch_size=4))) as again:
-        assert stale(again) == 0
+        assert outdated(again) == 0
 
 
-def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew(
+def test_damaged_images_do_not_stop_the_reembedding_of_others(
     client: TestClient, current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reembed, "PAUSE_SECONDS", 0.01)
@@ -151,14 +149,14 @@ def test_images_that_are_damaged_do_not_keep_the_others_from_being_embedded_anew
     update_current_link(current, current.with_name("other"))
     client.post("/admin/reload")
     deadline = time.monotonic() + BATCH_TIMEOUT
-    while stale(client) > damaged:
+    while outdated(client) > damaged:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert stale(client) == damaged
+    assert outdated(client) == damaged
 
 
-def test_what_is_searched_is_made_of_the_database_alone(bundle_path: Path, tmp_path: Path) -> None:
-    """Nothing derived is on the disk that could be damaged: a copy of one file is a gallery."""
+def test_a_copy_of_the_database_file_is_a_whole_gallery(bundle_path: Path, tmp_path: Path) -> None:
+    """The indexes are built from the database at each start."""
     folder = tmp_path / "gallery"
     settings = Settings(bundle=bundle_path, max_batch_size=4, gallery=str(folder))
     with TestClient(create_app(settings)) as client:
@@ -174,7 +172,9 @@ def test_what_is_searched_is_made_of_the_database_alone(bundle_path: Path, tmp_p
         assert client.get("/model").json()["gallery"]["added"] == 4
 
 
-def test_a_damaged_database_is_refused_by_its_name(bundle_path: Path, tmp_path: Path) -> None:
+def test_a_service_refuses_a_damaged_database_and_names_it(
+    bundle_path: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "gallery"
     folder.mkdir()
     (folder / FILE).write_bytes(np.random.default_rng(0).bytes(10_000))

@@ -1,4 +1,4 @@
-"""A gallery that is searched where the network runs finds what it finds in memory."""
+"""A gallery searched on the network's device returns what it returns in memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,13 +41,13 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
-def queries(gallery: LocalGallery, layer: Layer, count: int = 5) -> Vectors:
-    """Near the gallery's own, which other queries are not."""
+def queries_near(gallery: LocalGallery, layer: Layer, count: int = 5) -> Vectors:
+    """Return vectors of any length near those of the gallery, which random ones are not."""
     index = gallery.snapshot().segments[0].indexes[layer]
     some = index.reconstruct(range(0, len(index), len(index) // count))[:count]
     noise = np.random.default_rng(0).normal(size=some.shape) * 0.3 / some.shape[1] ** 0.5
-    asked: Vectors = (7 * (some + noise)).astype(np.float32)  # of any length
-    return asked
+    found: Vectors = (7 * (some + noise)).astype(np.float32)
+    return found
 
 
 def assert_alike(
@@ -62,34 +62,35 @@ def assert_alike(
 
 @pytest.mark.parametrize("layer", ["conv2", "logits"])
 @pytest.mark.parametrize("limit", [1, 10, 10_000])
-def test_it_finds_what_an_exact_search_finds(
+def test_a_search_on_the_device_equals_an_exact_search(
     gallery: LocalGallery, device: torch.device, layer: Layer, limit: int
 ) -> None:
-    near = GpuSearcher(gallery.snapshot, device)
-    asked = queries(gallery, layer)
-    exact = gallery.snapshot().search(layer, asked, limit, exact=True)
+    searcher = GpuSearcher(gallery.snapshot, device)
+    queries = queries_near(gallery, layer)
+    exact = gallery.snapshot().search(layer, queries, limit, exact=True)
     assert len(exact[0]) == min(limit, len(gallery))
-    assert_alike(near.search(layer, torch.from_numpy(asked).to(device), limit), exact)
-    assert_alike(near.search(layer, asked, limit), exact)
+    assert_alike(searcher.search(layer, torch.from_numpy(queries).to(device), limit), exact)
+    assert_alike(searcher.search(layer, queries, limit), exact)
 
 
-def test_what_is_added_is_found_and_what_is_removed_is_not(
+def test_added_images_are_found_and_removed_images_are_not(
     gallery: LocalGallery, device: torch.device, loaded: Bundle
 ) -> None:
-    near = GpuSearcher(gallery.snapshot, device)
-    asked = queries(gallery, "conv2")
-    ((first, *_), *_) = near.search("conv2", asked, 1)
+    searcher = GpuSearcher(gallery.snapshot, device)
+    queries = queries_near(gallery, "conv2")
+    ((first, *_), *_) = searcher.search("conv2", queries, 1)
     gallery.remove(first.item.id).result()
     added = addition(loaded, 1)
     gallery.add([added, addition(loaded, 2)]).result()
     assert_alike(
-        near.search("conv2", asked, 20), gallery.snapshot().search("conv2", asked, 20, exact=True)
+        searcher.search("conv2", queries, 20),
+        gallery.snapshot().search("conv2", queries, 20, exact=True),
     )
-    (itself,) = near.search("conv2", added.vectors["conv2"][None], 1)[0]
+    (itself,) = searcher.search("conv2", added.vectors["conv2"][None], 1)[0]
     assert itself.item.id == added.item.id
     assert itself.score == pytest.approx(1, abs=1e-3)
     gallery.remove(added.item.id).result()
-    found = near.search("conv2", added.vectors["conv2"][None], len(gallery) + 7)[0]
+    found = searcher.search("conv2", added.vectors["conv2"][None], len(gallery) + 7)[0]
     assert len(found) == len(gallery)
     assert {first.item.id, added.item.id}.isdisjoint(match.item.id for match in found)
 
@@ -97,18 +98,18 @@ def test_what_is_added_is_found_and_what_is_removed_is_not(
 def test_a_gallery_too_large_for_the_device_is_searched_in_memory(
     gallery: LocalGallery, device: torch.device
 ) -> None:
-    near = GpuSearcher(gallery.snapshot, device, max_bytes=1_000)
-    asked = queries(gallery, "conv2")
-    expected = gallery.snapshot().search("conv2", asked, 10)
-    assert near.search("conv2", torch.from_numpy(asked).to(device), 10) == expected
+    searcher = GpuSearcher(gallery.snapshot, device, max_bytes=1_000)
+    queries = queries_near(gallery, "conv2")
+    expected = gallery.snapshot().search("conv2", queries, 10)
+    assert searcher.search("conv2", torch.from_numpy(queries).to(device), 10) == expected
 
 
-def test_a_device_without_room_is_not_asked_again(
+def test_after_running_out_of_device_memory_searches_stay_in_memory(
     gallery: LocalGallery, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = queries(gallery, "conv2")
-    expected = gallery.snapshot().search("conv2", asked, 10)
-    near = GpuSearcher(gallery.snapshot, device)
+    queries = queries_near(gallery, "conv2")
+    expected = gallery.snapshot().search("conv2", queries, 10)
+    searcher = GpuSearcher(gallery.snapshot, device)
     tries = []
 
     def fail(*_: object, **__: object) -> None:
@@ -117,8 +118,8 @@ def test_a_device_without_room_is_not_asked_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(torch, "empty", fail)
-        assert near.search("conv2", asked, 10) == expected
-    assert near.search("conv2", asked, 10) == expected
+        assert searcher.search("conv2", queries, 10) == expected
+    assert searcher.search("conv2", queries, 10) == expected
     assert len(tries) == 1
 
 
@@ -127,15 +128,14 @@ def test_an_unknown_layer_is_refused(gallery: LocalGallery, device: torch.device
         GpuSearcher(gallery.snapshot, device).search("conv1", np.ones((1, 4), np.float32), 1)
 
 
-def test_the_engine_answers_with_what_is_found_there(
+def test_the_engine_searches_with_vectors_that_stay_on_the_device(
     gallery: LocalGallery, device: torch.device, loaded: Bundle
 ) -> None:
-    """The vectors that the network leaves on the device are what is looked for."""
-    near = GpuSearcher(gallery.snapshot, device)
-    near.warm_up()
+    searcher = GpuSearcher(gallery.snapshot, device)
+    searcher.warm_up()
     ten = SearchQuery("conv2", 10)
     backend = TorchEager(bundle.load(loaded.path).network, device=device)
-    with running(Engine(backend, near.search)) as engine:
+    with running(Engine(backend, searcher.search)) as engine:
         futures = engine.submit([flat(30), flat(200), flat(90)], soon(), [ten])
         answers = [future.result(BATCH_TIMEOUT) for future in futures]
     vectors = np.stack([answer.layers["conv2"] for answer in answers])

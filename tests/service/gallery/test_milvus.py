@@ -1,4 +1,4 @@
-"""What a gallery on a Milvus does besides: shared by processes, filled once, asked by values."""
+"""The gallery on a Milvus beyond the protocol: shared, filled once, queried by parameters."""
 
 import dataclasses
 import subprocess
@@ -29,8 +29,8 @@ from service.gallery.types import Filter, Item, NewVectors, Value
 from tests.support.galleries import addition, on_milvus_lite, vectors
 from tests.support.images import real_data, striped_image
 from tests.support.processes import free_port, milvus_server
-from training import bundle as door
-from training.bundle import Bundle, Vectors, to_pixels
+from training import bundle
+from training.bundle import Bundle, Layer, Vectors, to_pixels
 from training.data.archive import iter_files
 
 STARTER = Path(__file__).parents[3] / "starter"
@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def held_out() -> Vectors:
-    """200 pictures uint8 [200, 3, 32, 32] that are in no gallery here: real ones, if there are."""
+    """200 images uint8 [200, 3, 32, 32] that are in no gallery: real ones, if available."""
     if data := real_data():
         taken = islice(
             (read() for path, read in iter_files(data) if path.suffix in (".jpg", ".png")), 200
@@ -59,10 +59,10 @@ def held_out() -> Vectors:
 
 
 @pytest.mark.parametrize("layer", ["conv2", "logits"])
-def test_both_homes_find_the_same_ten_nearest(
-    layer: door.Layer, held_out: Vectors, tmp_path: Path
+def test_both_backends_find_the_same_ten_nearest(
+    layer: Layer, held_out: Vectors, tmp_path: Path
 ) -> None:
-    starter = door.load(STARTER)
+    starter = bundle.load(STARTER)
     local = LocalGallery.open(starter, tmp_path / "local")
     milvus = on_milvus_lite(starter, tmp_path)
     with torch.inference_mode():
@@ -81,12 +81,12 @@ def test_both_homes_find_the_same_ten_nearest(
     for one, other in zip(here, there, strict=True):
         scores = [match.score for match in one]
         assert scores == pytest.approx([match.score for match in other], abs=1e-5)
-        if len({round(score, 5) for score in scores}) == len(scores):  # else the order is chance
+        if len({round(score, 5) for score in scores}) == len(scores):  # else the order is arbitrary
             assert [match.item for match in one] == [match.item for match in other]
 
 
-def test_few_dimensions_propose_what_all_would_find(held_out: Vectors, tmp_path: Path) -> None:
-    starter = door.load(STARTER)
+def test_two_stage_search_has_a_recall_of_at_least_098(held_out: Vectors, tmp_path: Path) -> None:
+    starter = bundle.load(STARTER)
     gallery = on_milvus_lite(starter, tmp_path)
     gallery.add([addition(starter, seed) for seed in range(5)]).result()
     with torch.inference_mode():
@@ -109,8 +109,8 @@ def test_few_dimensions_propose_what_all_would_find(held_out: Vectors, tmp_path:
 
 
 def test_two_galleries_on_one_server_see_each_others_images(server: str, loaded: Bundle) -> None:
-    place = MilvusAddress.parse(f"{server}/shared")
-    one, other = MilvusGallery.open(loaded, place), MilvusGallery.open(loaded, place)
+    address = MilvusAddress.parse(f"{server}/shared")
+    one, other = MilvusGallery.open(loaded, address), MilvusGallery.open(loaded, address)
     one.add([addition(loaded, 1)]).result()
     assert other.snapshot().get("added-0001").label == "cyan"
     ((match,),) = other.snapshot().search("conv2", vectors(loaded, 1)["conv2"][None], 1)
@@ -121,33 +121,33 @@ def test_two_galleries_on_one_server_see_each_others_images(server: str, loaded:
     assert one.added == 0
 
 
-def test_the_bundle_is_brought_there_once(server: str, loaded: Bundle) -> None:
-    place = MilvusAddress.parse(f"{server}/once")
-    MilvusGallery.open(loaded, place)
-    rows = Collection(place, {})
+def test_the_bundles_images_are_written_once(server: str, loaded: Bundle) -> None:
+    address = MilvusAddress.parse(f"{server}/once")
+    MilvusGallery.open(loaded, address)
+    rows = Collection(address, {})
     written = _images(rows)
-    assert len(written) == len(MilvusGallery.open(loaded, place)) == len(loaded.gallery)
+    assert len(written) == len(MilvusGallery.open(loaded, address)) == len(loaded.gallery)
     assert _images(rows) == written
 
 
-def test_what_was_brought_half_is_completed(server: str, loaded: Bundle) -> None:
-    place = MilvusAddress.parse(f"{server}/half")
-    MilvusGallery.open(loaded, place).remove(loaded.gallery.ids[3]).result()
-    rows = Collection(place, {})
+def test_an_interrupted_write_of_the_bundle_is_completed(server: str, loaded: Bundle) -> None:
+    address = MilvusAddress.parse(f"{server}/half")
+    MilvusGallery.open(loaded, address).remove(loaded.gallery.ids[3]).result()
+    rows = Collection(address, {})
     lost = [row["key"] for row in _all(rows) if row["bundle"] == loaded.manifest.version][:40]
-    marks = [row["key"] for row in _all(rows) if row["bundle"] == "filled"]
-    rows.delete([*lost, *marks])
-    again = MilvusGallery.open(loaded, place)
+    markers = [row["key"] for row in _all(rows) if row["bundle"] == "filled"]
+    rows.delete([*lost, *markers])
+    again = MilvusGallery.open(loaded, address)
     assert len(again) == len(loaded.gallery) - 1
 
 
-def test_what_people_did_to_a_bundles_images_holds_for_the_next_bundle(
+def test_overrides_of_bundle_images_hold_for_the_next_bundle(
     loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
 ) -> None:
-    gone, edited, replaced = bundle_without_pixels.gallery.ids[:3]
-    assert {gone, edited, replaced} <= set(loaded.gallery.ids)
+    removed, edited, replaced = bundle_without_pixels.gallery.ids[:3]
+    assert {removed, edited, replaced} <= set(loaded.gallery.ids)
     gallery = on_milvus_lite(loaded, tmp_path)
-    gallery.remove(gone).result()
+    gallery.remove(removed).result()
     gallery.edit(edited, lambda item: dataclasses.replace(item, label="unicorn")).result()
     gallery.add([addition(loaded, 1, image_id=replaced)], replace=True).result()
     other = gallery.rebind(bundle_without_pixels)
@@ -164,7 +164,9 @@ def test_what_people_did_to_a_bundles_images_holds_for_the_next_bundle(
         gallery.close()
 
 
-def test_a_file_can_be_opened_by_another_once_it_is_closed(loaded: Bundle, tmp_path: Path) -> None:
+def test_another_process_can_open_a_file_after_it_was_closed(
+    loaded: Bundle, tmp_path: Path
+) -> None:
     gallery = on_milvus_lite(loaded, tmp_path)
     gallery.add([addition(loaded, 1)]).result()
     gallery.close()
@@ -176,28 +178,28 @@ def test_a_file_can_be_opened_by_another_once_it_is_closed(loaded: Bundle, tmp_p
     done = subprocess.run(
         [sys.executable, "-c", counting], capture_output=True, text=True, check=True, timeout=120
     )
-    marks = 2  # that all of the bundle is there, and that it is too little for a basis
-    assert int(done.stdout) == len(loaded.gallery) + 1 + marks
+    markers = 2  # the bundle is complete; it has too few images for a projection
+    assert int(done.stdout) == len(loaded.gallery) + 1 + markers
 
 
 def test_a_collection_for_other_vectors_is_refused(loaded: Bundle, tmp_path: Path) -> None:
-    place = MilvusAddress.parse(f"milvus://{tmp_path}/gallery.db")
-    Collection(place, {"conv2": 128, "logits": 128}).close()
-    with pytest.raises(StorageError, match="made for other vectors"):
-        MilvusGallery.open(loaded, place)
+    address = MilvusAddress.parse(f"milvus://{tmp_path}/gallery.db")
+    Collection(address, {"conv2": 128, "logits": 128}).close()
+    with pytest.raises(StorageError, match="created for other vectors"):
+        MilvusGallery.open(loaded, address)
 
 
-def test_a_milvus_that_is_not_there_is_said_to_be_so(loaded: Bundle) -> None:
-    place = MilvusAddress.parse(f"milvus://127.0.0.1:{free_port()}")
+def test_a_milvus_that_cannot_be_reached_is_unavailable(loaded: Bundle) -> None:
+    address = MilvusAddress.parse(f"milvus://127.0.0.1:{free_port()}")
     with pytest.raises(UnavailableError, match=r"Milvus at http://127\.0\.0\.1"):
-        Collection(place, {"conv2": 128}, timeout=2)
+        Collection(address, {"conv2": 128}, timeout=2)
 
 
-def test_a_milvus_that_goes_is_said_to_be_so_and_is_found_again(tmp_path: Path) -> None:
+def test_a_milvus_that_restarts_is_unavailable_and_then_found_again(tmp_path: Path) -> None:
     port = free_port()
-    place = MilvusAddress.parse(f"milvus://127.0.0.1:{port}/comes_and_goes")
+    address = MilvusAddress.parse(f"milvus://127.0.0.1:{port}/comes_and_goes")
     with milvus_server(tmp_path, port):
-        rows = Collection(place, {"conv2": 128}, timeout=5)
+        rows = Collection(address, {"conv2": 128}, timeout=5)
         everything = expression("key != {none}", none="")
         assert rows.count(everything) == 0
     with pytest.raises(UnavailableError):
@@ -207,17 +209,17 @@ def test_a_milvus_that_goes_is_said_to_be_so_and_is_found_again(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "address"),
     [
-        ("milvus://db:19530/pictures", MilvusAddress("http://db:19530", "pictures")),
+        ("milvus://db:19530/images", MilvusAddress("http://db:19530", "images")),
         ("milvus://db", MilvusAddress("http://db:19530", "kindred")),
         ("milvus+tls://me:s%40crt@db:1/x", MilvusAddress("https://db:1", "x", "me:s@crt")),
         ("milvus:///a/b.db", MilvusAddress("/a/b.db", "kindred", file=Path("/a/b.db"))),
         ("milvus:///a%20b/c.db#d", MilvusAddress("/a b/c.db", "d", file=Path("/a b/c.db"))),
     ],
 )
-def test_a_place_is_read_from_a_url(text: str, place: MilvusAddress) -> None:
-    assert MilvusAddress.parse(text) == place
+def test_an_address_is_parsed_from_a_url(text: str, address: MilvusAddress) -> None:
+    assert MilvusAddress.parse(text) == address
 
 
 @pytest.mark.parametrize(
@@ -225,18 +227,18 @@ def test_a_place_is_read_from_a_url(text: str, place: MilvusAddress) -> None:
     ["", "folder", "http://db/x", "milvus:///a/b", "milvus://db/a b", "milvus:///a.db#x-y",
      "milvus://db:port/x", "milvus://db:99999/x"],
 )  # fmt: skip
-def test_what_is_no_place_is_answered_with_what_one_looks_like(text: str) -> None:
+def test_an_invalid_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="milvus://host:19530/collection"):
         MilvusAddress.parse(text)
 
 
 @given(st.text())
-def test_whatever_is_asked_for_stays_one_value(text: str) -> None:
-    """milvus-lite takes no values apart: they are spelled out, and must be read as they were."""
-    asked = expression("label == {label}", label=text).with_literals()
-    kinds = [token.kind for token in tokenize(asked)]
+def test_a_label_is_always_one_string_literal(text: str) -> None:
+    """milvus-lite has no parameters: values are literals, and must be parsed as they were."""
+    written = expression("label == {label}", label=text).with_literals()
+    kinds = [token.kind for token in tokenize(written)]
     assert kinds == [TokenKind.IDENT, TokenKind.EQ, TokenKind.STRING, TokenKind.EOF]
-    assert tokenize(asked)[2].value == text
+    assert tokenize(written)[2].value == text
 
 
 VALUES = st.one_of(
@@ -245,17 +247,17 @@ VALUES = st.one_of(
 
 
 @given(st.dictionaries(st.text(), VALUES), st.text(), st.one_of(VALUES, st.text()))
-def test_tags_tell_what_attributes_would(
+def test_tags_match_exactly_the_attributes_that_the_filter_matches(
     attributes: dict[str, Value], name: str, value: Value
 ) -> None:
-    asked = str(value).lower() if isinstance(value, bool) else str(value)
-    for key, text in ((name, asked), *((key, str(of)) for key, of in attributes.items())):
+    wanted = str(value).lower() if isinstance(value, bool) else str(value)
+    for key, text in ((name, wanted), *((key, str(of)) for key, of in attributes.items())):
         filter_ = Filter(attributes=((key, text),))
         among = set(expressions.tags(attributes)) & set(expressions.tags_matching(key, text))
         assert bool(among) == filter_.matches(Item("x", "y", None, attributes=attributes))
 
 
-def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
+def test_of_two_networks_only_the_newer_embeds_images_again(
     loaded: Bundle, bundle_without_pixels: Bundle, tmp_path: Path
 ) -> None:
     older = on_milvus_lite(loaded, tmp_path)
@@ -263,9 +265,11 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
     newer = older.rebind(bundle_without_pixels)
     try:
         assert (newer.outdated_count, older.outdated_count) == (1, 0)
-        (stale,) = newer.next_outdated(5)
+        (outdated,) = newer.next_outdated(5)
         news = vectors(bundle_without_pixels, 2)
-        newer.renew([NewVectors(stale.id, stale.revision, news, "jade", newer.network)]).result()
+        newer.renew(
+            [NewVectors(outdated.id, outdated.revision, news, "jade", newer.network)]
+        ).result()
         assert (newer.outdated_count, older.outdated_count) == (0, 0)
         assert older.next_outdated(5) == []
     finally:
@@ -274,7 +278,7 @@ def test_while_networks_change_the_older_one_leaves_the_images_to_the_newer(
 
 
 def _images(rows: Collection) -> dict[str, int]:
-    """When each image was written."""
+    """Return the revision of each image."""
     return {row["key"]: row["revision"] for row in _all(rows) if row["bundle"] not in MARKERS}
 
 
@@ -282,7 +286,7 @@ def _all(rows: Collection) -> list[Row]:
     return rows.query(expression("key != {none}", none=""), fields=("key", "bundle", "revision"))
 
 
-def test_what_is_not_installed_is_named(loaded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_library_is_named(loaded: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("service.gallery.milvus.gallery", "pymilvus"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(StorageError, match="pip install pymilvus"):

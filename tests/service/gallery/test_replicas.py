@@ -1,4 +1,4 @@
-"""Two services, each a process of its own, on one Milvus: what one is told, the other knows."""
+"""Two services in processes of their own share one Milvus."""
 
 import io
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.support.processes import milvus_server, running_server, serve_command
 def replicas(
     bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """Both of them, started at the same time on an empty Milvus."""
+    """Two services started at the same time on an empty Milvus."""
     with milvus_server(tmp_path_factory.mktemp("milvus")) as milvus, ExitStack() as running:
         starting = [
             running_server(serve_command(bundle_path), KINDRED_GALLERY=f"{milvus}/replicas")
@@ -30,7 +30,7 @@ def replicas(
         yield one, other
 
 
-def test_both_show_the_bundles_images_once(
+def test_both_services_list_the_bundles_images_once(
     replicas: tuple[httpx.Client, httpx.Client],
 ) -> None:
     listed = [_ids(replica, "bundle") for replica in replicas]
@@ -38,23 +38,23 @@ def test_both_show_the_bundles_images_once(
     assert listed[0] == listed[1]
 
 
-def test_what_one_adds_the_other_finds_shows_edits_and_removes(
+def test_one_service_finds_edits_and_removes_what_the_other_added(
     replicas: tuple[httpx.Client, httpx.Client],
 ) -> None:
     one, other = replicas
-    picture = png(striped_image(3, 77_000))
+    image = png(striped_image(3, 77_000))
     headers = {"Content-Type": "image/png"}
-    said = {"id": "mine", "label": "cyan", "attribute.shelf": "3"}
-    added = one.post("/gallery", params=said, content=picture, headers=headers)
+    params = {"id": "mine", "label": "cyan", "attribute.shelf": "3"}
+    added = one.post("/gallery", params=params, content=image, headers=headers)
     assert added.status_code == 201, added.text
-    found = other.post("/similar", params={"limit": 1}, content=picture, headers=headers)
+    found = other.post("/similar", params={"limit": 1}, content=image, headers=headers)
     assert [match["id"] for match in found.json()["similar"]] == ["mine"]
     assert _ids(other, "added") == ["mine"]
     shown = Image.open(io.BytesIO(other.get("/gallery/mine/image").content))
-    assert shown.tobytes() == Image.open(io.BytesIO(picture)).tobytes()
+    assert shown.tobytes() == Image.open(io.BytesIO(image)).tobytes()
     assert other.patch("/gallery/mine", json={"label": "jade"}).status_code == 200
     assert one.get("/gallery/mine").json()["label"] == "jade"
-    again = other.post("/gallery", params=said, content=picture, headers=headers)
+    again = other.post("/gallery", params=params, content=image, headers=headers)
     assert again.status_code == 200
     assert other.delete("/gallery/mine").status_code == 204
     assert one.get("/gallery/mine").status_code == 404

@@ -1,4 +1,4 @@
-"""What `python -m training embed` leaves is what a gallery takes in."""
+"""A gallery imports the shards that `python -m training embed` writes."""
 
 import dataclasses
 from pathlib import Path
@@ -17,8 +17,10 @@ from training.embedding.bulk import Embedder
 from training.embedding.job import Job
 
 
-@pytest.mark.parametrize("home", BACKENDS.values(), ids=BACKENDS)
-def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_shards_of_bulk_embedding_are_imported_as_they_are(
+    backend: Open, loaded: Bundle, tmp_path: Path
+) -> None:
     images = write_folder(tmp_path / "images", per_class=4, kinds=3, partition="new")
     job = Job(
         source=images,
@@ -29,9 +31,9 @@ def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: P
         size=5,
     )
     bulk.run(job, Embedder(loaded.network, torch.device("cpu")))
-    gallery = home(loaded, tmp_path)
+    gallery = backend(loaded, tmp_path)
     try:
-        for _ in range(2):  # once more does no harm
+        for _ in range(2):  # a second import changes nothing
             for shard in sorted(job.folder.glob("*.parquet")):
                 backup.read(gallery, shard)
         assert (gallery.added, gallery.outdated_count) == (12, 0)
@@ -48,7 +50,7 @@ def test_shards_are_imported_as_they_are(home: Open, loaded: Bundle, tmp_path: P
 
 
 @pytest.mark.parametrize(("here", "there"), [("local", "milvus-lite"), ("milvus-lite", "local")])
-def test_a_backup_is_the_road_from_home_to_home(
+def test_a_backup_moves_a_gallery_between_backends(
     here: str, there: str, loaded: Bundle, tmp_path: Path
 ) -> None:
     one, other = (

@@ -28,7 +28,7 @@ ITEM = Item(id="mine", label="cyan", predicted=None, source="added")
 
 
 class Recorder:
-    """A listener that knows what it was told to show; it can be made to fail."""
+    """A listener that records the events it applies, and can be made to fail."""
 
     def __init__(self) -> None:
         self.applied: list[Events] = []
