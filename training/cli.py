@@ -14,20 +14,6 @@ from rich.table import Table
 
 from training import bundle
 from training.bundle import BundleError, writer
-from training.cli_options import (
-    Data,
-    Device,
-    Epochs,
-    Half,
-    Output,
-    PerClass,
-    Pixels,
-    Recall,
-    Root,
-    Seed,
-    Source,
-    SplitSeed,
-)
 from training.data.dataset import DatasetError
 from training.embedding import bulk, ray_runner
 from training.embedding.bulk import Embedder
@@ -64,6 +50,66 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="KINDRED_DATA",
+        help="Images: a folder with one folder a class, CIFAR-10's batches, or an archive of "
+        "either. Default: CIFAR-10, downloaded.",
+        show_default=False,
+    ),
+]
+Root = Annotated[
+    Path, typer.Option(help="Folder with experiments/, checkpoints/, bundles/, data/ and starter/.")
+]
+Seed = Annotated[
+    int, typer.Option(help="Seed of the initial weights, the image order and the augmentation.")
+]
+SplitSeed = Annotated[
+    int, typer.Option(help="Seed of the 70:15:15 split into train, validation and test.", min=0)
+]
+Device = Annotated[
+    str, typer.Option(help="Device: cpu, cuda, cuda:1, or auto for a GPU if there is one.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the new bundle. Default: a folder in bundles/ named after the data, to "
+        "which bundles/current then points.",
+        show_default=False,
+    ),
+]
+PerClass = Annotated[
+    int | None,
+    typer.Option(
+        help="Gallery images of each class. Default: all test images.", min=1, show_default=False
+    ),
+]
+Pixels = Annotated[bool, typer.Option(help="Store the gallery's images in the bundle.")]
+Half = Annotated[bool, typer.Option(help="Store weights and flat indexes as fp16, not fp32.")]
+Recall = Annotated[
+    float,
+    typer.Option(
+        help="Target recall@10 of the index: the share of the exact ten nearest that a search "
+        "returns, from 0 to 1.",
+        min=0,
+        max=1,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        help="Epochs of training. Default: those of the experiment.", min=1, show_default=False
+    ),
+]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", help="Folder of the bundle. Default: bundles/current.", show_default=False
+    ),
+]
 
 
 @app.command("run")

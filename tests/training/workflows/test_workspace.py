@@ -3,7 +3,6 @@
 import copy
 import re
 import socket
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from tests.conftest import short
-from tests.support.factories import linked_copy, made_record, network, tiny
+from tests.support.factories import linked_copy, made_record, tiny
 from tests.support.images import write_folder
 from training import bundle
 from training.bundle import Bundle, BundleError
@@ -26,9 +25,8 @@ from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.record import Record
 from training.models import checkpoint
-from training.models.blocknet import BlockNet
 from training.trainer.evaluation import evaluate
-from training.trainer.run import RunSpec, initial_record
+from training.trainer.run import RunSpec
 from training.trainer.run_store import RunStore
 from training.workflows import workspace as workspace_module
 from training.workflows.release import ExportOptions, ReleaseError, evaluate_release
@@ -295,24 +293,6 @@ def test_a_final_run_that_stays_uncalibrated_prints_a_warning(
     assert "probabilities stay uncalibrated" in capsys.readouterr().err
 
 
-def test_a_named_experiment_is_released_without_other_studies(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workspace_module, "run", stub := Stub(failing=["dropout-2"]))
-    images = tiny(per_class=4)
-    with pytest.raises(RuntimeError):
-        empty.release(
-            images,
-            split(images, 0),
-            empty.bundle_of(None),
-            ExportOptions(),
-            None,
-            find("dropout-2"),
-            7,
-        )
-    assert stub.calls == ["dropout-2/0"]
-
-
 def test_the_released_network_has_retrieval_metrics_of_every_layer(released: Released) -> None:
     _, parts, made, _ = released
     layers = of_stage(made, "final").retrieval
@@ -377,116 +357,6 @@ def test_the_error_for_an_unreadable_own_test_image_names_it(
     (tmp_path / "test" / "amber" / "00000.png").write_bytes(b"not an image")
     with pytest.raises(DatasetError, match=r"amber/00000\.png"):
         empty.read_own_test(tmp_path)
-
-
-# Sweeps.
-
-
-class Stub:
-    """Replaces training: returns at once, records its calls, and fails for the given names."""
-
-    def __init__(self, failing: Sequence[str] = ()) -> None:
-        self.failing, self.calls = failing, list[str]()
-
-    def __call__(self, spec: RunSpec, **_: object) -> tuple[BlockNet, Record]:
-        self.calls.append(f"{spec.experiment.name}/{spec.seed}")
-        if spec.experiment.name in self.failing:
-            raise RuntimeError("see [/tmp/log] for [bold]why")
-        return network(), initial_record(spec).model_copy(update={"status": "finished"})
-
-
-def sweep(workspace: Workspace, names: Sequence[str], seeds: Sequence[int]) -> int:
-    images = tiny(per_class=4)
-    runs = workspace.sweep([find(name) for name in names], seeds, images, split(images, 0))
-    return sum(run.status == "failed" for run in runs)
-
-
-def statuses(workspace: Workspace) -> dict[str, str]:
-    return {
-        f"{one.experiment}/{one.seeds.init}": one.status
-        for one in record.read_all(workspace.experiments)
-    }
-
-
-def test_every_experiment_is_run_with_every_seed(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workspace_module, "run", Stub())
-    assert sweep(empty, ["none-2", "dropout-3"], [0, 1]) == 0
-    expected = {"none-2/0", "none-2/1", "dropout-3/0", "dropout-3/1"}
-    assert statuses(empty) == dict.fromkeys(expected, "finished")
-
-
-def test_a_run_with_a_record_is_not_run_again(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workspace_module, "run", Stub())
-    sweep(empty, ["none-2"], [0])
-    monkeypatch.setattr(workspace_module, "run", again := Stub())
-    sweep(empty, ["none-2", "none-3"], [0])
-    assert again.calls == ["none-3/0"]
-
-
-def test_a_failed_run_is_recorded_and_the_other_runs_continue(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(workspace_module, "run", Stub(failing=["none-2"]))
-    assert sweep(empty, ["none-2", "none-3"], [0]) == 1
-    assert statuses(empty) == {"none-2/0": "failed", "none-3/0": "finished"}
-    (failed,) = (one for one in record.read_all(empty.experiments) if one.status == "failed")
-    assert failed.error == "RuntimeError('see [/tmp/log] for [bold]why')"
-    assert "see [/tmp/log] for [bold]why" in capsys.readouterr().err
-
-
-def test_a_sweep_returns_the_records_of_all_runs_including_earlier_ones(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workspace_module, "run", Stub(failing=["none-3"]))
-    images = tiny(per_class=4)
-    parts = split(images, 0)
-    empty.sweep([find("none-2")], [0], images, parts)
-    runs = empty.sweep([find("none-2"), find("none-3")], [0, 1], images, parts)
-    assert [(run.experiment, run.seeds.init, run.status) for run in runs] == [
-        ("none-2", 0, "finished"),
-        ("none-3", 0, "failed"),
-        ("none-2", 1, "finished"),
-        ("none-3", 1, "failed"),
-    ]
-
-
-def test_an_experiment_named_twice_is_run_once(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workspace_module, "run", stub := Stub())
-    sweep(empty, ["none-2", "none-2"], [0, 0])
-    assert stub.calls == ["none-2/0"]
-
-
-def test_a_failed_run_is_run_again(empty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace_module, "run", Stub(failing=["none-2"]))
-    sweep(empty, ["none-2"], [0])
-    monkeypatch.setattr(workspace_module, "run", Stub())
-    assert sweep(empty, ["none-2"], [0]) == 0
-    assert statuses(empty) == {"none-2/0": "finished"}
-
-
-def test_an_interrupted_sweep_continues_with_the_remaining_runs(
-    empty: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Stopped(Stub):
-        def __call__(self, spec: RunSpec, **_: object) -> tuple[BlockNet, Record]:
-            if spec.experiment.name == "none-3":
-                raise KeyboardInterrupt
-            return super().__call__(spec)
-
-    names = ["none-2", "none-3", "dropout-2"]
-    monkeypatch.setattr(workspace_module, "run", Stopped())
-    with pytest.raises(KeyboardInterrupt):
-        sweep(empty, names, [0])
-    assert statuses(empty) == {"none-2/0": "finished"}
-    monkeypatch.setattr(workspace_module, "run", rest := Stub())
-    sweep(empty, names, [0])
-    assert rest.calls == ["none-3/0", "dropout-2/0"]
 
 
 def test_the_error_for_a_damaged_record_names_the_file(empty: Workspace) -> None:
