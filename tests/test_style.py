@@ -26,7 +26,7 @@ omit open order parse paste pause plot point pop predict prepare print process p
 project propagate protect publish put quantize query queue raise rank re-embed read receive record
 recover reduce refuse register reject release reload remove rename render repeat replace reply
 report request rescore reserve reset resize resolve respond restart restore resume retry return
-reuse revert rewrite rotate run sample saturate scale schedule search select send serialize serve
+reuse revert rewrite rotate round run sample saturate scale schedule search select send serialize serve
 set shift show shut silence simulate skip sort split start stop store stream study subtract sum
 summarize suppress suspend swap synchronize take terminate toggle trace track train transform
 transpose traverse truncate tune undo unlock update upgrade upload use validate verify visit wait
@@ -78,7 +78,6 @@ _DOCSTRINGS = """
     service/http/routes/gallery_updates.py
     service/images.py
     service/vectors.py
-    training/workflows/release.py
 """
 _BANNED_WORDS = """
     service/concurrency.py
