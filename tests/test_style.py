@@ -13,24 +13,24 @@ FOLDERS = ("service", "training", "benchmarks", "tests", "docs", "deploy", "expe
 SUFFIXES = {".py", ".md", ".js", ".yml", ".yaml", ".toml"}
 
 _VERBS = """
-abort accept acquire add admit aggregate allocate append apply assert assign attach await begin
-bind block build cache calculate call cancel change check choose classify close collect combine
-commit compact compare compile compress compute concatenate configure confirm connect continue
-convert copy count create crop decode decompress decrease delete describe deserialize detect
-determine disable discard divide download draw drop embed emit enable encode end enqueue ensure
-estimate evaluate evict exchange expand export extend extract fail fetch fill filter find finish fit
-flatten flip flush forget format generate get give group handle hash hold identify ignore import
-increase index initialize insert inspect install iterate join keep leave let limit link list load
-lock log lower make map mark mask match measure merge migrate mirror move name normalize notify
-omit open order parse paste pause plot point pop predict prepare print process produce profile
-project propagate protect publish put quantize query queue raise rank re-embed read receive record
-recover reduce refuse register reject release reload remove rename render repeat replace reply
-report request rescore reserve reset resize resolve respond restart restore resume retry return
-reuse revert rewrite rotate round run sample saturate scale schedule search select send serialize serve
-set shift show shut silence simulate skip sort split start stop store stream study subtract sum
-summarize suppress suspend swap synchronize take terminate toggle trace track train transform
-transpose traverse truncate tune undo unlock update upgrade upload use validate verify visit wait
-walk warm warn wrap write yield
+abort accept acquire add admit aggregate allocate append apply assert assign attach await begin bind
+block build cache calculate call cancel change check choose classify close collect combine commit
+compact compare compile compress compute concatenate configure confirm connect continue convert copy
+count create crop decode decompress decrease delete describe deserialize detect determine disable
+discard divide download draw drop embed emit enable encode end enqueue ensure estimate evaluate
+evict exchange expand export extend extract fail fetch fill filter find finish fit flatten flip
+flush forget format generate get give group handle hash hold identify ignore import increase index
+initialize insert inspect install iterate join keep leave let limit link list load lock log lower
+make map mark mask match measure merge migrate mirror move name normalize notify omit open order
+parse paste pause plot point pop predict prepare print process produce profile project propagate
+protect publish put quantize query queue raise rank re-embed read receive record recover reduce
+refuse register reject release reload remove rename render repeat replace reply report request
+rescore reserve reset resize resolve respond restart restore resume retry return reuse revert
+rewrite rotate round run sample saturate scale schedule search select send serialize serve set shift
+show shut silence simulate skip sort split start stop store stream study subtract sum summarize
+suppress suspend swap synchronize take terminate toggle trace track train transform transpose
+traverse truncate tune undo unlock update upgrade upload use validate verify visit wait walk warm
+warn wrap write yield
 """
 VERBS = frozenset(_VERBS.split())
 """First words that a docstring of a function may have."""
