@@ -51,33 +51,12 @@ _DOCSTRINGS = """
     service/engine/backends/openvino_cpu.py
     service/engine/backends/torch_eager.py
     service/engine/backends/torch_graphs.py
-    service/gallery/backup.py
-    service/gallery/bundle_images.py
-    service/gallery/local/compaction.py
-    service/gallery/local/gallery.py
-    service/gallery/local/gpu_search.py
-    service/gallery/local/snapshot.py
-    service/gallery/local/sqlite.py
-    service/gallery/local/store.py
-    service/gallery/local/updates.py
     service/gallery/local/writer.py
-    service/gallery/milvus/address.py
-    service/gallery/milvus/bundle_sync.py
     service/gallery/milvus/client_pool.py
-    service/gallery/milvus/collection.py
-    service/gallery/milvus/expressions.py
-    service/gallery/milvus/gallery.py
-    service/gallery/milvus/projection.py
-    service/gallery/milvus/rows.py
-    service/gallery/milvus/search.py
-    service/gallery/protocol.py
-    service/gallery/segment.py
-    service/gallery/types.py
     service/http/codecs/json_body.py
     service/http/middleware/admission.py
     service/http/routes/gallery_updates.py
     service/images.py
-    service/vectors.py
 """
 _BANNED_WORDS = """
     service/concurrency.py
@@ -85,33 +64,12 @@ _BANNED_WORDS = """
     service/engine/backends/factory.py
     service/engine/backends/torch_eager.py
     service/engine/backends/torch_graphs.py
-    service/gallery/backup.py
-    service/gallery/local/compaction.py
-    service/gallery/local/gallery.py
-    service/gallery/local/gpu_search.py
-    service/gallery/local/snapshot.py
-    service/gallery/local/sqlite.py
-    service/gallery/local/store.py
-    service/gallery/local/writer.py
-    service/gallery/milvus/bundle_sync.py
-    service/gallery/milvus/collection.py
-    service/gallery/milvus/expressions.py
-    service/gallery/milvus/gallery.py
-    service/gallery/milvus/projection.py
-    service/gallery/milvus/rows.py
-    service/gallery/protocol.py
-    service/gallery/types.py
     service/http/middleware/admission.py
     service/http/middleware/state.py
     service/http/routes/gallery_updates.py
     service/images.py
-    service/vectors.py
     tests/service/engine/test_backends.py
     tests/service/engine/test_search_stage.py
-    tests/service/gallery/test_client_pool.py
-    tests/service/gallery/test_concurrent_removal.py
-    tests/service/gallery/test_crash_safety.py
-    tests/service/gallery/test_local.py
     tests/service/http/test_admission.py
     tests/service/test_concurrency.py
 """
