@@ -29,7 +29,7 @@ ARROWS = {
     "service.client": "service.schemas",
     "service.schemas": "training.bundle",  # `model` alone, as tested below
     "training.__main__": "training.cli",
-    "training.cli": "training.workflows training.cli_options",
+    "training.cli": "training.workflows",
     "training.workflows": "training.trainer training.embedding",
     "training.embedding": "training.bundle",
     "training.trainer": "training.experiments",
