@@ -119,17 +119,18 @@ class GroupCommitWriter:
 
     def _run_loop(self) -> None:
         lower_priority()  # a commit must not delay the event loop
-        while ops := self._take():
-            if live := [op for op in ops if op.future.set_running_or_notify_cancel()]:
-                with self.lock:
-                    self._commit(live)
+        while self._run_batch():
+            pass
 
-    def _take(self) -> Sequence[WriteOp[object]]:
-        """Wait for changes and return all that wait; none if the writer is closing."""
+    def _run_batch(self) -> bool:
+        """Wait for changes and commit all that wait; return False if the writer is closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             ops, self._waiting = self._waiting, []
-        return ops
+        if live := [op for op in ops if op.future.set_running_or_notify_cancel()]:
+            with self.lock:
+                self._commit(live)
+        return bool(ops)
 
     def _commit(self, ops: Sequence[WriteOp[object]]) -> None:
         try:
