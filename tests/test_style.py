@@ -51,8 +51,6 @@ _DOCSTRINGS = """
     service/engine/backends/openvino_cpu.py
     service/engine/backends/torch_eager.py
     service/engine/backends/torch_graphs.py
-    service/gallery/local/writer.py
-    service/gallery/milvus/client_pool.py
     service/http/codecs/json_body.py
     service/http/middleware/admission.py
     service/http/routes/gallery_updates.py
@@ -65,7 +63,6 @@ _BANNED_WORDS = """
     service/engine/backends/torch_eager.py
     service/engine/backends/torch_graphs.py
     service/http/middleware/admission.py
-    service/http/middleware/state.py
     service/http/routes/gallery_updates.py
     service/images.py
     tests/service/engine/test_backends.py

@@ -40,7 +40,7 @@ class WriteOp(Generic[T]):
     future: Future[T] = field(default_factory=Future)
 
     def attempt(self, store: Store) -> "Change[T] | Exception":
-        """Do the work in a savepoint; if it raises, undo it and return the error.
+        """Run the work in a savepoint; if it raises, undo it and return the error.
 
         Raises:
             StorageError: the store is full; this fails the whole transaction.
@@ -90,7 +90,7 @@ class GroupCommitWriter:
             self._listeners.remove(listener)
 
     def submit(self, work: Callable[[], Change[T]]) -> Future[T]:
-        """Have work done in a transaction of the writer's thread.
+        """Queue work for a transaction of the writer's thread.
 
         If the commit fails, the work may be done again; it must have no other effects. Until it
         begins, the future can be cancelled.

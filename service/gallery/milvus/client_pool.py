@@ -46,7 +46,7 @@ class ClientPool:
             self._discard(current)
 
     def _discard(self, client: RefCounted[MilvusClient]) -> None:
-        """Have the next user connect again."""
+        """Release a client; the next user connects again."""
         with self._lock:
             if self._current is client:
                 self._current = None

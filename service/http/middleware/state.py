@@ -1,4 +1,4 @@
-"""Gives every request the state that is current when it arrives."""
+"""Gives each request the state that is current when it arrives."""
 
 from starlette.types import Receive, Scope, Send
 
@@ -7,9 +7,9 @@ from service.state import State
 
 
 class StateMiddleware(HTTPMiddleware):
-    """Gives a request the state at its arrival; it stays its own, whatever comes after it.
+    """Binds a request to the current state until it ends, even if a reload replaces the state.
 
-    A dependency of FastAPI's that ends with the request would do the same at many times the cost.
+    A FastAPI dependency with `yield` would do the same at many times the cost.
     """
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
