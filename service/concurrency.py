@@ -1,7 +1,7 @@
-"""Work off the event loop, in so many threads at once as there are cores for it.
+"""Thread pools for work off the event loop, and thread priorities.
 
-A thread cannot be stopped: where its caller is cancelled it keeps its place until it ends, or an
-overload would set any number of threads to work that nobody waits for. Knows nothing of requests.
+A thread cannot be stopped: if its caller is cancelled, it occupies its pool until it ends. So an
+overload cannot start any number of threads. Knows nothing of requests.
 """
 
 import asyncio
@@ -17,29 +17,29 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 _BACKGROUND_NICENESS: Final = 10
-"""Steps of `nice`: about a tenth of the time, where both want all of it."""
+"""Nice value: about a tenth of the CPU time, if a thread at 0 wants all of it."""
 
 
 def cpu_pool(name: str) -> ThreadPoolExecutor:
-    """More at once would only take turns, and keep the event loop from its own."""
+    """Return a pool with a thread for each core; more would only delay the event loop."""
     return ThreadPoolExecutor(os.cpu_count() or 1, name)
 
 
 def background_pool() -> ThreadPoolExecutor:
-    """For the small steps of what nobody waits for."""
+    """Return a low-priority pool of one thread, for the small steps of background requests."""
     return ThreadPoolExecutor(1, "background", lower_priority)
 
 
 def lower_priority() -> None:
-    """Have this thread, and those that it starts from now on, give way to the event loop.
+    """Lower the priority of this thread and of the threads that it starts from now on.
 
-    An event loop takes little, but at once: where the network's threads have as good a right to
-    every core, all requests wait for their turn. Only Linux has a priority for each thread, and
-    none may come forward again.
+    The event loop needs little CPU time, but needs it at once: with network threads of equal
+    priority, all requests wait for their time slices. Only Linux has priorities for threads. They
+    cannot be raised again.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        with suppress(OSError):  # where that is forbidden, it stays where it is
+        with suppress(OSError):  # not permitted: keep the priority
             before = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, max(before, _BACKGROUND_NICENESS))
 
@@ -47,28 +47,32 @@ def lower_priority() -> None:
 async def run_in_pool(
     work: Callable[[], T], pool: ThreadPoolExecutor, on_end: Callable[[], None] = lambda: None
 ) -> T:
-    """Do `work` as soon as a thread of the pool is free, and give its result.
+    """Run `work` in a thread of the pool and return its result.
 
-    Whoever is cancelled while none is has nothing done. `on_end` is called on the event loop when
-    the work has ended, or is not to begin any more.
+    If the caller is cancelled before a thread is free, the work never runs. `on_end` is called on
+    the event loop when the work has ended or will never run.
+
+    Raises:
+        RuntimeError: no thread can be started; the work never runs.
+
     """
     held = [work]
 
-    def do() -> T:
+    def run() -> T:
         return held.pop()()
 
-    def leave(ended: "Future[T]") -> None:
-        if ended.cancelled():
-            held.clear()  # the pool keeps a place for it, and all that it holds
+    def release(future: "Future[T]") -> None:
+        if future.cancelled():
+            held.clear()  # the pool's queue still refers to `run`: free what the work refers to
 
     try:
-        working = pool.submit(copy_context().run, do)
-    except RuntimeError:  # no thread can be started; one that there is would do it later
+        future = pool.submit(copy_context().run, run)
+    except RuntimeError:  # no thread can be started, but a running one would take it later
         held.clear()
         on_end()
         raise
-    working.add_done_callback(leave)
-    return await wait_for(working, on_end)
+    future.add_done_callback(release)
+    return await wait_for(future, on_end)
 
 
 async def wait_for(future: "Future[T]", on_end: Callable[[], None] = lambda: None) -> T:
@@ -80,7 +84,7 @@ async def wait_for(future: "Future[T]", on_end: Callable[[], None] = lambda: Non
     loop = asyncio.get_running_loop()
 
     def notify(_: "Future[T]") -> None:
-        with suppress(RuntimeError):  # the loop has been closed
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(on_end)
 
     future.add_done_callback(notify)

@@ -1,6 +1,6 @@
-"""Bytes to the network's input, uint8 [32, 32, 3], or a refusal that says why.
+"""Decodes image files to the network's input, uint8 [32, 32, 3].
 
-Hostile bytes are expected: whatever they make Pillow do ends as 400, 413 or 415. Knows nothing of
+Files are untrusted: any error of Pillow becomes one of three typed errors. Knows nothing of
 requests or of the network.
 """
 
@@ -15,60 +15,61 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
 DRAFT_SIDE = 8 * SIZE
-"""A JPEG may be decoded smaller than it is, but not below this: the rest is resized with care."""
+"""Side below which the JPEG decoder must not downscale: the resize after it is more exact."""
 SMALL_BYTES = 16 * 1024
 SMALL_PIXELS = 128 * 128
+"""Limits up to which an image is decoded faster than it is handed to a thread."""
 EXAMPLE = "R0lGODdhAQABAIEAAMh4KAAAAAAAAAAAACwAAAAAAQABAAAIBAABBAQAOw=="
-"""One orange pixel, a GIF in base64, for the documentation."""
+"""An orange GIF of one pixel as base64, for examples in the OpenAPI document."""
 
 
 def load_plugins() -> None:
-    """Have Pillow load its decoders now rather than at the first picture."""
+    """Load Pillow's decoders now rather than at the first image."""
     Image.init()
 
 
 def read_header(data: bytes, max_pixels: int) -> Image.Image:
-    """Identify a picture and check its size, before a pixel is decoded.
+    """Identify an image and check its size, without decoding its pixels.
 
     Raises:
-        MalformedBodyError: no bytes, or a damaged header.
-        NotAnImageError: not one of `FORMATS`.
-        TooLargeError: more than `max_pixels`.
+        MalformedBodyError: the file is empty, or its header is damaged.
+        NotAnImageError: the file is in none of `FORMATS`.
+        TooLargeError: the image has more than `max_pixels` pixels.
 
     """
     if not data:
-        raise MalformedBodyError("The picture is empty: there are no bytes.")
-    too_large = TooLargeError(f"The picture has more than {max_pixels:,} pixels.")
+        raise MalformedBodyError("The image is empty: the request has no bytes of it.")
+    too_large = TooLargeError(f"The image has more than {max_pixels:,} pixels: send a smaller one.")
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise NotAnImageError(f"This is not a picture in {formats}.") from error
+        raise NotAnImageError(f"This is not an image in {formats}.") from error
     except Image.DecompressionBombError as error:
         raise too_large from error
-    except Exception as error:  # Pillow's parsers raise whatever they trip over
-        raise MalformedBodyError(f"The picture's header is damaged: {error}.") from error
+    except Exception as error:  # Pillow's parsers raise many kinds of errors
+        raise MalformedBodyError(f"The header of the image is damaged: {error}.") from error
     if image.width * image.height > max_pixels:
         raise too_large
     return image
 
 
 def decode(image: Image.Image, fit: Fit = "crop") -> Pixels:
-    """The first frame as the network's input, uint8 [32, 32, 3].
+    """Decode the first frame to the network's input, uint8 [32, 32, 3].
 
     Raises:
-        MalformedBodyError: the picture is truncated or damaged.
+        MalformedBodyError: the image is truncated or damaged.
 
     """
     try:
         image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
         return to_pixels(image, fit)
-    except Exception as error:  # Pillow's decoders raise whatever they trip over
-        raise MalformedBodyError(f"The picture is damaged or truncated: {error}.") from error
+    except Exception as error:  # Pillow's decoders raise many kinds of errors
+        raise MalformedBodyError(f"The image is damaged or truncated: {error}.") from error
 
 
 def encode(pixels: Pixels) -> bytes:
-    """Pixels uint8 [H, W, 3] as a PNG."""
+    """Encode pixels, uint8 [H, W, 3], as a PNG."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

@@ -44,31 +44,8 @@ MOTTO = "and its kin"
 WORDS, MEAN, LONGEST = 650, 18, 30
 
 _DOCSTRINGS = """
-    service/concurrency.py
-    service/engine/backends/base.py
-    service/engine/backends/factory.py
-    service/engine/backends/int8.py
-    service/engine/backends/openvino_cpu.py
-    service/engine/backends/torch_eager.py
-    service/engine/backends/torch_graphs.py
-    service/http/codecs/json_body.py
-    service/http/middleware/admission.py
-    service/http/routes/gallery_updates.py
-    service/images.py
 """
 _BANNED_WORDS = """
-    service/concurrency.py
-    service/engine/backends/base.py
-    service/engine/backends/factory.py
-    service/engine/backends/torch_eager.py
-    service/engine/backends/torch_graphs.py
-    service/http/middleware/admission.py
-    service/http/routes/gallery_updates.py
-    service/images.py
-    tests/service/engine/test_backends.py
-    tests/service/engine/test_search_stage.py
-    tests/service/http/test_admission.py
-    tests/service/test_concurrency.py
 """
 NOT_YET = {"docstrings": _DOCSTRINGS.split(), "words": _BANNED_WORDS.split()}
 """Files that are still to be rewritten; must end up empty."""

@@ -72,7 +72,11 @@ def main(
     threads = os.cpu_count() or 1
     backends = {
         (engine, precision): open_backend(  # each with its own bundle: it changes the network
-            load(folder), engine=engine, device=device, precision=precision, threads=threads
+            load(folder),
+            backend=engine,
+            device=device,
+            precision=precision,
+            intra_op_threads=threads,
         )
         for engine, precision in KINDS
         if engine == "torch" or (device == "cpu" and has_openvino() and opened.onnx)

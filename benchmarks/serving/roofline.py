@@ -52,10 +52,10 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")]) ->
     pixels = np.stack([query.pixels for query in build_queries(opened)])
     backend = open_backend(
         opened,
-        engine=settings.backend,
+        backend=settings.backend,
         device=settings.device,
         precision=settings.precision,
-        threads=settings.intra_op_threads,
+        intra_op_threads=settings.intra_op_threads,
     )
     backend.prepare(settings.max_batch_size)
     index = opened.indexes["conv2"]

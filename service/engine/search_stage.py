@@ -1,6 +1,6 @@
-"""What the images of a batch ask of the gallery: looked for together, beside the next batch.
+"""Makes the searches of a batch, in parallel with the next batch.
 
-Knows representations and whom to ask for what is near; nothing of the network, nor of who waits.
+Knows embeddings and a search function; nothing of the network or of HTTP.
 """
 
 import logging
@@ -19,13 +19,13 @@ from service.vectors import Queries
 from training.bundle import Layer
 
 Searcher = Callable[[Layer, Queries, int], Sequence[Sequence[ScoredItem]]]
-"""The nearest to each of the vectors [N, dimension] at a layer: so many, best first."""
+"""Returns the nearest images, best first: of a layer, of queries [N, dimension], up to a limit."""
 
 logger = logging.getLogger(__name__)
 
 
 class PendingSearch(NamedTuple):
-    """An image that looks for something, and its row in the batch."""
+    """An image with searches, and its row in the batch."""
 
     entry: Entry
     embeddings: Embeddings
@@ -33,7 +33,7 @@ class PendingSearch(NamedTuple):
 
 
 class SearchStage:
-    """A thread that searches for one batch while another is with the network."""
+    """A thread that searches for one batch while the network runs another."""
 
     def __init__(self, search: Searcher) -> None:
         self._search = search
@@ -43,9 +43,10 @@ class SearchStage:
     def dispatch(
         self, found: BatchOutput, pending: Sequence[PendingSearch], *, in_background: bool
     ) -> None:
-        """Search for the images of a batch; if `in_background`, beside the next batch.
+        """Make the searches of a batch; if `in_background`, return before they have ended.
 
-        The batch before is answered first: were the network faster, searches would pile up.
+        Wait for the searches of the last batch before: otherwise they would accumulate if the
+        network is faster.
         """
         self.flush()
         if in_background:
@@ -54,19 +55,19 @@ class SearchStage:
             self._search_batch(found, pending)
 
     def flush(self) -> None:
-        """Wait until all have been answered."""
-        before, self._in_flight = self._in_flight, None
-        if before is not None:
-            before.result()
+        """Wait for the searches that run in the background."""
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight is not None:
+            in_flight.result()
 
     def stop(self) -> None:
-        """End the thread when it has done what it is at."""
+        """End the thread after its current searches."""
         self._pool.shutdown(wait=False)
 
     def _search_batch(self, found: BatchOutput, pending: Sequence[PendingSearch]) -> None:
         try:
             self._search_and_resolve(found, pending)
-        except Exception:  # one must not fail another: each on its own
+        except Exception:  # one image must not fail another: search for each alone
             for one in pending:
                 self._search_single(found, one)
         except BaseException as error:
@@ -89,11 +90,11 @@ class SearchStage:
         began = time.monotonic()
         matches: list[dict[SearchQuery, Sequence[ScoredItem]]] = [{} for _ in pending]
         for search in frozenset().union(*(one.entry.searches for one in pending)):
-            places = [n for n, one in enumerate(pending) if search in one.entry.searches]
-            queries = found.queries(search.layer, [pending[place].row for place in places])
+            positions = [n for n, one in enumerate(pending) if search in one.entry.searches]
+            queries = found.queries(search.layer, [pending[position].row for position in positions])
             nearest = self._search(search.layer, queries, search.limit)
-            for place, near in zip(places, nearest, strict=True):
-                matches[place][search] = near
+            for position, items in zip(positions, nearest, strict=True):
+                matches[position][search] = items
         searching = time.monotonic() - began
         for one, some in zip(pending, matches, strict=True):
             one.entry.set_result(replace(one.embeddings, searching=searching, matches=some))

@@ -68,10 +68,10 @@ def _open(settings: Settings) -> Bundle:
 def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:
     backend = open_backend(
         bundle,
-        engine=settings.backend,
+        backend=settings.backend,
         device=settings.device,
         precision=settings.precision,
-        threads=settings.intra_op_threads,
+        intra_op_threads=settings.intra_op_threads,
     )
     return Engine(
         backend,

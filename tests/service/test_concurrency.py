@@ -1,4 +1,4 @@
-"""Work off the event loop: who waits for it, who gives way, and what is never begun."""
+"""Thread pools: results, cancellation and thread priorities."""
 
 import asyncio
 import gc
@@ -12,29 +12,31 @@ import pytest
 
 from service import concurrency
 
-linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities here")
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="threads have no priorities on this system"
+)
 
 
-def steps() -> int:
+def niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_work_is_done_in_a_thread_of_the_pool() -> None:
+def test_work_runs_in_a_thread_of_the_pool() -> None:
     with ThreadPoolExecutor(1, "some") as pool:
         name = asyncio.run(concurrency.run_in_pool(lambda: threading.current_thread().name, pool))
     assert name.startswith("some")
 
 
-def test_what_work_raises_is_raised_where_it_is_awaited() -> None:
+def test_errors_of_the_work_are_raised_to_the_caller() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):
         asyncio.run(concurrency.run_in_pool(lambda: 1 // 0, pool))
 
 
-def test_who_is_cancelled_while_no_thread_is_free_has_nothing_done() -> None:
+def test_work_that_is_cancelled_before_a_thread_is_free_never_runs() -> None:
     done: list[str] = []
     free = threading.Event()
 
-    async def cancel_the_second(pool: ThreadPoolExecutor) -> None:
+    async def cancel_second(pool: ThreadPoolExecutor) -> None:
         first = asyncio.create_task(concurrency.run_in_pool(free.wait, pool))
         second = asyncio.create_task(concurrency.run_in_pool(lambda: done.append("second"), pool))
         await asyncio.sleep(0.01)
@@ -44,21 +46,21 @@ def test_who_is_cancelled_while_no_thread_is_free_has_nothing_done() -> None:
         await first
 
     with ThreadPoolExecutor(1) as pool:
-        asyncio.run(cancel_the_second(pool))
+        asyncio.run(cancel_second(pool))
     assert done == []
 
 
-def test_work_under_way_has_not_ended_when_its_caller_goes() -> None:
-    begun, free = threading.Event(), threading.Event()
+def test_work_that_runs_ends_after_its_caller_is_cancelled() -> None:
+    started, free = threading.Event(), threading.Event()
 
     def work() -> None:
-        begun.set()
+        started.set()
         free.wait()
 
     async def go(pool: ThreadPoolExecutor) -> None:
         ended = asyncio.Event()
         caller = asyncio.create_task(concurrency.run_in_pool(work, pool, ended.set))
-        await asyncio.to_thread(begun.wait)
+        await asyncio.to_thread(started.wait)
         caller.cancel()
         await asyncio.wait([caller])
         early = ended.is_set()
@@ -70,29 +72,29 @@ def test_work_under_way_has_not_ended_when_its_caller_goes() -> None:
         asyncio.run(go(pool))
 
 
-@linux_alone
+@linux_only
 def test_background_threads_and_those_that_they_start_run_at_low_priority() -> None:
     def start_another() -> int:
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(steps).result()
+            return pool.submit(niceness).result()
 
     pool = concurrency.background_pool()
-    assert asyncio.run(concurrency.run_in_pool(steps, pool)) >= 10
+    assert asyncio.run(concurrency.run_in_pool(niceness, pool)) >= 10
     assert asyncio.run(concurrency.run_in_pool(start_another, pool)) >= 10
 
 
-@linux_alone
-def test_a_thread_that_has_given_way_further_stays_where_it_is() -> None:
+@linux_only
+def test_a_thread_of_an_even_lower_priority_keeps_it() -> None:
     def lower_priority() -> int:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(15, steps()))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(15, niceness()))
         concurrency.lower_priority()
-        return steps()
+        return niceness()
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(lower_priority).result() >= 15
 
 
-def test_what_is_refused_a_thread_is_not_done_by_another_either(
+def test_work_is_dropped_if_its_thread_cannot_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ended: list[bool] = []
@@ -119,16 +121,16 @@ def test_what_is_refused_a_thread_is_not_done_by_another_either(
     assert (ended, done) == ([True], [])
 
 
-def test_what_is_not_to_be_done_is_not_held_either() -> None:
+def test_cancelled_work_is_freed_at_once() -> None:
     class Large:
-        """Something that takes room."""
+        """A large object."""
 
     async def go(pool: ThreadPoolExecutor) -> None:
         free = threading.Event()
         first = asyncio.create_task(concurrency.run_in_pool(free.wait, pool))
         large = Large()
         held = weakref.ref(large)
-        second = asyncio.create_task(concurrency.run_in_pool(lambda large=large: None, pool))  # type: ignore[misc]  # it is the default that holds it
+        second = asyncio.create_task(concurrency.run_in_pool(lambda large=large: None, pool))  # type: ignore[misc]  # the default value holds it
         del large
         await asyncio.sleep(0.01)
         second.cancel()

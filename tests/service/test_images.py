@@ -1,4 +1,4 @@
-"""Bytes to pixels: sensible RGB of every kind of picture, a clear refusal of all that is none."""
+"""Decoding: every format and colour mode becomes RGB; other files are refused with a reason."""
 
 import struct
 import zlib
@@ -36,18 +36,18 @@ def transparent() -> Image.Image:
     return Image.new("RGBA", (48, 48), (*ORANGE, 0))
 
 
-def sideways() -> bytes:
-    """White above black, as a camera held on its side stores it."""
-    picture = np.concatenate([np.full((32, 16, 3), 255), np.zeros((32, 16, 3))], axis=1)
+def rotated() -> bytes:
+    """Return white above black, stored rotated with an EXIF orientation."""
+    pixels = np.concatenate([np.full((32, 16, 3), 255), np.zeros((32, 16, 3))], axis=1)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
-    return file_of(Image.fromarray(picture.astype(np.uint8)), "PNG", exif=exif)
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
+    return file_of(Image.fromarray(pixels.astype(np.uint8)), "PNG", exif=exif)
 
 
 def handmade(
     width: int, height: int, depth: int, colours: int, raw: bytes, clear: bytes = b""
 ) -> bytes:
-    """A PNG of bytes that Pillow would not write; `colours` and `clear` (tRNS) as PNG has them."""
+    """Return a PNG that Pillow cannot write; `colours` is the colour type, `clear` the tRNS."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         sealed = name + data
@@ -59,7 +59,7 @@ def handmade(
 
 
 def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 10^9 pixels."""
+    """Return a small PNG whose header declares 10^9 pixels."""
     return handmade(50_000, 20_000, 8, 2, b"\0" * 1000)
 
 
@@ -84,21 +84,21 @@ def test_sixteen_bits_a_channel_become_eight(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-def test_of_a_file_that_is_something_else_too_the_picture_alone_is_taken(kind: str) -> None:
-    """A polyglot: what follows the picture is never read, kept or given out."""
-    picture = file_of(orange(), kind)
-    behind = b"PK\x03\x04 <script>alert(1)</script>"
-    assert (pixels_of(picture + behind) == pixels_of(picture)).all()
+def test_bytes_after_the_image_of_a_polyglot_file_are_ignored(kind: str) -> None:
+    """Bytes after the image are never parsed, stored or returned."""
+    image = file_of(orange(), kind)
+    appended = b"PK\x03\x04 <script>alert(1)</script>"
+    assert (pixels_of(image + appended) == pixels_of(image)).all()
     with pytest.raises(NotAnImageError):
-        pixels_of(behind + picture)
+        pixels_of(appended + image)
 
 
-def test_a_picture_of_the_right_size_is_untouched() -> None:
+def test_an_image_of_32_by_32_pixels_is_unchanged() -> None:
     assert (pixels_of(png(striped_image(1, 1))) == striped_image(1, 1)).all()
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_is_read(kind: str) -> None:
+def test_every_format_is_decoded(kind: str) -> None:
     assert np.abs(pixels_of(file_of(orange(), kind)).astype(int) - ORANGE).max() < 8
 
 
@@ -115,7 +115,7 @@ def test_every_format_is_read(kind: str) -> None:
     ],
     ids=["grey", "bitmap", "palette", "alpha", "cmyk", "16-bit", "transparent over white"],
 )
-def test_every_mode_becomes_sensible_rgb(
+def test_every_colour_mode_is_converted_to_rgb(
     make: Callable[[], Image.Image], kind: str, expected: tuple[int, int, int] | None
 ) -> None:
     pixels = pixels_of(file_of(make(), kind))
@@ -125,32 +125,32 @@ def test_every_mode_becomes_sensible_rgb(
         assert np.abs(pixels.reshape(-1, 3).mean(0) - expected).max() < 8
 
 
-def test_a_picture_taken_sideways_stands_upright() -> None:
-    pixels = pixels_of(sideways())
+def test_the_exif_orientation_is_applied() -> None:
+    pixels = pixels_of(rotated())
     assert pixels[:8].mean() > 200
     assert pixels[-8:].mean() < 50
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-@pytest.mark.parametrize("notes", [b"junk", b"II*\0", b"II*\0\x08\0\0\0\xff\xff\x12\1"])
-def test_notes_that_are_damaged_do_not_damage_the_picture(kind: str, notes: bytes) -> None:
-    pixels = pixels_of(file_of(orange(), kind, exif=b"Exif\0\0" + notes))
+@pytest.mark.parametrize("metadata", [b"junk", b"II*\0", b"II*\0\x08\0\0\0\xff\xff\x12\1"])
+def test_damaged_exif_metadata_is_ignored(kind: str, metadata: bytes) -> None:
+    pixels = pixels_of(file_of(orange(), kind, exif=b"Exif\0\0" + metadata))
     assert np.abs(pixels.astype(int) - ORANGE).max() < 8
 
 
-def test_the_first_frame_of_an_animation_counts() -> None:
+def test_the_first_frame_of_an_animation_is_used() -> None:
     frames = [Image.fromarray(flat(shade)) for shade in (250, 0, 0)]
     animated = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert pixels_of(animated).mean() > 240
 
 
 @pytest.mark.parametrize(("fit", "edge"), [("crop", 0), ("pad", 255), ("stretch", 0)])
-def test_a_wide_picture_is_cropped_padded_or_stretched(fit: Fit, edge: int) -> None:
+def test_a_wide_image_is_cropped_padded_or_stretched(fit: Fit, edge: int) -> None:
     wide = png(np.zeros((40, 80, 3), np.uint8))
     assert (pixels_of(wide, fit)[0] == edge).all()
 
 
-def test_a_big_photograph_keeps_its_look_though_decoded_small() -> None:
+def test_decoding_a_large_jpeg_at_a_smaller_size_changes_little() -> None:
     big = Image.fromarray(striped_image(2, 2)).resize((1000, 1000), Image.Resampling.BICUBIC)
     difference = pixels_of(file_of(big, "JPEG", quality=95)).astype(int) - pixels_of(file_of(big))
     assert np.abs(difference).mean() < 3
@@ -183,13 +183,15 @@ def test_a_big_photograph_keeps_its_look_though_decoded_small() -> None:
         "one row too many",
     ],
 )
-def test_what_is_no_picture_is_refused_with_a_reason(data: bytes, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"^The picture|^This is not"):
+def test_a_file_that_is_not_an_image_is_refused_with_a_reason(
+    data: bytes, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=r"^The image|^The header|^This is not"):
         pixels_of(data)
 
 
 @given(st.sampled_from(FORMATS), st.data())
-def test_whatever_is_damaged_is_a_picture_or_a_refusal(kind: str, data: st.DataObject) -> None:
+def test_a_damaged_file_is_decoded_or_refused(kind: str, data: st.DataObject) -> None:
     whole = bytearray(file_of(Image.fromarray(striped_image(4, 4)), kind))
     for _ in range(data.draw(st.integers(1, 8))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -200,5 +202,5 @@ def test_whatever_is_damaged_is_a_picture_or_a_refusal(kind: str, data: st.DataO
         assert error.status in (400, 413, 415)
 
 
-def test_encoding_and_reading_is_identity() -> None:
+def test_decoding_an_encoded_image_returns_it() -> None:
     assert (pixels_of(encode(striped_image(5, 5))) == striped_image(5, 5)).all()

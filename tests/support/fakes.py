@@ -1,4 +1,4 @@
-"""Pictures as bytes, and networks that do as they are told, for the tests of the service."""
+"""Image files, a scripted network and running engines, for the tests of the service."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,30 +20,30 @@ from training.bundle import BlockNet, Layer, Pixels
 from training.models.blocknet import Architecture
 
 BATCH_TIMEOUT = 20.0
-"""Seconds after which a test gives up waiting for what must come."""
+"""Seconds after which a test that waits fails."""
 SMALL = Architecture(classes=10, conv_blocks=2, batch_norm=False, dropout=0.0)
 CPU = torch.device("cpu")
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """A picture as a file."""
+    """Encode an image as a file."""
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def png(pixels: Pixels) -> bytes:
-    """Pixels [H, W, 3] as a PNG."""
+    """Encode pixels [H, W, 3] as a PNG."""
     return file_of(Image.fromarray(pixels))
 
 
 def picture(seed: int = 0, kind: int = 3) -> bytes:
-    """A picture that no gallery of the tests has, as a PNG."""
+    """Return an image as a PNG that is in no gallery of the tests."""
     return png(striped_image(kind, 10_000 + seed))
 
 
 class ScriptedNetwork(BlockNet):
-    """A real network that waits at a gate, counts what it runs, and fails as it is told."""
+    """A real network that waits at a gate, records its batches, and fails on demand."""
 
     def __init__(self, architecture: Architecture = SMALL) -> None:
         super().__init__(architecture)
@@ -56,7 +56,7 @@ class ScriptedNetwork(BlockNet):
         self.failure: Callable[[Tensor], BaseException | None] = lambda _: None
 
     def representations(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
-        """Note the first pixel of each image, wait at the gate, fail if told to."""
+        """Record the first pixel of each image, wait at the gate, and fail if `failure` says so."""
         self.entered.set()
         assert self.gate.wait(BATCH_TIMEOUT)
         self.batches.append(len(images))
@@ -66,7 +66,7 @@ class ScriptedNetwork(BlockNet):
         return super().representations(images, layers)
 
     def forget(self) -> None:
-        """Forget what warming up has run."""
+        """Forget the batches of the warm-up."""
         self.batches.clear()
         self.seen.clear()
         self.entered.clear()
@@ -74,7 +74,7 @@ class ScriptedNetwork(BlockNet):
 
 @contextmanager
 def running(engine: Engine) -> Iterator[Engine]:
-    """An engine that is ready, until the end."""
+    """Start an engine, and stop it at the end."""
     engine.start()
     try:
         yield engine
@@ -83,7 +83,7 @@ def running(engine: Engine) -> Iterator[Engine]:
 
 
 def use_network(app: FastAPI, network: ScriptedNetwork, max_queue_size: int = 512) -> State:
-    """Have an app that has not started yet ask another network."""
+    """Replace the network of an app that has not started yet."""
     state: State = app.state.kindred
     state.engine = Engine(
         TorchEager(network, device=CPU), searcher(state.gallery, CPU), max_queue_size=max_queue_size
@@ -92,11 +92,11 @@ def use_network(app: FastAPI, network: ScriptedNetwork, max_queue_size: int = 51
 
 
 def flat(shade: int) -> Pixels:
-    """One shade everywhere, [32, 32, 3]."""
+    """Return an image of one shade, [32, 32, 3]."""
     return np.full((32, 32, 3), shade, np.uint8)
 
 
 def cosine(one: object, other: object) -> float:
-    """Of two vectors."""
+    """Return the cosine of two vectors."""
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))

@@ -1,4 +1,4 @@
-"""The network as the engine calls it: one small protocol, whatever runs it.
+"""The protocol by which the engine runs a network on some runtime and device.
 
 Knows arrays; nothing of queues, galleries or requests.
 """
@@ -15,18 +15,18 @@ from service.vectors import Queries, in_memory
 from training.bundle import SIZE, Layer, Pixels, PrecisionChoice, Vectors
 
 LAYERS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
-"""What a backend gives of each image."""
+"""The layers that a backend returns."""
 
 ServedPrecision = PrecisionChoice | Literal["int8"]
-"""In which numbers a network may be asked to multiply."""
+"""The precision of multiplications that a setting may name."""
 
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """A batch at each of `LAYERS`, float32 [N, dimension], in arrays of its own.
+    """A batch at each of `LAYERS`, float32 [N, dimension]; later batches do not overwrite it.
 
-    `novelty` is [N], and None where the bundle does not say what is familiar. `tensors` are the
-    same vectors where the network has left them, if that is not where `layers` are.
+    `novelty` is [N], or None if the bundle has no statistics of it. `tensors` are the same vectors
+    on the device, or None if `layers` are the only copy.
     """
 
     layers: Mapping[Layer, Vectors]
@@ -34,14 +34,14 @@ class BatchOutput:
     tensors: Mapping[Layer, Tensor] | None = None
 
     def queries(self, layer: Layer, rows: Sequence[int]) -> Queries:
-        """Some images at a layer, wherever their vectors are by now."""
+        """Return the vectors of some images, on the device if they are there."""
         if self.tensors is None:
             return self.layers[layer][rows]
         return self.tensors[layer][list(rows)]
 
 
 class OutputView(Mapping[Layer, Vectors]):
-    """One image of a batch, [dimension] at each layer."""
+    """One image of a batch: a view [dimension] of each layer."""
 
     def __init__(self, layers: Mapping[Layer, Vectors], row: int) -> None:
         self._layers = layers
@@ -59,9 +59,9 @@ class OutputView(Mapping[Layer, Vectors]):
 
 
 class LazyArrays(Mapping[Layer, Vectors]):
-    """Tensors on a device as arrays in memory; each comes over when it is first asked for.
+    """Tensors on a device as arrays in memory, each copied at its first access.
 
-    Those at `conv2` are long, and most requests have no use for them once they are searched by.
+    The vectors of `conv2` are long, and few responses need them after the search.
     """
 
     def __init__(self, tensors: Mapping[Layer, Tensor]) -> None:
@@ -81,44 +81,44 @@ class LazyArrays(Mapping[Layer, Vectors]):
 
 
 class Backend(Protocol):
-    """One network on one device. Used by one thread at a time."""
+    """A network on a device. Not thread-safe."""
 
     @property
     def name(self) -> str:
-        """What runs the network, where, and how precisely; for people."""
+        """The runtime, precision and device, for people."""
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device that the network runs on."""
 
-    def prepare(self, max_batch: int) -> dict[Layer, int]:
-        """Get ready for batches of up to so many images, in the thread that will run them.
+    def prepare(self, max_batch_size: int) -> dict[Layer, int]:
+        """Prepare for batches of up to `max_batch_size` images; return each layer's dimension.
 
-        Returns the length of each layer's vectors.
+        Called in the thread that calls `run`, and again after that thread has died.
         """
 
     def run(self, images: Pixels) -> BatchOutput:
-        """Represent uint8 [N, 3, 32, 32]; cheapest where the channels are last in memory."""
+        """Embed uint8 [N, 3, 32, 32]; fastest if the channels are last in memory."""
 
 
 def channels_first(images: Pixels) -> Pixels:
-    """Pictures [N, 32, 32, 3] as a network takes them, [N, 3, 32, 32]; nothing is copied."""
+    """Return a view [N, 3, 32, 32] of images [N, 32, 32, 3]."""
     return images.transpose(0, 3, 1, 2)
 
 
 def zeros(count: int) -> Pixels:
-    """So many black images [N, 3, 32, 32]."""
+    """Return `count` black images, uint8 [N, 3, 32, 32]."""
     return channels_first(np.zeros((count, SIZE, SIZE, 3), np.uint8))
 
 
 def warm_up(backend: Backend, sizes: Sequence[int]) -> dict[Layer, int]:
-    """Run a batch of each size once, since first times are slow; the length of each layer."""
+    """Run a batch of each size once, since the first is slow; return each layer's dimension."""
     for size in sizes:
         found = backend.run(zeros(size))
     return {layer: vectors.shape[1] for layer, vectors in found.layers.items()}
 
 
-def batch_sizes(max_batch: int) -> tuple[int, ...]:
-    """Powers of two below `max_batch`, and that."""
-    powers = (2**power for power in range((max_batch - 1).bit_length()))
-    return (*powers, max_batch)
+def batch_sizes(max_batch_size: int) -> tuple[int, ...]:
+    """Return the powers of two below `max_batch_size`, and `max_batch_size`."""
+    powers = (2**power for power in range((max_batch_size - 1).bit_length()))
+    return (*powers, max_batch_size)

@@ -1,10 +1,10 @@
-"""Which backend runs the network of a bundle: what is asked for, else the fastest that is there.
+"""Chooses the backend of a bundle: the one that a setting names, else the fastest available.
 
-Measured (`python -m benchmarks.serving.backends`): on at least 99.5 % of held-out images all others
-have the class of torch at fp32, and at `conv2` a cosine of at least 0.999 to it. The fastest is
-chosen. On a CPU this is OpenVINO, at int8 where the processor has instructions for it and the
-bundle says that this moves little; else torch, at bf16 where the processor multiplies it. On a GPU
-it is torch, as CUDA graphs.
+On a CPU the fastest is OpenVINO: at int8 if the processor has instructions for it and the bundle's
+activation ranges are within tolerance. Without OpenVINO it is torch, at bf16 if the processor has
+that. On a GPU it is torch with CUDA graphs. All agree with torch at fp32: the same class on at
+least 99.5 % of held-out images, cosine at `conv2` at least 0.999 (`python -m
+benchmarks.serving.backends`).
 """
 
 from importlib.util import find_spec
@@ -21,48 +21,51 @@ BackendChoice = Literal["auto", "torch", "openvino"]
 def open_backend(
     bundle: Bundle,
     *,
-    engine: BackendChoice = "auto",
+    backend: BackendChoice = "auto",
     device: str = "auto",
     precision: ServedPrecision = "auto",
-    threads: int | None = None,
+    intra_op_threads: int | None = None,
 ) -> Backend:
-    """What runs this bundle's network; it is not ready before `prepare`.
+    """Return the backend of a bundle, not yet prepared.
 
-    `auto` leaves OpenVINO out where it is not installed, or the bundle is an older one that has no
-    ONNX file.
+    With "auto", OpenVINO is used only if it is installed and the bundle has an ONNX file.
 
     Raises:
-        BundleError: OpenVINO or int8 is asked for by name, and the bundle has no file for it.
-        DeviceError: the device is not there.
+        BundleError: the bundle has no file for the backend or precision that is named.
+        DeviceError: the device is not available.
 
     """
     if precision == "int8" and bundle.ranges is None:
         raise BundleError(
-            f"{bundle.path} does not say how to run its network at int8: build the bundle anew, or "
-            "leave KINDRED_PRECISION at auto"
+            f"{bundle.path} has no activation ranges, which int8 needs: build the bundle again, or "
+            "set KINDRED_PRECISION=auto"
         )
-    if engine == "openvino":
+    if backend == "openvino":
         if bundle.onnx is None:
             raise BundleError(
-                f"{bundle.path} has no network in ONNX, which OpenVINO needs: build the bundle "
-                "anew, or set KINDRED_BACKEND=torch"
+                f"{bundle.path} has no ONNX file, which OpenVINO needs: build the bundle again, or "
+                "set KINDRED_BACKEND=torch"
             )
         device = "cpu"
     where = pick_device(device)
     fits = where.type == "cpu" and bundle.onnx is not None and has_openvino()
-    if bundle.onnx and (engine == "openvino" or (engine == "auto" and fits)):
-        from service.engine.backends.openvino_cpu import OpenVino  # noqa: PLC0415 - of an optional package
+    if bundle.onnx and (backend == "openvino" or (backend == "auto" and fits)):
+        from service.engine.backends.openvino_cpu import OpenVino  # noqa: PLC0415  optional package
 
         try:
             return OpenVino(
-                bundle.onnx, bundle.novelty, bundle.ranges, precision=precision, threads=threads
+                bundle.onnx,
+                bundle.novelty,
+                bundle.ranges,
+                precision=precision,
+                intra_op_threads=intra_op_threads,
             )
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot read {bundle.onnx}: {error}") from error
     if precision == "int8":
         raise BundleError(
-            "only OpenVINO runs networks at int8: install it, on a CPU, or leave KINDRED_PRECISION "
-            "at auto"
+            "only OpenVINO on a CPU runs int8: pip install 'kindred[openvino]', or set "
+            "KINDRED_PRECISION=auto"
         )
     torch_backend = TorchGraphs if where.type == "cuda" else TorchEager
     return torch_backend(
@@ -70,10 +73,10 @@ def open_backend(
         bundle.novelty,
         device=where,
         precision=pick_precision(precision, where),
-        threads=threads,
+        intra_op_threads=intra_op_threads,
     )
 
 
 def has_openvino() -> bool:
-    """Whether the optional package is installed."""
+    """Return whether the optional package is installed."""
     return find_spec("openvino") is not None

@@ -1,7 +1,7 @@
-"""A network of OpenVINO's with some of its convolutions in whole numbers of 8 bits.
+"""Quantizes convolutions of an OpenVINO model to int8, by fake-quantize operations.
 
-It is told where to round, and multiplies what has been rounded as whole numbers. Of an optional
-package. Knows graphs; nothing of images.
+OpenVINO turns a convolution between fake-quantize operations into an int8 one. Needs the optional
+package openvino. Knows graphs; nothing of images.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,19 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-STEPS: Final = 256
-"""Values that an input of a convolution may have, and its weights one fewer: as many below 0 as
-above."""
+LEVELS: Final = 256
+"""Quantization levels of a convolution's input. Weights have one fewer, symmetric around 0."""
 
 
 def fake_quantize(model: ov.Model, inputs: Mapping[str, tuple[float, float]]) -> None:
-    """Have the named convolutions round their inputs, to steps between these, and their weights.
+    """Quantize the inputs and weights of the named convolutions in `model`.
+
+    Args:
+        model: changed in place.
+        inputs: least and greatest activation of each convolution, by its module's name.
 
     Raises:
-        RuntimeError: the network has none of some name.
+        RuntimeError: the model has no convolution of some name.
 
     """
     missing = set(inputs)
@@ -28,29 +31,32 @@ def fake_quantize(model: ov.Model, inputs: Mapping[str, tuple[float, float]]) ->
         if convolution.get_type_name() != "Convolution":
             continue
         constant = convolution.input_value(1).get_node()
-        if constant.get_type_name() == "Convert":  # of weights that are stored as fp16
+        if constant.get_type_name() == "Convert":  # weights stored as fp16
             constant = constant.input_value(0).get_node()
         name = _module(constant.get_friendly_name())
         if name not in inputs:
             continue
         missing.remove(name)
         weights = constant.get_data().astype(np.float32)
-        largest = np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12)  # some may be all 0
+        largest = (
+            np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12)
+        )  # a channel may be all 0
         least, greatest = inputs[name]
-        _replace(convolution.input(0), np.float32(least), np.float32(greatest), STEPS)
+        _quantize(convolution.input(0), np.float32(least), np.float32(greatest), LEVELS)
         convolution.input(1).replace_source_output(ops.constant(weights).output(0))
-        _replace(convolution.input(1), -largest, largest, STEPS - 1)
+        _quantize(convolution.input(1), -largest, largest, LEVELS - 1)
     if missing:
         raise RuntimeError(f"the network has no convolution {', '.join(sorted(missing))}")
 
 
 def _module(weights: str) -> str:
-    """The name of the module that has weights of this name in the file."""
+    """Return the module name that a constant of this name belongs to."""
     return weights.removesuffix("_half").removesuffix(".weight").removeprefix("network.")
 
 
-def _replace(
-    given: ov.Input, least: np.ndarray | np.float32, greatest: np.ndarray | np.float32, steps: int
+def _quantize(
+    port: ov.Input, least: np.ndarray | np.float32, greatest: np.ndarray | np.float32, levels: int
 ) -> None:
-    rounded = ops.fake_quantize(given.get_source_output(), least, greatest, least, greatest, steps)
-    given.replace_source_output(rounded.output(0))
+    source = port.get_source_output()
+    quantized = ops.fake_quantize(source, least, greatest, least, greatest, levels)
+    port.replace_source_output(quantized.output(0))

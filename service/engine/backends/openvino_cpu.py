@@ -1,7 +1,7 @@
-"""The bundle's ONNX network, compiled by OpenVINO for this CPU, in the fastest of its numbers.
+"""Runs the bundle's ONNX file by OpenVINO on the CPU.
 
-Of an optional package, so this module is imported only where it is chosen. It reads the file by
-OpenVINO's runtime: the converter, which would tell its makers that it was used, is not called.
+Needs the optional package openvino, so import it only if this backend is chosen. The file is read
+by OpenVINO's runtime and not by its converter, which sends telemetry.
 """
 
 from functools import cache
@@ -19,22 +19,21 @@ from training.bundle import ActivationRanges, Layer, Novelty, Pixels, Vectors
 
 CPU: Final = "CPU"
 THROUGHPUT_BATCH: Final = 48
-"""Images from which a batch is shared out to the cores, rather than every step of it."""
+"""Batch size from which each core runs a part of the batch, instead of a part of each layer."""
 
 
 @cache
 def _core() -> ov.Core:
-    """One for the whole process, never to go.
+    """Return the one core of the process, which is never destroyed.
 
-    It gives the thread that first asks it a stack for signals. When it goes in another thread, as
-    with a bundle that is not served any more, that stack goes too, and the thread's next signal
-    ends the process.
+    A core gives the thread that creates it a signal stack. If another thread destroys the core, as
+    after a reload, the first thread's next signal ends the process.
     """
     return ov.Core()
 
 
 class OpenVino:
-    """One compiled network, asked for one batch at a time."""
+    """A network compiled for the CPU."""
 
     def __init__(
         self,
@@ -43,30 +42,30 @@ class OpenVino:
         ranges: ActivationRanges | None = None,
         *,
         precision: ServedPrecision = "auto",
-        threads: int | None = None,
+        intra_op_threads: int | None = None,
     ) -> None:
-        """Read the network now, so that the file may go; it is compiled by `prepare`.
+        """Read the file now, since it may be deleted later; `prepare` compiles the network.
 
         Args:
-            onnx: the bundle's file.
-            novelty: of this network.
-            ranges: of this network; int8 needs them.
-            precision: of the multiplications; auto is int8 where the processor has instructions for
-                it and it moves little, else bf16 where it has those.
-            threads: of the network; OpenVINO's own choice where None.
+            onnx: the bundle's ONNX file.
+            novelty: the novelty model of this network.
+            ranges: the activation ranges of this network; int8 needs them.
+            precision: of multiplications. "auto" is int8 if the processor has instructions for it
+                and the ranges are within tolerance; else bf16 if the processor has that.
+            intra_op_threads: threads of the network; None leaves the choice to OpenVINO.
 
         """
         self.device = torch.device("cpu")
         self._core = _core()
         self._novelty = novelty
-        self._threads = threads
-        self._rest = ov.Type.bf16 if self._has("BF16") else ov.Type.f32
+        self._intra_op_threads = intra_op_threads
+        self._float_type = ov.Type.bf16 if self._has("BF16") else ov.Type.f32
         if precision == "auto":
-            whole = ranges is not None and ranges.within_tolerance and _has_int8()
-            precision = "int8" if whole else "bf16" if self._has("BF16") else "fp32"
+            int8 = ranges is not None and ranges.within_tolerance and _has_int8()
+            precision = "int8" if int8 else "bf16" if self._has("BF16") else "fp32"
         if precision != "int8":
             ranges = None
-            self._rest = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
+            self._float_type = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
         self._precision = precision
         self._model = self._read(onnx, ranges)
         self._all_cores: ov.InferRequest | None = None
@@ -74,42 +73,41 @@ class OpenVino:
 
     @property
     def name(self) -> str:
-        """What runs it."""
+        """The runtime, precision and device, for people."""
         return f"OpenVINO, {self._precision}, cpu"
 
-    def prepare(self, max_batch: int) -> dict[Layer, int]:
-        """Compile it twice, and run each power of two once: first times are slow.
+    def prepare(self, max_batch_size: int) -> dict[Layer, int]:
+        """Compile the network for small and for large batches, and warm both up.
 
-        A batch is fastest where every step of it has all cores. But where one of them does
-        something else, as an event loop does, the others wait for it at each step. That is worth
-        it while there are cores to spare; a batch as large as an overload makes goes in parts, each
-        of which a core runs by itself.
+        A small batch is fastest if all cores share each layer. But if one core is busy, as with the
+        event loop, the others wait for it at each layer. A large batch, as in an overload, is
+        therefore split into parts, one for each core.
         """
-        # Novelty is the one thing left to torch here. Threads of its own would go on spinning for
-        # a while after it, on cores that the network is given next.
+        # Torch computes only the novelty here. Its own threads would keep spinning after that, on
+        # cores that the network needs next.
         torch.set_num_threads(1)
         self._all_cores = self._compiled("LATENCY").create_infer_request()
-        if max_batch >= THROUGHPUT_BATCH:
+        if max_batch_size >= THROUGHPUT_BATCH:
             compiled = self._compiled("THROUGHPUT")
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             number = min(number, THROUGHPUT_BATCH)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
-        return warm_up(self, batch_sizes(max_batch))
+        return warm_up(self, batch_sizes(max_batch_size))
 
     def run(self, images: Pixels) -> BatchOutput:
-        """Represent uint8 [N, 3, 32, 32]."""
-        assert self._all_cores is not None  # noqa: S101 - the engine prepares before it runs
-        pictures = images.transpose(0, 2, 3, 1)
+        """Embed uint8 [N, 3, 32, 32]."""
+        assert self._all_cores is not None  # noqa: S101  `prepare` comes before `run`
+        channels_last = images.transpose(0, 2, 3, 1)
         if self._each_core and len(images) >= THROUGHPUT_BATCH:
             busy = self._each_core
-            parts = np.array_split(pictures, len(busy))
+            parts = np.array_split(channels_last, len(busy))
             for request, part in zip(busy, parts, strict=True):
                 request.start_async({0: part}, share_inputs=True)
             for request in busy:
                 request.wait()
         else:
             busy = [self._all_cores]
-            self._all_cores.infer({0: pictures}, share_inputs=True)
+            self._all_cores.infer({0: channels_last}, share_inputs=True)
         layers = {
             layer: np.concatenate([request.get_tensor(layer).data for request in busy])
             for layer in LAYERS
@@ -120,24 +118,24 @@ class OpenVino:
     def _novelty_of(self, conv2: Vectors, penultimate: Vectors) -> Vectors | None:
         if self._novelty is None:
             return None
-        seen = (torch.from_numpy(conv2), torch.from_numpy(penultimate))
-        novelty: Vectors = self._novelty(*seen).numpy()
+        vectors = (torch.from_numpy(conv2), torch.from_numpy(penultimate))
+        novelty: Vectors = self._novelty(*vectors).numpy()
         return novelty
 
     def _compiled(self, hint: str) -> ov.CompiledModel:
         options: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": self._rest,
+            "INFERENCE_PRECISION_HINT": self._float_type,
             "PERFORMANCE_HINT": hint,
         }
-        if self._threads:
-            options["INFERENCE_NUM_THREADS"] = self._threads
+        if self._intra_op_threads:
+            options["INFERENCE_NUM_THREADS"] = self._intra_op_threads
         return self._core.compile_model(self._model, CPU, options)
 
     def _has(self, capability: str) -> bool:
         return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
     def _read(self, onnx: Path, ranges: ActivationRanges | None) -> ov.Model:
-        """The network with its input as pictures lie in memory, so that nothing is copied."""
+        """Read the network with a channels-last input, so that images need not be copied."""
         model = self._core.read_model(onnx.read_bytes())
         if ranges:
             fake_quantize(model, ranges.inputs)
@@ -148,9 +146,9 @@ class OpenVino:
 
 
 def _has_int8() -> bool:
-    """Whether the processor multiplies and adds bytes at once: without, bf16 or fp32 is as fast.
+    """Return whether the processor has int8 dot products; else bf16 or fp32 is as fast.
 
-    OpenVINO counts int8 among what every processor is capable of.
+    OpenVINO itself lists int8 for every processor.
     """
-    has = torch.cpu.get_capabilities()
-    return any(has.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))

@@ -1,4 +1,4 @@
-"""The network in torch, as it is written, on a CPU or any other device. Knows arrays alone."""
+"""Runs the network by PyTorch, eagerly, on any device. Knows arrays only."""
 
 from typing import Final
 
@@ -9,15 +9,15 @@ from service.engine.backends.base import LAYERS, BatchOutput, LazyArrays, batch_
 from service.vectors import in_memory
 from training.bundle import BlockNet, Layer, Novelty, Pixels, Precision, autocast
 
-PLATFORM_DTYPE: Final = torch.get_num_threads()
-"""Threads that torch takes where nobody says how many: as many as there are cores, or fewer."""
+DEFAULT_THREADS: Final = torch.get_num_threads()
+"""PyTorch's own choice of CPU threads, read before a backend changes it."""
 
 TensorOutput = tuple[dict[Layer, Tensor], Tensor | None]
-"""What a batch is at each layer, and its novelty, on the device."""
+"""A batch at each layer, and its novelty, on the device."""
 
 
 class TorchEager:
-    """`BlockNet` and `Novelty`, called."""
+    """`BlockNet` and `Novelty`, called eagerly."""
 
     def __init__(
         self,
@@ -26,52 +26,52 @@ class TorchEager:
         *,
         device: torch.device,
         precision: Precision = "fp32",
-        threads: int | None = None,
+        intra_op_threads: int | None = None,
     ) -> None:
-        """Take a network in evaluation mode, and what is familiar to it; both are this one's now.
+        """Take ownership of a network in evaluation mode and of its novelty model.
 
         Args:
-            network: what is run.
-            novelty: of this network.
-            device: where it runs.
-            precision: of the multiplications; the weights stay fp32.
-            threads: of torch on a CPU; its own choice where None.
+            network: the network to run.
+            novelty: the novelty model of this network.
+            device: the device to run on.
+            precision: of multiplications; weights stay fp32.
+            intra_op_threads: CPU threads; None leaves the choice to PyTorch.
 
         """
         self.device = device
         self._network = network
         self._novelty = novelty
         self._precision = precision
-        self._threads = threads
+        self._intra_op_threads = intra_op_threads
 
     @property
     def name(self) -> str:
-        """What runs it."""
+        """The runtime, precision and device, for people."""
         return f"torch, {self._precision}, {self.device}"
 
-    def prepare(self, max_batch: int) -> dict[Layer, int]:
-        """Move everything to the device, and run each power of two once: first times are slow."""
-        # always: it is that of new threads too, and another backend may have had its own before
-        torch.set_num_threads(self._threads or PLATFORM_DTYPE)
+    def prepare(self, max_batch_size: int) -> dict[Layer, int]:
+        """Move the network to the device, and warm up all batch sizes."""
+        # Always set it: another backend of this process may have changed it.
+        torch.set_num_threads(self._intra_op_threads or DEFAULT_THREADS)
         self._network.to(self.device).to(memory_format=torch.channels_last)
         if self._novelty is not None:
             self._novelty.to(self.device)
-        return warm_up(self, batch_sizes(max_batch))
+        return warm_up(self, batch_sizes(max_batch_size))
 
     @torch.inference_mode()
     def run(self, images: Pixels) -> BatchOutput:
-        """Represent uint8 [N, 3, 32, 32]; what is short has come over when this returns."""
-        # Height, width, channels in memory is what torch calls channels last: nothing is copied.
+        """Embed uint8 [N, 3, 32, 32]; logits and novelty are in memory when this returns."""
+        # A transposed [N, H, W, C] array is channels_last to PyTorch: no copy.
         tensors, novelty = self._compute(torch.from_numpy(images))
-        seen = None if novelty is None else in_memory(novelty)
+        scores = None if novelty is None else in_memory(novelty)
         layers = LazyArrays(tensors)
         if self.device.type == "cpu":
-            return BatchOutput({layer: layers[layer] for layer in LAYERS}, seen)
-        layers["logits"]  # everyone will ask for it
-        return BatchOutput(layers, seen, tensors)
+            return BatchOutput({layer: layers[layer] for layer in LAYERS}, scores)
+        layers["logits"]  # copy them now: every response needs them
+        return BatchOutput(layers, scores, tensors)
 
     def _compute(self, images: Tensor) -> TensorOutput:
-        """The same of uint8 [N, 3, 32, 32] in memory, in tensors of their own on the device."""
+        """Embed uint8 [N, 3, 32, 32] from memory; later calls do not overwrite the result."""
         return self._embed(images.to(self.device))
 
     def _embed(self, images: Tensor) -> TensorOutput:

@@ -1,7 +1,7 @@
-"""The network in torch on a GPU, as CUDA graphs: one launch a batch in place of some fifty.
+"""Runs the network by PyTorch on a GPU as CUDA graphs: one launch per batch instead of fifty.
 
-A graph is of one batch size. A batch is run by that of the next power of two, with black images
-behind its own. Knows arrays alone.
+A graph has one batch size. A batch is padded with black images to the next size that has a graph.
+Knows arrays only.
 """
 
 import threading
@@ -15,11 +15,11 @@ from service.engine.backends.torch_eager import TensorOutput, TorchEager
 from training.bundle import SIZE, Layer
 
 CAPTURE_LOCK: Final = threading.Lock()
-"""One at a time: to begin waits for the whole device, which no capture survives."""
+"""Serializes captures: the start of one synchronizes the device, which breaks any other."""
 
 
 class Graph:
-    """A network's batch of one size, captured; what it reads and writes stays where it is."""
+    """A captured batch of one size, with its fixed input and output tensors."""
 
     def __init__(self, images: Tensor, computed: TensorOutput, graph: torch.cuda.CUDAGraph) -> None:
         self._images = images
@@ -27,7 +27,7 @@ class Graph:
         self._graph = graph
 
     def run(self, images: Tensor) -> TensorOutput:
-        """The same of up to so many images, in tensors that the next run leaves alone."""
+        """Embed up to as many images as were captured; later runs do not overwrite the result."""
         count = len(images)
         self._images[:count].copy_(images)
         self._images[count:].zero_()
@@ -40,16 +40,18 @@ class Graph:
 class TorchGraphs(TorchEager):
     """`BlockNet` and `Novelty`, captured once for each batch size and replayed."""
 
-    def prepare(self, max_batch: int) -> dict[Layer, int]:
-        """Run each power of two as it is written, which capturing demands, and capture it."""
+    def prepare(self, max_batch_size: int) -> dict[Layer, int]:
+        """Run all batch sizes eagerly, as capture requires, then capture them."""
         self._graphs: dict[int, Graph] = {}
         with torch.cuda.device(self.device), CAPTURE_LOCK:
-            super().prepare(max_batch)
-            self._pool = torch.cuda.graph_pool_handle()  # shared: graphs are run one at a time
+            super().prepare(max_batch_size)
+            self._pool = torch.cuda.graph_pool_handle()  # shared, since graphs run one at a time
             self._stream = torch.cuda.Stream()
-            for size in reversed(batch_sizes(max_batch)):  # what is smaller fits where it lay
+            for size in reversed(
+                batch_sizes(max_batch_size)
+            ):  # smaller graphs reuse the memory of larger ones
                 self._graphs[size] = self._capture(size)
-        return super().prepare(max_batch)
+        return super().prepare(max_batch_size)
 
     def _compute(self, images: Tensor) -> TensorOutput:
         fitting = [size for size in self._graphs if size >= len(images)]
@@ -68,8 +70,7 @@ class TorchGraphs(TorchEager):
             self._embed(images)
         torch.cuda.current_stream().wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        # of this thread alone: at a reload, the bundle before is served by another meanwhile
-        mode = "thread_local"
+        mode = "thread_local"  # at a reload, another thread still runs the old network
         with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
             computed = self._embed(images)
         return Graph(images, computed, graph)

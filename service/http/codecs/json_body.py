@@ -1,7 +1,7 @@
-"""JSON from strangers, read at a cost that is known before it is paid.
+"""Parses untrusted JSON at a bounded cost.
 
-A few bytes of JSON can become a Python object of fifty, and no thread does anything else while it
-is parsed. Knows bytes and types; nothing of what they mean.
+A few bytes of JSON can become a Python object of fifty, and parsing holds the GIL. Knows bytes and
+pydantic models; nothing of their meaning.
 """
 
 from typing import Final, TypeVar
@@ -12,36 +12,36 @@ from service.errors import MalformedBodyError, TooLargeError
 
 M = TypeVar("M", bound=BaseModel)
 
-MAX_REASON_LENGTH: Final = 5
-"""How many of many reasons are said."""
+MAX_REASONS: Final = 5
+"""Number of reasons in an error message."""
 
 
-def read(kind: type[M], body: bytes, most: int) -> M:
-    """The body as this kind; there are at most `most` commas in it.
+def read(model: type[M], body: bytes, max_commas: int) -> M:
+    """Parse a body of at most `max_commas` commas as a model.
 
-    That many more values it can hold, since nesting without commas goes no deeper than the parser.
+    The commas bound the number of values: nesting without commas is bounded by the parser.
 
     Raises:
-        MalformedBodyError: it is not JSON, or not of this kind; says why.
-        TooLargeError: there are more.
+        MalformedBodyError: the body is not JSON, or does not match the model.
+        TooLargeError: the body has more commas.
 
     """
-    if body.count(b",") > most:
-        raise TooLargeError(f"The JSON has more than {most:,} values; no request needs so many.")
+    if body.count(b",") > max_commas:
+        raise TooLargeError(
+            f"The JSON has more than {max_commas:,} values, which no request needs: send fewer."
+        )
     try:
-        return kind.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise MalformedBodyError(describe_error(error)) from error
 
 
 def describe_error(error: ValidationError) -> str:
-    """What is wrong with some JSON, in a sentence that is not as long as the sender pleases."""
+    """Return the first reasons why JSON does not match a model, as text of bounded length."""
     reasons = error.errors(include_url=False, include_input=False, include_context=False)
-    said = "; ".join(
+    text = "; ".join(
         f"{'.'.join(map(str, reason['loc']))[:100] or 'body'}: {reason['msg']}"
-        for reason in reasons[:MAX_REASON_LENGTH]
+        for reason in reasons[:MAX_REASONS]
     )
-    more = (
-        f"; and {len(reasons) - MAX_REASON_LENGTH} more" if len(reasons) > MAX_REASON_LENGTH else ""
-    )
-    return f"The JSON is not what it should be: {said}{more}."
+    more = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
+    return f"The JSON is not valid here: {text}{more}."

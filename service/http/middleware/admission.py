@@ -1,6 +1,6 @@
-"""Who may come in with pictures: nobody, while no more images may wait.
+"""Refuses uploads early while no more images are admitted.
 
-Knows paths and the engine's queue; nothing of pictures.
+Knows paths and admission; nothing of images.
 """
 
 import re
@@ -29,20 +29,20 @@ UPLOAD_ROUTES = frozenset(
         "/v2/models/kindred/versions/{version}/infer",
     }
 )
-"""What is posted to with pictures."""
-REPLACES = "/gallery/{image_id}"
-"""What a picture is put to."""
+"""Routes of POST requests with images."""
+REPLACE_ROUTE = "/gallery/{image_id}"
+"""The route of PUT requests with images."""
 _VERSION = re.compile(r"(?<=/versions/)[^/]+(?=/)")
 _ONE_IMAGE = re.compile(r"/gallery/[^/]+")
 
 
 class AdmissionMiddleware(HTTPMiddleware):
-    """Refuses, before anything else is done for it, what would be refused after all that.
+    """Refuses an upload before all other middleware, if it cannot be admitted.
 
-    In an overload most answers are refusals, and what they cost is taken from the others: so it
-    stands before all other rooms, and does for a refusal what they do for an answer. Two are
-    left to them: whoever may not ask is told that alone, and a page of another site could not
-    read what is said here.
+    In an overload most responses are refusals, and their cost slows down the others. So this is the
+    outermost middleware, and it logs and counts its own refusals. It leaves two kinds of requests
+    to the inner ones. Requests without a valid key get 401. Web pages could not read a refusal
+    without CORS headers.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics) -> None:
@@ -83,9 +83,9 @@ class AdmissionMiddleware(HTTPMiddleware):
 
 
 def _upload_route(method: str, path: str) -> str | None:
-    """The route that is asked for, if it takes pictures."""
+    """Return the route of a request, if it takes images."""
     if method == "PUT":
-        return REPLACES if _ONE_IMAGE.fullmatch(path) else None
+        return REPLACE_ROUTE if _ONE_IMAGE.fullmatch(path) else None
     template = _VERSION.sub("{version}", path)
     return template if method == "POST" and template in UPLOAD_ROUTES else None
 

@@ -1,13 +1,13 @@
-"""`POST /gallery`, `PUT`, `PATCH` and `DELETE /gallery/{id}`: what changes the gallery.
+"""`POST /gallery`, and `PUT`, `PATCH` and `DELETE /gallery/{id}`: updates of the gallery.
 
-An answer means that the change is kept for good, and seen by whatever is asked next.
+Each response is sent after its update is durable and visible to all later requests.
 """
 
 import asyncio
 import dataclasses
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
@@ -42,9 +42,8 @@ from training.bundle import Pixels
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 
 NewId = Annotated[ImageId, Path(description="Letters, digits and . _ ~ -, up to 128.")]
-_LOCATION = {"Location": {"description": "Where one new image is.", "schema": {"type": "string"}}}
-_KEPT: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own type
-    200: {"description": "It was there already, or each has its own answer."},
+_LOCATION = {
+    "Location": {"description": "The path of the one new image.", "schema": {"type": "string"}}
 }
 
 
@@ -54,7 +53,10 @@ _KEPT: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own type
     response_model=UpsertResult | Results[UpsertResult],
     responses=error_responses(*UPLOAD_ERRORS, ConflictError, 507)
     | {
-        200: {**_KEPT[200], "model": UpsertResult | Results[UpsertResult]},
+        200: {
+            "description": "Nothing was created; several images have their own results.",
+            "model": UpsertResult | Results[UpsertResult],
+        },
         201: {"headers": _LOCATION},
     },
     openapi_extra=request_body(labelled=True),
@@ -62,13 +64,13 @@ _KEPT: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's own type
 async def add(
     request: Request, state: StateDep, _: RequireAdmin, uploads: LabelledUploadsDep
 ) -> Response:
-    """Keep one picture or several, which are then among what is searched.
+    """Add one or several images to the gallery.
 
-    Attributes are given in the query as `attribute.NAME=text`, or in JSON for each picture. The
-    same picture under the same id, or with the same `Idempotency-Key`, is kept once; another under
-    the same id is 409, or its own error among several.
+    Send attributes in the query as `attribute.NAME=text`, or in JSON for each image. The same image
+    with the same id, or with the same `Idempotency-Key`, is added once. Another image with the same
+    id is 409; among several images, it has that error alone.
     """
-    return await _keep(request, state, uploads, replace=False)
+    return await _add(request, state, uploads, replace=False)
 
 
 @router.put(
@@ -81,14 +83,16 @@ async def add(
 async def put(
     request: Request, state: StateDep, _: RequireAdmin, image_id: NewId, uploads: LabelledUploadsDep
 ) -> Response:
-    """Keep a picture under an id, in the place of the one that is there, if any."""
+    """Add an image with this id, or replace the one that has it."""
     if uploads.several:
-        raise MalformedBodyError("One picture has this id; several can be sent to POST /gallery.")
+        raise MalformedBodyError(
+            "An id is that of one image. To add several, send them to POST /gallery."
+        )
     (upload,) = uploads.images
     upload = dataclasses.replace(
         upload, metadata=upload.metadata.model_copy(update={"id": image_id})
     )
-    return await _keep(request, state, dataclasses.replace(uploads, images=(upload,)), replace=True)
+    return await _add(request, state, dataclasses.replace(uploads, images=(upload,)), replace=True)
 
 
 @router.patch(
@@ -102,19 +106,22 @@ async def put(
     },
 )
 async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str) -> GalleryItem:
-    """Change an image's label or attributes; those that are left out stay as they are."""
-    wanted = json_body.read(GalleryEdit, await request.body(), MAX_JSON_COMMAS)
+    """Change an image's label or attributes; fields that are left out do not change."""
+    requested = json_body.read(GalleryEdit, await request.body(), MAX_JSON_COMMAS)
 
     def change(item: Item) -> Item:
-        attributes = {**item.attributes, **wanted.attributes}
-        kept = {name: value for name, value in attributes.items() if value is not None}
-        if len(kept) > MAX_ATTRIBUTES:
-            raise ConflictError(f"It would have more than {MAX_ATTRIBUTES} attributes.")
-        item = dataclasses.replace(item, attributes=kept)
-        if "label" not in wanted.model_fields_set:
+        attributes = {**item.attributes, **requested.attributes}
+        left = {name: value for name, value in attributes.items() if value is not None}
+        if len(left) > MAX_ATTRIBUTES:
+            raise ConflictError(
+                f"The image would have more than {MAX_ATTRIBUTES} attributes. To remove some, set "
+                "them to null."
+            )
+        item = dataclasses.replace(item, attributes=left)
+        if "label" not in requested.model_fields_set:
             return item
-        label = wanted.label or item.predicted or item.label
-        return dataclasses.replace(item, label=label, label_predicted=wanted.label is None)
+        label = requested.label or item.predicted or item.label
+        return dataclasses.replace(item, label=label, label_predicted=requested.label is None)
 
     item = await asyncio.wrap_future(state.gallery.edit(image_id, change))
     state.metrics.changes.labels("edited").inc()
@@ -123,12 +130,12 @@ async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str
 
 @router.delete("/{image_id}", status_code=204, responses=error_responses(404, 422, 503, 507))
 async def remove(state: StateDep, _: RequireAdmin, image_id: str) -> None:
-    """Take an image out of the gallery for good, be it added or the bundle's."""
+    """Delete an image from the gallery, whether it was added or is part of the bundle."""
     await asyncio.wrap_future(state.gallery.remove(image_id))
     state.metrics.changes.labels("removed").inc()
 
 
-async def _keep(request: Request, state: State, uploads: Uploads, *, replace: bool) -> Response:
+async def _add(request: Request, state: State, uploads: Uploads, *, replace: bool) -> Response:
     with state.admission.permit(Priority.BACKGROUND, len(uploads.images)) as permit:
         pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
         results = await embed_images(request, state, pixels, permit.priority)
@@ -158,7 +165,7 @@ def _additions(
     pixels: Sequence[Pixels | KindredError],
     results: Sequence[Embeddings | KindredError],
 ) -> list[Addition]:
-    """Return the images that have been embedded as the gallery keeps them."""
+    """Return the embedded images as the gallery stores them."""
     return [
         addition(state, upload.metadata, image, embeddings)
         for upload, image, embeddings in zip(uploads.images, pixels, results, strict=True)
@@ -169,11 +176,16 @@ def _additions(
 def _build_response(
     outcomes: Sequence[Added | KindredError], path: str, *, several: bool
 ) -> tuple[str, list[Added]]:
-    """The answer as JSON, and what is in the gallery now; one alone fails with its own error."""
+    """Return the response as JSON, and the images that are in the gallery now.
+
+    Raises:
+        KindredError: the error of the only image.
+
+    """
     if not several and isinstance(outcomes[0], KindredError):
         raise outcomes[0]
-    written = [_to_response(one, path).model_dump_json() for one in outcomes]
-    body = f'{{"results":[{",".join(written)}]}}' if several else written[0]
+    encoded = [_to_response(one, path).model_dump_json() for one in outcomes]
+    body = f'{{"results":[{",".join(encoded)}]}}' if several else encoded[0]
     return body, [one for one in outcomes if isinstance(one, Added)]
 
 

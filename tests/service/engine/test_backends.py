@@ -1,4 +1,4 @@
-"""Backends: whatever runs the network, the answers are the same."""
+"""Backends: all runtimes and precisions return the same embeddings, within tolerance."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ from service.engine.backends.base import (
     channels_first,
 )
 from service.engine.backends.factory import open_backend
-from service.engine.backends.torch_eager import PLATFORM_DTYPE
+from service.engine.backends.torch_eager import DEFAULT_THREADS
 from service.engine.backends.torch_graphs import TorchGraphs
 from service.settings import Settings
 from service.vectors import in_memory
@@ -43,7 +43,7 @@ BATCH = 50
 
 
 def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> BatchOutput:
-    """Of all of the images [N, 32, 32, 3], in batches of so many."""
+    """Return the outputs of images [N, 32, 32, 3], run in batches of `batch`."""
     backend.prepare(batch)
     found = [
         backend.run(channels_first(images[start : start + batch]))
@@ -57,13 +57,13 @@ def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> BatchOutput
 
 
 def cosines(one: BatchOutput, other: BatchOutput) -> list[float]:
-    """At conv2, of each image."""
+    """Return the cosine at conv2 of each image."""
     pairs = zip(one.layers["conv2"], other.layers["conv2"], strict=True)
     return [cosine(*pair) for pair in pairs]
 
 
 def same_class(one: BatchOutput, other: BatchOutput) -> float:
-    """The share of images."""
+    """Return the share of images with the same class."""
     first, second = (found.layers["logits"].argmax(1) for found in (one, other))
     return float((first == second).mean())
 
@@ -76,48 +76,50 @@ def images(loaded: Bundle) -> Pixels:
 
 @pytest.fixture(scope="module")
 def expected(loaded: Bundle, images: Pixels) -> BatchOutput:
-    """What torch says at fp32."""
-    backend = open_backend(loaded, engine="torch", device="cpu", precision="fp32")
+    """The outputs of torch at fp32."""
+    backend = open_backend(loaded, backend="torch", device="cpu", precision="fp32")
     return outputs(backend, images)
 
 
 @pytest.fixture
 def own(loaded: Bundle) -> Bundle:
-    """The same bundle, whose network may be moved elsewhere."""
+    """Another load of the bundle, whose network may move to a GPU."""
     return bundle.load(loaded.path)
 
 
-@pytest.mark.parametrize(("engine", "precision"), OTHERS)
-def test_every_backend_says_what_torch_says(
-    loaded: Bundle, images: Pixels, expected: BatchOutput, engine: str, precision: str
+@pytest.mark.parametrize(("choice", "precision"), OTHERS)
+def test_every_backend_agrees_with_torch_at_fp32(
+    loaded: Bundle, images: Pixels, expected: BatchOutput, choice: str, precision: str
 ) -> None:
-    backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]  # of the lists
+    backend = open_backend(loaded, backend=choice, device="cpu", precision=precision)  # type: ignore[arg-type]  # a literal of OTHERS
     found = outputs(backend, images)
     assert same_class(found, expected) >= 0.98
     assert min(cosines(found, expected)) >= 0.999
     assert found.novelty is not None
     assert expected.novelty is not None
-    if precision == "fp32":  # at bf16 the small network of the tests is no measure: see real images
+    if (
+        precision == "fp32"
+    ):  # at bf16 the small test network is too noisy: see the test with real images
         np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.05)
 
 
-@pytest.mark.parametrize("together_with", [33, 63])  # the cores share steps, or images
-@pytest.mark.parametrize(("engine", "precision"), OTHERS)
-def test_an_answer_does_not_vary_with_its_companions(
-    loaded: Bundle, images: Pixels, engine: str, precision: str, together_with: int
+@pytest.mark.parametrize("batch_size", [33, 63])  # split by layer, and by image
+@pytest.mark.parametrize(("choice", "precision"), OTHERS)
+def test_outputs_do_not_depend_on_the_rest_of_the_batch(
+    loaded: Bundle, images: Pixels, choice: str, precision: str, batch_size: int
 ) -> None:
-    backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]
-    together = outputs(backend, images[:together_with], batch=together_with)
-    alone = outputs(backend, images[:together_with], batch=1)
+    backend = open_backend(loaded, backend=choice, device="cpu", precision=precision)  # type: ignore[arg-type]
+    together = outputs(backend, images[:batch_size], batch=batch_size)
+    alone = outputs(backend, images[:batch_size], batch=1)
     assert same_class(alone, together) == 1
     assert min(cosines(alone, together)) >= 0.9999
 
 
-@pytest.mark.parametrize(("engine", "precision"), OTHERS)
-def test_what_a_batch_gave_stays_when_the_next_is_run(
-    loaded: Bundle, images: Pixels, engine: str, precision: str
+@pytest.mark.parametrize(("choice", "precision"), OTHERS)
+def test_the_next_batch_does_not_overwrite_outputs(
+    loaded: Bundle, images: Pixels, choice: str, precision: str
 ) -> None:
-    backend = open_backend(loaded, engine=engine, device="cpu", precision=precision)  # type: ignore[arg-type]
+    backend = open_backend(loaded, backend=choice, device="cpu", precision=precision)  # type: ignore[arg-type]
     backend.prepare(4)
     first = backend.run(channels_first(images[:4]))
     before = first.layers["conv2"].copy()
@@ -125,7 +127,7 @@ def test_what_a_batch_gave_stays_when_the_next_is_run(
     assert (first.layers["conv2"] == before).all()
 
 
-GONE_AND_SIGNALLED = """
+DESTROY_THEN_SIGNAL = """
 import os, signal, sys, threading
 from pathlib import Path
 from service.engine.backends.openvino_cpu import OpenVino
@@ -134,103 +136,103 @@ held = [OpenVino(Path(sys.argv[1]))]
 elsewhere = threading.Thread(target=held.clear)
 elsewhere.start()
 elsewhere.join()
-signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
 os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
-def test_signals_are_heard_after_a_backend_has_gone_in_another_thread(loaded: Bundle) -> None:
-    """As after a reload: OpenVINO would take the stack that it had given the main thread."""
+def test_signals_are_handled_after_another_thread_destroyed_a_backend(loaded: Bundle) -> None:
+    """After a reload, OpenVINO would free the signal stack of the main thread."""
     assert loaded.onnx is not None
     ran = subprocess.run(
-        [sys.executable, "-c", GONE_AND_SIGNALLED, loaded.onnx],
+        [sys.executable, "-c", DESTROY_THEN_SIGNAL, loaded.onnx],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (ran.returncode, ran.stdout) == (0, "heard\n"), ran.stderr
+    assert (ran.returncode, ran.stdout) == (0, "handled\n"), ran.stderr
 
 
-def test_torch_has_its_threads_after_another_backend_took_one(loaded: Bundle) -> None:
-    """As when a service is given an older bundle: each engine prepares in a thread of its own."""
+def test_torch_uses_its_default_threads_after_openvino_has_set_one(loaded: Bundle) -> None:
+    """After a reload to an older bundle, another engine prepares in another thread."""
 
-    def prepare(engine: Literal["torch", "openvino"]) -> int:
-        open_backend(loaded, engine=engine).prepare(1)
+    def prepare(choice: Literal["torch", "openvino"]) -> int:
+        open_backend(loaded, backend=choice).prepare(1)
         return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
         assert first.submit(prepare, "openvino").result() == 1
-        assert second.submit(prepare, "torch").result() == PLATFORM_DTYPE
+        assert second.submit(prepare, "torch").result() == DEFAULT_THREADS
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_a_backend_is_prepared_anew_when_its_bundle_has_been_taken_away(
-    loaded: Bundle, tmp_path: Path, engine: str
+@pytest.mark.parametrize("choice", ["torch", "openvino"])
+def test_a_backend_is_prepared_again_after_its_bundle_was_deleted(
+    loaded: Bundle, tmp_path: Path, choice: str
 ) -> None:
-    """As for a worker that died after that."""
+    """A worker may die and prepare again after its bundle was deleted."""
     copied = linked_copy(loaded.path, tmp_path / "bundle")
-    backend = open_backend(bundle.load(copied), engine=engine)  # type: ignore[arg-type]
+    backend = open_backend(bundle.load(copied), backend=choice)  # type: ignore[arg-type]
     shutil.rmtree(copied)
     for _ in range(2):
         assert backend.prepare(1)["logits"] == len(loaded.manifest.classes)
 
 
-@pytest.mark.skipif("KINDRED_DATA" not in os.environ, reason="set KINDRED_DATA to real images")
-def test_on_real_images_what_is_served_agrees_with_torch_at_fp32() -> None:
-    """2,500 that the network has not been trained on."""
+@pytest.mark.skipif("KINDRED_DATA" not in os.environ, reason="needs real images: set KINDRED_DATA")
+def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images() -> None:
+    """On 2,500 held-out images."""
     starter = bundle.load(Path("starter"))
     images = dataset.load(Path(os.environ["KINDRED_DATA"]))
     held_out = images.images[split(images, 0).indices("test")[:2500]].permute(0, 2, 3, 1).numpy()
     served = open_backend(starter)
     found = outputs(served, held_out)
-    expected = outputs(open_backend(starter, engine="torch", precision="fp32"), held_out)
+    expected = outputs(open_backend(starter, backend="torch", precision="fp32"), held_out)
     assert same_class(found, expected) >= 0.995
     assert min(cosines(found, expected)) >= 0.999
     assert found.novelty is not None
     assert expected.novelty is not None
-    within = 0.15 if "int8" in served.name else 0.03  # it is a percentile: some lie close together
+    within = 0.15 if "int8" in served.name else 0.03  # a percentile: some images lie close together
     np.testing.assert_allclose(found.novelty, expected.novelty, atol=within)
     familiar = (found.novelty <= THRESHOLD) == (expected.novelty <= THRESHOLD)
     assert familiar.mean() >= 0.99
 
 
-def test_openvino_is_taken_where_the_bundle_has_onnx(loaded: Bundle) -> None:
+def test_openvino_is_chosen_if_the_bundle_has_an_onnx_file(loaded: Bundle) -> None:
     assert open_backend(loaded, device="cpu").name.startswith("OpenVINO")
 
 
-def test_an_older_bundle_without_onnx_is_run_by_torch(older: Bundle) -> None:
+def test_torch_is_chosen_for_an_older_bundle_without_an_onnx_file(older: Bundle) -> None:
     assert open_backend(older, device="cpu").name.startswith("torch")
 
 
-def test_an_older_bundle_cannot_be_run_by_openvino(older: Bundle) -> None:
-    with pytest.raises(BundleError, match="build the bundle anew"):
-        open_backend(older, engine="openvino")
+def test_openvino_is_refused_for_an_older_bundle_without_an_onnx_file(older: Bundle) -> None:
+    with pytest.raises(BundleError, match="build the bundle again"):
+        open_backend(older, backend="openvino")
 
 
 @pytest.fixture
 def older(loaded: Bundle) -> Bundle:
-    """A bundle of before there was ONNX in it."""
+    """A bundle from before bundles had ONNX files."""
     fields = {name: getattr(loaded, name) for name in loaded.__dataclass_fields__}
     return Bundle(**{**fields, "onnx": None})
 
 
-def test_at_int8_openvino_says_what_was_tried_out_in_floating_point(
+def test_int8_of_openvino_agrees_with_the_fake_quantization_of_training(
     loaded: Bundle, images: Pixels
 ) -> None:
-    """So that what the bundle says of how much rounding moves is of what is served."""
+    """So that the tolerance measured in training holds for the network that is served."""
     assert loaded.ranges
-    backend = open_backend(loaded, engine="openvino", precision="int8")
+    backend = open_backend(loaded, backend="openvino", precision="int8")
     assert backend.name == "OpenVINO, int8, cpu"
     rest = {**vars(loaded), "network": fake_quantized(loaded.network, loaded.ranges.inputs)}
-    tried = outputs(open_backend(Bundle(**rest), engine="torch", precision="fp32"), images)
-    found, exact = outputs(backend, images), outputs(open_backend(loaded, engine="torch"), images)
-    assert min(cosines(found, tried)) >= 0.9995  # the rest is at bf16, where there is that
+    tried = outputs(open_backend(Bundle(**rest), backend="torch", precision="fp32"), images)
+    found, exact = outputs(backend, images), outputs(open_backend(loaded, backend="torch"), images)
+    assert min(cosines(found, tried)) >= 0.9995  # the other layers are at bf16, if available
     assert np.mean(cosines(found, tried)) > np.mean(cosines(found, exact))
 
 
 @pytest.mark.parametrize(("within_tolerance", "precision"), [(True, "int8"), (False, "bf16")])
-def test_int8_is_taken_unasked_where_it_moves_little(
+def test_int8_is_chosen_only_if_the_ranges_are_within_tolerance(
     loaded: Bundle, monkeypatch: pytest.MonkeyPatch, within_tolerance: bool, precision: str
 ) -> None:
     capable = {"avx512_vnni": True}
@@ -249,30 +251,30 @@ def test_int8_is_taken_unasked_where_it_moves_little(
     assert "int8" not in open_backend(loaded, device="cpu").name
 
 
-def test_ranges_of_another_network_are_refused(loaded: Bundle) -> None:
+def test_activation_ranges_of_another_network_are_refused(loaded: Bundle) -> None:
     assert loaded.ranges
     ranges = loaded.ranges.model_copy(update={"inputs": {"blocks.7.conv2": (0.0, 1.0)}})
     with pytest.raises(BundleError, match=r"no convolution blocks\.7\.conv2"):
         open_backend(
-            Bundle(**{**vars(loaded), "ranges": ranges}), engine="openvino", precision="int8"
+            Bundle(**{**vars(loaded), "ranges": ranges}), backend="openvino", precision="int8"
         )
 
 
-def test_int8_is_refused_where_it_cannot_be(loaded: Bundle) -> None:
+def test_int8_is_refused_without_ranges_or_openvino(loaded: Bundle) -> None:
     without = Bundle(**{**vars(loaded), "ranges": None})
-    with pytest.raises(BundleError, match="build the bundle anew"):
-        open_backend(without, engine="openvino", precision="int8")
+    with pytest.raises(BundleError, match="build the bundle again"):
+        open_backend(without, backend="openvino", precision="int8")
     with pytest.raises(BundleError, match="KINDRED_PRECISION"):
-        open_backend(loaded, engine="torch", precision="int8")
+        open_backend(loaded, backend="torch", precision="int8")
 
 
-def test_vectors_on_a_device_come_over_when_they_are_asked_for() -> None:
+def test_vectors_on_a_device_are_copied_at_their_first_access() -> None:
     tensors = {layer: torch.full((4, 3), 1.5, dtype=torch.bfloat16) for layer in LAYERS}
     found = BatchOutput(LazyArrays(tensors), None, tensors)
     row = OutputView(found.layers, 2)
     assert row["logits"].tolist() == [1.5] * 3
     for tensor in tensors.values():
-        tensor.zero_()  # seen by whoever has not looked before
+        tensor.zero_()  # visible in layers that were not copied before
     assert row["logits"].any()
     assert not row["conv2"].any()
     assert row["conv2"].dtype == np.float32
@@ -280,22 +282,22 @@ def test_vectors_on_a_device_come_over_when_they_are_asked_for() -> None:
     assert len(row) == len(LAYERS)
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_what_is_looked_for_is_taken_where_it_is(there: bool) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_search_queries_stay_on_the_device(on_device: bool) -> None:
     vectors = torch.arange(12.0).view(4, 3)
     layers: dict[Layer, Vectors] = {"conv2": vectors.numpy()}
-    found = BatchOutput(layers, None, {"conv2": vectors} if there else None)
+    found = BatchOutput(layers, None, {"conv2": vectors} if on_device else None)
     queries = found.queries("conv2", [3, 1])
-    assert isinstance(queries, torch.Tensor) == there
+    assert isinstance(queries, torch.Tensor) == on_device
     assert in_memory(queries).tolist() == [[9, 10, 11], [3, 4, 5]]
 
 
 @needs_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_graphs_on_a_gpu_say_what_the_processor_says(
+def test_cuda_graphs_agree_with_the_cpu(
     own: Bundle, images: Pixels, expected: BatchOutput, precision: str
 ) -> None:
-    """In batches of every kind: as large as a graph, smaller, larger than all."""
+    """In batches as large as a graph, smaller, and larger than all graphs."""
     backend = open_backend(own, device="cuda", precision=precision)  # type: ignore[arg-type]
     assert isinstance(backend, TorchGraphs)
     for batch in (1, 7, 32):
@@ -307,7 +309,7 @@ def test_graphs_on_a_gpu_say_what_the_processor_says(
 
 
 @needs_gpu
-def test_what_a_graph_gave_stays_when_the_next_is_run(own: Bundle, images: Pixels) -> None:
+def test_the_next_graph_does_not_overwrite_outputs(own: Bundle, images: Pixels) -> None:
     backend = open_backend(own, device="cuda")
     backend.prepare(4)
     first = backend.run(channels_first(images[:3]))
@@ -320,15 +322,15 @@ def test_what_a_graph_gave_stays_when_the_next_is_run(own: Bundle, images: Pixel
 
 
 @needs_gpu
-def test_a_bundle_is_captured_while_another_is_served(
+def test_graphs_are_captured_while_another_backend_runs(
     loaded: Bundle, own: Bundle, images: Pixels
 ) -> None:
-    """As at a reload: each in a thread of its own, on one device."""
+    """At a reload, two threads use one device."""
     serving = open_backend(own, device="cuda")
     coming = open_backend(bundle.load(loaded.path), device="cuda")
     serving.prepare(8)
-    with ThreadPoolExecutor(1) as beside:
-        prepared = beside.submit(coming.prepare, 64)
+    with ThreadPoolExecutor(1) as pool:
+        prepared = pool.submit(coming.prepare, 64)
         while not prepared.done():
             serving.run(channels_first(images[:8]))
         prepared.result()
@@ -339,12 +341,12 @@ def test_a_bundle_is_captured_while_another_is_served(
     assert (one == other).all()
 
 
-def test_openvino_is_for_the_cpu_alone() -> None:
+def test_openvino_is_refused_on_a_gpu() -> None:
     with pytest.raises(ValueError, match="on the CPU only"):
         Settings(backend="openvino", device="cuda:0")
 
 
-def test_an_engine_that_is_not_installed_is_refused_with_the_command(
+def test_a_backend_that_is_not_installed_is_refused_with_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.settings.has_openvino", lambda: False)
@@ -353,7 +355,10 @@ def test_an_engine_that_is_not_installed_is_refused_with_the_command(
 
 
 @pytest.mark.parametrize(
-    ("most", "sizes"), [(1, (1,)), (2, (1, 2)), (5, (1, 2, 4, 5)), (64, (1, 2, 4, 8, 16, 32, 64))]
+    ("max_batch_size", "sizes"),
+    [(1, (1,)), (2, (1, 2)), (5, (1, 2, 4, 5)), (64, (1, 2, 4, 8, 16, 32, 64))],
 )
-def test_every_power_of_two_is_warmed_and_the_most(most: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(most) == sizes
+def test_all_powers_of_two_and_the_largest_batch_are_warmed_up(
+    max_batch_size: int, sizes: tuple[int, ...]
+) -> None:
+    assert batch_sizes(max_batch_size) == sizes

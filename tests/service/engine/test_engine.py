@@ -1,4 +1,4 @@
-"""The engine: batches without a window, bounded, supervised; no image pays for another."""
+"""The engine: batches without a waiting window, a supervised worker, errors of single images."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ def soon() -> float:
 
 
 def occupy(engine: Engine, network: ScriptedNetwork) -> "Future[Embeddings]":
-    """Shut the gate with one black image inside."""
+    """Block the network in a batch of one black image."""
     network.gate.clear()
     network.forget()
     (future,) = engine.submit([flat(0)], soon())
@@ -48,7 +48,7 @@ def wait_until_ready(engine: Engine) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-def test_the_worker_gives_way_to_the_event_loop(network: ScriptedNetwork) -> None:
+def test_the_worker_has_a_lower_priority_than_the_event_loop(network: ScriptedNetwork) -> None:
     others = set(threading.enumerate())
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         (worker,) = {one for one in threading.enumerate() if one.name == "engine"} - others
@@ -58,7 +58,7 @@ def test_the_worker_gives_way_to_the_event_loop(network: ScriptedNetwork) -> Non
         assert engine.unhealthy_reason is None
 
 
-def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle) -> None:
+def test_an_image_has_the_same_embeddings_alone_and_in_a_batch_of_32(loaded: Bundle) -> None:
     pixels = loaded.gallery.pixels
     assert pixels is not None
     network = bundle.load(loaded.path).network
@@ -73,7 +73,7 @@ def test_an_image_has_the_same_answer_alone_and_in_a_batch_of_32(loaded: Bundle)
             assert alone.layers["logits"].argmax() == companion.layers["logits"].argmax()
 
 
-def test_representations_have_the_dimensions_of_their_layers(network: ScriptedNetwork) -> None:
+def test_embeddings_have_the_dimensions_of_their_layers(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         (found,) = asyncio.run(engine.embed([flat(7)], soon()))
         assert isinstance(found, Embeddings)
@@ -81,7 +81,7 @@ def test_representations_have_the_dimensions_of_their_layers(network: ScriptedNe
         assert engine.dimensions == {"conv2": 8192, "penultimate": 512, "logits": 10}
 
 
-def test_what_waits_is_taken_at_once_up_to_max_batch(network: ScriptedNetwork) -> None:
+def test_images_that_wait_run_at_once_up_to_max_batch_size(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_batch_size=4)) as engine:
         first = occupy(engine, network)
         futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
@@ -91,28 +91,30 @@ def test_what_waits_is_taken_at_once_up_to_max_batch(network: ScriptedNetwork) -
         assert network.batches == [1, 4, 2]
 
 
-def test_what_goes_behind_lets_the_others_pass_and_is_run_in_small_steps(
+def test_interactive_images_run_first_and_background_images_in_small_batches(
     network: ScriptedNetwork,
 ) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         first = occupy(engine, network)
-        behind = engine.submit([flat(200)] * 20, soon(), priority=Priority.BACKGROUND)
-        front = engine.submit([flat(1), flat(2)], soon())
+        background = engine.submit([flat(200)] * 20, soon(), priority=Priority.BACKGROUND)
+        interactive = engine.submit([flat(1), flat(2)], soon())
         assert engine.depth == 22
         network.gate.set()
-        for future in (first, *front, *behind):
+        for future in (first, *interactive, *background):
             future.result(BATCH_TIMEOUT)
         assert network.batches == [1, 2, 8, 8, 4]
         assert network.seen[:3] == [0, 1, 2]
 
 
-def test_what_goes_behind_has_its_turn_though_others_never_end(network: ScriptedNetwork) -> None:
+def test_background_images_run_though_interactive_images_always_wait(
+    network: ScriptedNetwork,
+) -> None:
     with running(Engine(TorchEager(network, device=CPU), max_batch_size=1)) as engine:
         first = occupy(engine, network)
-        (behind,) = engine.submit([flat(200)], soon(), priority=Priority.BACKGROUND)
-        front = engine.submit([flat(shade) for shade in range(1, 9)], soon())
+        (background,) = engine.submit([flat(200)], soon(), priority=Priority.BACKGROUND)
+        interactive = engine.submit([flat(shade) for shade in range(1, 9)], soon())
         network.gate.set()
-        for future in (first, behind, *front):
+        for future in (first, background, *interactive):
             future.result(BATCH_TIMEOUT)
         assert network.seen == [0, 1, 2, 3, 4, 200, 5, 6, 7, 8]
 
@@ -154,11 +156,11 @@ def test_background_images_run_though_there_is_no_idle_moment(network: ScriptedN
         assert network.batches == [4, 2]
 
 
-def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: ScriptedNetwork) -> None:
-    asked: list[tuple[str, int, int]] = []
+def test_equal_searches_of_a_batch_are_made_together(network: ScriptedNetwork) -> None:
+    searched: list[tuple[str, int, int]] = []
 
     def search(layer: Layer, vectors: Queries, limit: int) -> list[list[ScoredItem]]:
-        asked.append((layer, len(vectors), limit))
+        searched.append((layer, len(vectors), limit))
         item = Item("one", "cat", None)
         return [[ScoredItem(item, float(vector[0]))] for vector in vectors]
 
@@ -170,14 +172,14 @@ def test_what_a_batch_asks_of_the_gallery_is_looked_for_together(network: Script
         (more,) = engine.submit([flat(4)], soon(), [ten, SearchQuery("logits", 5)])
         network.gate.set()
         found = [one.result(BATCH_TIMEOUT) for one in (first, *alike, none, more)]
-    assert sorted(asked) == [("conv2", 3, 10), ("logits", 1, 5)]
+    assert sorted(searched) == [("conv2", 3, 10), ("logits", 1, 5)]
     assert [len(one.matches) for one in found] == [0, 1, 1, 0, 2]
     for one in found[1:3]:
         assert one.matches[ten][0].score == one.layers["conv2"][0]
 
 
 def test_an_abandoned_image_never_runs(network: ScriptedNetwork) -> None:
-    async def hang_up(engine: Engine) -> None:
+    async def disconnect(engine: Engine) -> None:
         task = asyncio.create_task(engine.embed([flat(66)], soon()))
         await asyncio.sleep(0)  # lets it queue the image
         assert engine.depth == 1
@@ -187,7 +189,7 @@ def test_an_abandoned_image_never_runs(network: ScriptedNetwork) -> None:
 
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         occupy(engine, network)
-        asyncio.run(hang_up(engine))
+        asyncio.run(disconnect(engine))
         (last,) = engine.submit([flat(1)], soon())
         network.gate.set()
         last.result(BATCH_TIMEOUT)
@@ -222,7 +224,9 @@ def test_an_image_that_fails_does_not_fail_its_companions(network: ScriptedNetwo
         assert engine.unhealthy_reason is None
 
 
-def test_what_expires_while_its_batch_fails_is_not_run_again(network: ScriptedNetwork) -> None:
+def test_an_image_that_expires_while_its_batch_fails_does_not_run_again(
+    network: ScriptedNetwork,
+) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         first = occupy(engine, network)
         deadline = time.monotonic() + 0.2
@@ -245,13 +249,15 @@ def test_what_expires_while_its_batch_fails_is_not_run_again(network: ScriptedNe
     assert network.seen.count(1) == 1
 
 
-def test_nothing_is_taken_before_the_network_is_ready(network: ScriptedNetwork) -> None:
+def test_images_are_refused_before_the_network_is_ready(network: ScriptedNetwork) -> None:
     engine = Engine(TorchEager(network, device=CPU))
     with pytest.raises(UnavailableError, match="being loaded"):
         engine.submit([flat(1)], soon())
 
 
-def test_a_dead_worker_fails_all_that_waits_and_is_started_again(network: ScriptedNetwork) -> None:
+def test_a_dead_worker_fails_all_images_that_wait_and_is_restarted(
+    network: ScriptedNetwork,
+) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]
         network.failure = lambda _: SystemExit("shot")
@@ -275,17 +281,19 @@ def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: ScriptedN
             future.result(BATCH_TIMEOUT)
 
 
-def test_the_network_has_the_threads_that_it_is_given(network: ScriptedNetwork) -> None:
+def test_the_network_uses_the_threads_of_the_setting(network: ScriptedNetwork) -> None:
     before, seen = torch.get_num_threads(), []
     network.failure = lambda _: seen.append(torch.get_num_threads())
     try:
-        with running(Engine(TorchEager(network, device=CPU, threads=before + 1), max_batch_size=1)):
+        with running(
+            Engine(TorchEager(network, device=CPU, intra_op_threads=before + 1), max_batch_size=1)
+        ):
             assert seen == [before + 1]
     finally:
         torch.set_num_threads(before)
 
 
-def test_a_worker_that_is_stuck_takes_no_more(network: ScriptedNetwork) -> None:
+def test_a_stuck_worker_refuses_images(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU), batch_timeout=0.05)) as engine:
         occupy(engine, network)
         time.sleep(0.1)
@@ -300,7 +308,7 @@ def test_an_engine_that_cannot_warm_up_does_not_start(network: ScriptedNetwork) 
         Engine(TorchEager(network, device=CPU)).start()
 
 
-def test_stopping_fails_what_waits(network: ScriptedNetwork) -> None:
+def test_stopping_fails_the_images_that_wait(network: ScriptedNetwork) -> None:
     engine = Engine(TorchEager(network, device=CPU), batch_timeout=1.0)
     with running(engine):
         occupy(engine, network)

@@ -1,4 +1,4 @@
-"""What a batch asks of the gallery is looked for beside the next one, and fails nobody else."""
+"""Searches of a batch run in parallel with the next batch, and fail only their own images."""
 
 import threading
 import time
@@ -22,19 +22,19 @@ TEN = SearchQuery("conv2", 10)
 
 
 class ScriptedSearch:
-    """A search that waits at a gate, and fails as it is told."""
+    """A search that waits at a gate, records its sizes, and fails on demand."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
-        self.asked: list[int] = []
+        self.sizes: list[int] = []
         self.failure: dict[int, BaseException] = {}
 
     def __call__(self, layer: Layer, vectors: Queries, limit: int) -> list[list[ScoredItem]]:
         self.entered.set()
         assert self.gate.wait(BATCH_TIMEOUT)
-        self.asked.append(len(vectors))
+        self.sizes.append(len(vectors))
         if error := self.failure.get(len(vectors)):
             raise error
         return [
@@ -49,7 +49,7 @@ def scripted_search() -> Iterator[ScriptedSearch]:
     found.gate.set()
 
 
-def test_the_network_goes_on_while_a_batch_is_searched_for(
+def test_the_next_batch_runs_during_the_searches_of_the_last(
     network: ScriptedNetwork, scripted_search: ScriptedSearch
 ) -> None:
     with running(
@@ -57,12 +57,12 @@ def test_the_network_goes_on_while_a_batch_is_searched_for(
     ) as engine:
         first = occupy(engine, network)
         scripted_search.gate.clear()
-        asking, plain = engine.submit([flat(1)], soon(), [TEN]), engine.submit([flat(2)], soon())
+        searching, plain = engine.submit([flat(1)], soon(), [TEN]), engine.submit([flat(2)], soon())
         network.gate.set()
         assert plain[0].result(BATCH_TIMEOUT).matches == {}
-        assert not asking[0].done()
+        assert not searching[0].done()
         scripted_search.gate.set()
-        ((match,),) = asking[0].result(BATCH_TIMEOUT).matches.values()
+        ((match,),) = searching[0].result(BATCH_TIMEOUT).matches.values()
         assert match.item.id == "conv2-10"
         assert first.done()
 
@@ -73,40 +73,40 @@ def test_searches_do_not_pile_up(network: ScriptedNetwork, scripted_search: Scri
     ) as engine:
         occupy(engine, network)
         scripted_search.gate.clear()
-        asking = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
+        searching = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
         network.gate.set()
         assert scripted_search.entered.wait(BATCH_TIMEOUT)
         (last,) = engine.submit([flat(4)], soon())
         with pytest.raises(TimeoutError):
             last.result(0.3)
-        assert network.seen == [0, 1, 2]  # one is searched for, one waits for that
+        assert network.seen == [0, 1, 2]  # one search runs, and one batch waits for it
         scripted_search.gate.set()
-        for future in (*asking, last):
+        for future in (*searching, last):
             future.result(BATCH_TIMEOUT)
 
 
-def test_a_search_that_fails_together_is_made_one_by_one_and_nothing_is_run_again(
+def test_a_failing_batch_search_is_repeated_image_by_image_without_the_network(
     network: ScriptedNetwork, scripted_search: ScriptedSearch
 ) -> None:
     scripted_search.failure[3] = ValueError("three are too many")
     with running(Engine(TorchEager(network, device=CPU), scripted_search)) as engine:
         occupy(engine, network)
-        asking = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
+        searching = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
         network.gate.set()
-        assert all(len(future.result(BATCH_TIMEOUT).matches) == 1 for future in asking)
+        assert all(len(future.result(BATCH_TIMEOUT).matches) == 1 for future in searching)
         scripted_search.failure[1] = ValueError("one is too few")
         (failing,) = engine.submit([flat(4)], soon(), [TEN])
         with pytest.raises(InferenceFailedError, match="one is too few"):
             failing.result(BATCH_TIMEOUT)
         (plain,) = engine.submit([flat(5)], soon())
         plain.result(BATCH_TIMEOUT)
-    assert scripted_search.asked == [3, 1, 1, 1, 1, 1]
+    assert scripted_search.sizes == [3, 1, 1, 1, 1, 1]
     assert network.seen == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_a_search_that_dies_is_told_and_the_worker_is_back(
-    network: ScriptedNetwork, scripted_search: ScriptedSearch, beside: bool
+@pytest.mark.parametrize("in_background", [False, True])
+def test_a_search_that_kills_its_thread_fails_its_images_and_the_worker_is_restarted(
+    network: ScriptedNetwork, scripted_search: ScriptedSearch, in_background: bool
 ) -> None:
     scripted_search.failure[1] = SystemExit()
     with running(
@@ -114,17 +114,17 @@ def test_a_search_that_dies_is_told_and_the_worker_is_back(
     ) as engine:
         occupy(engine, network)
         (dying,) = engine.submit([flat(1)], soon(), [TEN])
-        others = engine.submit([flat(2), flat(3)], soon(), [TEN]) if beside else []
+        others = engine.submit([flat(2), flat(3)], soon(), [TEN]) if in_background else []
         network.gate.set()
         for future in (dying, *others):
             with pytest.raises(UnavailableError, match="died"):
                 future.result(BATCH_TIMEOUT)
         scripted_search.failure.clear()
-        assert len(when_ready(engine).result(BATCH_TIMEOUT).matches) == 1
+        assert len(search_when_ready(engine).result(BATCH_TIMEOUT).matches) == 1
 
 
-def when_ready(engine: Engine) -> "Future[Embeddings]":
-    """An image that is searched for, as soon as the worker takes one and does not drop it."""
+def search_when_ready(engine: Engine) -> "Future[Embeddings]":
+    """Submit an image with a search, again and again until the restarted worker returns it."""
     deadline = soon()
     while True:
         assert time.monotonic() < deadline

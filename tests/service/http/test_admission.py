@@ -1,4 +1,4 @@
-"""Who is let in with pictures while there is much to do, and who is not, at what cost."""
+"""Admission over HTTP: early refusals while the queue is full, and what counts as in progress."""
 
 import select
 import socket
@@ -16,7 +16,7 @@ from PIL import Image
 
 from service import images
 from service.engine.types import Embeddings, Priority
-from service.http.middleware.admission import REPLACES, UPLOAD_ROUTES
+from service.http.middleware.admission import REPLACE_ROUTE, UPLOAD_ROUTES
 from service.schemas.errors import Problem
 from service.schemas.images import EmbedResponse
 from service.state import State
@@ -29,8 +29,8 @@ PNG = {"Content-Type": "image/png"}
 
 
 @contextmanager
-def without_room(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Client]:
-    """A service in whose queue there is no room."""
+def full_queue(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Client]:
+    """A service whose queue is full."""
     state = use_network(app, network, max_queue_size=1)
     with running_app(app) as client, state.admission.permit(Priority.INTERACTIVE):
         yield client
@@ -38,7 +38,7 @@ def without_room(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Clien
 
 @pytest.fixture
 def full(make_app: MakeApp, network: ScriptedNetwork) -> Iterator[httpx.Client]:
-    with without_room(make_app(), network) as client:
+    with full_queue(make_app(), network) as client:
         yield client
 
 
@@ -51,56 +51,57 @@ def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [*(("POST", path) for path in sorted(UPLOAD_ROUTES)), ("PUT", REPLACES)]
+    ("method", "path"),
+    [*(("POST", path) for path in sorted(UPLOAD_ROUTES)), ("PUT", REPLACE_ROUTE)],
 )
 def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path: str) -> None:
-    asked = path.replace("{version}", "1").replace("{image_id}", "mine")
-    refused = full.request(method, asked, content=picture(), headers=PNG)
+    sent = path.replace("{version}", "1").replace("{image_id}", "mine")
+    refused = full.request(method, sent, content=picture(), headers=PNG)
     assert refused.status_code == 429
-    assert refused.json()["instance"] == asked
+    assert refused.json()["instance"] == sent
     counted = full.get("/metrics").text
     assert f'kindred_requests_total{{route="{path}",status="429"}} 1.0' in counted
     assert 'kindred_rejections_total{reason="queue-full"} 1.0' in counted
 
 
-def test_a_refusal_at_the_door_says_what_every_refusal_says(full: httpx.Client) -> None:
+def test_an_early_refusal_has_the_headers_and_body_of_every_error(full: httpx.Client) -> None:
     named = {**PNG, "X-Request-ID": "mine-1"}
     refused = full.post("/classify", content=picture(), headers=named)
     assert refused.headers["X-Request-ID"] == "mine-1"
     assert refused.headers["Retry-After"] == "1"
     assert refused.headers["Content-Type"] == "application/problem+json"
-    said = Problem.model_validate_json(refused.content)
-    assert (said.type, said.status) == ("urn:kindred:problem:queue-full", 429)
+    problem = Problem.model_validate_json(refused.content)
+    assert (problem.type, problem.status) == ("urn:kindred:problem:queue-full", 429)
     assert full.post("/classify", content=picture(), headers=PNG).headers["X-Request-ID"]
 
 
-def test_a_connection_lives_on_after_a_refusal(full: httpx.Client) -> None:
+def test_a_connection_stays_open_after_a_refusal(full: httpx.Client) -> None:
     address = (full.base_url.host, full.base_url.port or 80)
-    asked = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+    request = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
     with (
         socket.create_connection(address, timeout=BATCH_TIMEOUT) as one,
         one.makefile("rb") as answers,
     ):
         for _ in range(3):
-            one.sendall(asked)
+            one.sendall(request)
             assert b" 429 " in answers.readline()
             head = b"".join(iter(answers.readline, b"\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].split(maxsplit=1)[0])
             assert b"queue-full" in answers.read(length)
 
 
-def test_a_page_elsewhere_can_read_why_it_is_refused(
+def test_a_page_of_another_origin_can_read_a_refusal(
     make_app: MakeApp, network: ScriptedNetwork
 ) -> None:
     app = make_app(cors_origins=["https://page.example"])
-    with without_room(app, network) as client:
+    with full_queue(app, network) as client:
         headers = {**PNG, "Origin": "https://page.example"}
         refused = client.post("/classify", content=picture(), headers=headers)
     assert refused.status_code == 429
     assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
 
 
-def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:
+def test_every_route_that_documents_429_refuses_early(full: httpx.Client) -> None:
     paths = full.get("/openapi.json").json()["paths"].items()
     busy = {
         (method, path)
@@ -108,13 +109,13 @@ def test_whatever_may_be_too_busy_has_its_door(full: httpx.Client) -> None:
         for method in ("post", "put")
         if method in of and "429" in of[method]["responses"]
     }
-    assert busy - {("post", "/gallery/duplicates")} == {  # which reads none: it says so itself
+    assert busy - {("post", "/gallery/duplicates")} == {  # it has no body, and refuses by itself
         *(("post", path) for path in UPLOAD_ROUTES),
-        ("put", REPLACES),
+        ("put", REPLACE_ROUTE),
     }
 
 
-def test_what_takes_no_pictures_is_answered_all_the_same(full: httpx.Client) -> None:
+def test_routes_without_uploads_respond_though_the_queue_is_full(full: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/model", "/gallery", "/metrics"):
         assert full.get(path).status_code == 200
     assert full.get("/classify").status_code == 405
@@ -170,10 +171,10 @@ def test_abandoned_images_make_room_in_a_full_queue(
         assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
 
 
-def test_who_waits_for_the_gallery_counts_too(
+def test_images_that_are_being_searched_count(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What takes long after the network must not gather what a fast network lets through."""
+    """Otherwise a slow search would accumulate the images of a fast network."""
     app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1)
     state: State = app.state.kindred
     entered, gate, embed = threading.Event(), threading.Event(), state.responses.embed
@@ -194,10 +195,10 @@ def test_who_waits_for_the_gallery_counts_too(
     assert second.status_code == 429
 
 
-def test_what_is_being_decoded_counts_too(
+def test_images_that_are_being_decoded_count(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large picture takes a second to decode, and a small file can hold one."""
+    """Decoding a large image may take a second, and its file may be small."""
     app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1)
     entered, gate, decode = threading.Event(), threading.Event(), images.decode
 
@@ -219,7 +220,7 @@ def test_what_is_being_decoded_counts_too(
 
 
 def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
-    """Else whoever sends many at once, slowly, fills the memory."""
+    """Otherwise many slow requests at once would fill the memory."""
     app = make_app(max_body_bytes=10_000, max_in_flight_bytes=15_000, max_batch_size=1)
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
     with running_app(app) as client:
@@ -230,7 +231,7 @@ def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
         ):
             one.sendall(head + b"x" * 8000)
             other.sendall(head + b"x" * 8000)
-            # Whichever comes second.
+            # The one that is received second.
             (ready, *more), _, _ = select.select([one, other], [], [], BATCH_TIMEOUT)
             answer = ready.recv(10_000)
             assert not more
@@ -240,14 +241,14 @@ def test_bodies_that_are_together_too_large_are_429(make_app: MakeApp) -> None:
         deadline = time.monotonic() + BATCH_TIMEOUT
         while 'reason="client-gone"} 1.0' not in client.get("/metrics").text:
             assert time.monotonic() < deadline
-        for _ in range(3):  # what has been answered counts no more
+        for _ in range(3):  # a request that has ended does not count
             assert client.post("/classify", content=b"x" * 9000, headers=PNG).status_code == 415
 
 
-def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
+def test_an_abandoned_search_counts_until_its_thread_ends(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread cannot be stopped; more of them would be begun with every deadline that passes."""
+    """A thread cannot be stopped: each deadline that passes would start another one."""
     app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1, request_timeout=0.3)
     state: State = app.state.kindred
     gate, embed = threading.Event(), state.responses.embed
@@ -264,7 +265,7 @@ def test_a_search_that_nobody_waits_for_any_more_keeps_its_place(
     assert (late.status_code, busy.status_code) == (504, 429)
 
 
-def test_searches_among_the_gallery_alone_have_the_same_door(full: httpx.Client) -> None:
+def test_searches_without_an_upload_are_refused_too(full: httpx.Client) -> None:
     image_id = full.get("/gallery?limit=1").json()["items"][0]["id"]
     assert full.get(f"/gallery/{image_id}/similar").status_code == 429
     assert full.post("/gallery/duplicates").status_code == 429

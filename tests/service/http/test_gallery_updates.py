@@ -1,4 +1,4 @@
-"""The gallery changed over HTTP: what is added is found, what is removed is not."""
+"""Updates of the gallery over HTTP, and searches that see them."""
 
 import base64
 import time
@@ -26,7 +26,7 @@ PNG = {"Content-Type": "image/png"}
 
 @pytest.fixture
 def client(make_app: MakeApp) -> Iterator[TestClient]:
-    """A client of a service whose gallery is its own."""
+    """A client of a service with a gallery of its own."""
     with TestClient(make_app(max_batch_size=4)) as running:
         yield running
 
@@ -38,22 +38,22 @@ def add(client: TestClient, seed: int = 0, query: str = "", **headers: str) -> A
 
 
 def first(client: TestClient, seed: int, query: str = "") -> Any:
-    """What is most like a picture."""
+    """Return the nearest neighbour of an image."""
     response = client.post(f"/similar?limit=1&{query}", content=picture(seed), headers=PNG)
     return response.json()["similar"][0]
 
 
-def test_an_added_picture_is_what_is_most_like_itself_at_every_layer(client: TestClient) -> None:
-    kept = add(client, 1, "id=mine&label=cat&attribute.colour=red")
-    assert (kept["id"], kept["label"], kept["label_predicted"]) == ("mine", "cat", False)
-    assert (kept["attributes"], kept["source"]) == ({"colour": "red"}, "added")
+def test_an_added_image_is_its_own_nearest_neighbour_at_every_layer(client: TestClient) -> None:
+    item = add(client, 1, "id=mine&label=cat&attribute.colour=red")
+    assert (item["id"], item["label"], item["label_predicted"]) == ("mine", "cat", False)
+    assert (item["attributes"], item["source"]) == ({"colour": "red"}, "added")
     for layer in ("conv2", "logits"):
         for exact in ("true", "false"):
             found = first(client, 1, f"layer={layer}&exact={exact}&source=added")
             assert (found["id"], found["label"]) == ("mine", "cat")
             assert found["score"] == pytest.approx(1, abs=1e-3)
     assert first(client, 1)["attributes"] == {"colour": "red"}
-    shown = np.asarray(Image.open(BytesIO(client.get(kept["image"]).content)))
+    shown = np.asarray(Image.open(BytesIO(client.get(item["image"]).content)))
     assert (shown == striped_image(3, 10_001)).all()
 
 
@@ -63,7 +63,7 @@ def several(count: int) -> dict[str, list[str]]:
 
 @pytest.fixture
 def batches(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images the network is given at once, from now on."""
+    """The sizes of the batches from now on."""
     found: list[int] = []
     monkeypatch.setattr(served(client).engine, "_on_batch", found.append)
     return found
@@ -74,14 +74,14 @@ def served(client: TestClient) -> State:
     return state
 
 
-def test_where_nobody_is_waited_for_pictures_are_added_in_large_steps(
+def test_images_are_added_in_large_batches_if_there_are_no_searches(
     client: TestClient, batches: list[int]
 ) -> None:
     assert client.post("/gallery", json=several(8)).status_code == 201
     assert batches == [4, 4]  # the fixture's largest batch
 
 
-def test_pictures_are_added_one_at_a_time_if_there_was_a_search_a_moment_ago(
+def test_images_are_added_one_at_a_time_if_there_was_a_search_a_moment_ago(
     client: TestClient, batches: list[int]
 ) -> None:
     served(client).admission.recent_seconds = BATCH_TIMEOUT
@@ -91,7 +91,7 @@ def test_pictures_are_added_one_at_a_time_if_there_was_a_search_a_moment_ago(
     assert batches == [1, 1, 1]
 
 
-def test_pictures_are_added_though_interactive_requests_never_pause(
+def test_images_are_added_though_interactive_requests_never_pause(
     client: TestClient, batches: list[int]
 ) -> None:
     admission = served(client).admission
@@ -124,7 +124,7 @@ def test_additions_that_would_be_too_late_are_refused_at_once_and_the_next_is_in
     assert state.engine._queue._background_seconds < state.settings.request_timeout
 
 
-def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
+def test_additions_beyond_the_capacity_are_429_and_searches_go_on(
     client: TestClient,
 ) -> None:
     state = served(client)
@@ -134,20 +134,20 @@ def test_more_than_may_wait_to_be_added_are_429_and_searches_go_on(
         assert client.post("/gallery", json=several(2)).status_code == 201
 
 
-def test_a_new_picture_is_201_with_its_place(client: TestClient) -> None:
+def test_a_new_image_is_201_with_its_location(client: TestClient) -> None:
     response = client.post("/gallery", content=picture(), headers=PNG)
     assert response.status_code == 201
     assert client.get(response.headers["Location"]).json()["id"] == response.json()["id"]
 
 
-def test_without_a_label_it_has_the_one_that_is_predicted_and_says_so(client: TestClient) -> None:
-    kept = add(client)
-    said = client.post("/classify", content=picture(), headers=PNG).json()["predictions"][0]
-    assert kept["label"] == kept["predicted"] == said["label"]
-    assert kept["label_predicted"] is True
+def test_an_image_without_a_label_gets_the_predicted_one(client: TestClient) -> None:
+    item = add(client)
+    best = client.post("/classify", content=picture(), headers=PNG).json()["predictions"][0]
+    assert item["label"] == item["predicted"] == best["label"]
+    assert item["label_predicted"] is True
 
 
-def test_the_same_id_and_picture_again_is_200_and_changes_nothing(client: TestClient) -> None:
+def test_the_same_id_and_image_again_is_200_and_changes_nothing(client: TestClient) -> None:
     before = add(client, 1, "id=mine")
     response = client.post("/gallery?id=mine", content=picture(1), headers=PNG)
     assert response.status_code == 200
@@ -155,14 +155,14 @@ def test_the_same_id_and_picture_again_is_200_and_changes_nothing(client: TestCl
     assert client.get("/model").json()["gallery"]["added"] == 1
 
 
-def test_the_same_id_with_another_picture_is_409(client: TestClient) -> None:
+def test_the_same_id_with_another_image_is_409(client: TestClient) -> None:
     add(client, 1, "id=mine")
     response = client.post("/gallery?id=mine", content=picture(2), headers=PNG)
     assert response.status_code == 409
     assert "PUT" in response.json()["detail"]
 
 
-def test_an_idempotency_key_keeps_a_request_once_however_often_it_is_sent(
+def test_a_request_with_an_idempotency_key_is_applied_once(
     client: TestClient,
 ) -> None:
     body = {"images": [base64.b64encode(picture(seed)).decode() for seed in range(3)]}
@@ -179,15 +179,15 @@ def test_an_idempotency_key_keeps_a_request_once_however_often_it_is_sent(
     assert client.get("/model").json()["gallery"]["added"] == 3
 
 
-def test_several_have_each_what_json_says_of_it_or_its_own_problem(client: TestClient) -> None:
-    pictures = [base64.b64encode(picture(seed)).decode() for seed in range(3)]
-    said = [
-        {"image": pictures[0], "id": "one", "label": "cat", "attributes": {"n": 1, "new": True}},
-        pictures[1],
-        {"image": base64.b64encode(b"no picture").decode(), "id": "two"},
-        {"image": pictures[2], "id": "one"},
+def test_each_of_several_images_has_its_own_metadata_or_error(client: TestClient) -> None:
+    files = [base64.b64encode(picture(seed)).decode() for seed in range(3)]
+    labelled = [
+        {"image": files[0], "id": "one", "label": "cat", "attributes": {"n": 1, "new": True}},
+        files[1],
+        {"image": base64.b64encode(b"no image").decode(), "id": "two"},
+        {"image": files[2], "id": "one"},
     ]
-    response = client.post("/gallery?label=dog&attribute.of=all", json={"images": said})
+    response = client.post("/gallery?label=dog&attribute.of=all", json={"images": labelled})
     assert response.status_code == 201
     one, two, broken, taken = response.json()["results"]
     assert (one["label"], one["attributes"]) == ("cat", {"of": "all", "n": 1, "new": True})
@@ -196,7 +196,7 @@ def test_several_have_each_what_json_says_of_it_or_its_own_problem(client: TestC
     assert taken["error"]["status"] == 409
 
 
-def test_forms_are_taken_too(client: TestClient) -> None:
+def test_images_can_be_added_by_a_form(client: TestClient) -> None:
     files = [("file", (str(seed), picture(seed))) for seed in range(2)]
     results = client.post("/gallery?label=cat", files=files).json()["results"]
     assert [one["label"] for one in results] == ["cat", "cat"]
@@ -213,7 +213,7 @@ def test_forms_are_taken_too(client: TestClient) -> None:
         (f"/gallery?attribute.long={'x' * 300}", 400),
     ],
 )
-def test_what_is_said_of_a_picture_is_bounded(client: TestClient, path: str, status: int) -> None:
+def test_metadata_is_limited(client: TestClient, path: str, status: int) -> None:
     response = client.post(path, content=picture(), headers=PNG)
     assert response.status_code == status
     assert client.get("/model").json()["gallery"]["added"] == 0
@@ -241,7 +241,7 @@ def test_metadata_beside_several_images_is_refused(client: TestClient) -> None:
     assert "each image its own" in response.json()["detail"]
 
 
-def test_put_replaces_a_picture_of_the_bundle_or_an_added_one(
+def test_put_replaces_an_image_of_the_bundle_or_an_added_one(
     client: TestClient, loaded: Bundle
 ) -> None:
     add(client, 1, "id=mine")
@@ -254,11 +254,11 @@ def test_put_replaces_a_picture_of_the_bundle_or_an_added_one(
     assert (response.status_code, response.json()["outcome"]) == (201, "created")
 
 
-def test_a_label_and_attributes_can_be_patched(client: TestClient, loaded: Bundle) -> None:
+def test_patch_changes_label_and_attributes(client: TestClient, loaded: Bundle) -> None:
     add(client, 1, "id=mine&label=cat&attribute.a=1")
     for image_id in ("mine", loaded.gallery.ids[0]):
-        said = {"label": "dog", "attributes": {"b": 2}}
-        client.patch(f"/gallery/{image_id}", json=said)
+        edit = {"label": "dog", "attributes": {"b": 2}}
+        client.patch(f"/gallery/{image_id}", json=edit)
         patched = client.patch(f"/gallery/{image_id}", json={"attributes": {"a": None}}).json()
         assert (patched["label"], patched["attributes"]) == ("dog", {"b": 2})
         assert client.get(f"/gallery/{image_id}").json() == patched
@@ -268,7 +268,7 @@ def test_a_label_and_attributes_can_be_patched(client: TestClient, loaded: Bundl
     assert client.patch("/gallery/unknown", json={}).status_code == 404
 
 
-def test_a_deleted_picture_is_gone_from_everywhere(client: TestClient, loaded: Bundle) -> None:
+def test_a_deleted_image_is_gone_from_all_routes(client: TestClient, loaded: Bundle) -> None:
     add(client, 1, "id=mine")
     for image_id in ("mine", loaded.gallery.ids[0]):
         assert client.delete(f"/gallery/{image_id}").status_code == 204
@@ -278,7 +278,7 @@ def test_a_deleted_picture_is_gone_from_everywhere(client: TestClient, loaded: B
     assert first(client, 1)["id"] != "mine"
 
 
-def test_what_is_asked_for_is_filtered_alike_everywhere(client: TestClient) -> None:
+def test_filters_are_the_same_on_all_routes(client: TestClient) -> None:
     for seed in range(6):
         add(client, seed, f"id=mine-{seed}&label={'cat' if seed % 2 else 'dog'}&attribute.n={seed}")
     for query, expected in (
@@ -295,7 +295,7 @@ def test_what_is_asked_for_is_filtered_alike_everywhere(client: TestClient) -> N
         assert {one["id"] for one in similarity} == ids - {"mine-0"}
 
 
-def test_examples_of_the_gallery_can_be_asked_about(client: TestClient, loaded: Bundle) -> None:
+def test_images_of_the_gallery_can_be_positive_examples(client: TestClient, loaded: Bundle) -> None:
     one, other = loaded.gallery.ids[:2]
     found = client.post(f"/similar?positive={one}").json()["similar"]
     assert (found[0]["id"], found[0]["score"]) == (one, pytest.approx(1, abs=1e-3))
@@ -306,7 +306,9 @@ def test_examples_of_the_gallery_can_be_asked_about(client: TestClient, loaded: 
     assert len(without["similar"]) == 10
 
 
-def test_a_negative_example_is_turned_away_from(client: TestClient, loaded: Bundle) -> None:
+def test_a_negative_example_lowers_the_score_of_its_neighbours(
+    client: TestClient, loaded: Bundle
+) -> None:
     one, other = loaded.gallery.ids[0], loaded.gallery.ids[40]
 
     def score(query: str) -> float:
@@ -316,28 +318,28 @@ def test_a_negative_example_is_turned_away_from(client: TestClient, loaded: Bund
     assert score(f"&negative={other}") < score("")
 
 
-def test_without_a_picture_or_a_positive_example_there_is_nothing_to_be_like(
+def test_a_search_without_an_image_or_a_positive_example_is_400(
     client: TestClient, loaded: Bundle
 ) -> None:
     assert client.post(f"/similar?negative={loaded.gallery.ids[0]}").status_code == 400
     assert client.post("/similar?positive=unknown").status_code == 404
 
 
-def test_a_picture_can_leave_itself_out(client: TestClient) -> None:
+def test_exclude_self_leaves_out_the_query_image(client: TestClient) -> None:
     add(client, 1, "id=mine")
     for layer in ("conv2", "logits"):
         assert first(client, 1, f"exclude_self=true&layer={layer}")["id"] != "mine"
 
 
-def test_offset_passes_over_the_best(client: TestClient) -> None:
-    def ask(query: str) -> list[str]:
+def test_offset_skips_the_best_results(client: TestClient) -> None:
+    def search(query: str) -> list[str]:
         found = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
         return [one["id"] for one in found]
 
-    assert ask("limit=5&offset=3") == ask("limit=8")[3:]
+    assert search("limit=5&offset=3") == search("limit=8")[3:]
 
 
-def test_no_score_is_below_the_threshold(client: TestClient) -> None:
+def test_no_score_is_below_the_score_threshold(client: TestClient) -> None:
     path = "/similar?limit=100&score_threshold="
     found = client.post(f"{path}-1", content=picture(), headers=PNG).json()["similar"]
     middle = found[50]["score"]
@@ -357,7 +359,7 @@ def test_diversity_leaves_out_near_duplicates(client: TestClient) -> None:
     assert sum(one["id"].startswith("copy") for one in diverse) == 1
 
 
-def test_duplicates_are_found_in_pairs_page_by_page(client: TestClient) -> None:
+def test_duplicates_are_listed_in_pairs_page_by_page(client: TestClient) -> None:
     for seed in (1, 2):
         for copy in range(2):
             add(client, seed, f"id=twin-{seed}-{copy}")
@@ -373,12 +375,12 @@ def test_duplicates_are_found_in_pairs_page_by_page(client: TestClient) -> None:
     assert sorted(pairs) == [("twin-1-0", "twin-1-1"), ("twin-2-0", "twin-2-1")]
 
 
-def test_pictures_that_may_be_replaced_are_asked_for_again(client: TestClient) -> None:
-    kept = add(client, 1, "id=mine")
-    assert "no-cache" in client.get(kept["image"]).headers["Cache-Control"]
+def test_images_that_may_be_replaced_are_revalidated_by_caches(client: TestClient) -> None:
+    item = add(client, 1, "id=mine")
+    assert "no-cache" in client.get(item["image"]).headers["Cache-Control"]
 
 
-def test_whoever_may_only_read_may_not_change(make_app: MakeApp) -> None:
+def test_a_key_without_admin_rights_cannot_change_the_gallery(make_app: MakeApp) -> None:
     app = make_app(api_keys=("reader",), admin_keys=("admin",))
     with TestClient(app) as client:
         reader = {"X-API-Key": "reader"}
@@ -388,24 +390,24 @@ def test_whoever_may_only_read_may_not_change(make_app: MakeApp) -> None:
             ("PATCH", "/gallery/x"),
             ("DELETE", "/gallery/x"),
         ):
-            asked = client.request(method, path, headers=reader | PNG, content=picture())
-            assert asked.status_code == 403
+            response = client.request(method, path, headers=reader | PNG, content=picture())
+            assert response.status_code == 403
         assert client.post("/gallery/duplicates", headers=reader).status_code == 200
         admin = {"X-API-Key": "admin"}
-        asked = client.post("/gallery", headers=admin | PNG, content=picture())
-        assert asked.status_code == 201
+        response = client.post("/gallery", headers=admin | PNG, content=picture())
+        assert response.status_code == 201
 
 
-def test_the_metrics_tell_of_changes(client: TestClient, loaded: Bundle) -> None:
+def test_the_metrics_count_changes(client: TestClient, loaded: Bundle) -> None:
     add(client, 1, "id=mine")
     client.delete("/gallery/mine")
-    said = client.get("/metrics").text
-    assert 'kindred_gallery_changes_total{outcome="created"} 1.0' in said
-    assert 'kindred_gallery_changes_total{outcome="removed"} 1.0' in said
-    assert f"kindred_gallery_images {len(loaded.gallery)}.0" in said
+    metrics = client.get("/metrics").text
+    assert 'kindred_gallery_changes_total{outcome="created"} 1.0' in metrics
+    assert 'kindred_gallery_changes_total{outcome="removed"} 1.0' in metrics
+    assert f"kindred_gallery_images {len(loaded.gallery)}.0" in metrics
 
 
-def test_an_edit_of_more_values_than_an_image_may_have_is_refused_before_it_is_parsed(
+def test_an_edit_of_too_many_values_is_refused_before_it_is_parsed(
     client: TestClient,
 ) -> None:
     add(client, 1, "id=mine")
@@ -413,10 +415,10 @@ def test_an_edit_of_more_values_than_an_image_may_have_is_refused_before_it_is_p
     assert refused.status_code == 413
 
 
-def test_the_search_for_what_differs_comes_to_an_end(
+def test_a_diverse_search_scans_a_limited_number_of_candidates(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With diversity 1 nearly nothing differs enough: a whole gallery is not looked through."""
+    """With diversity 1 almost no image differs enough, and the scan must not cover the gallery."""
     monkeypatch.setattr(similarity, "MAX_CANDIDATES", 8)
     seen: list[int] = []
     search = Snapshot.search
@@ -426,6 +428,6 @@ def test_the_search_for_what_differs_comes_to_an_end(
         return search(view, layer, queries, limit, **how)
 
     monkeypatch.setattr(Snapshot, "search", counted)
-    asked = "/similar?layer=conv2&limit=3&diversity=1"
-    assert client.post(asked, content=picture(), headers=PNG).status_code == 200
+    path = "/similar?layer=conv2&limit=3&diversity=1"
+    assert client.post(path, content=picture(), headers=PNG).status_code == 200
     assert max(seen) < 4 * 8

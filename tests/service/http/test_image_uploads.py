@@ -1,4 +1,4 @@
-"""The three forms in which pictures come, one or several."""
+"""Uploads as a raw body, a form or JSON, of one or several images; their limits and errors."""
 
 import base64
 import gzip
@@ -26,14 +26,14 @@ def b64(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def strict(make_app: MakeApp) -> Iterator[TestClient]:
-    """A client of an app with narrow limits."""
+    """A client of an app with small limits."""
     app = make_app(max_body_bytes=20_000, max_client_batch_size=3, max_pixels=2_000)
     with TestClient(app) as client:
         yield client
 
 
 @pytest.mark.parametrize("path", ["/predict", "/classify", "/similar", "/embed"])
-def test_raw_form_and_json_get_the_same_answer(client: TestClient, path: str) -> None:
+def test_raw_form_and_json_uploads_get_the_same_response(client: TestClient, path: str) -> None:
     data = picture()
     raw = client.post(path, content=data, headers=PNG)
     assert raw.status_code == 200
@@ -46,12 +46,12 @@ def test_raw_form_and_json_get_the_same_answer(client: TestClient, path: str) ->
         assert other.json() == raw.json()
 
 
-def test_the_content_says_the_format_not_the_header(client: TestClient) -> None:
-    mistaken = client.post("/classify", content=picture(), headers={"Content-Type": "image/jpeg"})
-    assert mistaken.status_code == 200
+def test_the_format_is_read_from_the_content_and_not_from_the_header(client: TestClient) -> None:
+    response = client.post("/classify", content=picture(), headers={"Content-Type": "image/jpeg"})
+    assert response.status_code == 200
 
 
-def test_several_pictures_are_answered_in_their_order(client: TestClient) -> None:
+def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
     data = [picture(seed, kind=seed % 10) for seed in range(12)]
     alone = [client.post("/classify", content=one, headers=PNG).json() for one in data]
     form = client.post("/classify", files=[("file", ("a.png", one, "image/png")) for one in data])
@@ -65,8 +65,8 @@ def test_a_list_of_one_is_answered_by_a_list_of_one(client: TestClient) -> None:
     assert len(client.post("/classify", json={"images": [b64(picture())]}).json()["results"]) == 1
 
 
-def test_a_bad_picture_among_good_ones_has_its_own_error(client: TestClient) -> None:
-    images = [b64(picture()), b64(b"no picture"), "no base64!", b64(b""), b64(picture(1))]
+def test_a_bad_image_among_good_ones_has_its_own_error(client: TestClient) -> None:
+    images = [b64(picture()), b64(b"no image"), "no base64!", b64(b""), b64(picture(1))]
     response = client.post("/predict", json={"images": images})
     assert response.status_code == 200
     results = response.json()["results"]
@@ -74,7 +74,7 @@ def test_a_bad_picture_among_good_ones_has_its_own_error(client: TestClient) -> 
     assert results[0]["similar"]["conv2"] != results[4]["similar"]["conv2"]
 
 
-def test_pictures_that_are_all_bad_have_an_error_each(client: TestClient) -> None:
+def test_images_that_are_all_bad_have_an_error_each(client: TestClient) -> None:
     results = client.post("/classify", json={"images": ["", "?"]}).json()["results"]
     assert [one["error"]["status"] for one in results] == [400, 400]
 
@@ -119,8 +119,8 @@ def test_json_of_more_values_than_any_request_needs_is_not_even_parsed(
     assert "values" in response.json()["detail"]
 
 
-def test_what_looks_like_the_start_of_a_picture_without_end_is_soon_refused() -> None:
-    """Looking for where a data: URI begins must not take longer the more often it might."""
+def test_repeated_starts_of_a_data_uri_are_refused_in_linear_time() -> None:
+    """The time to look for a data: URI must not grow with the number of its possible starts."""
 
     def seconds(text: str) -> float:
         began = time.perf_counter()
@@ -131,14 +131,14 @@ def test_what_looks_like_the_start_of_a_picture_without_end_is_soon_refused() ->
     assert min(seconds("data:" * 40_000) for _ in range(5)) < 20 * plain + 0.01
 
 
-def test_as_many_pictures_as_are_allowed_fit_into_json(client: TestClient) -> None:
+def test_json_may_have_the_maximum_number_of_images(client: TestClient) -> None:
     uri = f"data:image/png;charset=utf-8;base64,{b64(picture())}"
     results = client.post("/classify", json={"images": [uri] * 64}).json()["results"]
     assert all("predictions" in one for one in results)
     assert client.post("/classify", json={"images": [uri] * 65}).status_code == 413
 
 
-def test_no_address_is_ever_asked(client: TestClient) -> None:
+def test_urls_are_never_fetched(client: TestClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/cat.png"
         for response in (
@@ -155,15 +155,15 @@ def test_no_address_is_ever_asked(client: TestClient) -> None:
             elsewhere.accept()
 
 
-def test_the_limits_are_told(strict: TestClient) -> None:
+def test_the_model_lists_the_limits(strict: TestClient) -> None:
     limits = strict.get("/model").json()["limits"]
-    told = {limit: limits[limit] for limit in ("body_bytes", "images", "pixels")}
-    assert told == {"body_bytes": 20_000, "images": 3, "pixels": 2_000}
+    found = {limit: limits[limit] for limit in ("body_bytes", "images", "pixels")}
+    assert found == {"body_bytes": 20_000, "images": 3, "pixels": 2_000}
 
 
 def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:
     for form in (
-        client.post("/classify", files={"picture": ("a.png", picture())}),
+        client.post("/classify", files={"image": ("a.png", picture())}),
         client.post("/classify", files={"file": (None, "cat.png")}),
         client.post(
             "/classify", content=b"--", headers={"Content-Type": "multipart/form-data; boundary=x"}
@@ -175,7 +175,9 @@ def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("charset", ["undefined", "idna", "utf-16", "hex", "nonsense"])
-def test_a_form_in_an_odd_charset_is_read_or_refused(client: TestClient, charset: str) -> None:
+def test_a_form_in_an_unusual_charset_is_parsed_or_refused(
+    client: TestClient, charset: str
+) -> None:
     form = (
         b'--x\r\nContent-Disposition: form-data; name="\xff\xfe.xn--"; filename="\xff"\r\n\r\n'
         b"GIF\r\n--x--\r\n"
@@ -184,10 +186,10 @@ def test_a_form_in_an_odd_charset_is_read_or_refused(client: TestClient, charset
     assert client.post("/classify", content=form, headers=kind).status_code == 400
 
 
-def test_no_file_is_written_to_a_disk(
+def test_uploads_are_never_written_to_disk(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container may have none that it can write to."""
+    """A container may have no writable disk."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8)
     response = client.post(
@@ -213,13 +215,15 @@ def test_an_empty_body_is_400(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "video/mp4"])
-def test_a_type_that_is_no_picture_is_415_and_says_how(client: TestClient, kind: str) -> None:
+def test_an_unsupported_media_type_is_415_and_says_which_are_supported(
+    client: TestClient, kind: str
+) -> None:
     response = client.post("/classify", content=picture(), headers={"Content-Type": kind})
     assert response.status_code == 415
     assert "Content-Type: image/png" in response.json()["detail"]
 
 
-def test_too_many_bytes_are_413_announced_or_not(strict: TestClient) -> None:
+def test_too_many_bytes_are_413_with_and_without_a_content_length(strict: TestClient) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(100):
             yield b"x" * 1000
