@@ -33,6 +33,8 @@ from training.trainer.evaluation import evaluate
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = "/#/experiments"
 SHOWN = 30
 """Number of mistakes in the list."""

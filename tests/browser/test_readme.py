@@ -26,6 +26,8 @@ from training.models.novelty import Fitted
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.slow
+
 IMAGES_PER_CLASS = 4
 QUERY_SEED = 1_014
 """Seed of the drawing that is uploaded; the gallery has others."""
