@@ -37,7 +37,7 @@ def png(pixels: Pixels) -> bytes:
     return file_of(Image.fromarray(pixels))
 
 
-def picture(seed: int = 0, kind: int = 3) -> bytes:
+def image_file(seed: int = 0, kind: int = 3) -> bytes:
     """Return an image as a PNG that is in no gallery of the tests."""
     return png(striped_image(kind, 10_000 + seed))
 

@@ -14,7 +14,7 @@ from service.gallery import backup
 from service.gallery.backup import BackupError, ImportResult
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.types import Item
-from tests.support.fakes import picture
+from tests.support.fakes import image_file
 from tests.support.galleries import BACKENDS, Open, addition, vectors
 from tests.support.processes import ROOT, running_server, serve_command
 from training.bundle import Bundle
@@ -146,7 +146,7 @@ def test_a_gallery_without_pixels_can_be_exported_and_imported(
 
 def test_a_file_that_is_not_a_backup_is_refused(gallery: LocalGallery, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    file.write_bytes(picture())
+    file.write_bytes(image_file())
     with pytest.raises(BackupError, match="file"):
         backup.read(gallery, file)
 
@@ -174,7 +174,7 @@ def test_export_works_beside_a_running_service_and_import_is_refused(
 ) -> None:
     file = tmp_path / "gallery.parquet"
     with running_server(serve_command(bundle_path), KINDRED_MAX_BATCH_SIZE="4") as client:
-        client.post("/gallery?id=mine", content=picture(), headers={"Content-Type": "image/png"})
+        client.post("/gallery?id=mine", content=image_file(), headers={"Content-Type": "image/png"})
         written = run("export", file, "--bundle", bundle_path)
         assert (written.returncode, written.stdout) == (0, f"151 images in {file}\n")
         client.delete("/gallery/mine")

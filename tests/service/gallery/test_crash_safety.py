@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support.fakes import picture
+from tests.support.fakes import image_file
 from tests.support.lengths import length
 from tests.support.processes import ROOT
 
@@ -75,7 +75,7 @@ def write(url: httpx.URL, acknowledged: AcknowledgedWrites, random: np.random.Ge
             image_id = f"image-{number:05d}"
             path = f"/gallery?id={image_id}&label=kept"
             try:
-                answer = client.post(path, content=picture(number), headers=PNG)
+                answer = client.post(path, content=image_file(number), headers=PNG)
             except httpx.TransportError:
                 return
             assert answer.status_code == 201, answer.text

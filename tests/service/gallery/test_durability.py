@@ -19,7 +19,7 @@ from service.server import reembed
 from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
-from tests.support.fakes import BATCH_TIMEOUT, cosine, picture
+from tests.support.fakes import BATCH_TIMEOUT, cosine, image_file
 from tests.support.processes import running_server, serve_command
 from training.bundle import Vectors
 from training.bundle.writer import update_current_link
@@ -28,11 +28,13 @@ PNG = {"Content-Type": "image/png"}
 
 
 def add(client: httpx.Client, seed: int) -> httpx.Response:
-    return client.post(f"/gallery?id=mine-{seed:03d}&label=x", content=picture(seed), headers=PNG)
+    return client.post(
+        f"/gallery?id=mine-{seed:03d}&label=x", content=image_file(seed), headers=PNG
+    )
 
 
 def most_like(client: httpx.Client, seed: int) -> Any:
-    found = client.post("/similar?limit=1", content=picture(seed), headers=PNG)
+    found = client.post("/similar?limit=1", content=image_file(seed), headers=PNG)
     assert found.status_code == 200
     return found.json()["similar"][0]["id"]
 
@@ -124,7 +126,7 @@ def test_after_a_change_of_network_images_are_embedded_again_and_found_all_the_t
         time.sleep(0.01)
     assert [most_like(client, seed) for seed in range(20)] == [f"mine-{n:03d}" for n in range(20)]
     after = stored_vector(client, "mine-003")
-    answer = client.post("/embed?layer=conv2", content=picture(3), headers=PNG).json()
+    answer = client.post("/embed?layer=conv2", content=image_file(3), headers=PNG).json()
     assert (before != after).any()
     assert cosine(after, answer["vector"]) > cosine(before, answer["vector"])
     client.close()

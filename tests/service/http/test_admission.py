@@ -21,7 +21,7 @@ from service.schemas.errors import Problem
 from service.schemas.images import EmbedResponse
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, picture, png, use_network
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, image_file, png, use_network
 from tests.support.processes import running_app
 from training.bundle import Fit, Layer, Pixels
 
@@ -56,7 +56,7 @@ def test_a_full_queue_refuses_before_the_body_is_read(full: httpx.Client) -> Non
 )
 def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path: str) -> None:
     sent = path.replace("{version}", "1").replace("{image_id}", "mine")
-    refused = full.request(method, sent, content=picture(), headers=PNG)
+    refused = full.request(method, sent, content=image_file(), headers=PNG)
     assert refused.status_code == 429
     assert refused.json()["instance"] == sent
     counted = full.get("/metrics").text
@@ -66,13 +66,13 @@ def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path
 
 def test_an_early_refusal_has_the_headers_and_body_of_every_error(full: httpx.Client) -> None:
     named = {**PNG, "X-Request-ID": "mine-1"}
-    refused = full.post("/classify", content=picture(), headers=named)
+    refused = full.post("/classify", content=image_file(), headers=named)
     assert refused.headers["X-Request-ID"] == "mine-1"
     assert refused.headers["Retry-After"] == "1"
     assert refused.headers["Content-Type"] == "application/problem+json"
     problem = Problem.model_validate_json(refused.content)
     assert (problem.type, problem.status) == ("urn:kindred:problem:queue-full", 429)
-    assert full.post("/classify", content=picture(), headers=PNG).headers["X-Request-ID"]
+    assert full.post("/classify", content=image_file(), headers=PNG).headers["X-Request-ID"]
 
 
 def test_a_connection_stays_open_after_a_refusal(full: httpx.Client) -> None:
@@ -96,7 +96,7 @@ def test_a_page_of_another_origin_can_read_a_refusal(
     app = make_app(cors_origins=["https://page.example"])
     with full_queue(app, network) as client:
         headers = {**PNG, "Origin": "https://page.example"}
-        refused = client.post("/classify", content=picture(), headers=headers)
+        refused = client.post("/classify", content=image_file(), headers=headers)
     assert refused.status_code == 429
     assert refused.headers["Access-Control-Allow-Origin"] == "https://page.example"
 
@@ -129,7 +129,7 @@ def test_images_that_run_or_wait_for_the_network_count(
     with running_app(app) as client, ThreadPoolExecutor(2) as others:
 
         def classify() -> int:
-            return client.post("/classify", content=picture(), headers=PNG).status_code
+            return client.post("/classify", content=image_file(), headers=PNG).status_code
 
         network.forget()
         network.gate.clear()
@@ -160,15 +160,15 @@ def test_abandoned_images_make_room_in_a_full_queue(
     with running_app(app) as client:
         network.gate.clear()
         address = (client.base_url.host, client.base_url.port or 80)
-        content = picture()
+        content = image_file()
         head = f"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
         with socket.create_connection(address, timeout=BATCH_TIMEOUT) as leaving:
             leaving.sendall(head.encode() + b"\r\n" + content)
             wait_for(1)
-            assert client.post("/classify", content=picture(), headers=PNG).status_code == 429
+            assert client.post("/classify", content=image_file(), headers=PNG).status_code == 429
         wait_for(0)
         network.gate.set()
-        assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
+        assert client.post("/classify", content=image_file(), headers=PNG).status_code == 200
 
 
 def test_images_that_are_being_searched_count(
@@ -186,12 +186,12 @@ def test_images_that_are_being_searched_count(
 
     monkeypatch.setattr(state.responses, "embed", slowly)
     with running_app(app) as client, ThreadPoolExecutor(1) as other:
-        first = other.submit(client.post, "/embed", content=picture(), headers=PNG)
+        first = other.submit(client.post, "/embed", content=image_file(), headers=PNG)
         assert entered.wait(BATCH_TIMEOUT)
-        second = client.post("/embed", content=picture(), headers=PNG)
+        second = client.post("/embed", content=image_file(), headers=PNG)
         gate.set()
         assert first.result(BATCH_TIMEOUT).status_code == 200
-        assert client.post("/embed", content=picture(), headers=PNG).status_code == 200
+        assert client.post("/embed", content=image_file(), headers=PNG).status_code == 200
     assert second.status_code == 429
 
 
@@ -259,8 +259,8 @@ def test_an_abandoned_search_counts_until_its_thread_ends(
 
     monkeypatch.setattr(state.responses, "embed", slowly)
     with running_app(app) as client:
-        late = client.post("/embed", content=picture(), headers=PNG)
-        busy = client.post("/embed", content=picture(), headers=PNG)
+        late = client.post("/embed", content=image_file(), headers=PNG)
+        busy = client.post("/embed", content=image_file(), headers=PNG)
         gate.set()
     assert (late.status_code, busy.status_code) == (504, 429)
 

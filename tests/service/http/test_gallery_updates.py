@@ -17,7 +17,7 @@ from service.gallery.local.snapshot import Snapshot
 from service.retrieval import similarity
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import BATCH_TIMEOUT, picture
+from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors
 
@@ -32,14 +32,14 @@ def client(make_app: MakeApp) -> Iterator[TestClient]:
 
 
 def add(client: TestClient, seed: int = 0, query: str = "", **headers: str) -> Any:
-    response = client.post(f"/gallery?{query}", content=picture(seed), headers=PNG | headers)
+    response = client.post(f"/gallery?{query}", content=image_file(seed), headers=PNG | headers)
     assert response.status_code in (200, 201), response.text
     return response.json()
 
 
 def first(client: TestClient, seed: int, query: str = "") -> Any:
     """Return the nearest neighbour of an image."""
-    response = client.post(f"/similar?limit=1&{query}", content=picture(seed), headers=PNG)
+    response = client.post(f"/similar?limit=1&{query}", content=image_file(seed), headers=PNG)
     return response.json()["similar"][0]
 
 
@@ -58,7 +58,7 @@ def test_an_added_image_is_its_own_nearest_neighbour_at_every_layer(client: Test
 
 
 def several(count: int) -> dict[str, list[str]]:
-    return {"images": [base64.b64encode(picture(seed)).decode() for seed in range(count)]}
+    return {"images": [base64.b64encode(image_file(seed)).decode() for seed in range(count)]}
 
 
 @pytest.fixture
@@ -130,26 +130,26 @@ def test_additions_beyond_the_capacity_are_429_and_searches_go_on(
     state = served(client)
     with state.admission.permit(Priority.BACKGROUND, state.settings.max_queue_size - 2):
         assert client.post("/gallery", json=several(3)).status_code == 429
-        assert client.post("/similar", content=picture(), headers=PNG).status_code == 200
+        assert client.post("/similar", content=image_file(), headers=PNG).status_code == 200
         assert client.post("/gallery", json=several(2)).status_code == 201
 
 
 def test_a_new_image_is_201_with_its_location(client: TestClient) -> None:
-    response = client.post("/gallery", content=picture(), headers=PNG)
+    response = client.post("/gallery", content=image_file(), headers=PNG)
     assert response.status_code == 201
     assert client.get(response.headers["Location"]).json()["id"] == response.json()["id"]
 
 
 def test_an_image_without_a_label_gets_the_predicted_one(client: TestClient) -> None:
     item = add(client)
-    best = client.post("/classify", content=picture(), headers=PNG).json()["predictions"][0]
+    best = client.post("/classify", content=image_file(), headers=PNG).json()["predictions"][0]
     assert item["label"] == item["predicted"] == best["label"]
     assert item["label_predicted"] is True
 
 
 def test_the_same_id_and_image_again_is_200_and_changes_nothing(client: TestClient) -> None:
     before = add(client, 1, "id=mine")
-    response = client.post("/gallery?id=mine", content=picture(1), headers=PNG)
+    response = client.post("/gallery?id=mine", content=image_file(1), headers=PNG)
     assert response.status_code == 200
     assert response.json() == before | {"outcome": "unchanged"}
     assert client.get("/model").json()["gallery"]["added"] == 1
@@ -157,7 +157,7 @@ def test_the_same_id_and_image_again_is_200_and_changes_nothing(client: TestClie
 
 def test_the_same_id_with_another_image_is_409(client: TestClient) -> None:
     add(client, 1, "id=mine")
-    response = client.post("/gallery?id=mine", content=picture(2), headers=PNG)
+    response = client.post("/gallery?id=mine", content=image_file(2), headers=PNG)
     assert response.status_code == 409
     assert "PUT" in response.json()["detail"]
 
@@ -165,7 +165,7 @@ def test_the_same_id_with_another_image_is_409(client: TestClient) -> None:
 def test_a_request_with_an_idempotency_key_is_applied_once(
     client: TestClient,
 ) -> None:
-    body = {"images": [base64.b64encode(picture(seed)).decode() for seed in range(3)]}
+    body = {"images": [base64.b64encode(image_file(seed)).decode() for seed in range(3)]}
 
     def send(_: int) -> Any:
         headers = {"Idempotency-Key": "parcel 7"}
@@ -180,7 +180,7 @@ def test_a_request_with_an_idempotency_key_is_applied_once(
 
 
 def test_each_of_several_images_has_its_own_metadata_or_error(client: TestClient) -> None:
-    files = [base64.b64encode(picture(seed)).decode() for seed in range(3)]
+    files = [base64.b64encode(image_file(seed)).decode() for seed in range(3)]
     labelled = [
         {"image": files[0], "id": "one", "label": "cat", "attributes": {"n": 1, "new": True}},
         files[1],
@@ -197,7 +197,7 @@ def test_each_of_several_images_has_its_own_metadata_or_error(client: TestClient
 
 
 def test_images_can_be_added_by_a_form(client: TestClient) -> None:
-    files = [("file", (str(seed), picture(seed))) for seed in range(2)]
+    files = [("file", (str(seed), image_file(seed))) for seed in range(2)]
     results = client.post("/gallery?label=cat", files=files).json()["results"]
     assert [one["label"] for one in results] == ["cat", "cat"]
     response = client.post("/gallery?id=mine", files=files)
@@ -214,20 +214,20 @@ def test_images_can_be_added_by_a_form(client: TestClient) -> None:
     ],
 )
 def test_metadata_is_limited(client: TestClient, path: str, status: int) -> None:
-    response = client.post(path, content=picture(), headers=PNG)
+    response = client.post(path, content=image_file(), headers=PNG)
     assert response.status_code == status
     assert client.get("/model").json()["gallery"]["added"] == 0
 
 
 def test_attributes_in_json_are_flat_and_few(client: TestClient) -> None:
-    image = base64.b64encode(picture()).decode()
+    image = base64.b64encode(image_file()).decode()
     for attributes in ({"deep": {"er": 1}}, {"none": None}, {str(n): n for n in range(33)}):
         response = client.post("/gallery", json={"image": image, "attributes": attributes})
         assert response.status_code == 400
 
 
 def test_attributes_in_json_and_in_the_query_are_limited_together(client: TestClient) -> None:
-    image = base64.b64encode(picture()).decode()
+    image = base64.b64encode(image_file()).decode()
     query = "&".join(f"attribute.a{n}=x" for n in range(20))
     attributes = {f"b{n}": n for n in range(20)}
     response = client.post(f"/gallery?{query}", json={"image": image, "attributes": attributes})
@@ -246,11 +246,11 @@ def test_put_replaces_an_image_of_the_bundle_or_an_added_one(
 ) -> None:
     add(client, 1, "id=mine")
     for image_id in ("mine", loaded.gallery.ids[0]):
-        response = client.put(f"/gallery/{image_id}?label=x", content=picture(5), headers=PNG)
+        response = client.put(f"/gallery/{image_id}?label=x", content=image_file(5), headers=PNG)
         assert (response.status_code, response.json()["outcome"]) == (200, "replaced")
         assert first(client, 5, "label=x")["id"] == image_id
         client.delete(f"/gallery/{image_id}")
-    response = client.put("/gallery/new", content=picture(6), headers=PNG)
+    response = client.put("/gallery/new", content=image_file(6), headers=PNG)
     assert (response.status_code, response.json()["outcome"]) == (201, "created")
 
 
@@ -288,7 +288,9 @@ def test_filters_are_the_same_on_all_routes(client: TestClient) -> None:
     ):
         ids = {f"mine-{seed}" for seed in expected}
         listed = client.get(f"/gallery?{query}").json()["items"]
-        uploads = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
+        uploads = client.post(f"/similar?{query}", content=image_file(), headers=PNG).json()[
+            "similar"
+        ]
         similarity = client.get(f"/gallery/mine-0/similar?{query}").json()["similar"]
         assert {one["id"] for one in listed} == ids
         assert {one["id"] for one in uploads} == ids
@@ -333,7 +335,9 @@ def test_exclude_self_leaves_out_the_query_image(client: TestClient) -> None:
 
 def test_offset_skips_the_best_results(client: TestClient) -> None:
     def search(query: str) -> list[str]:
-        found = client.post(f"/similar?{query}", content=picture(), headers=PNG).json()["similar"]
+        found = client.post(f"/similar?{query}", content=image_file(), headers=PNG).json()[
+            "similar"
+        ]
         return [one["id"] for one in found]
 
     assert search("limit=5&offset=3") == search("limit=8")[3:]
@@ -341,9 +345,9 @@ def test_offset_skips_the_best_results(client: TestClient) -> None:
 
 def test_no_score_is_below_the_score_threshold(client: TestClient) -> None:
     path = "/similar?limit=100&score_threshold="
-    found = client.post(f"{path}-1", content=picture(), headers=PNG).json()["similar"]
+    found = client.post(f"{path}-1", content=image_file(), headers=PNG).json()["similar"]
     middle = found[50]["score"]
-    some = client.post(f"{path}{middle}", content=picture(), headers=PNG).json()["similar"]
+    some = client.post(f"{path}{middle}", content=image_file(), headers=PNG).json()["similar"]
     assert 50 <= len(some) < 100
     assert all(one["score"] >= middle - 1e-6 for one in some)
 
@@ -351,10 +355,10 @@ def test_no_score_is_below_the_score_threshold(client: TestClient) -> None:
 def test_diversity_leaves_out_near_duplicates(client: TestClient) -> None:
     for copy in range(5):
         add(client, 1, f"id=copy-{copy}")
-    plain = client.post("/similar?limit=5", content=picture(1), headers=PNG).json()["similar"]
+    plain = client.post("/similar?limit=5", content=image_file(1), headers=PNG).json()["similar"]
     assert {one["id"] for one in plain} == {f"copy-{copy}" for copy in range(5)}
     path = "/similar?limit=5&diversity=0.01"
-    diverse = client.post(path, content=picture(1), headers=PNG).json()["similar"]
+    diverse = client.post(path, content=image_file(1), headers=PNG).json()["similar"]
     assert len(diverse) == 5
     assert sum(one["id"].startswith("copy") for one in diverse) == 1
 
@@ -390,11 +394,11 @@ def test_a_key_without_admin_rights_cannot_change_the_gallery(make_app: MakeApp)
             ("PATCH", "/gallery/x"),
             ("DELETE", "/gallery/x"),
         ):
-            response = client.request(method, path, headers=reader | PNG, content=picture())
+            response = client.request(method, path, headers=reader | PNG, content=image_file())
             assert response.status_code == 403
         assert client.post("/gallery/duplicates", headers=reader).status_code == 200
         admin = {"X-API-Key": "admin"}
-        response = client.post("/gallery", headers=admin | PNG, content=picture())
+        response = client.post("/gallery", headers=admin | PNG, content=image_file())
         assert response.status_code == 201
 
 
@@ -429,5 +433,5 @@ def test_a_diverse_search_scans_a_limited_number_of_candidates(
 
     monkeypatch.setattr(Snapshot, "search", counted)
     path = "/similar?layer=conv2&limit=3&diversity=1"
-    assert client.post(path, content=picture(), headers=PNG).status_code == 200
+    assert client.post(path, content=image_file(), headers=PNG).status_code == 200
     assert max(seen) < 4 * 8

@@ -15,7 +15,7 @@ from PIL import Image
 from service.errors import MalformedBodyError
 from service.http.codecs.uploads import decode_base64
 from tests.service.conftest import MakeApp
-from tests.support.fakes import file_of, picture
+from tests.support.fakes import file_of, image_file
 
 PNG = {"Content-Type": "image/png"}
 
@@ -34,7 +34,7 @@ def strict(make_app: MakeApp) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("path", ["/predict", "/classify", "/similar", "/embed"])
 def test_raw_form_and_json_uploads_get_the_same_response(client: TestClient, path: str) -> None:
-    data = picture()
+    data = image_file()
     raw = client.post(path, content=data, headers=PNG)
     assert raw.status_code == 200
     octets = client.post(path, content=data, headers={"Content-Type": "application/octet-stream"})
@@ -47,12 +47,14 @@ def test_raw_form_and_json_uploads_get_the_same_response(client: TestClient, pat
 
 
 def test_the_format_is_read_from_the_content_and_not_from_the_header(client: TestClient) -> None:
-    response = client.post("/classify", content=picture(), headers={"Content-Type": "image/jpeg"})
+    response = client.post(
+        "/classify", content=image_file(), headers={"Content-Type": "image/jpeg"}
+    )
     assert response.status_code == 200
 
 
 def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
-    data = [picture(seed, kind=seed % 10) for seed in range(12)]
+    data = [image_file(seed, kind=seed % 10) for seed in range(12)]
     alone = [client.post("/classify", content=one, headers=PNG).json() for one in data]
     form = client.post("/classify", files=[("file", ("a.png", one, "image/png")) for one in data])
     json = client.post("/classify", json={"images": [b64(one) for one in data]})
@@ -62,11 +64,13 @@ def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
 
 
 def test_a_list_of_one_is_answered_by_a_list_of_one(client: TestClient) -> None:
-    assert len(client.post("/classify", json={"images": [b64(picture())]}).json()["results"]) == 1
+    assert (
+        len(client.post("/classify", json={"images": [b64(image_file())]}).json()["results"]) == 1
+    )
 
 
 def test_a_bad_image_among_good_ones_has_its_own_error(client: TestClient) -> None:
-    images = [b64(picture()), b64(b"no image"), "no base64!", b64(b""), b64(picture(1))]
+    images = [b64(image_file()), b64(b"no image"), "no base64!", b64(b""), b64(image_file(1))]
     response = client.post("/predict", json={"images": images})
     assert response.status_code == 200
     results = response.json()["results"]
@@ -132,7 +136,7 @@ def test_repeated_starts_of_a_data_uri_are_refused_in_linear_time() -> None:
 
 
 def test_json_may_have_the_maximum_number_of_images(client: TestClient) -> None:
-    uri = f"data:image/png;charset=utf-8;base64,{b64(picture())}"
+    uri = f"data:image/png;charset=utf-8;base64,{b64(image_file())}"
     results = client.post("/classify", json={"images": [uri] * 64}).json()["results"]
     assert all("predictions" in one for one in results)
     assert client.post("/classify", json={"images": [uri] * 65}).status_code == 413
@@ -163,7 +167,7 @@ def test_the_model_lists_the_limits(strict: TestClient) -> None:
 
 def test_a_form_without_a_file_is_400_and_says_how(client: TestClient) -> None:
     for form in (
-        client.post("/classify", files={"image": ("a.png", picture())}),
+        client.post("/classify", files={"image": ("a.png", image_file())}),
         client.post("/classify", files={"file": (None, "cat.png")}),
         client.post(
             "/classify", content=b"--", headers={"Content-Type": "multipart/form-data; boundary=x"}
@@ -201,10 +205,10 @@ def test_uploads_are_never_written_to_disk(
 def test_a_compressed_body_is_415_and_says_so(client: TestClient) -> None:
     for path in ("/classify", "/v2/models/kindred/infer"):
         headers = PNG | {"Content-Encoding": "gzip"}
-        response = client.post(path, content=gzip.compress(picture()), headers=headers)
+        response = client.post(path, content=gzip.compress(image_file()), headers=headers)
         assert response.status_code == 415
         assert "'gzip'" in response.json()["detail"]
-    whole = client.post("/classify", content=picture(), headers={"Content-Encoding": "identity"})
+    whole = client.post("/classify", content=image_file(), headers={"Content-Encoding": "identity"})
     assert whole.status_code == 200
 
 
@@ -218,7 +222,7 @@ def test_an_empty_body_is_400(client: TestClient) -> None:
 def test_an_unsupported_media_type_is_415_and_says_which_are_supported(
     client: TestClient, kind: str
 ) -> None:
-    response = client.post("/classify", content=picture(), headers={"Content-Type": kind})
+    response = client.post("/classify", content=image_file(), headers={"Content-Type": kind})
     assert response.status_code == 415
     assert "Content-Type: image/png" in response.json()["detail"]
 
@@ -241,7 +245,7 @@ def test_too_many_bytes_are_413_with_and_without_a_content_length(strict: TestCl
 
 def test_too_many_pixels_are_413(make_app: MakeApp) -> None:
     with TestClient(make_app(max_pixels=1023)) as client:
-        response = client.post("/classify", content=picture(), headers=PNG)
+        response = client.post("/classify", content=image_file(), headers=PNG)
     assert response.status_code == 413
     assert "1,023 pixels" in response.json()["detail"]
 

@@ -11,7 +11,7 @@ from service.http.openapi import API_VERSION
 from service.settings import Settings
 from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
-from tests.support.fakes import picture
+from tests.support.fakes import image_file
 from tests.support.processes import running_app
 from training.bundle.writer import update_current_link
 
@@ -36,15 +36,15 @@ def test_a_plain_request_id_is_returned_and_any_other_is_replaced(client: TestCl
 
 
 def test_server_timing_lists_the_stages(client: TestClient) -> None:
-    header = client.post("/predict", content=picture(), headers=PNG).headers["Server-Timing"]
+    header = client.post("/predict", content=image_file(), headers=PNG).headers["Server-Timing"]
     stages = [part.split(";")[0] for part in header.split(", ")]
     assert stages == ["decode", "queue", "inference", "search"]
 
 
 def test_a_long_response_is_compressed_if_the_client_accepts_gzip(client: TestClient) -> None:
     path = "/predict?explain=true"
-    packed = client.post(path, content=picture(), headers=PNG | {"Accept-Encoding": "gzip"})
-    plain = client.post(path, content=picture(), headers=PNG | {"Accept-Encoding": "identity"})
+    packed = client.post(path, content=image_file(), headers=PNG | {"Accept-Encoding": "gzip"})
+    plain = client.post(path, content=image_file(), headers=PNG | {"Accept-Encoding": "identity"})
     assert packed.headers["Content-Encoding"] == "gzip"
     assert "Content-Encoding" not in plain.headers
     assert packed.json() == plain.json()
@@ -68,7 +68,9 @@ def test_requests_without_a_route_are_counted_together(client: TestClient) -> No
 
 def test_images_stages_batches_and_refusals_are_counted(make_app: MakeApp) -> None:
     with TestClient(make_app()) as client:
-        client.post("/classify", files=[("file", picture()), ("file", b"?"), ("file", picture(1))])
+        client.post(
+            "/classify", files=[("file", image_file()), ("file", b"?"), ("file", image_file(1))]
+        )
         client.post("/classify", content=b"?", headers=PNG)
         client.get("/gallery?limit=0")
         expected = {

@@ -13,7 +13,7 @@ import tritonclient.http as triton
 from fastapi.testclient import TestClient
 from tritonclient.utils import InferenceServerException
 
-from tests.support.fakes import picture
+from tests.support.fakes import image_file
 from tests.support.images import striped_image
 from tests.support.processes import running_server, serve_command
 
@@ -37,7 +37,7 @@ def tritonclient(http: httpx.Client) -> Iterator[Any]:
 
 
 def expected(http: httpx.Client) -> list[dict[str, Any]]:
-    files = [("file", (str(kind), picture(0, kind))) for kind in range(4)]
+    files = [("file", (str(kind), image_file(0, kind))) for kind in range(4)]
     results: list[dict[str, Any]] = http.post("/classify?top_k=10", files=files).json()["results"]
     return results
 
@@ -99,7 +99,7 @@ def test_without_requested_outputs_all_are_returned(tritonclient: Any) -> None:
 def test_image_files_are_accepted_as_bytes(
     tritonclient: Any, http: httpx.Client, binary: bool
 ) -> None:
-    files = [picture(0, kind) for kind in range(4)]
+    files = [image_file(0, kind) for kind in range(4)]
     encoded = files if binary else [base64.b64encode(file) for file in files]
     sent = triton.InferInput("images", [4], "BYTES")
     sent.set_data_from_numpy(np.array(encoded, dtype=np.object_), binary_data=binary)
@@ -250,6 +250,6 @@ def test_the_maximum_number_of_images_fits_into_json(client: TestClient) -> None
 
 
 def test_a_file_that_is_not_an_image_is_refused(client: TestClient) -> None:
-    data = [base64.b64encode(b"no picture").decode()]
+    data = [base64.b64encode(b"no image").decode()]
     one = tensor(datatype="BYTES", shape=[1], data=data)
     assert client.post(INFER, json={"inputs": [one]}).status_code == 415

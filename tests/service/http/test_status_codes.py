@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
-from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, picture, png, use_network
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, image_file, png, use_network
 from tests.support.processes import running_app
 from training.bundle import Bundle
 
@@ -27,8 +27,8 @@ MAX_BYTES = 20_000
 
 Request = tuple[str, str, dict[str, str], bytes]
 REQUESTED: dict[int, Request] = {
-    200: ("POST", "/classify", READER | PNG, picture()),
-    201: ("POST", "/gallery", ADMIN | PNG, picture()),
+    200: ("POST", "/classify", READER | PNG, image_file()),
+    201: ("POST", "/gallery", ADMIN | PNG, image_file()),
     400: ("POST", "/classify", READER | PNG, b""),
     401: ("GET", "/model", {}, b""),
     403: ("POST", "/admin/reload", READER, b""),
@@ -36,7 +36,7 @@ REQUESTED: dict[int, Request] = {
     405: ("DELETE", "/model", READER, b""),
     409: ("POST", "/admin/reload", ADMIN, b""),
     413: ("POST", "/classify", READER | PNG, b"x" * (MAX_BYTES + 1)),
-    415: ("POST", "/classify", READER | PNG, b"no picture"),
+    415: ("POST", "/classify", READER | PNG, b"no image"),
     422: ("GET", "/gallery?limit=0", READER, b""),
 }
 """Requests that get each status that depends on the request alone."""
@@ -144,7 +144,7 @@ def test_a_full_queue_is_429_with_retry_after_and_the_service_stays_ready(
 ) -> None:
     client, state = scripted
     with state.admission.permit(Priority.INTERACTIVE, 2):
-        response = client.post("/classify", content=picture(), headers=PNG)
+        response = client.post("/classify", content=image_file(), headers=PNG)
         assert response.status_code == 429
         assert int(response.headers["Retry-After"]) >= 1
         assert client.get("/livez").status_code == 200
@@ -156,7 +156,7 @@ def test_a_batch_is_admitted_as_a_whole_or_not_at_all(
 ) -> None:
     client, state = scripted
     occupy(state, network)
-    files = [("file", (str(seed), picture(seed))) for seed in range(3)]
+    files = [("file", (str(seed), image_file(seed))) for seed in range(3)]
     response = client.post("/classify", files=files)
     assert response.status_code == 429
     assert state.engine.depth == 0
@@ -201,7 +201,7 @@ def test_a_worker_that_dies_fails_all_waiting_requests_at_once_and_restarts(
         occupy(state, network)
         network.failure = die_once
         pending = [
-            clients.submit(client.post, "/classify", content=picture(seed), headers=PNG)
+            clients.submit(client.post, "/classify", content=image_file(seed), headers=PNG)
             for seed in range(8)
         ]
         wait_until(8, state)
@@ -217,7 +217,7 @@ def test_a_worker_that_dies_fails_all_waiting_requests_at_once_and_restarts(
             assert time.monotonic() < deadline
             time.sleep(0.001)
         back = time.perf_counter() - died
-        again = client.post("/classify", content=picture(), headers=PNG)
+        again = client.post("/classify", content=image_file(), headers=PNG)
     assert [answer.status_code for answer in answers] == [503] * 8
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in (*answers, not_ready))
     assert not_ready.status_code == 503
@@ -240,7 +240,7 @@ def test_an_image_whose_inference_fails_is_500_for_it_alone(
         ValueError("no white") if bool((images == 255).all((1, 2, 3)).any()) else None
     )
     white = ("file", ("white.png", png(flat(255))))
-    both = [("file", ("cat.png", picture())), white]
+    both = [("file", ("cat.png", image_file())), white]
     results = client.post("/classify", files=both).json()["results"]
     assert "predictions" in results[0]
     assert results[1]["error"]["status"] == 500

@@ -12,7 +12,7 @@ from service.retrieval.responses import ResponseBuilder
 from service.server.startup import searcher
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import CPU, cosine, picture, png
+from tests.support.fakes import CPU, cosine, image_file, png
 from training.bundle import Bundle
 
 PNG = {"Content-Type": "image/png"}
@@ -24,7 +24,7 @@ def gallery_images(loaded: Bundle, count: int) -> list[bytes]:
 
 
 def test_predictions_are_all_classes_best_first(client: TestClient, loaded: Bundle) -> None:
-    found = client.post("/predict", content=picture(), headers=PNG).json()["predictions"]
+    found = client.post("/predict", content=image_file(), headers=PNG).json()["predictions"]
     probabilities = [one["probability"] for one in found]
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1, abs=1e-4)
@@ -32,13 +32,13 @@ def test_predictions_are_all_classes_best_first(client: TestClient, loaded: Bund
 
 
 def test_an_image_of_a_trained_class_is_recognized(client: TestClient) -> None:
-    answer = client.post("/classify", content=picture(kind=6), headers=PNG).json()
+    answer = client.post("/classify", content=image_file(kind=6), headers=PNG).json()
     assert answer["predictions"][0]["label"] == "gold"
 
 
 def test_top_k_limits_the_classes(client: TestClient) -> None:
     for top_k, count in ((1, 1), (4, 4), (1000, 10)):
-        answer = client.post(f"/classify?top_k={top_k}", content=picture(), headers=PNG).json()
+        answer = client.post(f"/classify?top_k={top_k}", content=image_file(), headers=PNG).json()
         assert len(answer["predictions"]) == count
 
 
@@ -54,39 +54,41 @@ def test_a_gallery_image_finds_itself_first_at_both_layers(
 
 
 def test_similar_agrees_with_predict_at_each_layer(client: TestClient) -> None:
-    both = client.post("/predict?limit=7", content=picture(), headers=PNG).json()
+    both = client.post("/predict?limit=7", content=image_file(), headers=PNG).json()
     for layer in ("conv2", "logits"):
-        one = client.post(f"/similar?layer={layer}&limit=7", content=picture(), headers=PNG).json()
+        one = client.post(
+            f"/similar?layer={layer}&limit=7", content=image_file(), headers=PNG
+        ).json()
         assert one["similar"] == both["similar"][layer]
         assert (one["layer"], one["model"]) == (layer, both["model"])
 
 
 def test_only_requested_layers_are_searched(client: TestClient) -> None:
-    answer = client.post("/predict?layers=logits", content=picture(), headers=PNG).json()
+    answer = client.post("/predict?layers=logits", content=image_file(), headers=PNG).json()
     assert list(answer["similar"]) == ["logits"]
 
 
 def test_similar_images_are_filtered_by_label(client: TestClient) -> None:
     for layer in ("conv2", "logits"):
         query = f"/similar?layer={layer}&label=jade&limit=100"
-        found = client.post(query, content=picture(), headers=PNG).json()["similar"]
+        found = client.post(query, content=image_file(), headers=PNG).json()["similar"]
         assert {one["label"] for one in found} == {"jade"}
         scores = [one["score"] for one in found]
         assert scores == sorted(scores, reverse=True)
 
 
 def test_exact_search_compares_every_image(client: TestClient, loaded: Bundle) -> None:
-    vector = client.post("/embed", content=picture(), headers=PNG).json()["vector"]
+    vector = client.post("/embed", content=image_file(), headers=PNG).json()["vector"]
     stored = loaded.indexes["conv2"].reconstruct(np.arange(len(loaded.gallery)))
     best = max(cosine(vector, other) for other in stored)
-    answer = client.post("/similar?exact=true&limit=1", content=picture(), headers=PNG).json()
+    answer = client.post("/similar?exact=true&limit=1", content=image_file(), headers=PNG).json()
     assert answer["similar"][0]["score"] == pytest.approx(best, abs=1e-3)
 
 
 def test_explanations_are_optional_and_add_up_to_the_score(client: TestClient) -> None:
-    plain = client.post("/predict", content=picture(), headers=PNG).json()["similar"]
+    plain = client.post("/predict", content=image_file(), headers=PNG).json()["similar"]
     assert all(set(one) == {"id", "label", "score", "image"} for one in plain["conv2"])
-    explained = client.post("/predict?explain=true", content=picture(), headers=PNG).json()[
+    explained = client.post("/predict?explain=true", content=image_file(), headers=PNG).json()[
         "similar"
     ]
     for one in explained["conv2"]:
@@ -104,9 +106,11 @@ def test_a_vector_is_returned_as_json_or_as_a_numpy_file(
     client: TestClient, layer: str, dimension: int
 ) -> None:
     path = f"/embed?layer={layer}"
-    answer = client.post(path, content=picture(), headers=PNG).json()
+    answer = client.post(path, content=image_file(), headers=PNG).json()
     assert (answer["layer"], answer["dimension"]) == (layer, dimension)
-    response = client.post(path, content=picture(), headers=PNG | {"Accept": "application/x-npy"})
+    response = client.post(
+        path, content=image_file(), headers=PNG | {"Accept": "application/x-npy"}
+    )
     assert response.headers["Content-Type"] == "application/x-npy"
     vector = np.load(BytesIO(response.content), allow_pickle=False)
     assert (vector.shape, vector.dtype) == ((dimension,), np.float32)
@@ -114,7 +118,7 @@ def test_a_vector_is_returned_as_json_or_as_a_numpy_file(
 
 
 def test_several_vectors_are_the_rows_of_one_numpy_file(client: TestClient) -> None:
-    files = [("file", picture(seed)) for seed in range(3)]
+    files = [("file", image_file(seed)) for seed in range(3)]
     accept = {"Accept": "application/x-npy"}
     response = client.post("/embed?layer=logits", files=files, headers=accept)
     assert np.load(BytesIO(response.content), allow_pickle=False).shape == (3, 10)
@@ -149,7 +153,7 @@ def test_an_image_has_the_same_response_alone_and_in_a_batch_of_32(
 def test_an_unknown_layer_or_label_is_404_and_lists_the_available_ones(
     client: TestClient, path: str, available: str
 ) -> None:
-    response = client.post(path, content=picture(), headers=PNG)
+    response = client.post(path, content=image_file(), headers=PNG)
     assert response.status_code == 404
     assert available in response.json()["detail"]
 
@@ -166,7 +170,7 @@ def test_an_unknown_layer_or_label_is_404_and_lists_the_available_ones(
     ],
 )
 def test_a_bad_parameter_is_422_and_named(client: TestClient, path: str, location: str) -> None:
-    response = client.post(path, content=picture(), headers=PNG)
+    response = client.post(path, content=image_file(), headers=PNG)
     assert response.status_code == 422
     (error,) = response.json()["errors"]
     assert error["location"] == location
@@ -174,7 +178,9 @@ def test_a_bad_parameter_is_422_and_named(client: TestClient, path: str, locatio
 
 @pytest.mark.parametrize("route", ["/predict", "/classify"])
 def test_an_image_of_a_trained_class_is_familiar(client: TestClient, route: str) -> None:
-    answers = [client.post(route, content=picture(seed), headers=PNG).json() for seed in range(20)]
+    answers = [
+        client.post(route, content=image_file(seed), headers=PNG).json() for seed in range(20)
+    ]
     assert sum(answer["familiar"] for answer in answers) >= 15
     assert all(answer["familiar"] == (answer["novelty"] <= 0.95) for answer in answers)
 
@@ -194,7 +200,7 @@ def test_without_novelty_statistics_both_fields_are_left_out(
     state.responses = ResponseBuilder(manifest, state.gallery)
     state.engine = Engine(TorchEager(loaded.network, device=CPU), searcher(state.gallery, CPU))
     with TestClient(app) as running:
-        answer = running.post("/predict", content=picture(), headers=PNG).json()
+        answer = running.post("/predict", content=image_file(), headers=PNG).json()
     assert {"familiar", "novelty"}.isdisjoint(answer)
     assert len(answer["predictions"]) == 10
 

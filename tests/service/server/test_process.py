@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support.factories import linked_copy
-from tests.support.fakes import BATCH_TIMEOUT, picture
+from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.processes import ROOT, running_server, serve_command
 from training.bundle.writer import update_current_link
 
@@ -108,7 +108,7 @@ def test_a_request_in_flight_may_finish_within_the_graceful_shutdown_timeout(
         process,
         url,
     ):
-        body = picture()
+        body = image_file()
         head = "POST /classify HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         address = (httpx.URL(url).host, httpx.URL(url).port or 80)

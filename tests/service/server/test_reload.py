@@ -21,7 +21,7 @@ from service.server.reload import Reloader, StateSlot
 from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
-from tests.support.fakes import picture
+from tests.support.fakes import image_file
 from tests.support.processes import running_server, serve_command
 from training.bundle.writer import update_current_link
 
@@ -67,7 +67,7 @@ def test_a_reload_serves_the_bundle_that_is_there_now(client: TestClient, curren
     }
     assert before["version"] != after["version"]
     assert (before["gallery"]["size"], after["gallery"]["size"]) == (150, 100)
-    answer = client.post("/predict", content=picture(), headers=PNG).json()
+    answer = client.post("/predict", content=image_file(), headers=PNG).json()
     assert answer["model"]["version"] == after["version"]
     metrics = client.get("/metrics").text
     assert f'version="{after["version"]}"' in metrics
@@ -89,7 +89,7 @@ def test_a_damaged_bundle_is_refused_and_the_old_one_is_still_served(
     assert "model.safetensors is damaged" in refused.json()["detail"]
     assert client.get("/model").json() == before
     assert client.get("/readyz").status_code == 200
-    assert client.post("/classify", content=picture(), headers=PNG).status_code == 200
+    assert client.post("/classify", content=image_file(), headers=PNG).status_code == 200
 
 
 def test_a_missing_bundle_is_refused(client: TestClient, current: Path) -> None:
@@ -159,7 +159,7 @@ def test_no_request_fails_during_reloads(current: Path, capsys: pytest.CaptureFi
         got: Counter[tuple[int, str]] = Counter()
         with httpx.Client(base_url=url, timeout=60) as client:
             while not done.is_set():
-                answer = client.post("/predict", content=picture(), headers=PNG)
+                answer = client.post("/predict", content=image_file(), headers=PNG)
                 got[answer.status_code, answer.json()["model"]["version"]] += 1
         return got
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from service.settings import Settings
 from tests.service.conftest import MakeApp
-from tests.support.fakes import picture
+from tests.support.fakes import image_file
 from tests.support.processes import running_server, serve_command
 
 PNG = {"Content-Type": "image/png"}
@@ -63,7 +63,7 @@ def sent(bundle_path: Path) -> Received:
             OTEL_SERVICE_NAME="renamed",
         ) as client,
     ):
-        client.post("/predict", content=picture(), headers=PNG | with_trace)
+        client.post("/predict", content=image_file(), headers=PNG | with_trace)
         client.get("/gallery/unknown")
     return received
 
