@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, Self
 
 from service.engine.types import Priority
@@ -49,12 +48,7 @@ class Permit:
         """Return the permit."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release the permit, unless threads still hold it."""
         self._release()
 

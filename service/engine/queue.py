@@ -51,15 +51,17 @@ class RequestQueue:
 
         """
         if entries and entries[0].priority is Priority.BACKGROUND:
-            self._check_deadline(entries)
+            if self.count(Priority.BACKGROUND) == 0:
+                self._background_since = time.monotonic()
+            else:
+                self._check_deadline(entries)
         for entry in entries:
             self._entries[entry.priority][entry] = None
 
     def _check_deadline(self, entries: Sequence[Entry]) -> None:
-        now, waiting = time.monotonic(), self.count(Priority.BACKGROUND)
-        if waiting == 0:
-            self._background_since = now
-        elif now + (waiting + len(entries)) * self._background_seconds > entries[0].deadline:
+        waiting = self.count(Priority.BACKGROUND)
+        seconds = (waiting + len(entries)) * self._background_seconds
+        if time.monotonic() + seconds > entries[0].deadline:
             raise QueueFullError(
                 f"{waiting} images wait to be added, which leaves no time for these. Try again "
                 "later, or send fewer images."

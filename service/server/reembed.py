@@ -82,10 +82,10 @@ async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = Non
     if not outdated:
         return False
     decoded = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
-    with state.admission.permit(Priority.BACKGROUND, len(decoded)):
-        results = await state.engine.embed(
-            [pixels for _, pixels in decoded], math.inf, priority=Priority.BACKGROUND
-        )
+    # Without a permit: a queue that is full of additions must not stop this.
+    results = await state.engine.embed(
+        [pixels for _, pixels in decoded], math.inf, priority=Priority.BACKGROUND
+    )
     renewed = [
         _new_vectors(state, one, image)
         for (one, _), image in zip(decoded, results, strict=True)
