@@ -12,7 +12,7 @@ from operator import and_
 from typing import Any, Final
 
 from grpc import RpcError
-from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus import MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
 from service.concurrency import lower_priority
@@ -20,6 +20,7 @@ from service.errors import StorageError, UnavailableError
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.client_pool import ClientPool
 from service.gallery.milvus.expressions import Expression, expression
+from service.gallery.milvus.schema import create_collection, vector_dimensions
 from training.bundle import Vectors
 
 Row = dict[str, Any]  # Any: what a field holds depends on its name
@@ -34,11 +35,6 @@ WRITE_TIMEOUT: Final = 30.0
 """Seconds to wait for a write of `CHUNK` rows."""
 MAX_LIMIT: Final = 16_384
 """Rows that Milvus returns from one call, at most."""
-INDEXED_FIELDS: Final = ("bundle", "label", "predicted", "source", "network", "shape", "tags")
-"""Fields used in filters, which need an index to avoid a scan of all rows."""
-MAX_TEXT_LENGTH: Final = 65_535
-"""Bytes that a text field of Milvus can hold, at most."""
-_GRAPH: Final = {"M": 16, "efConstruction": 200}
 _STORAGE_FULL: Final = frozenset({3, 7, 9})
 """Milvus's error codes for exhausted memory, disk and quota."""
 
@@ -77,9 +73,9 @@ class Collection:
         with self._translated_errors() as client:
             self._lite = "lite" in client.get_server_version()
             if not client.has_collection(address.name):
-                self._create(client, dimensions, graphs)
+                create_collection(client, address.name, dimensions, graphs, lite=self._lite)
             client.load_collection(address.name)
-            self.dimensions = self._vector_fields(client)
+            self.dimensions = vector_dimensions(client, address.name)
         try:
             self.require(dimensions)
         except StorageError:
@@ -240,53 +236,6 @@ class Collection:
         if self._lite:
             return {"filter": combined.with_literals()}
         return {"filter": combined.text, "filter_params": dict(combined.values)}
-
-    def _create(
-        self, client: MilvusClient, dimensions: Mapping[str, int], graphs: Sequence[str]
-    ) -> None:
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=1_024)
-        for name in ("id", "bundle", "label", "predicted", "source", "network", "shape"):
-            schema.add_field(name, DataType.VARCHAR, max_length=1_024)
-        for name in ("attributes", "created_at", "image"):
-            schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_LENGTH)
-        schema.add_field("label_predicted", DataType.BOOL)
-        schema.add_field("revision", DataType.INT64)
-        schema.add_field(
-            "tags",
-            DataType.ARRAY,
-            element_type=DataType.VARCHAR,
-            max_capacity=1_024,
-            max_length=8_192,
-        )
-        index = MilvusClient.prepare_index_params()
-        for name, size in dimensions.items():
-            schema.add_field(name, DataType.FLOAT_VECTOR, dim=size)
-            if name in graphs:
-                index.add_index(name, index_type="HNSW", metric_type="IP", params=_GRAPH)
-            else:
-                index.add_index(name, index_type="FLAT", metric_type="IP", params=self._on_disk())
-        for name in () if self._lite else INDEXED_FIELDS:
-            index.add_index(name, index_type="INVERTED")
-        try:
-            client.create_collection(
-                self._address.name, schema=schema, index_params=index, consistency_level="Strong"
-            )
-        except MilvusException:
-            if not client.has_collection(self._address.name):  # another service created it
-                raise
-
-    def _on_disk(self) -> dict[str, str]:
-        """Return index parameters that map vectors from disk, to save memory."""
-        return {} if self._lite else {"mmap.enabled": "true"}
-
-    def _vector_fields(self, client: MilvusClient) -> dict[str, int]:
-        described = client.describe_collection(self._address.name)
-        return {
-            field["name"]: int(field["params"]["dim"])
-            for field in described["fields"]
-            if field["type"] == DataType.FLOAT_VECTOR
-        }
 
     @contextmanager
     def _translated_errors(self) -> Iterator[MilvusClient]:
