@@ -15,7 +15,6 @@ from grpc import RpcError
 from pymilvus import MilvusClient, MilvusException
 from pymilvus.exceptions import MilvusUnavailableException
 
-from service.concurrency import lower_priority
 from service.errors import StorageError, UnavailableError
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.client_pool import ClientPool
@@ -63,8 +62,9 @@ class Collection:
             StorageError: the collection has vector fields of other dimensions.
 
         """
-        self.writer = ThreadPoolExecutor(1, "milvus-writer", lower_priority)
-        """Runs all changes, one at a time."""
+        self.writer = ThreadPoolExecutor(1, "milvus-writer")
+        """Runs all changes, one at a time. At normal priority: the threads of gRPC that it starts
+        inherit the priority, and serve searches too."""
         self._address = address
         self._timeout = timeout
         if address.file:
