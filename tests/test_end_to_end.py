@@ -15,11 +15,15 @@ import httpx
 import pytest
 
 from tests.support.images import real_data, write_folder, write_subset
+from tests.support.lengths import length
 from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle
 
 PER_CLASS = 200
+EPOCHS = length(10, 3)
+
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A workspace with a network that the command line has released."""
     folder = tmp_path_factory.mktemp("root")
-    release = [sys.executable, "-m", "training", "release"]
+    release = [sys.executable, "-m", "training", "release", "--epochs", str(EPOCHS)]
     subprocess.run([*release, "--data", images, "--root", folder], cwd=ROOT, check=True)
     return folder
 
@@ -90,9 +94,9 @@ def test_all_forms_of_an_upload_get_the_same_response(server: httpx.Client, imag
 
 
 def test_vectors_have_the_dimension_of_their_layer(server: httpx.Client, image: bytes) -> None:
-    for layer, length in (("conv2", 8192), ("logits", 10)):
+    for layer, dimension in (("conv2", 8192), ("logits", 10)):
         embedding = server.post("/embed", params={"layer": layer}, content=image).json()
-        assert embedding["dimension"] == len(embedding["vector"]) == length
+        assert embedding["dimension"] == len(embedding["vector"]) == dimension
 
 
 def test_the_recorded_experiments_are_served(server: httpx.Client, released: Bundle) -> None:

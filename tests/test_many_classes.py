@@ -10,6 +10,8 @@ from PIL import Image
 
 from tests.support.processes import ROOT, running_server, serve_command
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 300
 PER_CLASS = 4
 """The minimum that can be split."""

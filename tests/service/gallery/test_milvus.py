@@ -33,6 +33,8 @@ from training import bundle
 from training.bundle import Bundle, Layer, Vectors, to_pixels
 from training.data.archive import iter_files
 
+pytestmark = pytest.mark.slow
+
 STARTER = Path(__file__).parents[3] / "starter"
 
 

@@ -14,6 +14,8 @@ from tests.support.fakes import png
 from tests.support.images import striped_image
 from tests.support.processes import milvus_server, running_server, serve_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def replicas(

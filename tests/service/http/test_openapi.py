@@ -13,6 +13,8 @@ import pytest
 from tests.support.lengths import length
 from tests.support.processes import ROOT, running_server, serve_command
 
+pytestmark = pytest.mark.slow
+
 KEY = "admin-key"
 CASES = length(2000, 500)
 """Minimum number of test cases."""

@@ -49,10 +49,12 @@ TESTED_ELSEWHERE = {204, 304, 421, 507}
 @pytest.fixture(scope="module")
 def http(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service with keys and a low body limit, whose bundle was deleted after loading."""
-    bundle = linked_copy(bundle_path, tmp_path_factory.mktemp("statuses") / "bundle")
+    folder = tmp_path_factory.mktemp("statuses")
+    bundle = linked_copy(bundle_path, folder / "bundle")
     app = create_app(
         Settings(
             bundle=bundle,
+            gallery=str(folder / "gallery"),
             api_keys=("reader",),
             admin_keys=("admin",),
             max_body_bytes=MAX_BYTES,

@@ -10,10 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.support.fakes import file_of
+from tests.support.lengths import length
 from tests.support.processes import running_server, serve_command
 
+pytestmark = pytest.mark.slow
+
 SIDE = 2000
-ROUNDS = 4
+ROUNDS = length(4, 2)
 MAX_FILE_BYTES = 64 * 1024
 """Bytes of the largest of these files. Decoded, each has 4 million pixels."""
 GROWTH = 48 * 2**20
@@ -62,6 +65,7 @@ def resident(http: httpx.Client) -> float:
     return float(found[1])
 
 
+@pytest.mark.soak
 def test_memory_does_not_grow_with_decompression_bombs(
     bundle_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,8 @@ from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.processes import ROOT, running_server, serve_command
 from training.bundle.writer import update_current_link
 
+pytestmark = pytest.mark.slow
+
 IN_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -22,11 +22,12 @@ from service.settings import Settings
 from service.state import State
 from tests.support.factories import linked_copy
 from tests.support.fakes import image_file
+from tests.support.lengths import length
 from tests.support.processes import running_server, serve_command
 from training.bundle.writer import update_current_link
 
 PNG = {"Content-Type": "image/png"}
-RELOADS = 50
+RELOADS = length(50, 12)
 CLIENTS = 3
 """Clients that send requests during the reloads."""
 
@@ -150,6 +151,7 @@ def test_requests_of_the_old_state_do_not_count_in_the_new_one(
         assert new.requests.users == 0
 
 
+@pytest.mark.soak
 def test_no_request_fails_during_reloads(current: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Reload a real process repeatedly while several clients send requests."""
     done = threading.Event()
