@@ -19,13 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine.backends.base import ServedPrecision
 from service.engine.backends.factory import BackendChoice, has_openvino
@@ -115,147 +109,93 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         frozen=True,
         hide_input_in_errors=True,  # it may be a key
+        use_attribute_docstrings=True,
     )
 
-    bundle: Path | None = Field(
-        None,
-        description="Folder of the bundle to serve. Default: bundles/current, or starter where "
-        "none has been built.",
-    )
-    gallery: str = Field(
-        "gallery",
-        description="Folder for added images, created with the first one; or a Milvus collection "
-        "that several services share: milvus://host:19530/collection, or "
-        "milvus:///folder/gallery.db for one in a file. 'python -m service gallery export' backs "
-        "it up.",
-    )
-    host: str = Field(
-        "127.0.0.1",
-        description="Address to listen on. Any address other than loopback needs api_keys or "
-        "allow_anonymous.",
-    )
-    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on. 0: any free port.")
+    bundle: Path | None = None
+    """Folder of the bundle to serve. Default: bundles/current, or starter where none has been
+    built.
+    """
+    gallery: str = "gallery"
+    """Folder for added images, created with the first one; or a Milvus collection that several
+    services share: milvus://host:19530/collection, or milvus:///folder/gallery.db for one in a
+    file. 'python -m service gallery export' backs it up.
+    """
+    host: str = "127.0.0.1"
+    """Address to listen on. Any address other than loopback needs api_keys or allow_anonymous."""
+    port: int = Field(8000, ge=0, le=65535)
+    """TCP port to listen on. 0: any free port."""
 
-    log_level: LogLevel = Field(
-        "warning", description="Lowest level that is logged. info adds one line a request."
-    )
-    log_format: LogFormat = Field(
-        "text",
-        description="Format of the log on standard error: text, or json with one object a line.",
-    )
-    telemetry: bool = Field(
-        False,
-        description="Export traces, metrics and errors of requests by OpenTelemetry. Needs "
-        "'fastapi[opentelemetry]' and OTEL_EXPORTER_OTLP_ENDPOINT; OTEL_SERVICE_NAME and the other "
-        "OTEL_* variables apply.",
-    )
+    log_level: LogLevel = "warning"
+    """Lowest level that is logged. info adds one line a request."""
+    log_format: LogFormat = "text"
+    """Format of the log on standard error: text, or json with one object a line."""
+    telemetry: bool = False
+    """Export traces, metrics and errors of requests by OpenTelemetry. Needs
+    'fastapi[opentelemetry]' and OTEL_EXPORTER_OTLP_ENDPOINT; OTEL_SERVICE_NAME and the other OTEL_*
+    variables apply.
+    """
 
-    api_keys: KeyList = Field(
-        (),
-        description="API keys, separated by commas; every request needs one. Default: none, so "
-        "requests need no key.",
-    )
-    admin_keys: KeyList = Field(
-        (),
-        description="API keys, separated by commas, that may also change the gallery and reload. "
-        "Default: none. Without any keys, only requests from this machine may change anything.",
-    )
-    allow_anonymous: bool = Field(
-        False,
-        description="Answer requests without keys at any address. Only for trusted networks.",
-    )
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (),
-        description="Origins whose web pages may call the service, such as https://example.org, "
-        "separated by commas. Default: none.",
-    )
+    api_keys: KeyList = ()
+    """API keys, separated by commas; every request needs one. Default: none, so requests need no
+    key.
+    """
+    admin_keys: KeyList = ()
+    """API keys, separated by commas, that may also change the gallery and reload. Default: none.
+    Without any keys, only requests from this machine may change anything.
+    """
+    allow_anonymous: bool = False
+    """Answer requests without keys at any address. Only for trusted networks."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Origins whose web pages may call the service, such as https://example.org, separated by
+    commas. Default: none.
+    """
 
-    backend: BackendChoice = Field(
-        "auto",
-        description="Runtime of the network. auto: OpenVINO on a CPU if it is installed (pip "
-        "install 'kindred[openvino]') and the bundle has model.onnx, else PyTorch.",
-    )
-    device: str = Field(
-        "auto",
-        description="Device of the network: auto, cpu or cuda[:n]. auto: the first GPU, else the "
-        "CPU.",
-    )
-    precision: ServedPrecision = Field(
-        "auto",
-        description="Arithmetic of the network; int8 needs OpenVINO. auto: the fastest that the "
-        "processor supports and that stays within tolerance; see docs/performance.md.",
-    )
-    intra_op_threads: int | None = Field(
-        None,
-        ge=1,
-        description="CPU threads for inference. Default: chosen by the backend.",
-    )
-    max_batch_size: int = Field(
-        64,
-        ge=1,
-        description="Images in one batch at most. On a CPU, more than 64 bring no gain.",
-    )
-    max_queue_size: int = Field(
-        512,
-        ge=1,
-        description="Images that may be admitted and not yet answered; further requests get 429. "
-        "Additions to the gallery have as many of their own. More images than the service answers "
-        "within request_timeout only produce timeouts.",
-    )
-    request_timeout: float = Field(
-        10.0,
-        gt=0,
-        description="Seconds from a request's arrival to its response; then it gets 504.",
-    )
+    backend: BackendChoice = "auto"
+    """Runtime of the network. auto: OpenVINO on a CPU if it is installed (pip install
+    'kindred[openvino]') and the bundle has model.onnx, else PyTorch.
+    """
+    device: str = "auto"
+    """Device of the network: auto, cpu or cuda[:n]. auto: the first GPU, else the CPU."""
+    precision: ServedPrecision = "auto"
+    """Arithmetic of the network; int8 needs OpenVINO. auto: the fastest that the processor supports
+    and that stays within tolerance; see docs/performance.md.
+    """
+    intra_op_threads: int | None = Field(None, ge=1)
+    """CPU threads for inference. Default: chosen by the backend."""
+    max_batch_size: int = Field(64, ge=1)
+    """Images in one batch at most. On a CPU, more than 64 bring no gain."""
+    max_queue_size: int = Field(512, ge=1)
+    """Images that may be admitted and not yet answered; further requests get 429. Additions to the
+    gallery have as many of their own. More images than the service answers within request_timeout
+    only produce timeouts.
+    """
+    request_timeout: float = Field(10.0, gt=0)
+    """Seconds from a request's arrival to its response; then it gets 504."""
 
-    max_body_bytes: int = Field(
-        16 * 2**20,
-        ge=1,
-        description="Bytes of a request body at most; a larger one gets 413. A phone's photograph "
-        "has 3 to 8 MB.",
-    )
-    max_in_flight_bytes: int = Field(
-        256 * 2**20,
-        ge=1,
-        description="Bytes of all request bodies in flight at most; further requests get 429.",
-    )
-    max_pixels: int = Field(
-        25_000_000,
-        ge=1,
-        le=178_956_970,  # Pillow opens no more
-        description="Pixels of an image at most, checked before decoding. Decoding may take 24 "
-        "bytes a pixel, in as many images at once as there are cores.",
-    )
-    max_client_batch_size: int = Field(
-        64,
-        ge=1,
-        description="Images in one request at most; more get 413. Must not exceed max_queue_size.",
-    )
+    max_body_bytes: int = Field(16 * 2**20, ge=1)
+    """Bytes of a request body at most; a larger one gets 413. A phone's photograph has 3 to 8 MB.
+    """
+    max_in_flight_bytes: int = Field(256 * 2**20, ge=1)
+    """Bytes of all request bodies in flight at most; further requests get 429."""
+    max_pixels: int = Field(25_000_000, ge=1, le=178_956_970)  # Pillow opens no more
+    """Pixels of an image at most, checked before decoding. Decoding may take 24 bytes a pixel, in
+    as many images at once as there are cores.
+    """
+    max_client_batch_size: int = Field(64, ge=1)
+    """Images in one request at most; more get 413. Must not exceed max_queue_size."""
 
-    shutdown_delay: float = Field(
-        0.0,
-        ge=0,
-        description="Seconds after SIGTERM during which requests are still accepted while /readyz "
-        "answers 503. Set it above the time in which your load balancer takes a replica out.",
-    )
-    graceful_shutdown_timeout: int = Field(
-        10,
-        ge=0,
-        description="Seconds for requests in flight to finish, once no more are accepted.",
-    )
+    shutdown_delay: float = Field(0.0, ge=0)
+    """Seconds after SIGTERM during which requests are still accepted while /readyz answers 503. Set
+    it above the time in which your load balancer takes a replica out.
+    """
+    graceful_shutdown_timeout: int = Field(10, ge=0)
+    """Seconds for requests in flight to finish, once no more are accepted."""
 
+    @model_validator(mode="before")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments first, then the environment, then the environment's former names."""
-        former = InitSettingsSource(settings_cls, dict(_formerly_named()))
-        return init_settings, env_settings, former
+    def _accept_former_names(cls, given: dict[str, object]) -> dict[str, object]:
+        return {**_formerly_named(), **given}
 
     @field_validator("gallery")
     @classmethod
@@ -272,33 +212,21 @@ class Settings(BaseSettings):
         return on
 
     @model_validator(mode="after")
-    def _check_backend(self) -> Self:
+    def _check_combinations(self) -> Self:
         if self.backend == "openvino" and not has_openvino():
             raise ValueError("OpenVINO is not installed: pip install 'kindred[openvino]'")
         if self.backend == "openvino" and self.device not in ("auto", "cpu"):
             raise ValueError("OpenVINO runs on the CPU only: set device or backend to auto")
-        return self
-
-    @model_validator(mode="after")
-    def _check_client_batch_size(self) -> Self:
         if self.max_client_batch_size > self.max_queue_size:
             raise ValueError(
                 "max_client_batch_size is more than max_queue_size: such a request could never "
                 "be queued. Lower the one or raise the other."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_body_bytes(self) -> Self:
         if self.max_body_bytes > self.max_in_flight_bytes:
             raise ValueError(
                 "max_body_bytes is more than max_in_flight_bytes: such a request could never be "
                 "accepted. Lower the one or raise the other."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_keys(self) -> Self:
         if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
                 f"{self.host} can be reached from other machines: set KINDRED_API_KEYS, or "

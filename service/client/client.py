@@ -1,24 +1,26 @@
-"""The synchronous and the asynchronous client: connections, repetitions, and a method a request.
+"""The synchronous and the asynchronous client: connections, repetitions and pages.
 
-Knows nothing of files or terminals.
+Their other methods are in the endpoints. Knows nothing of files or terminals.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 
-from service.client import endpoints
-from service.client.endpoints import Call, Fit, Picture, Vector
-from service.client.gallery import AsyncGallery, Gallery
-from service.client.models import ExperimentRecords, ExperimentSummary, Model
-from service.client.retries import ProblemError, RetryPolicy, UnreachableError
-from service.schemas.base import ReloadResponse
-from service.schemas.errors import Problem
-from service.schemas.images import ClassifyResponse, PredictResponse
+from service.client.endpoints import AsyncSender, Call, Sender
+from service.client.gallery_endpoints import (
+    PAGE,
+    Filters,
+    GalleryEndpoints,
+    Page,
+    duplicates_page,
+    gallery_page,
+)
+from service.client.retries import ProblemError, RetryPolicy
+from service.schemas.gallery import GalleryItem, Pair
 
 URL = "http://127.0.0.1:8000"
 
@@ -38,8 +40,8 @@ class Options(TypedDict, total=False):
     longest_wait: float
 
 
-class _Base:
-    """The options of both clients, and their defaults."""
+class _Base(GalleryEndpoints):
+    """What both clients share: the endpoints, and the options with their defaults."""
 
     def __init__(
         self,
@@ -60,10 +62,10 @@ class _Base:
         }
 
     def _retry_policy(self) -> RetryPolicy:
-        return RetryPolicy(self._retries, self._longest_wait)
+        return RetryPolicy(self.url, self._retries, self._longest_wait)
 
 
-class Kindred(Gallery, _Base):
+class Kindred(_Base, Sender):
     """A connection to the service. Close it, or use it in a `with` statement.
 
     `key` is an API key, if the service needs one. After 429, 503 or a failed connection, a request
@@ -92,94 +94,39 @@ class Kindred(Gallery, _Base):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
-    def predict(
-        self,
-        picture: Picture,
-        *,
-        limit: int = 10,
-        layers: Sequence[str] = ("conv2", "logits"),
-        explain: bool = False,
-        fit: Fit = "crop",
-    ) -> PredictResponse:
-        """Return the class probabilities, and the similar images at each layer."""
-        return self._do(endpoints.predict(picture, limit, layers, explain, fit))
+    def gallery(self, *, page: int = PAGE, **filters: Unpack[Filters]) -> Iterator[GalleryItem]:
+        """Yield the images of the gallery that match the filters, in the order of their ids."""
+        return self._pages(lambda cursor: gallery_page(filters, cursor, page))
 
-    def predict_many(
-        self,
-        pictures: Sequence[Picture],
-        *,
-        limit: int = 10,
-        layers: Sequence[str] = ("conv2", "logits"),
-        explain: bool = False,
-        fit: Fit = "crop",
-    ) -> list[PredictResponse | Problem]:
-        """Run `predict` for several images. Results or problems are in the given order."""
-        return self._do(endpoints.predict_many(pictures, limit, layers, explain, fit))
+    def duplicates(
+        self, *, layer: str = "conv2", threshold: float = 0.98, **filters: Unpack[Filters]
+    ) -> Iterator[Pair]:
+        """Yield all pairs of images whose cosine is at least the threshold."""
+        return self._pages(lambda cursor: duplicates_page(layer, threshold, filters, cursor))
 
-    def classify(self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop") -> ClassifyResponse:
-        """Return the `top_k` most probable classes."""
-        return self._do(endpoints.classify(picture, top_k, fit))
+    def _pages(self, request: Callable[[str], Call[Page[A]]]) -> Iterator[A]:
+        cursor: str | None = ""
+        while cursor is not None:
+            found, cursor = self._send(request(cursor))
+            yield from found
 
-    def classify_many(
-        self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
-    ) -> list[ClassifyResponse | Problem]:
-        """Run `classify` for several images. Results or problems are in the given order."""
-        return self._do(endpoints.classify_many(pictures, top_k, fit))
-
-    def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Vector:
-        """Return the embedding of an image at one layer, float32 [dimension]."""
-        return self._do(endpoints.embed(picture, layer, fit))
-
-    def embed_many(
-        self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
-    ) -> list[Vector | Problem]:
-        """Run `embed` for several images. Results or problems are in the given order."""
-        return self._do(endpoints.embed_many(pictures, layer, fit))
-
-    def model(self) -> Model:
-        """Return the network with its classes, its quality and its limitations."""
-        return self._do(endpoints.model())
-
-    def experiments(self) -> tuple[ExperimentSummary, ...]:
-        """Return accuracy and training time of every experiment."""
-        return self._do(endpoints.experiments()).experiments
-
-    def experiment(self, name: str) -> ExperimentRecords:
-        """Return one experiment with the records of its runs."""
-        return self._do(endpoints.experiment(name))
-
-    def reload(self) -> ReloadResponse:
-        """Reload the bundle from its folder. Needs an admin key."""
-        return self._do(endpoints.reload())
-
-    def _do(self, call: Call[A]) -> A:
+    def _send(self, call: Call[A]) -> A:
         retry_policy = self._retry_policy()
         while True:
-            error: ProblemError | UnreachableError
             try:
-                response = self._http.request(**call.arguments())
-            except httpx.TransportError as cause:
-                error = UnreachableError(self.url, cause)
-            else:
-                if response.is_success:
-                    return call.read(response)
-                error = ProblemError(response)
-            time.sleep(retry_policy.wait(error))
+                return call.parse(self._http.request(**call.arguments()))
+            except (httpx.TransportError, ProblemError) as error:
+                time.sleep(retry_policy.wait(error))
 
 
-class AsyncKindred(AsyncGallery, _Base):
+class AsyncKindred(_Base, AsyncSender):
     """`Kindred` with `await`, and the same methods."""
 
     def __init__(
@@ -195,90 +142,36 @@ class AsyncKindred(AsyncGallery, _Base):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
         """Close the connection."""
         await self._http.aclose()
 
-    async def predict(
-        self,
-        picture: Picture,
-        *,
-        limit: int = 10,
-        layers: Sequence[str] = ("conv2", "logits"),
-        explain: bool = False,
-        fit: Fit = "crop",
-    ) -> PredictResponse:
-        """Return the class probabilities, and the similar images at each layer."""
-        return await self._do(endpoints.predict(picture, limit, layers, explain, fit))
+    def gallery(
+        self, *, page: int = PAGE, **filters: Unpack[Filters]
+    ) -> AsyncIterator[GalleryItem]:
+        """Yield the images of the gallery that match the filters, in the order of their ids."""
+        return self._pages(lambda cursor: gallery_page(filters, cursor, page))
 
-    async def predict_many(
-        self,
-        pictures: Sequence[Picture],
-        *,
-        limit: int = 10,
-        layers: Sequence[str] = ("conv2", "logits"),
-        explain: bool = False,
-        fit: Fit = "crop",
-    ) -> list[PredictResponse | Problem]:
-        """Run `predict` for several images. Results or problems are in the given order."""
-        return await self._do(endpoints.predict_many(pictures, limit, layers, explain, fit))
+    def duplicates(
+        self, *, layer: str = "conv2", threshold: float = 0.98, **filters: Unpack[Filters]
+    ) -> AsyncIterator[Pair]:
+        """Yield all pairs of images whose cosine is at least the threshold."""
+        return self._pages(lambda cursor: duplicates_page(layer, threshold, filters, cursor))
 
-    async def classify(
-        self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop"
-    ) -> ClassifyResponse:
-        """Return the `top_k` most probable classes."""
-        return await self._do(endpoints.classify(picture, top_k, fit))
+    async def _pages(self, request: Callable[[str], Call[Page[A]]]) -> AsyncIterator[A]:
+        cursor: str | None = ""
+        while cursor is not None:
+            found, cursor = await self._send(request(cursor))
+            for one in found:
+                yield one
 
-    async def classify_many(
-        self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
-    ) -> list[ClassifyResponse | Problem]:
-        """Run `classify` for several images. Results or problems are in the given order."""
-        return await self._do(endpoints.classify_many(pictures, top_k, fit))
-
-    async def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Vector:
-        """Return the embedding of an image at one layer, float32 [dimension]."""
-        return await self._do(endpoints.embed(picture, layer, fit))
-
-    async def embed_many(
-        self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
-    ) -> list[Vector | Problem]:
-        """Run `embed` for several images. Results or problems are in the given order."""
-        return await self._do(endpoints.embed_many(pictures, layer, fit))
-
-    async def model(self) -> Model:
-        """Return the network with its classes, its quality and its limitations."""
-        return await self._do(endpoints.model())
-
-    async def experiments(self) -> tuple[ExperimentSummary, ...]:
-        """Return accuracy and training time of every experiment."""
-        return (await self._do(endpoints.experiments())).experiments
-
-    async def experiment(self, name: str) -> ExperimentRecords:
-        """Return one experiment with the records of its runs."""
-        return await self._do(endpoints.experiment(name))
-
-    async def reload(self) -> ReloadResponse:
-        """Reload the bundle from its folder. Needs an admin key."""
-        return await self._do(endpoints.reload())
-
-    async def _do(self, call: Call[A]) -> A:
+    async def _send(self, call: Call[A]) -> A:
         retry_policy = self._retry_policy()
         while True:
-            error: ProblemError | UnreachableError
             try:
-                response = await self._http.request(**call.arguments())
-            except httpx.TransportError as cause:
-                error = UnreachableError(self.url, cause)
-            else:
-                if response.is_success:
-                    return call.read(response)
-                error = ProblemError(response)
-            await asyncio.sleep(retry_policy.wait(error))
+                return call.parse(await self._http.request(**call.arguments()))
+            except (httpx.TransportError, ProblemError) as error:
+                await asyncio.sleep(retry_policy.wait(error))

@@ -6,10 +6,12 @@ Knows paths, parameters and types, but neither connections nor repetitions.
 import base64
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 from urllib.parse import quote
 
 import httpx
@@ -18,7 +20,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
-from service.client.models import ExperimentList, ExperimentRecords, Model
+from service.client.models import ExperimentList, ExperimentRecords, ExperimentSummary, Model
+from service.client.retries import ProblemError
 from service.schemas.base import ReloadResponse, Schema
 from service.schemas.errors import ItemError, Problem, Results
 from service.schemas.images import ClassifyResponse, EmbedResponse, PredictResponse
@@ -32,9 +35,13 @@ Vector = npt.NDArray[np.float32]
 Query = Mapping[str, str | int | float | bool | Sequence[str]]
 
 NPY = "application/x-npy"
+OCTETS = {"Content-Type": "application/octet-stream"}
+JSON = {"Content-Type": "application/json"}
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
+P = ParamSpec("P")
 W = TypeVar("W", bound=Schema)
 
 
@@ -52,83 +59,147 @@ class Call(Generic[A]):
 
     def arguments(self) -> dict[str, Any]:  # Any: httpx takes them by name
         """Return the arguments of `httpx.Client.request`."""
-        query = {
-            name: _query_value(value) if isinstance(value, str | float | int) else list(value)
-            for name, value in self.query.items()
-        }
         return {
             "method": self.method,
             "url": self.path,
-            "params": query,
-            "headers": dict(self.headers),
+            "params": self.query,
+            "headers": self.headers,
             "content": self.content,
             "files": self.files,
         }
 
+    def parse(self, response: httpx.Response) -> A:
+        """Return the parsed response.
 
-def _query_value(value: str | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        Raises:
+            ProblemError: the service refused the request.
 
-
-def predict(
-    picture: Picture, limit: int, layers: Sequence[str], explain: bool, fit: Fit
-) -> Call[PredictResponse]:
-    """Build the request for the classes of one image and the images similar to it."""
-    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
-    return _post("/predict", picture, parse_response(PredictResponse), query)
-
-
-def predict_many(
-    pictures: Sequence[Picture], limit: int, layers: Sequence[str], explain: bool, fit: Fit
-) -> Call[list[PredictResponse | Problem]]:
-    """Build the request for the classes and similar images of several images."""
-    query: Query = {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
-    return post_many("/predict", pictures, parse_results(PredictResponse), query)
+        """
+        if not response.is_success:
+            raise ProblemError(response)
+        return self.read(response)
 
 
-def classify(picture: Picture, top_k: int, fit: Fit) -> Call[ClassifyResponse]:
-    """Build the request for the classes of one image."""
-    return _post(
-        "/classify", picture, parse_response(ClassifyResponse), {"top_k": top_k, "fit": fit}
-    )
+class Sender(ABC):
+    """Sends requests, and waits for their responses."""
+
+    @abstractmethod
+    def _send(self, call: Call[A]) -> A: ...
 
 
-def classify_many(
-    pictures: Sequence[Picture], top_k: int, fit: Fit
-) -> Call[list[ClassifyResponse | Problem]]:
-    """Build the request for the classes of several images."""
-    query: Query = {"top_k": top_k, "fit": fit}
-    return post_many("/classify", pictures, parse_results(ClassifyResponse), query)
+class AsyncSender(ABC):
+    """`Sender` with `await`."""
+
+    @abstractmethod
+    async def _send(self, call: Call[A]) -> A: ...
 
 
-def embed(picture: Picture, layer: str, fit: Fit) -> Call[Vector]:
-    """Build the request for the embedding of one image."""
-    return _post("/embed", picture, _vector, {"layer": layer, "fit": fit}, {"Accept": NPY})
+class Method(Protocol[P, A_co]):
+    """A method of both clients. It returns the parsed response, or a coroutine that does."""
+
+    @overload
+    def __get__(self, client: Sender, owner: object) -> Callable[P, A_co]: ...
+    @overload
+    def __get__(
+        self, client: AsyncSender, owner: object
+    ) -> Callable[P, Coroutine[Any, Any, A_co]]: ...
 
 
-def embed_many(pictures: Sequence[Picture], layer: str, fit: Fit) -> Call[list[Vector | Problem]]:
-    """Build the request for several embeddings, as JSON: a NumPy file cannot hold problems."""
-    return post_many("/embed", pictures, _vectors, {"layer": layer, "fit": fit})
+def endpoint(build: Callable[Concatenate[Any, P], Call[A]]) -> Method[P, A]:
+    """Make a method that sends the request which `build` returns, with the same parameters."""
+
+    @wraps(build)
+    def method(client: Any, *args: P.args, **kwargs: P.kwargs) -> object:
+        return client._send(build(client, *args, **kwargs))
+
+    return cast(Method[P, A], method)
 
 
-def model() -> Call[Model]:
-    """Build the request for the model card."""
-    return Call("GET", "/model", parse_response(Model))
+class Endpoints:
+    """The methods of both clients that do not concern the gallery."""
+
+    @endpoint
+    def predict(
+        self,
+        picture: Picture,
+        *,
+        limit: int = 10,
+        layers: Sequence[str] = ("conv2", "logits"),
+        explain: bool = False,
+        fit: Fit = "crop",
+    ) -> Call[PredictResponse]:
+        """Return the class probabilities, and the similar images at each layer."""
+        query = _predict_query(limit, layers, explain, fit)
+        return _post("/predict", picture, parse_response(PredictResponse), query)
+
+    @endpoint
+    def predict_many(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        limit: int = 10,
+        layers: Sequence[str] = ("conv2", "logits"),
+        explain: bool = False,
+        fit: Fit = "crop",
+    ) -> Call[list[PredictResponse | Problem]]:
+        """Run `predict` for several images. Results or problems are in the given order."""
+        query = _predict_query(limit, layers, explain, fit)
+        return post_many("/predict", pictures, parse_results(PredictResponse), query)
+
+    @endpoint
+    def classify(
+        self, picture: Picture, *, top_k: int = 3, fit: Fit = "crop"
+    ) -> Call[ClassifyResponse]:
+        """Return the `top_k` most probable classes."""
+        query = {"top_k": top_k, "fit": fit}
+        return _post("/classify", picture, parse_response(ClassifyResponse), query)
+
+    @endpoint
+    def classify_many(
+        self, pictures: Sequence[Picture], *, top_k: int = 3, fit: Fit = "crop"
+    ) -> Call[list[ClassifyResponse | Problem]]:
+        """Run `classify` for several images. Results or problems are in the given order."""
+        query = {"top_k": top_k, "fit": fit}
+        return post_many("/classify", pictures, parse_results(ClassifyResponse), query)
+
+    @endpoint
+    def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Call[Vector]:
+        """Return the embedding of an image at one layer, float32 [dimension]."""
+        return _post("/embed", picture, _vector, {"layer": layer, "fit": fit}, {"Accept": NPY})
+
+    @endpoint
+    def embed_many(
+        self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
+    ) -> Call[list[Vector | Problem]]:
+        """Run `embed` for several images. Results or problems are in the given order."""
+        # As JSON: a NumPy file cannot hold problems.
+        return post_many("/embed", pictures, _vectors, {"layer": layer, "fit": fit})
+
+    @endpoint
+    def model(self) -> Call[Model]:
+        """Return the network with its classes, its quality and its limitations."""
+        return Call("GET", "/model", parse_response(Model))
+
+    @endpoint
+    def experiments(self) -> Call[tuple[ExperimentSummary, ...]]:
+        """Return accuracy and training time of every experiment."""
+        parse = parse_response(ExperimentList)
+        return Call("GET", "/experiments", lambda response: parse(response).experiments)
+
+    @endpoint
+    def experiment(self, name: str) -> Call[ExperimentRecords]:
+        """Return one experiment with the records of its runs."""
+        path = f"/experiments/{quote(name, safe='')}"
+        return Call("GET", path, parse_response(ExperimentRecords))
+
+    @endpoint
+    def reload(self) -> Call[ReloadResponse]:
+        """Reload the bundle from its folder. Needs an admin key."""
+        return Call("POST", "/admin/reload", parse_response(ReloadResponse))
 
 
-def reload() -> Call[ReloadResponse]:
-    """Build the request that reloads the bundle."""
-    return Call("POST", "/admin/reload", parse_response(ReloadResponse))
-
-
-def experiments() -> Call[ExperimentList]:
-    """Build the request for all experiments."""
-    return Call("GET", "/experiments", parse_response(ExperimentList))
-
-
-def experiment(name: str) -> Call[ExperimentRecords]:
-    """Build the request for one experiment with its records."""
-    return Call("GET", f"/experiments/{quote(name, safe='')}", parse_response(ExperimentRecords))
+def _predict_query(limit: int, layers: Sequence[str], explain: bool, fit: Fit) -> Query:
+    return {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
 
 
 def _post(
@@ -136,10 +207,9 @@ def _post(
     picture: Picture,
     read: Callable[[httpx.Response], A],
     query: Query,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = {},
 ) -> Call[A]:
-    headers = {"Content-Type": "application/octet-stream", **(headers or {})}
-    return Call("POST", path, read, query, headers, content=encode(picture))
+    return Call("POST", path, read, query, {**OCTETS, **headers}, encode(picture))
 
 
 def post_many(
@@ -159,8 +229,7 @@ def post_many(
     encoded = [encode(picture) for picture in pictures]
     if len(encoded) == 1:  # the response to a form with one file is no list
         body = json.dumps({"images": [base64.b64encode(encoded[0]).decode()]}).encode()
-        headers = {"Content-Type": "application/json"}
-        return Call("POST", path, read, query, headers, content=body)
+        return Call("POST", path, read, query, JSON, body)
     files = [("file", (str(number), file)) for number, file in enumerate(encoded)]
     return Call("POST", path, read, query, files=files)
 

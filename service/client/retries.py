@@ -35,24 +35,23 @@ class UnreachableError(Exception):
         super().__init__(
             f"no answer from {url} ({reason}): check the URL, and that the service is running"
         )
-        # A request that may have arrived is not repeated: the service may have done the work.
-        self.retried = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 class RetryPolicy:
     """Counts the repetitions of one call and computes the wait before each."""
 
-    def __init__(self, retries: int, longest_wait: float) -> None:
+    def __init__(self, url: str, retries: int, longest_wait: float) -> None:
+        self._url = url
         self._left = retries
         self._longest_wait = longest_wait
         self._next = INITIAL_BACKOFF
 
-    def wait(self, error: ProblemError | UnreachableError) -> float:
+    def wait(self, error: ProblemError | httpx.TransportError) -> float:
         """Return the seconds until the next attempt.
 
         Raises:
             ProblemError: `error`, if it is not worth a repetition or none is left.
-            UnreachableError: the same.
+            UnreachableError: the same, if there is no connection.
 
         """
         seconds = self._next
@@ -60,9 +59,12 @@ class RetryPolicy:
             retried = error.status in RETRY_STATUSES
             seconds = self._next if error.retry_after is None else error.retry_after
         else:
-            retried = error.retried
+            # A request that may have arrived is not repeated: the service may have done the work.
+            retried = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         if not retried or self._left == 0 or seconds > self._longest_wait:
-            raise error
+            if isinstance(error, ProblemError):
+                raise error
+            raise UnreachableError(self._url, error) from error
         self._left -= 1
         self._next *= 2
         return seconds

@@ -31,29 +31,20 @@ def markdown() -> str:
 
 
 def _row(name: str, schema: dict[str, Any]) -> str:
-    former = FORMER_NAMES.get(name)
-    cells = (
-        _code(variable(name)),
-        schema["description"],
-        _type(schema),
-        _default(name, schema["default"]),
-        _code(variable(former)) if former else "",
-    )
-    return f"| {' | '.join(cells)} |\n"
+    effect = " ".join(schema["description"].split())
+    former = _code(variable(FORMER_NAMES[name])) if name in FORMER_NAMES else ""
+    default = _default(name, schema["default"])
+    return f"| {_code(variable(name))} | {effect} | {_type(schema)} | {default} | {former} |\n"
 
 
 def _type(schema: dict[str, Any]) -> str:
     """Return the type of a JSON schema in words, with its bounds or values."""
     if "anyOf" in schema:
         return ", ".join(_type(one) for one in schema["anyOf"] if one.get("type") != "null")
-    if "enum" in schema:
-        return ", ".join(map(_code, schema["enum"]))
-    if "const" in schema:
-        return _code(schema["const"])
-    kind = {"array": "list", "string": schema.get("format", "text")}.get(
-        schema["type"], schema["type"]
-    )
-    return f"{kind}{_bounds(schema)}"
+    if values := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return ", ".join(map(_code, values))
+    names = {"array": "list", "string": schema.get("format", "text")}
+    return f"{names.get(schema['type'], schema['type'])}{_bounds(schema)}"
 
 
 def _bounds(schema: dict[str, Any]) -> str:
