@@ -86,11 +86,4 @@ def _problem(response: httpx.Response) -> Problem:
         return Problem.model_validate_json(response.content)
     except ValidationError:
         detail = response.text.strip()[:200] or response.reason_phrase
-        return Problem(
-            type="about:blank",
-            title=response.reason_phrase,
-            status=response.status_code,
-            detail=detail,
-            instance=response.url.path,
-            error=detail,
-        )
+        return Problem.of(response.status_code, response.reason_phrase, detail, response.url.path)

@@ -1,10 +1,12 @@
 """FastAPI dependencies that several routes share: the state, filters, query parameters."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request
 
 from service.gallery.types import Filter, Source
+from service.retrieval.similarity import SimilarityQuery
 from service.state import State
 
 _ATTRIBUTE: Final = "attribute."
@@ -47,25 +49,44 @@ Limit = Annotated[
 
 LayerName = Annotated[str, Query(description="An indexed layer; /model lists them.")]
 
-Offset = Annotated[int, Query(ge=0, le=1000, description="Number of best results to skip.")]
-
-Threshold = Annotated[
-    float, Query(ge=-1, le=1, description="Only images with at least this cosine similarity.")
-]
-
-Diversity = Annotated[
-    float,
-    Query(
-        ge=0,
-        le=1,
-        description="Skip images whose cosine to a better result is more than 1 - diversity. 0.05 "
-        "skips near-duplicates.",
-    ),
-]
-
-Exact = Annotated[bool, Query(description="Compare every image instead of likely candidates.")]
-
 Explain = Annotated[bool, Query(description="Add to each neighbour why it matches.")]
+
+
+async def _similarity_options(
+    filter_: FilterDep,
+    limit: Limit = 10,
+    offset: Annotated[int, Query(ge=0, le=1000, description="Number of best results to skip.")] = 0,
+    score_threshold: Annotated[
+        float, Query(ge=-1, le=1, description="Only images with at least this cosine similarity.")
+    ] = -1.0,
+    diversity: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=1,
+            description="Skip images whose cosine to a better result is more than 1 - diversity. "
+            "0.05 skips near-duplicates.",
+        ),
+    ] = 0.0,
+    exact: Annotated[
+        bool, Query(description="Compare every image instead of likely candidates.")
+    ] = False,
+    explain: Explain = False,
+) -> partial[SimilarityQuery]:
+    return partial(
+        SimilarityQuery,
+        limit=limit,
+        offset=offset,
+        filter_=filter_,
+        exact=exact,
+        with_attribution=explain,
+        score_threshold=score_threshold,
+        diversity=diversity,
+    )
+
+
+SimilarityDep = Annotated[partial[SimilarityQuery], Depends(_similarity_options)]
+"""Makes a similarity search with the options of the query."""
 
 
 async def _state(request: Request) -> State:

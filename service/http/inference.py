@@ -5,7 +5,7 @@ Knows HTTP and the engine; nothing of single routes.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 
@@ -15,14 +15,25 @@ from service.engine.types import Embeddings, Priority, SearchQuery
 from service.errors import ClientGoneError, InferenceFailedError, KindredError
 from service.http import problems
 from service.http.codecs.images import decode_images
-from service.http.codecs.uploads import Uploads
+from service.http.codecs.uploads import Uploads, request_body
+from service.http.dependencies import UPLOAD_ERRORS
+from service.http.problems import error_responses
 from service.schemas.base import Schema
-from service.schemas.errors import ItemError
+from service.schemas.errors import ItemError, Results
 from service.state import State
 from service.telemetry.timings import timings_of
 from training.bundle import Fit, Pixels
 
 T = TypeVar("T")
+
+
+def per_image(response: type[Schema], *, body_required: bool = True) -> dict[str, Any]:
+    """Return the arguments of a route that calls `respond_per_image`. (Any: FastAPI's types.)"""
+    return {
+        "response_model": response | Results[response],  # type: ignore[valid-type]
+        "responses": error_responses(*UPLOAD_ERRORS),
+        "openapi_extra": request_body(required=body_required),
+    }
 
 
 async def respond_per_image(

@@ -12,23 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
-from service.errors import (
-    BundleRefusedError,
-    ClientGoneError,
-    DeadlinePassedError,
-    ForbiddenError,
-    InferenceFailedError,
-    KindredError,
-    MalformedBodyError,
-    MisdirectedError,
-    NotAnImageError,
-    NotFoundError,
-    QueueFullError,
-    StorageError,
-    TooLargeError,
-    UnauthorizedError,
-    UnavailableError,
-)
+from service.errors import ClientGoneError, KindredError
 from service.schemas.errors import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,36 +20,16 @@ MEDIA_TYPE = "application/problem+json"
 logger = logging.getLogger(__name__)
 
 _UNPROCESSABLE = "Invalid parameter"
-_ERROR_TITLES = {
-    error.status: f"{error.title}."
-    for error in (
-        MalformedBodyError,
-        UnauthorizedError,
-        ForbiddenError,
-        NotFoundError,
-        BundleRefusedError,
-        TooLargeError,
-        NotAnImageError,
-        MisdirectedError,
-        QueueFullError,
-        InferenceFailedError,
-        UnavailableError,
-        DeadlinePassedError,
-        StorageError,
-    )
-} | {422: f"{_UNPROCESSABLE}."}
+_ERROR_TITLES = {error.status: f"{error.title}." for error in KindredError.__subclasses__()} | {
+    422: f"{_UNPROCESSABLE}."
+}
+"""The title of each status; of 409, which several errors have, that of the last of them."""
 
 
 def problem(error: KindredError, path: str) -> Problem:
     """Return the body of an error response."""
-    return Problem(
-        type=f"urn:kindred:problem:{error.name}",
-        title=error.title,
-        status=error.status,
-        detail=error.detail,
-        instance=path,
-        error=error.detail,
-    )
+    kind = f"urn:kindred:problem:{error.name}"
+    return Problem.of(error.status, error.title, error.detail, path, type=kind)
 
 
 def respond(error: KindredError, request: Request) -> Response:
@@ -157,15 +121,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         for found in error.errors()
     )
     detail = "; ".join(f"{found.location}: {found.detail}" for found in errors)
-    body = Problem(
-        type="urn:kindred:problem:parameter",
-        title=_UNPROCESSABLE,
-        status=422,
-        detail=detail,
-        instance=request.url.path,
-        error=detail,
-        errors=errors,
-    )
+    kind = "urn:kindred:problem:parameter"
+    body = Problem.of(422, _UNPROCESSABLE, detail, request.url.path, type=kind, errors=errors)
     return _response(body, {})
 
 
@@ -178,14 +135,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         detail = f"No route at {request.url.path}: see /docs for the API."
     elif detail == status.phrase:
         detail = f"{status.description or status.phrase}: {request.method} {request.url.path}."
-    body = Problem(
-        type="about:blank",
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        error=detail,
-    )
+    body = Problem.of(status, status.phrase, detail, request.url.path)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods(request)))

@@ -1,10 +1,8 @@
 """Schemas of errors: RFC 9457 problems, and errors of single items."""
 
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from service.schemas.base import Schema
 
@@ -31,6 +29,23 @@ class Problem(Schema):
     errors: tuple[FieldProblem, ...] | None = Field(
         default=None, description="With 422: each invalid parameter."
     )
+
+    @classmethod
+    def of(
+        cls,
+        status: int,
+        title: str,
+        detail: str,
+        path: str,
+        *,
+        type: str = "about:blank",
+        errors: tuple[FieldProblem, ...] | None = None,
+    ) -> Self:
+        """Return the problem of a request."""
+        return cls(
+            type=type, title=title, status=status, detail=detail, instance=path, error=detail,
+            errors=errors,
+        )  # fmt: skip
 
 
 class ItemError(Schema):

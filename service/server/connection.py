@@ -104,10 +104,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Send a problem for data that never became a request, and close the connection."""
-        body = Problem(
-            type="about:blank", title=status.phrase, status=status, detail=detail, instance="",
-            error=detail,
-        ).model_dump_json(exclude_none=True).encode()  # fmt: skip
+        problem = Problem.of(status, status.phrase, detail, path="")
+        body = problem.model_dump_json(exclude_none=True).encode()
         head = (
             "content-type: application/problem+json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"

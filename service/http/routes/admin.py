@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from service.errors import BundleRefusedError
 from service.http.auth import RequireAdmin
 from service.http.problems import error_responses
 from service.schemas.base import ReloadResponse
@@ -10,7 +11,7 @@ from service.server.reload import Reloader
 router = APIRouter(prefix="/admin", tags=["admin"])
 
 
-@router.post("/reload", responses=error_responses(409, 503, 504))
+@router.post("/reload", responses=error_responses(BundleRefusedError, 503, 504))
 async def reload(request: Request, _: RequireAdmin) -> ReloadResponse:
     """Load the bundle again from its folder, and serve it.
 

@@ -4,22 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.http.codecs.uploads import UploadsDep, request_body
-from service.http.dependencies import UPLOAD_ERRORS, StateDep
-from service.http.inference import respond_per_image
-from service.http.problems import error_responses
-from service.schemas.errors import Results
+from service.http.codecs.uploads import UploadsDep
+from service.http.dependencies import StateDep
+from service.http.inference import per_image, respond_per_image
 from service.schemas.images import ClassifyResponse
 
 router = APIRouter(tags=["images"])
 
 
-@router.post(
-    "/classify",
-    response_model=ClassifyResponse | Results[ClassifyResponse],
-    responses=error_responses(*UPLOAD_ERRORS),
-    openapi_extra=request_body(),
-)
+@router.post("/classify", **per_image(ClassifyResponse))
 async def classify(
     request: Request,
     state: StateDep,

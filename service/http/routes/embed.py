@@ -7,11 +7,9 @@ import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.engine.types import Priority
-from service.http.codecs.uploads import UploadsDep, request_body
-from service.http.dependencies import UPLOAD_ERRORS, StateDep
-from service.http.inference import embed_all, respond_per_image
-from service.http.problems import error_responses
-from service.schemas.errors import Results
+from service.http.codecs.uploads import UploadsDep
+from service.http.dependencies import StateDep
+from service.http.inference import embed_all, per_image, respond_per_image
 from service.schemas.images import EmbedResponse
 
 router = APIRouter(tags=["images"])
@@ -19,19 +17,15 @@ router = APIRouter(tags=["images"])
 NPY = "application/x-npy"
 
 
-@router.post(
-    "/embed",
-    response_model=EmbedResponse | Results[EmbedResponse],
-    responses=error_responses(*UPLOAD_ERRORS)
-    | {
-        200: {
-            "description": f"The vector. With `Accept: {NPY}`, a NumPy file: float32 [dimension], "
-            "or [N, dimension] for several images; then one bad image fails the request.",
-            "content": {NPY: {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
-    openapi_extra=request_body(),
-)
+_ROUTE = per_image(EmbedResponse)
+_ROUTE["responses"][200] = {
+    "description": f"The vector. With `Accept: {NPY}`, a NumPy file: float32 [dimension], or "
+    "[N, dimension] for several images; then one bad image fails the request.",
+    "content": {NPY: {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+@router.post("/embed", **_ROUTE)
 async def embed(
     request: Request,
     state: StateDep,

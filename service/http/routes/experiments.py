@@ -12,6 +12,10 @@ from training.bundle import Bundle, Regularizer, Summary, summarize
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
+_SVG_RESPONSES = error_responses(404, 422) | {
+    200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}
+}
+
 
 @router.get("", responses=error_responses(422))
 async def experiments(
@@ -35,12 +39,7 @@ async def experiments(
     )
 
 
-@router.get(
-    "/curves/{quantity}.svg",
-    response_class=Response,
-    responses=error_responses(404, 422)
-    | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
-)
+@router.get("/curves/{quantity}.svg", response_class=Response, responses=_SVG_RESPONSES)
 async def overlaid_curves(state: StateDep, quantity: Literal["loss", "accuracy"]) -> Response:
     """Return the learning curves of all experiments as one SVG, with a named group for each."""
     return _figure(state.bundle, f"overlaid-{quantity}.svg")
@@ -56,12 +55,7 @@ async def experiment(state: StateDep, name: str) -> Experiment:
     )
 
 
-@router.get(
-    "/{name}/curves.svg",
-    response_class=Response,
-    responses=error_responses(404, 422)
-    | {200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}},
-)
+@router.get("/{name}/curves.svg", response_class=Response, responses=_SVG_RESPONSES)
 async def curves(state: StateDep, name: str) -> Response:
     """Return the learning curves of one experiment as an SVG."""
     return _figure(state.bundle, f"curves-{_find(state.bundle, name).name}.svg")

@@ -5,21 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from service.http.dependencies import (
-    Diversity,
-    Exact,
-    Explain,
-    FilterDep,
-    LayerName,
-    Limit,
-    Offset,
-    StateDep,
-    Threshold,
-)
+from service.http.dependencies import FilterDep, LayerName, Limit, SimilarityDep, StateDep
 from service.http.inference import run_in_search_pool
 from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
-from service.retrieval.similarity import SimilarityQuery
 from service.schemas.gallery import GalleryItem, GalleryPage
 from service.schemas.images import SimilarResponse
 from service.telemetry.timings import timings_of
@@ -96,30 +85,13 @@ async def similar(
     request: Request,
     state: StateDep,
     image_id: str,
-    filter_: FilterDep,
+    options: SimilarityDep,
     layer: LayerName = "conv2",
-    limit: Limit = 10,
-    offset: Offset = 0,
     exclude_self: Annotated[bool, Query(description="Leave out this image.")] = True,
-    score_threshold: Threshold = -1.0,
-    diversity: Diversity = 0.0,
-    exact: Exact = False,
-    explain: Explain = False,
 ) -> SimilarResponse:
     """Return the nearest neighbours of one image at one layer."""
     (searched,) = state.responses.indexed_layers(layer)
-    params = SimilarityQuery(
-        searched,
-        limit,
-        offset=offset,
-        filter_=filter_,
-        exact=exact,
-        with_attribution=explain,
-        score_threshold=score_threshold,
-        diversity=diversity,
-        exclude_self=exclude_self,
-        positive=(image_id,),
-    )
+    params = options(searched, exclude_self=exclude_self, positive=(image_id,))
     with timings_of(request.scope).measure("search"):
         return await run_in_search_pool(
             state, 1, lambda: state.responses.similarity.recommend(params)

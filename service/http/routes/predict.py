@@ -5,22 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from service.engine.types import SearchQuery
-from service.http.codecs.uploads import UploadsDep, request_body
-from service.http.dependencies import UPLOAD_ERRORS, Explain, Limit, StateDep
-from service.http.inference import respond_per_image
-from service.http.problems import error_responses
-from service.schemas.errors import Results
+from service.http.codecs.uploads import UploadsDep
+from service.http.dependencies import Explain, Limit, StateDep
+from service.http.inference import per_image, respond_per_image
 from service.schemas.images import PredictResponse
 
 router = APIRouter(tags=["images"])
 
 
-@router.post(
-    "/predict",
-    response_model=PredictResponse | Results[PredictResponse],
-    responses=error_responses(*UPLOAD_ERRORS),
-    openapi_extra=request_body(),
-)
+@router.post("/predict", **per_image(PredictResponse))
 async def predict(
     request: Request,
     state: StateDep,
