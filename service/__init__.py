@@ -1,1 +1,1 @@
-"""The online house: an HTTP service over a bundle. It imports `training.bundle` and no more."""
+"""An HTTP service over a bundle. Imports `training.bundle`, and nothing else of `training`."""

@@ -132,13 +132,13 @@ def _middleware(settings: Settings, keys: Keys, metrics: Metrics) -> list[Middle
         Middleware(HeadMiddleware),
         # Before the log, so that each line has the id of its request.
         Middleware(RequestIDMiddleware),
-        # Around all that may refuse, so that refusals are logged and counted too.
+        # Around every middleware that may refuse, so that refusals are logged and counted too.
         Middleware(AccessLogMiddleware, metrics=metrics),
         # Before authentication, because browsers send preflight requests without a key.
         *_cors(settings),
         # Before the body is read, so that requests without a key cost little.
         Middleware(APIKeyMiddleware, keys=keys),
-        # Outside the deadline, so that its error responses are compressed alike.
+        # Outside the deadline, so that responses of status 504 are compressed too.
         Middleware(
             GZipMiddleware,
             minimum_size=1024,
@@ -189,7 +189,7 @@ def _keys(settings: Settings) -> Keys:
 
 
 def _serve(app: FastAPI, state: State) -> None:
-    """Give every request from now on this state."""
+    """Serve all later requests with this state."""
     manifest = state.bundle.manifest
     state.metrics.set_bundle(manifest.name, manifest.version)
     app.state.kindred = state

@@ -1,7 +1,7 @@
 """Thread pools for work off the event loop, and thread priorities.
 
-A thread cannot be stopped: if its caller is cancelled, it occupies its pool until it ends. So an
-overload cannot start any number of threads. Knows nothing of requests.
+A thread cannot be stopped: if its caller is cancelled, it occupies its pool until it ends. The
+size of a pool thus bounds the threads of an overload. Knows nothing of requests.
 """
 
 import asyncio

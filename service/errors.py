@@ -122,7 +122,7 @@ class InferenceFailedError(KindredError):
 
 
 class UnavailableError(KindredError):
-    """The service takes no images now: it is loading, draining or restarting its worker."""
+    """The service accepts no images now: it is loading, draining or restarting its worker."""
 
     status = 503
     title = "Service unavailable"
@@ -131,7 +131,7 @@ class UnavailableError(KindredError):
 
 
 class NotEmbeddedError(UnavailableError):
-    """The gallery image has no vectors by the current network yet."""
+    """The gallery image has no vectors of the current network yet."""
 
 
 class DeadlinePassedError(KindredError):

@@ -24,7 +24,7 @@ class RefCounted(Generic[T]):
 
         Args:
             resource: what `acquire` gives to each user.
-            close: closes the resource; called once, by the last to let it go.
+            close: closes the resource; called once, when the owner and the last user are done.
 
         """
         self._resource = resource

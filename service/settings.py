@@ -86,7 +86,7 @@ def _split(value: object) -> object:
 def _sendable(key: SecretStr) -> SecretStr:
     """Refuse a key that no HTTP header can carry."""
     if not re.fullmatch("[!-~]+", key.get_secret_value()):
-        raise ValueError("a key is made of ASCII letters, digits and signs, without spaces")
+        raise ValueError("a key must consist of printable ASCII characters other than the space")
     return key
 
 
@@ -167,8 +167,8 @@ class Settings(BaseSettings):
     """Images in one batch at most. On a CPU, more than 64 bring no gain."""
     max_queue_size: int = Field(512, ge=1)
     """Images that may be admitted and not yet answered; further requests get 429. Additions to the
-    gallery have as many of their own. More images than the service answers within request_timeout
-    only produce timeouts.
+    gallery have a limit of their own, of the same size. More images than the service answers within
+    request_timeout only produce timeouts.
     """
     request_timeout: float = Field(10.0, gt=0)
     """Seconds from a request's arrival to its response; then it gets 504."""

@@ -1,1 +1,1 @@
-"""Offline house: from labelled images to a bundle. Knows nothing of HTTP or of `service`."""
+"""Builds a bundle from labelled images. Knows nothing of HTTP or of `service`."""

@@ -79,7 +79,7 @@ def upload(
 ) -> None:
     """Add the images of a folder to the gallery. The name of a sub-folder is their label.
 
-    A repetition adds only new images. Refused images are listed; the others are still added.
+    A repeated upload adds only new images. Refused images are listed; the others are still added.
     """
     console = Console(stderr=True)
     files = image_files(folder)

@@ -1,4 +1,4 @@
-"""The synchronous and the asynchronous client: connections, repetitions and pages.
+"""The synchronous and the asynchronous client: connections, retries and pages.
 
 Their other methods are in the endpoints. Knows nothing of files or terminals.
 """
@@ -30,8 +30,8 @@ A = TypeVar("A")
 class Options(TypedDict, total=False):
     """The options of both clients besides the URL.
 
-    `key` is an API key, `timeout` the seconds until a response. `retries` is how often one request
-    is repeated, `longest_wait` the seconds of the longest wait before a repetition.
+    `key` is an API key, `timeout` the seconds until a response. `retries` is the maximum number of
+    retries of one request, `longest_wait` the maximum seconds before a retry.
     """
 
     key: str | None
@@ -41,7 +41,7 @@ class Options(TypedDict, total=False):
 
 
 class _Base(GalleryEndpoints):
-    """What both clients share: the endpoints, and the options with their defaults."""
+    """The endpoints and options that both clients share."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Kindred(_Base, Sender):
     """A connection to the service. Close it, or use it in a `with` statement.
 
     `key` is an API key, if the service needs one. After 429, 503 or a failed connection, a request
-    is repeated up to `retries` times, each after the seconds of `Retry-After`. If these are more
-    than `longest_wait`, it is not repeated. `transport` is httpx's, for tests.
+    is retried up to `retries` times, each after the seconds of `Retry-After`. If these are more
+    than `longest_wait`, it is not retried. `transport` is httpx's, for tests.
 
     `fit` makes an image square: by its middle (`crop`), with bars (`pad`), or distorted
     (`stretch`).

@@ -1,6 +1,6 @@
 """The requests of both clients, and the parsing of their responses.
 
-Knows paths, parameters and types, but neither connections nor repetitions.
+Knows paths, parameters and types, but neither connections nor retries.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """The requests of both clients about the gallery, and the parsing of their responses.
 
-Knows paths, parameters and types, but neither connections nor repetitions.
+Knows paths, parameters and types, but neither connections nor retries.
 """
 
 import base64
@@ -143,7 +143,7 @@ class GalleryEndpoints(Endpoints):
         key: str | None = None,
         fit: Fit = "crop",
     ) -> Call[UpsertResult]:
-        """Add an image. With an `id` or a `key` (`Idempotency-Key`), a repetition adds nothing."""
+        """Add an image. With an `id` or a `key` (`Idempotency-Key`), a retry adds nothing."""
         body = New(picture, label, attributes or {}, id).body()
         return _with_json("POST", "/gallery", parse_response(UpsertResult), body, fit, key)
 

@@ -1,4 +1,4 @@
-"""The errors of the client, and the decision whether and when a request is repeated.
+"""The errors of the client, and the policy by which a request is retried.
 
 Knows statuses and seconds, but not images.
 """
@@ -14,7 +14,7 @@ from service.schemas.errors import Problem
 
 RETRY_STATUSES = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 INITIAL_BACKOFF = 0.2
-"""Seconds before the first repetition if there is no `Retry-After`. Each wait doubles."""
+"""Seconds before the first retry if there is no `Retry-After`. Each wait doubles."""
 
 
 class ProblemError(Exception):
@@ -38,7 +38,7 @@ class UnreachableError(Exception):
 
 
 class RetryPolicy:
-    """Counts the repetitions of one call and computes the wait before each."""
+    """Counts the retries of one call and computes the wait before each."""
 
     def __init__(self, url: str, retries: int, longest_wait: float) -> None:
         self._url = url
@@ -50,7 +50,7 @@ class RetryPolicy:
         """Return the seconds until the next attempt.
 
         Raises:
-            ProblemError: `error`, if it is not worth a repetition or none is left.
+            ProblemError: `error`, if a retry would not help, or none is left.
             UnreachableError: the same, if there is no connection.
 
         """
@@ -59,7 +59,7 @@ class RetryPolicy:
             retried = error.status in RETRY_STATUSES
             seconds = self._next if error.retry_after is None else error.retry_after
         else:
-            # A request that may have arrived is not repeated: the service may have done the work.
+            # A request that may have arrived is not retried: the service may have done the work.
             retried = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         if not retried or self._left == 0 or seconds > self._longest_wait:
             if isinstance(error, ProblemError):

@@ -1,4 +1,4 @@
-"""Uploads the images of a folder in batches. A repetition skips those that were added before.
+"""Uploads the images of a folder in batches. A repeated upload skips those that were added before.
 
 Knows files and the client, but not terminals.
 """
@@ -58,8 +58,8 @@ def upload_files(
     """Upload files of a folder, and yield a result for each. A sub-folder's name is the label.
 
     A request has as many images as its limits allow. A file that cannot be read or is refused has
-    the reason as its result. Ids are derived from paths within the folder, so that a repetition
-    adds nothing twice.
+    the reason as its result. Ids are derived from paths within the folder, so that a repeated
+    upload adds nothing twice.
 
     Raises:
         ProblemError: the service refuses for a reason other than the images.

@@ -54,7 +54,7 @@ class Permit:
 
 
 class AdmissionController:
-    """Admits images up to a capacity for each priority, and knows when no client waits.
+    """Admits images up to a capacity for each priority, and tracks interactive activity.
 
     Not thread-safe: use from the event loop. Other threads may read `idle` and
     `recently_active`.
@@ -108,7 +108,7 @@ class AdmissionController:
         """Refuse a request early, before its body is read.
 
         Raises:
-            UnavailableError: the engine takes no images now.
+            UnavailableError: the engine accepts no images now.
             QueueFullError: `count` more images exceed the capacity.
 
         """
@@ -124,7 +124,7 @@ class AdmissionController:
         """Admit all of `count` images or none; 0 is always admitted.
 
         Raises:
-            UnavailableError: the engine takes no images now.
+            UnavailableError: the engine accepts no images now.
             QueueFullError: `count` more images exceed the capacity.
 
         """

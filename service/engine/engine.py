@@ -1,6 +1,6 @@
 """One queue and one supervised worker thread: embeds images in batches.
 
-A free worker takes the images that wait at once; it never waits for a fuller batch. Images whose
+A free worker runs the images that wait at once; it never waits for a fuller batch. Images whose
 deadline has passed, or whose future is cancelled, never run. Searches of one batch run in parallel
 with the next batch. Knows arrays, a backend and a search function; nothing of HTTP.
 """
@@ -52,7 +52,7 @@ class Engine:
 
         Args:
             backend: runs the network; only the engine's worker may call it from now on.
-            search: finds the nearest images of the gallery; if None, `submit` takes no searches.
+            search: finds the nearest images of the gallery; if None, `submit` accepts no searches.
             max_batch_size: images in a batch.
             max_queue_size: images that may be admitted and not yet answered, for each priority.
             batch_timeout: seconds in one batch after which the worker counts as stuck.
@@ -78,12 +78,12 @@ class Engine:
 
     @property
     def description(self) -> str:
-        """The backend, its device and its precision, for people."""
+        """The backend, its device and its precision, as text for display."""
         return self._backend.name
 
     @property
     def searches(self) -> bool:
-        """Whether `submit` takes searches."""
+        """Whether `submit` accepts searches."""
         return self._search_stage is not None
 
     def start(self) -> None:
@@ -111,7 +111,7 @@ class Engine:
 
     @property
     def unhealthy_reason(self) -> str | None:
-        """Why no images are taken now; None if the engine is healthy."""
+        """Why no images are accepted now; None if the engine is healthy."""
         with self._changed:
             busy = time.monotonic() - self._running_since
             if self._running and busy > self._batch_timeout:
@@ -119,14 +119,14 @@ class Engine:
             return self._unhealthy_reason
 
     def check_healthy(self) -> None:
-        """Return if images are taken now.
+        """Return if images are accepted now.
 
         Raises:
             UnavailableError: the worker is loading, stuck, restarting or stopped.
 
         """
         if reason := self.unhealthy_reason:
-            raise UnavailableError(f"No images are taken now: {reason}.")
+            raise UnavailableError(f"No images are accepted now: {reason}.")
 
     @property
     def depth(self) -> int:
@@ -156,8 +156,8 @@ class Engine:
             QueueFullError: background images that could not run before their deadline.
 
         """
-        wanted = frozenset(searches)
-        entries = [Entry(pixels, deadline, wanted, priority) for pixels in images]
+        queries = frozenset(searches)
+        entries = [Entry(pixels, deadline, queries, priority) for pixels in images]
         with self._changed:
             self.check_healthy()
             self._queue.add(entries)
@@ -274,7 +274,7 @@ class Engine:
             else:  # resolve it now: it need not wait for the searches of others
                 entry.set_result(embeddings)
         if pending:
-            assert self._search_stage  # noqa: S101 - `submit` takes searches only with it
+            assert self._search_stage  # noqa: S101 - `submit` accepts searches only with it
             self._search_stage.dispatch(
                 found, pending, in_background=bool(self._queue.count(Priority.INTERACTIVE))
             )

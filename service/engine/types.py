@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: images in the queue, searches, embeddings.
+"""The inputs and outputs of the engine: images in the queue, searches, embeddings.
 
 Knows arrays and errors; nothing of the network, nor of HTTP.
 """
@@ -17,10 +17,10 @@ from training.bundle import Layer, Pixels, Vectors
 
 
 class Priority(IntEnum):
-    """Which images run first."""
+    """The priority of an image in the queue; the lowest number runs first."""
 
     INTERACTIVE = 0
-    """A client waits for the answer."""
+    """Images of requests whose response needs the embeddings at once."""
     BACKGROUND = 1
     """Images to be added to the gallery or embedded again."""
 

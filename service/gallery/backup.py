@@ -167,7 +167,7 @@ def _import(gallery: Gallery, additions: Sequence[Addition]) -> list[str]:
 
 
 def _edit(gallery: Gallery, item: Item) -> bool:
-    """Give the image of that id the item's label and attributes; return whether it had others."""
+    """Set the label and attributes of the image of that id; return whether they changed."""
     if same_annotations(gallery.snapshot().get(item.id), item):
         return False
     gallery.edit(item.id, lambda _: item).result()
@@ -203,7 +203,9 @@ def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -
     outdated = view.outdated(list(pngs))  # before the vectors, which may be renewed in between
     own = [image_id for image_id in pngs if image_id not in outdated]
     found = {layer: view.vectors(layer, own, missing="skip") for layer in view.layers}
-    fresh = np.array([all(item.id in of for of in found.values()) for item in items], np.bool_)
+    fresh = np.array(
+        [all(item.id in by_id for by_id in found.values()) for item in items], np.bool_
+    )
     columns: dict[str, Any] = {  # Any: the values of a column, or an Arrow array
         "id": [item.id for item in items],
         "label": [item.label for item in items],
@@ -215,11 +217,11 @@ def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -
         "network": [network if one else None for one in fresh],
         "png": list(pngs.values()),
     }
-    for layer, of in found.items():
+    for layer, by_id in found.items():
         field = schema.field(f"{VECTOR}{layer}")
         vectors = np.zeros((len(items), field.type.list_size), np.float16)
         for row in np.flatnonzero(fresh):
-            vectors[row] = of[items[row].id]
+            vectors[row] = by_id[items[row].id]
         columns[field.name] = pa.FixedSizeListArray.from_arrays(
             pa.array(vectors.ravel()), field.type.list_size, mask=pa.array(~fresh)
         )
@@ -267,6 +269,6 @@ def _additions(batch: pa.RecordBatch) -> Iterator[Addition]:
         fields["attributes"] = json.loads(fields["attributes"])
         fields["created_at"] = created_at and created_at.astimezone(UTC)
         found: dict[Any, Vectors] = {
-            layer: of[row].astype(np.float32) for layer, of in vectors.items()
+            layer: rows[row].astype(np.float32) for layer, rows in vectors.items()
         }
         yield Addition(Item(**fields), png, found if network else {}, network or "")

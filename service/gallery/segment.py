@@ -16,9 +16,9 @@ from service.gallery.types import Filter, Item
 from training.bundle import CosineIndex, Layer, Positions, Projection, concatenate
 
 OF_BUNDLE: Final = -1
-"""The number of images that came with the bundle and are not in the store."""
+"""The entry in `numbers` of an image of the bundle, which is not in the store."""
 FILTER_CACHE_SIZE: Final = 32
-"""Filters whose matching rows a segment remembers: many requests use the same."""
+"""Filters whose matching rows a segment caches: many requests use the same."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,9 +51,9 @@ async def respond_per_image(
         request: the request.
         state: the state that serves it.
         uploads: its images.
-        answer: makes the answers of the images that have been embedded.
+        answer: builds the responses to the images that have been embedded.
         searches: made by the engine, so that `answer` finds their results.
-        light: whether `answer` for one image is quicker than handing it to a thread.
+        light: whether `answer` for one image is faster than handing it to a thread.
 
     Raises:
         KindredError: the request as a whole failed, or its only image.
@@ -99,10 +99,10 @@ def _build_response(
 
 
 async def run_in_search_pool(state: State, images: int, work: Callable[[], T]) -> T:
-    """Run work on the gallery that costs as much as so many images in the search pool.
+    """Run work on the gallery in the search pool, admitted like `images` interactive images.
 
     Raises:
-        UnavailableError: the engine takes no images now; not if `images` is 0.
+        UnavailableError: the engine accepts no images now; not if `images` is 0.
         QueueFullError: too many images are in progress; not if `images` is 0.
 
     """

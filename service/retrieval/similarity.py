@@ -22,7 +22,7 @@ DUPLICATE_COSINE: Final = 0.9995
 """Cosine at `conv2` above which two images are duplicates; fp16 and batching shift it by 1e-4."""
 
 MAX_CANDIDATES: Final = 4096
-"""A diverse search stops to extend its candidates once it has scanned this many."""
+"""Maximum number of candidates that a diverse search scans."""
 
 FETCH_BATCH: Final = 128
 """Number of images whose vectors are fetched at a time."""
@@ -55,7 +55,7 @@ class SimilarityQuery:
 
     @property
     def needs_overfetch(self) -> bool:
-        """Whether results are left out, so that the search must fetch more than `limit`."""
+        """Whether the filter drops results, so that the search must fetch more than `limit`."""
         return self.diversity > 0 or self.exclude_self
 
     @property
@@ -166,7 +166,7 @@ def _average_vector(view: View, params: SimilarityQuery, images: Sequence[Vector
 def _search_diverse(
     view: View, query: Vectors, params: SimilarityQuery, conv2: Vectors | None
 ) -> list[ScoredItem]:
-    """Search for one query; fetch more candidates until count results pass the filter."""
+    """Search for one query; fetch more candidates until enough of them pass the filter."""
     count = params.offset + params.limit
     scanned = count + len(params.examples) + 1 + (count if params.diversity > 0 else 0)
     while True:

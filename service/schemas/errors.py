@@ -23,7 +23,9 @@ class Problem(Schema):
     )
     title: str = Field(examples=["Too many requests"])
     status: int = Field(examples=[429])
-    detail: str = Field(examples=["512 images wait and 512 may: try again later."])
+    detail: str = Field(
+        examples=["512 images are in progress, and at most 512 may be. Try again later."]
+    )
     instance: str = Field(description="The path of the request.", examples=["/predict"])
     error: str = Field(description="The same as detail, for clients that expect this field.")
     errors: tuple[FieldProblem, ...] | None = Field(

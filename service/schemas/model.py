@@ -73,7 +73,7 @@ class NoveltyCard(Schema):
     """The statistics by which an image counts as familiar."""
 
     threshold: float = Field(
-        description="Maximum novelty of a familiar image, set so that 95 % of held-out images are."
+        description="Maximum novelty of a familiar image; 95 % of held-out images are familiar."
     )
     familiar_share: RoundedFloat = Field(
         description="Share of other held-out images that are familiar.", examples=[0.952]

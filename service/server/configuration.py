@@ -7,8 +7,8 @@ from service.settings import FORMER_NAMES, Settings, variable
 _HEAD: Final = """# Configuration
 
 Every setting is an environment variable. Options of `python -m service` override variables; see
-`python -m service --help`. Lists are separated by commas. A setting that does not fit ends the
-service at its start with a line that names the variable.
+`python -m service --help`. Lists are separated by commas. If a setting is invalid, the service
+does not start, and prints a line that names the variable.
 
 A former name is still accepted. The log then has a warning that names the new variable. If both are
 set, the new one is used.
@@ -58,7 +58,7 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 
 def _default(name: str, default: object) -> str:
-    """Return the default as it would be set; nothing where the description tells it."""
+    """Return the default as one would set it; empty if the description states it."""
     if default is None or default == []:
         return ""
     if isinstance(default, bool):

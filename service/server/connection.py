@@ -1,8 +1,8 @@
 """Limits of one connection that uvicorn leaves to a reverse proxy.
 
 The head of a request has a maximum size. A client that sends or reads too slowly is disconnected.
-Pipelined requests are not read before their turn. Knows sockets and heads of requests, but nothing
-of the app.
+While a pipelined request waits, no more data is read. Knows sockets and heads of requests, but
+nothing of the app.
 """
 
 import asyncio

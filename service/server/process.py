@@ -133,7 +133,7 @@ def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
 
 
 def _has_terminal() -> bool:
-    """Return whether this process has a controlling terminal, which a daemon has not."""
+    """Return whether this process has a controlling terminal, which a daemon lacks."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

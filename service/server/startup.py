@@ -48,7 +48,7 @@ def reload_state(old: State) -> State:
     try:
         engine = _engine(old.settings, old.metrics, bundle, gallery)
     except BaseException:
-        gallery.close()  # else it would keep receiving the changes of the old one
+        gallery.close()  # else it would keep receiving changes
         raise
     return replace(
         old,
@@ -84,7 +84,7 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
 
 
 def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
-    """Return the search that the engine runs after a batch; None if it would wait for a network.
+    """Return the search that the engine runs after a batch; None if the gallery is remote.
 
     On a GPU it searches there, where the vectors of the batch already are.
     """

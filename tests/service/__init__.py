@@ -1,1 +1,1 @@
-"""Tests of the online house."""
+"""Tests of `service`."""

@@ -85,7 +85,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """The runtime, precision and device, for people."""
+        """The runtime, precision and device, as text for display."""
 
     @property
     def device(self) -> torch.device:

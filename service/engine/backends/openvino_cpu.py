@@ -73,7 +73,7 @@ class OpenVino:
 
     @property
     def name(self) -> str:
-        """The runtime, precision and device, for people."""
+        """The runtime, precision and device, as text for display."""
         return f"OpenVINO, {self._precision}, cpu"
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:

@@ -46,7 +46,7 @@ class TorchEager:
 
     @property
     def name(self) -> str:
-        """The runtime, precision and device, for people."""
+        """The runtime, precision and device, as text for display."""
         return f"torch, {self._precision}, {self.device}"
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:

@@ -1,4 +1,4 @@
-"""Merges segments, as few are searched faster than many, and drops deleted images.
+"""Merges segments, since few are searched faster than many, and drops deleted images.
 
 The writer merges small segments, a background thread the larger ones. Each segment is smaller than
 the one before it, so an image is copied once each time the gallery doubles. The bundle's images

@@ -1,7 +1,7 @@
 """The gallery on this machine: a bundle's images in memory, and changes to them in SQLite.
 
-Searches read a snapshot that never changes; each commit puts a new snapshot in its place. So a
-search never waits for a change. Knows bundles and vectors; nothing of requests.
+Searches read a snapshot that never changes; each commit replaces it by a new one. So a search never
+waits for a change. Knows bundles and vectors; nothing of requests.
 """
 
 import dataclasses
@@ -149,7 +149,11 @@ class LocalGallery(Gallery):
                 row.number,
                 row.item,
                 row.network,
-                {layer: of[row.number] for layer, of in vectors.items() if row.number in of},
+                {
+                    layer: by_number[row.number]
+                    for layer, by_number in vectors.items()
+                    if row.number in by_number
+                },
                 has_pixels=row.number not in without_pixels,
             )
             for row in rows

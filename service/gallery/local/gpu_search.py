@@ -93,21 +93,21 @@ class GpuSearcher:
     ) -> list[list[ScoredItem]]:
         unit = functional.normalize(queries.to(self._device).float(), dim=1)
         limit = min(limit, sum(map(len, segments)))
-        scores, places = [], []
+        scores, locations = [], []
         for number, segment in enumerate(segments):
             count = max(MIN_RESCORED, OVERSAMPLING * limit)
             found, rows = self._propose(segment, segment.indexes[layer], unit, count)
             scores.append(found)
-            places.append(torch.stack((torch.full_like(rows, number), rows), dim=2))
+            locations.append(torch.stack((torch.full_like(rows, number), rows), dim=2))
         best, chosen = torch.cat(scores, dim=1).topk(limit)
-        owners = torch.cat(places, dim=1).take_along_dim(chosen.unsqueeze(2), dim=1)
+        best_locations = torch.cat(locations, dim=1).take_along_dim(chosen.unsqueeze(2), dim=1)
         cosines = best.clamp(-1, 1).tolist()
         return [
             [
                 ScoredItem(segments[number].items[row], cosine)
                 for cosine, (number, row) in zip(some, where, strict=True)
             ]
-            for some, where in zip(cosines, owners.tolist(), strict=True)
+            for some, where in zip(cosines, best_locations.tolist(), strict=True)
         ]
 
     def _propose(
@@ -119,11 +119,13 @@ class GpuSearcher:
         if segment.deleted:
             rough.index_fill_(1, self._deleted_of(segment), -torch.inf)
         near = rough.topk(min(count, len(vectors)))
-        few = max(1, RESCORE_BATCH // near.indices.shape[1])  # queries at a time
+        query_count = max(1, RESCORE_BATCH // near.indices.shape[1])  # at a time
         exact = torch.cat(
             [
                 torch.einsum("nd,nkd->nk", some, vectors[rows].float())
-                for some, rows in zip(unit.split(few), near.indices.split(few), strict=True)
+                for some, rows in zip(
+                    unit.split(query_count), near.indices.split(query_count), strict=True
+                )
             ]
         )
         return exact.masked_fill(near.values == -torch.inf, -torch.inf), near.indices

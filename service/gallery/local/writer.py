@@ -1,4 +1,4 @@
-"""Commits changes in groups: one transaction for all that wait, as the disk sync takes the time.
+"""Commits changes in groups: all that wait share one transaction and so one disk sync.
 
 A change is durable first, then searchable, then acknowledged. Knows the store and its listeners;
 nothing of indexes.

@@ -2,7 +2,7 @@
 
 Projected vectors, 256 dimensions instead of 8192, are in memory as a graph; full vectors may be on
 disk. A network's projection is computed from the first bundle with it, and stored on the Milvus, so
-that all services project alike. Knows vectors and rows; nothing of images.
+that all services use the same one. Knows vectors and rows; nothing of images.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class StoredProjection:
         """Read the projection of the bundle's network; compute and store it if it is missing."""
         network = bundle.network_id
         known = collection.query(
-            expression("key == {key}", key=rows.key(network, rows.BASIS)), fields=("label",)
+            expression("key == {key}", key=rows.key(network, rows.PROJECTION)), fields=("label",)
         )
         if not known:
             directions = _compute(bundle)
@@ -45,7 +45,7 @@ class StoredProjection:
                 for number, direction in enumerate([] if directions is None else directions)
             ]
             collection.upsert(markers)
-            collection.upsert([rows.of_marker(network, rows.BASIS, collection.dimensions)])
+            collection.upsert([rows.of_marker(network, rows.PROJECTION, collection.dimensions)])
         return cls(_read(network, collection))
 
     @property

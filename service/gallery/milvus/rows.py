@@ -25,10 +25,10 @@ ADDED: Final = ""
 REMOVED: Final = "removed"
 EDITED: Final = "edited"
 FILLED: Final = "filled"
-BASIS: Final = "basis"
+PROJECTION: Final = "basis"
 DIRECTION: Final = "direction"
 OVERRIDES: Final = (REMOVED, EDITED)
-MARKERS: Final = (*OVERRIDES, FILLED, BASIS, DIRECTION)
+MARKERS: Final = (*OVERRIDES, FILLED, PROJECTION, DIRECTION)
 """The kinds of rows that are not images."""
 SHOWN: Final = (
     "id", "bundle", "label", "predicted", "label_predicted", "attributes", "source", "created_at",

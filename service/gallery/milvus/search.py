@@ -26,18 +26,18 @@ class TwoStageSearch:
         """Whether there may be vectors of another network, which have no projection."""
 
     def search(
-        self, layer: Layer, unit: Vectors, limit: int, among: Sequence[Expression], *, exact: bool
+        self, layer: Layer, unit: Vectors, limit: int, filters: Sequence[Expression], *, exact: bool
     ) -> list[Hits]:
         """Return the `limit` nearest rows to each unit vector [N, dimension], best first."""
         if exact or layer != LAYER or not self._projection.known:
-            return self._rows.search(layer, unit, limit, *among, fields=SHOWN)
+            return self._rows.search(layer, unit, limit, *filters, fields=SHOWN)
         own = expression("network == {network}", network=self._network)
         count = min(limit * CANDIDATES, MAX_LIMIT)
         proposed = self._rows.search(
             FIELD,
             self._projection.project(unit),
             count,
-            *among,
+            *filters,
             own,
             fields=("key",),
             ef=count,
@@ -49,7 +49,7 @@ class TwoStageSearch:
         if not self.has_outdated:
             return found
         others = expression("network != {network}", network=self._network)
-        rest = self._rows.search(LAYER, unit, limit, *among, others, fields=SHOWN)
+        rest = self._rows.search(LAYER, unit, limit, *filters, others, fields=SHOWN)
         return [
             sorted([*one, *more], key=itemgetter(1), reverse=True)[:limit]
             for one, more in zip(found, rest, strict=True)
@@ -59,5 +59,5 @@ class TwoStageSearch:
         """Return the nearest of these rows, by their full vectors."""
         if not keys:
             return []
-        among = expression("key in {keys}", keys=keys)
-        return self._rows.search(LAYER, query[None], limit, among, fields=SHOWN)[0]
+        candidates = expression("key in {keys}", keys=keys)
+        return self._rows.search(LAYER, query[None], limit, candidates, fields=SHOWN)[0]

@@ -68,12 +68,12 @@ class MilvusView(View):
         """Return the `limit` nearest images to each of the queries [N, dimension], best first."""
         self.dimension(layer)
         unit = rows.fit(normalise(queries), self._rows.dimensions[layer])
-        among = [
+        filters = [
             self._ours,
             expression("shape == {shape}", shape=rows.shape(self._dimensions)),
             *self._filters(filter_),
         ]
-        found = self._search_rows.search(layer, unit, limit, among, exact=exact)
+        found = self._search_rows.search(layer, unit, limit, filters, exact=exact)
         return [[_scored(row, score) for row, score in _deduplicate(hits)] for hits in found]
 
     def get(self, image_id: str) -> Item:
@@ -82,10 +82,10 @@ class MilvusView(View):
 
     def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Return up to `limit` matching images whose ids follow `after`, by code points."""
-        among = [self._ours, *self._filters(filter_)]
+        filters = [self._ours, *self._filters(filter_)]
         if after:
-            among.append(expression("key > {after}", after=key(after, "~")))
-        found = self._rows.query(*among, fields=SHOWN, limit=limit + 1, ordered=True)
+            filters.append(expression("key > {after}", after=key(after, "~")))
+        found = self._rows.query(*filters, fields=SHOWN, limit=limit + 1, ordered=True)
         items: dict[str, Item] = {}
         for row in sorted(found, key=itemgetter("key")):  # an added image before the bundle's
             items.setdefault(row["id"], rows.item_of(row))

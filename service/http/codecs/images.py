@@ -46,7 +46,7 @@ async def decode_images(
 async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels:
     """Decode a large image in a thread, and a small one on the event loop.
 
-    A small one of background priority is decoded in the background thread.
+    A small image of background priority is decoded in the background thread.
     """
     max_pixels = state.settings.max_pixels
     if len(file) <= images.SMALL_BYTES:

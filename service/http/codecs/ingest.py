@@ -1,7 +1,7 @@
 """Images to be added to the gallery with their metadata: from a request to `Addition`.
 
 Metadata is in the query, or in JSON for each image. Knows HTTP and embeddings; nothing of where
-images are kept.
+images are stored.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ LabelledUploadsDep = Annotated[Uploads, Depends(_read_labelled_uploads)]
 
 
 def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embeddings) -> Addition:
-    """Return an image as the gallery keeps it; `meta` has an id."""
+    """Return an image as the gallery stores it; `meta` has an id."""
     predicted_label = state.responses.classify([image], 1)[0].predictions[0].label
     assert meta.id is not None  # noqa: S101  `_complete` sets it
     return Addition(

@@ -49,7 +49,7 @@ NO_METADATA: Final = ImageMetadata()
 
 @dataclass(frozen=True)
 class Upload:
-    """One image file, not decoded, or why it cannot be read; and its metadata."""
+    """One image file, not decoded, or the error of reading it; and its metadata."""
 
     data: bytes | KindredError
     metadata: ImageMetadata = NO_METADATA

@@ -10,7 +10,7 @@ from service.http.middleware.base import HTTPMiddleware
 class BodyLimitMiddleware(HTTPMiddleware):
     """Refuses a body that is too long: by `Content-Length` before it is read, else while reading.
 
-    Also refuses a body that is compressed, or that takes all bodies in flight above their common
+    Also refuses a body that is compressed, or that makes all bodies in flight exceed their common
     limit. FastAPI's `max_body_size` covers neither, and always answers in plain text.
     """
 

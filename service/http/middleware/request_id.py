@@ -13,7 +13,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIDMiddleware(HTTPMiddleware):
-    """Takes the client's `X-Request-ID` if it is plain, else makes one; logs and returns it."""
+    """Uses the client's `X-Request-ID` if its characters are safe, else makes one; returns it."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = take_request_id(scope)

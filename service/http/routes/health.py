@@ -12,13 +12,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez")
 async def livez() -> Health:
-    """Report that the process is alive, even if it takes no images."""
+    """Report that the process is alive, even if it accepts no images."""
     return Health(status="alive")
 
 
 @router.get("/readyz", responses=error_responses(503))
 async def readyz(state: StateDep) -> Health:
-    """Report whether the service takes images; if not, the error says why."""
+    """Report whether the service accepts images; if not, the error says why."""
     reasons = ["the service is draining"] if state.lifecycle.draining else []
     if reason := state.engine.unhealthy_reason:
         reasons.append(reason)

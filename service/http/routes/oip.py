@@ -123,7 +123,7 @@ async def live() -> Ready:
 
 @router.get("/health/ready", responses=error_responses(503))
 async def ready(state: StateDep) -> Ready:
-    """Report whether the service takes images."""
+    """Report whether the service accepts images."""
     await readyz(state)
     return Ready(ready=True)
 

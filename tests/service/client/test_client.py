@@ -294,7 +294,7 @@ NONE = httpx.Response(200, json={"experiments": []})
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_repetition_waits_for_retry_after(status: int, sleeps: list[float]) -> None:
+def test_a_retry_waits_for_retry_after(status: int, sleeps: list[float]) -> None:
     kindred, _ = against(busy(status, "3"), busy(status), NONE)
     assert kindred.experiments() == ()
     assert sleeps == [3.0, 0.4]
