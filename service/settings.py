@@ -127,9 +127,9 @@ class Settings(BaseSettings):
     """TCP port to listen on. 0: any free port."""
 
     log_level: LogLevel = "warning"
-    """Lowest level that is logged. info adds one line a request."""
+    """Lowest level that is logged. info adds one line per request."""
     log_format: LogFormat = "text"
-    """Format of the log on standard error: text, or json with one object a line."""
+    """Format of the log on standard error: text, or json with one object per line."""
     telemetry: bool = False
     """Export traces, metrics and errors of requests by OpenTelemetry. Needs
     'fastapi[opentelemetry]' and OTEL_EXPORTER_OTLP_ENDPOINT; OTEL_SERVICE_NAME and the other OTEL_*
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     max_in_flight_bytes: int = Field(256 * 2**20, ge=1)
     """Bytes of all request bodies in flight at most; further requests get 429."""
     max_pixels: int = Field(25_000_000, ge=1, le=178_956_970)  # Pillow opens no more
-    """Pixels of an image at most, checked before decoding. Decoding may take 24 bytes a pixel, in
+    """Pixels of an image at most, checked before decoding. Decoding may take 24 bytes per pixel, in
     as many images at once as there are cores.
     """
     max_client_batch_size: int = Field(64, ge=1)

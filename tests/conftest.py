@@ -134,7 +134,7 @@ def bundle_path(
 def bundle_without_pixels_path(
     workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
-    """A bundle like the starter: 10 images a class, fp16, no pixels."""
+    """A bundle like the starter: 10 images per class, fp16, no pixels."""
     options = ExportOptions(10, pixels=False, half=True)
     return built(workspace, "starter", trained, generated, splits, options)
 

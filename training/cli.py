@@ -56,7 +56,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         envvar="KINDRED_DATA",
-        help="Images: a folder with one folder a class, CIFAR-10's batches, or an archive of "
+        help="Images: a folder with one folder per class, CIFAR-10's batches, or an archive of "
         "either. Default: CIFAR-10, downloaded.",
         show_default=False,
     ),
@@ -258,7 +258,7 @@ def resolve_bundle(
 ) -> None:
     """Print the folder of the bundle to serve; build it if it does not exist.
 
-    Takes the bundle that is there already, else builds one from the data, else takes the starter.
+    Uses an existing bundle, else builds one from the data, else uses the starter.
     Trains only if the starter's network does not fit the data.
     """
     typer.echo(Workspace(root, pick_device(device)).resolve_bundle(data, download=download))
@@ -266,7 +266,7 @@ def resolve_bundle(
 
 @app.command("eval-retrieval")
 def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
-    """Print a bundle's precision@10 by layer and class: same-label share of the ten nearest."""
+    """Print a bundle's precision@10 by layer and class: the share of neighbours with its label."""
     loaded = bundle.load(source or root / "bundles" / "current")
     labels = loaded.gallery.labels
     queries = pick_queries(labels)
@@ -300,7 +300,7 @@ def embed(
     ] = "1/1",
     size: Annotated[int, typer.Option(help="Images in a shard.", min=1)] = 4096,
     labels: Annotated[
-        bool, typer.Option(help="Take the name of an image's folder as its label.")
+        bool, typer.Option(help="Use the name of an image's folder as its label.")
     ] = True,
     ray: Annotated[
         bool, typer.Option("--ray", help="Distribute the shards with Ray Data. Default: off.")

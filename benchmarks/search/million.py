@@ -52,7 +52,7 @@ COARSE: Final = (
     (PROJECTED_DIMENSIONS, "IVF1024,Flat"),
 )
 """First stages: the dimensions, and the FAISS factory string of the index in them. The first two
-take the same bytes a vector."""
+take the same bytes per vector."""
 HEADER: Final = ("index", "candidates", "recall at 10", "one query, ms", "build, s", "memory, MB")
 METHOD: Final = """
 {count:,} synthetic vectors have the mean and the covariance of {real:,} real ones, and so their

@@ -38,7 +38,7 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="Image files.", exists=True, dir_okay=False)],
     url: UrlOption = URL,
     key: Annotated[str | None, typer.Option(envvar="KINDRED_API_KEY", help="API key.")] = None,
-    limit: Annotated[int, typer.Option(help="Similar images a layer.", min=1)] = 5,
+    limit: Annotated[int, typer.Option(help="Similar images per layer.", min=1)] = 5,
     fit: FitOption = "crop",
     json: Annotated[bool, typer.Option("--json", help="Print the responses as JSON.")] = False,
 ) -> None:
@@ -62,7 +62,7 @@ def predict(
 
 
 def _predict(kindred: Kindred, file: Path, limit: int, fit: Fit) -> PredictResponse | Problem:
-    """Send one image a request: several might exceed the limits of one request."""
+    """Send one image per request: several might exceed the limits of one request."""
     try:
         return kindred.predict(file, limit=limit, fit=fit)
     except ProblemError as error:

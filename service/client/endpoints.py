@@ -240,7 +240,7 @@ def parse_response(kind: type[W]) -> Callable[[httpx.Response], W]:
 
 
 def parse_results(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]]:
-    """Return a parser of one response or problem an image."""
+    """Return a parser of one response or problem per image."""
 
     def read(response: httpx.Response) -> list[W | Problem]:
         answers = TypeAdapter(Results[kind]).validate_json(response.content)  # type: ignore[valid-type]

@@ -25,7 +25,7 @@ _MEBIBYTE: Final = 2**20
 
 
 def markdown() -> str:
-    """Return the page: one row a setting, in the order of `Settings`."""
+    """Return the page: one row per setting, in the order of `Settings`."""
     properties = Settings.model_json_schema()["properties"]
     return _HEAD + "".join(_row(name, schema) for name, schema in properties.items())
 

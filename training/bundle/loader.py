@@ -101,8 +101,8 @@ def load(path: Path) -> Bundle:
     """Read and verify a bundle.
 
     Raises:
-        BundleError: a file is missing or damaged, the format version is another, or the files are
-            from different bundles; the message names the file.
+        BundleError: a file is missing or damaged, the format version is not supported, or the files
+            are from different bundles; the message names the file.
 
     """
     path = path.resolve()
@@ -181,7 +181,7 @@ def _require_listed(manifest: Manifest, *names: str) -> None:
 
 
 def _check_consistency(bundle: Bundle) -> None:
-    """Check that the files, each intact by itself, are from one bundle."""
+    """Check that the files are from one bundle; each alone has been verified."""
     gallery, classes = bundle.gallery, bundle.manifest.classes
     count = bundle.manifest.gallery.count
     model_sha256 = bundle.manifest.files[WEIGHTS].sha256

@@ -35,34 +35,36 @@ def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Recor
     pixels = "with their pixels" if manifest.gallery.pixels else "without their pixels"
     return f"""# {manifest.name} {manifest.version}
 
-A small convolutional network for 32 x 32 colour images, and {manifest.gallery.count:,} images
-({pixels}) to compare with, by cosine similarity at two of its layers.
+A small convolutional network for 32 x 32 colour images. Its gallery of {manifest.gallery.count:,}
+images ({pixels}) is searched by cosine similarity at two layers.
 
 - Classes: {_classes(manifest.classes)}.
 - Trained on: {data.trained_on} (fingerprint `{data.trained_on_fingerprint[:16]}`).
-- Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`), images that the
-  network was not trained on.
+- Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). The network
+  was not trained on these images.
 - Validation accuracy of the chosen settings: {validation}.
 - Test accuracy: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss
-  {metrics.test_loss:.4f}, over {metrics.test_count:,} images that were neither trained on nor
-  chosen by.{_own_test(final)}{_calibration(manifest, final)}
+  {metrics.test_loss:.4f}, over {metrics.test_count:,} images that were used neither for training
+  nor for model selection.{_own_test(final)}{_calibration(manifest, final)}
 
-| layer | label share of the ten nearest | recall@10 of the index | ms a query | ms exact |
+| layer | precision@10 | recall@10 of the index | ms per query | ms per exact query |
 | --- | --- | --- | --- | --- |
 {layers}
 
-The label share is over {metrics.label_share_queries:,} queries from the gallery, each left out of
-its own neighbours. Milliseconds were measured where the bundle was built.
+Precision@10 is the share of the ten nearest images that have the query's label. It is the mean over
+{metrics.label_share_queries:,} queries from the gallery, each excluded from its own results.
+Recall@10 is the share of the exact ten nearest that the index returns. Milliseconds were measured
+on the machine that built the bundle.
 
-`model.onnx` is the same network for other runtimes, checked against torch when it was written. It
-takes `images`, uint8 [N, 3, 32, 32], and gives `conv2`, `penultimate` and `logits`, float32; all
-that is done to pixels before, and to logits after, is inside.
+`model.onnx` is the same network for other runtimes, compared with PyTorch when it was written. Its
+input is `images`, uint8 [N, 3, 32, 32]. Its outputs are `conv2`, `penultimate` and `logits`,
+float32. Preprocessing of the pixels and calibration of the logits are included.
 {_novelty(manifest)}
 ## Limits
 
-It knows the classes above and nothing else: for any image, it answers with one of them. It sees
-32 x 32 pixels, the centre square of a larger image. It is for study and for showing how retrieval
-works, not for decisions about people.
+The network predicts one of the classes above for every image, even if the image shows none of them.
+It uses only the centre square of an image, scaled to 32 x 32 pixels. It is meant for study and for
+demonstrations of image retrieval, not for decisions about people.
 """
 
 
@@ -89,8 +91,8 @@ def _novelty(manifest: Manifest) -> str:
     if info is None:
         return ""
     return f"""
-An image counts as familiar up to a novelty of {info.threshold}; so do {info.familiar_share:.1%} of
-the test images that had no part in measuring it.
+An image is familiar if its novelty is at most {info.threshold}. That holds for
+{info.familiar_share:.1%} of the test images that were not used to fit the novelty model.
 """
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-Members = Iterator[tuple[PurePosixPath, Callable[[], bytes]]]
-"""Each path inside, and a function that reads it before the next path is taken."""
+FileIterator = Iterator[tuple[PurePosixPath, Callable[[], bytes]]]
+"""Yields each path, and a function that reads its file until the next path is yielded."""
 
 DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
@@ -25,7 +25,7 @@ class NoSourceError(RuntimeError):
     """The source is missing, or is neither a folder nor a supported archive."""
 
 
-def iter_files(source: Path) -> Members:
+def iter_files(source: Path) -> FileIterator:
     """Yield every file that is not hidden: of a folder by path, of an archive in stored order.
 
     Yields:
@@ -74,7 +74,7 @@ def file_reader(source: Path) -> Callable[[str], bytes]:
     )
 
 
-def _iter_folder(root: Path, folder: Path, parents: tuple[Path, ...] = ()) -> Members:
+def _iter_folder(root: Path, folder: Path, parents: tuple[Path, ...] = ()) -> FileIterator:
     """Yield one directory at a time, so that the first file does not wait for a full listing.
 
     Links are followed, except those to a folder that contains them.
@@ -101,6 +101,6 @@ def _require_end(tar: tarfile.TarFile) -> None:
             raise tarfile.ReadError("the archive is damaged: data follows its end")
 
 
-def _unless_hidden(path: PurePosixPath, read: Callable[[], bytes]) -> Members:
+def _unless_hidden(path: PurePosixPath, read: Callable[[], bytes]) -> FileIterator:
     if not any(part.startswith((".", "__")) for part in path.parts):
         yield path, read

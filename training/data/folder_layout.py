@@ -37,16 +37,16 @@ def assign_classes(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Part
         (partition, class) by path; files outside class folders are left out.
 
     Raises:
-        LayoutError: there are train and test folders, and others beside them.
+        LayoutError: there are folders other than the train and test folders.
 
     """
     nested = [path for path in paths if len(path.parts) > 1]
     if not nested:
         return {}
     depth = _common_depth(nested)
-    heads = {path.parts[depth].lower() for path in nested}
-    has_partitions = heads <= PARTITIONS.keys()
-    if not has_partitions and {PARTITIONS.get(head) for head in heads} >= {"train", "test"}:
+    top_folders = {path.parts[depth].lower() for path in nested}
+    has_partitions = top_folders <= PARTITIONS.keys()
+    if not has_partitions and {PARTITIONS.get(name) for name in top_folders} >= {"train", "test"}:
         names = {path.parts[depth] for path in nested}
         others = ", ".join(sorted(name for name in names if name.lower() not in PARTITIONS)[:10])
         raise LayoutError(

@@ -50,7 +50,7 @@ def indices_sha256(indices: Indices) -> str:
 
 
 def split(dataset: Dataset, seed: int) -> Splits:
-    """Split each class 70:15:15 at random.
+    """Split each class 70:15:15 at random, by the seed.
 
     The split depends on labels and their order, not on pixels. Copies of CIFAR-10 in different
     encodings are split alike, so a network trained on one has not seen the test images of another.

@@ -34,7 +34,7 @@ OnImage = Callable[[], None]
 
 
 MAX_NAME_LENGTH: Final = 100
-"""The largest number of characters of the path in an id, and of the folder in a label."""
+"""Maximum number of characters of the path in an id, and of the folder in a label."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Job:
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """The shards that a process writes: number `index` of every `count`; all of them by default.
+    """The shards that a process writes: every `count`-th from number `index` on; all by default.
 
     Shards that another process is writing are skipped, so several processes may take all shards.
     """

@@ -76,14 +76,14 @@ def group_runs(records: Iterable[Record]) -> dict[str, tuple[Record, ...]]:
 
 
 def summarize(records: Iterable[Record]) -> tuple[Summary, ...]:
-    """Return one summary an experiment, over the runs of `group_runs`, in order of name."""
+    """Return one summary per experiment, over the runs of `group_runs`, in order of name."""
     return tuple(_summarize_one(runs) for runs in group_runs(records).values())
 
 
 def seconds(runs: Iterable[Record]) -> dict[str, RunStats]:
     """Summarize the training seconds of complete runs by machine and precision.
 
-    Runs that ended early are left out. The machine of the latest run comes last.
+    Runs that were stopped early are left out. The machine of the latest run comes last.
     """
     found: dict[str, list[float]] = {}
     for one in runs:

@@ -17,7 +17,7 @@ from training.models.calibration import Calibration
 
 SCHEMA_VERSION: Literal[1] = 1
 MATRIX_CLASSES = 100
-"""Most classes for which a record has the full confusion matrix."""
+"""Maximum number of classes for which a record has the full confusion matrix."""
 
 Status = Literal["finished", "failed", "collapsed"]
 Stage = Literal["study", "final"]
@@ -44,7 +44,7 @@ class SplitRef(Frozen):
 
 
 class DatasetRef(Frozen):
-    """The data set of a run, and the part of it that each step used."""
+    """The data set of a run, and the images of each of its splits."""
 
     name: str
     fingerprint: str

@@ -26,7 +26,7 @@ TWO_STAGE_FACTORY: Final = "SVD256,SQ8,Refine(SQfp16)"
 DEFAULT_K_FACTOR = 30.0
 """Candidates per result of an index that was not tuned: enough for CIFAR-10's 60,000 images."""
 FLAT_INDEX_LIMIT = 2_000
-"""The largest number of vectors for which comparing each of them is fast enough."""
+"""Maximum number of vectors of a flat index, which compares all of them."""
 
 
 class IndexFileError(RuntimeError):

@@ -97,11 +97,11 @@ def _search_two_stage(
     proposals = [index.propose(projected, count) for index in group]
     scores = np.concatenate([scores for scores, _ in proposals], axis=1)
     positions = np.concatenate([positions for _, positions in proposals], axis=1)
-    owners = np.repeat(numbers, [scores.shape[1] for scores, _ in proposals])
+    index_numbers = np.repeat(numbers, [scores.shape[1] for scores, _ in proposals])
     best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     for query, columns in enumerate(best):
         for number in numbers:
-            candidates = positions[query, columns[owners[columns] == number]]
+            candidates = positions[query, columns[index_numbers[columns] == number]]
             if len(candidates):
                 found = indexes[number].search(
                     queries[query : query + 1], limit, row_ids=candidates
@@ -112,9 +112,9 @@ def _search_two_stage(
 def _candidate_count(indexes: Sequence[CosineIndex], limit: int) -> int:
     """Return how many vectors to rescore for each query.
 
-    Each index has a factor that fits its own size. For all together it is scaled by the square
-    root of how much larger they are: eight times as many images of CIFAR-10 needed not quite three
-    times as many candidates. The smallest such factor counts, as untuned ones are generous.
+    `k_factor` is tuned for each index alone. For the group it is scaled by the square root of the
+    ratio of sizes: eight times as many images of CIFAR-10 needed almost three times as many
+    candidates. The smallest scaled factor is used, since untuned factors are large.
     """
     total = sum(map(len, indexes))
     factor = min(index.k_factor * sqrt(total / len(index)) for index in indexes)

@@ -1,4 +1,4 @@
-"""The projection to a few dimensions in which the coarse stage of a two-stage search compares.
+"""The projection to 256 dimensions for the coarse stage of a two-stage search.
 
 Works on vectors and FAISS indexes; independent of what the vectors stand for.
 """
@@ -18,11 +18,11 @@ PROJECTED_DIMENSIONS: Final = 256
 INT8_SCALE: Final = 127
 """The integer that stands for 1, the largest component that a unit vector can have."""
 SINGLE_THREAD_QUERIES: Final = 16
-"""The largest batch of queries that one thread searches; other requests use the other threads."""
+"""Maximum batch of queries for one thread; other requests use the other threads."""
 
 
 class Projection:
-    """A linear projection to the dimensions that hold most of the vectors' variation.
+    """A linear projection to the directions of the largest singular values (truncated SVD).
 
     Indexes that share a projection are searched together. Projected unit vectors are stored at 8
     bits, scaled by `INT8_SCALE` and rounded down. Rounding down lowers all scores of a query by

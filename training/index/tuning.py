@@ -44,7 +44,7 @@ def tune(index: CosineIndex, target_recall: float = TARGET_RECALL) -> Quality:
     queries = index.reconstruct(sample)
     nearest = _neighbours(index, queries, sample, exact=True)
     for candidates in CANDIDATES if index.is_two_stage else ():
-        # A query finds itself, so it takes eleven results to measure ten: keep the candidates.
+        # A query finds itself, so ten neighbours need eleven results from the same candidates.
         index.k_factor = candidates / (NEAREST + 1)
         recall = _recall(_neighbours(index, queries, sample), nearest)
         index.k_factor = candidates / NEAREST

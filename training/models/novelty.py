@@ -24,10 +24,10 @@ View = Literal["penultimate", "texture"]
 
 VIEWS: tuple[View, ...] = ("penultimate", "texture")
 REFERENCES = 2000
-"""The largest number of training images used as references; more do not detect more."""
+"""Maximum number of training images used as references; more do not improve detection."""
 NEAREST = 5
 MIN_CHECK_IMAGES = 30
-"""The smallest number of held-out images that check the threshold."""
+"""Minimum number of held-out images to check the threshold."""
 THRESHOLD = 0.95
 """The novelty up to which an image is familiar: this share of held-out images is."""
 SHAPES = {

@@ -27,7 +27,7 @@ OUTPUTS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
 TRACED_IMAGES, CHECKED_IMAGES = 2, 3
 """Batch sizes of tracing and checking. They differ, so that a fixed batch size is detected."""
 TOLERANCE: Final = 1e-3
-"""The largest difference from torch, in standard deviations of the layer."""
+"""Maximum difference from torch, in standard deviations of the layer."""
 MAX_FP32_SIZE: Final = 1024
 """Constants of up to this many values stay fp32: storing them as fp16 saves too little."""
 

@@ -30,7 +30,7 @@ HEADROOM: Final = 1.25
 Of 1,500 images the smallest cosine was 0.9964 without it and 0.9995 with it."""
 MAX_CHECK_IMAGES: Final = 2_500
 MIN_CHECK_IMAGES: Final = 500
-"""The smallest number of held-out images from which the error of int8 is judged."""
+"""Minimum number of held-out images to measure the error of int8."""
 BATCH: Final = 250
 MIN_SAME_CLASS: Final = 0.995
 MIN_COSINE: Final = 0.999

@@ -32,18 +32,18 @@ def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
     images = sample.images[:: -(-len(sample) // DIAGNOSTIC_IMAGES)]
     highest: dict[str, Tensor] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             seen = output.amax(0)
             highest[name] = torch.maximum(highest[name], seen) if name in highest else seen
 
-        return keep
+        return hook
 
     # A ReLU follows each of these modules, so a unit is dead if its output is never above 0.
     watched: dict[str, nn.Module] = {"hidden1": network.hidden1, "penultimate": network.hidden2}
     for name, block in zip(LAYERS, network.blocks, strict=False):
         watched[name] = block.get_submodule("pool")
-    hooks = [module.register_forward_hook(watch(name)) for name, module in watched.items()]
+    hooks = [module.register_forward_hook(make_hook(name)) for name, module in watched.items()]
     try:
         logits = torch.cat([network(batch) for batch in images.split(EVALUATION_BATCH)])
     finally:
@@ -81,7 +81,7 @@ def _gradients(
 
 
 def chance_loss(training: LabelledTensors, classes: int, label_smoothing: float = 0.0) -> float:
-    """Return the least training loss of a constant output: the entropy of the labels.
+    """Return the lowest training loss of a constant output: the entropy of the labels.
 
     It is ln(classes) if all classes have the same number of images.
     """

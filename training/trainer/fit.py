@@ -1,4 +1,4 @@
-"""The training loop: epochs, learning rate schedule, timing, early end.
+"""The training loop: epochs, learning rate schedule, timing, early stopping.
 
 The data set is on the device as uint8. Batches are gathered, augmented and scaled there, and the
 loop does not wait for the device within an epoch. Each record in `experiments/` has the speed in
@@ -23,9 +23,9 @@ from training.trainer.evaluation import evaluate
 from training.trainer.train_step import step_for
 
 COLLAPSE_PATIENCE = 3
-"""Epochs at the chance loss, from the first on, after which a run may end early."""
+"""Epochs at the chance loss, from the first on, after which a run may be stopped early."""
 COLLAPSE_STEPS = 500
-"""Steps before which no run ends early: `none-3` needed up to 300 to learn (docs/collapse.md)."""
+"""Steps that every run is given: `none-3` needed up to 300 to learn (docs/collapse.md)."""
 RISING_SHARE = 0.25
 """Share of the steps in which a one-cycle schedule raises the learning rate."""
 START, END = 1 / 25, 1 / 250_000
@@ -69,7 +69,7 @@ def fit(
         config: optimizer, schedule, epochs, batch size.
         seeds: seeds of the image order and of the augmentation.
         augmentation: whether to apply the policy of `config`.
-        stop_if_collapsed: end early if 3 epochs and 500 steps have not lowered the loss below
+        stop_if_collapsed: stop early if 3 epochs and 500 steps have not lowered the loss below
             chance.
         on_step: called after each training step.
         on_epoch: called with the metrics of each epoch.

@@ -1,4 +1,4 @@
-"""One run: an experiment, a data set and seeds in, a trained network and its record out.
+"""Runs one experiment with a data set and seeds; returns the trained network and its record.
 
 A study trains on 70 % of the images and validates on 15 %. A final run trains a new network on
 both parts. Each is tested once, on the other 15 %. Writes no files.
@@ -109,7 +109,7 @@ def run(
         spec: what to run.
         temperature: temperature of the study, for a final run, which has no validation images. A
             study fits its own.
-        stop_if_collapsed: end a run early if it does not learn.
+        stop_if_collapsed: stop a run early if it does not learn.
         on_step: called after each training step.
         on_epoch: called with the metrics of each epoch.
 
@@ -157,7 +157,7 @@ def run(
 
 
 def initial_record(spec: RunSpec) -> Record:
-    """Describe a run that has no results yet; its status is `failed` until it has."""
+    """Return the record of a run without results; its status is `failed` until there are any."""
     experiment, dataset = spec.resolved, spec.dataset
     return Record(
         run_id=spec.run_id,

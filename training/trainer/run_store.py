@@ -17,7 +17,7 @@ from training.trainer.run import RunSpec
 
 @dataclass(frozen=True)
 class RunStore:
-    """Two folders: `records` has one JSON file a run, `checkpoints` one network a run."""
+    """Two folders: `records` has one JSON file per run, `checkpoints` one network per run."""
 
     records: Path
     checkpoints: Path

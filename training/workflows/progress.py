@@ -81,7 +81,7 @@ def show_epoch(epoch: Epoch) -> None:
 
 
 def show_runs(runs: Sequence[Record]) -> None:
-    """Print a table with one row a run: its status, accuracies and speed."""
+    """Print a table with one row per run: its status, accuracies and speed."""
     table = Table()
     table.add_column("experiment")
     table.add_column("seed", justify="right")

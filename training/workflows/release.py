@@ -1,7 +1,7 @@
-"""Turns a trained network into a bundle: choose, check, embed, index, measure.
+"""Builds a bundle from a trained network: selects, checks, embeds, indexes, measures.
 
-The gallery and all metrics come from the test split, which is used for neither training nor
-choice. Knows nothing of the command line, and trains nothing.
+The gallery and all metrics come from the test split, which is used for neither training nor model
+selection. Knows nothing of the command line, and trains nothing.
 """
 
 import copy
@@ -43,7 +43,7 @@ DEFAULT = "batchnorm-3"
 FIGURE_IMAGES, FIGURE_CLASSES = 6, 20
 """Images in a row of a neighbour figure, and the number of classes that have such a figure."""
 MAX_RANKED = 10_000
-"""Most test images that the retrieval metrics rank."""
+"""Maximum number of test images that the retrieval metrics rank."""
 
 
 class ReleaseError(RuntimeError):
@@ -313,7 +313,7 @@ def _curves(trained: TrainedModel) -> dict[str, bytes]:
 def _neighbours(
     gallery: Gallery, dataset: Dataset, indexes: dict[Layer, CosineIndex]
 ) -> dict[str, bytes]:
-    """Draw the nearest images of one image a class, one row a layer, the query first.
+    """Draw the nearest images of one image per class, one row per layer, the query first.
 
     Without pixels there are no figures.
     """

@@ -47,7 +47,7 @@ from training.workflows.release import (
 class Workspace:
     """The folder that the steps read and write, their device and their seeds.
 
-    With `stop_if_collapsed`, a run that does not learn ends early.
+    With `stop_if_collapsed`, a run that does not learn is stopped early.
     """
 
     root: Path

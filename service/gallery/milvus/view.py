@@ -195,7 +195,7 @@ class MilvusView(View):
 
 
 def _deduplicate(hits: Hits) -> Hits:
-    """Keep one row an image: while an added image replaces the bundle's, both may be there."""
+    """Keep one row per image: while an added image replaces the bundle's, both may be there."""
     added = {row["id"] for row, _ in hits if row["bundle"] == ADDED}
     return [(row, score) for row, score in hits if row["bundle"] == ADDED or row["id"] not in added]
 

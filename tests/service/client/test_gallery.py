@@ -193,7 +193,7 @@ def strict(strict_url: str) -> Iterator[Kindred]:
 
 
 def noise(file: Path, side: int) -> Path:
-    """Write an image of about three bytes a pixel."""
+    """Write an image of about three bytes per pixel."""
     pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file)
     return file

@@ -107,4 +107,4 @@ def test_the_model_card_has_metrics_limits_and_caveats(client: TestClient, loade
     assert card["gallery"]["layers"]["logits"]["recall_at_10"] == 1
     assert card["input"]["embeddings"] == {"conv2": 8192, "penultimate": 512, "logits": 10}
     assert card["limits"]["neighbours"] == 100
-    assert "nothing else" in card["caveats"]
+    assert "32 x 32 pixels" in card["caveats"]

@@ -209,7 +209,7 @@ def test_stop_if_collapsed_ends_a_run_that_does_not_learn(
         )
         return len(made.curves)
 
-    assert epochs(still, stop=True) == 6  # too few steps to end early
+    assert epochs(still, stop=True) == 6  # too few steps to be stopped early
     monkeypatch.setattr("training.trainer.fit.COLLAPSE_STEPS", 1)
     assert epochs(still, stop=True) == COLLAPSE_PATIENCE
     assert epochs(still, stop=False) == 6

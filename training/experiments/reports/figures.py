@@ -19,7 +19,7 @@ Quantity = Literal["loss", "accuracy"]
 
 QUANTITIES: tuple[Quantity, ...] = ("accuracy", "loss")
 MAX_NUMBERED = 20
-"""Most classes for which the cells of a confusion matrix have numbers."""
+"""Maximum number of classes for which the cells of a confusion matrix have numbers."""
 _TRAIN, _VALIDATION = "#0072B2", "#D55E00"  # Okabe and Ito, safe for colour-blind readers
 _LABELS = {"loss": "cross entropy", "accuracy": "share of images"}
 
@@ -120,7 +120,7 @@ def retrieval_by_layer(layers: dict[str, LayerRetrieval], classes: Sequence[str]
 
 
 def neighbours(rows: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]]) -> bytes:
-    """Draw a query and its nearest images, one row a layer, as PNG.
+    """Draw a query and its nearest images, one row per layer, as PNG.
 
     Args:
         rows: for each layer its name, and its images uint8 [32, 32, 3] with captions, the query

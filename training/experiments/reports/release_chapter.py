@@ -12,7 +12,7 @@ from training.experiments.reports.figures import confusion_matrix, retrieval_by_
 from training.experiments.reports.markdown import FIGURES, format_stats, paragraph, table
 
 MAX_LISTED = 20
-"""Most classes in a table; of more classes, those with the lowest metric are listed."""
+"""Maximum number of classes in a table; of more, those with the lowest metric are listed."""
 
 
 def chapter(final: Record, studies: Sequence[Record]) -> str:
@@ -120,7 +120,7 @@ def _augmentation(policy: Policy) -> str:
 
 
 def _selection(final: Record) -> str:
-    """Describe how the experiment was selected: `release` chooses among some, others are named."""
+    """Describe how the experiment was selected: by `release`, or by the name given to it."""
     variant = final.variant
     if variant.conv_blocks != 3 or not variant.batch_norm:
         return "selected by name"
@@ -205,7 +205,7 @@ def _retrieval(final: Record) -> str:
         for name in ("conv2", "logits")
         if name in layers
     )
-    claim = paragraph(
+    comparison = paragraph(
         f"""The course report concludes from ten figures that the second block finds shapes across
         classes, and that the output finds classes. Measured, the share of the ten nearest with the
         query's class is {" and ".join(shares)}."""
@@ -219,7 +219,7 @@ a random ranking.
 
 {overall}
 
-{claim}
+{comparison}
 
 ![Precision at 10 by layer and class]({FIGURES}/retrieval.svg)
 

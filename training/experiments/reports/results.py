@@ -45,7 +45,7 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
         )
     studies = [run for name in _in_order(runs_by_name) for run in runs_by_name[name]]
     figures = {"curves.svg": compared_curves(_layout(runs_by_name), studies)}
-    sections = [_head(records, studies), _comparison(runs_by_name), _curves()]
+    sections = [_introduction(records, studies), _comparison(runs_by_name), _curves()]
     if final := _released(records, studies):
         sections.append(release_chapter.chapter(final, studies))
         figures |= release_chapter.figures(final)
@@ -92,7 +92,7 @@ def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | 
     return max(finals, key=lambda one: (scores[one.group_id], one.started_at), default=None)
 
 
-def _head(records: Sequence[Record], studies: Sequence[Record]) -> str:
+def _introduction(records: Sequence[Record], studies: Sequence[Record]) -> str:
     data = studies[-1].dataset
     counts = {name: f"{split.count:,}" for name, split in data.splits.items()}
     seeds = sorted({one.seeds.init for one in studies})
@@ -175,7 +175,7 @@ def _comparison(runs_by_name: Mapping[str, Sequence[Record]]) -> str:
 
 
 def _times(runs_by_name: Mapping[str, Sequence[Record]]) -> str:
-    """Build the table of seconds, one row a machine: times of machines are not averaged."""
+    """Build the table of seconds, one row per machine: times of machines are not averaged."""
     rows: dict[str, dict[str, str]] = {}
     for name in _in_order(runs_by_name):
         for machine, stats in seconds(runs_by_name[name]).items():
