@@ -1,1 +1,1 @@
-"""The specification, room by room."""
+"""Tests. The folders mirror `service`, `training` and `benchmarks`."""

@@ -28,7 +28,7 @@ from training.workflows.workspace import Workspace
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what shared services add out of the working folder."""
+    """Set a temporary gallery folder for services that several tests share."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("kept") / "gallery"))
         yield
@@ -36,7 +36,7 @@ def _shared_gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_gallery(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the services of each test a gallery folder of their own."""
+    """Set a temporary gallery folder for the services of each test."""
     monkeypatch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("own") / "gallery"))
 
 
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
-    """A folder for what is slow to build. All workers share it, and later runs of the same code."""
+    """A folder for artifacts that are slow to build. All runs of the same code share it."""
     code = hashlib.sha256()
     for file in [*sorted((ROOT / "training").rglob("*.py")), ROOT / "tests/support/images.py"]:
         code.update(without_docstrings(file.read_text(encoding="utf-8")).encode())
@@ -88,7 +88,7 @@ def shared_folder() -> Path:
 
 
 def without_docstrings(source: str) -> str:
-    """Return what a module does, as text: its syntax tree without docstrings and comments."""
+    """Return the syntax tree of a module as text, without docstrings and comments."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
@@ -98,7 +98,7 @@ def without_docstrings(source: str) -> str:
 
 @contextmanager
 def one_worker_at_a_time(folder: Path) -> Iterator[None]:
-    """Let one worker build what is missing; the others wait, then find it."""
+    """Hold a lock, so that one worker builds a missing artifact and the others load it."""
     with FileLock(folder.parent / f"{folder.name}.lock"):
         yield
 

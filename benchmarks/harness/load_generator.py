@@ -1,4 +1,4 @@
-"""Generates HTTP load: prepared requests over persistent connections. Knows HTTP/1.1 alone.
+"""Generates HTTP/1.1 load: prepared requests over persistent connections.
 
 Closed loop: each connection sends its next request when it has its response. Open loop: requests
 fall due at random times, and latency counts from then, so waiting time is included (no coordinated

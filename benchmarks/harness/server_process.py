@@ -1,4 +1,4 @@
-"""Servers as child processes: started until ready, stopped by signals between measurements, ended.
+"""Servers as child processes: started, suspended by signals between measurements, stopped.
 
 Needs Linux, for `/proc`. Knows processes, but not what the servers do.
 """

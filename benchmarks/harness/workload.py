@@ -41,7 +41,7 @@ class Query:
 
 @torch.inference_mode()
 def build_queries(bundle: Bundle) -> tuple[Query, ...]:
-    """Choose the images for a bundle, and compute what is right for each. Deterministic."""
+    """Choose the images for a bundle, and compute the right response to each. Deterministic."""
     pixels = bundle.gallery.pixels
     if pixels is None:
         candidates = _synthetic_images()

@@ -49,8 +49,8 @@ METHOD: Final = """
 conv2 vectors (8192 long) of real images, normalised and rounded to fp16 for all. The first 7,500
 are the test split, as in a bundle; 60,000 are all images of the data set. There are {queries:,}
 queries that are not in the gallery; at 60,000 those are mirrored images. Recall at 10 is against
-the exact ten nearest. Every index has a process of its own and all cores. Each is set to the
-fastest effort that reaches a recall of {target}, or else to its highest. In each of {rounds} rounds
+the exact ten nearest. Every index has a process of its own and all cores. Each has the fastest
+search parameter with a recall of at least {target}, or else the slowest. In each of {rounds} rounds
 each index searches for {singles} queries one at a time, and for {batched} in batches of {batch}.
 Memory is what building left in the process. Goals for ours at 7,500: one query 25 times as fast as
 flat, a batch of 32 at least 4 times, at a recall of at least {target}.
@@ -62,12 +62,12 @@ Flat and HNSW (32 links) are FAISS's, fp32; ScaNN quantises, and refines with fp
 
 @dataclass
 class MeasuredIndex:
-    """One index of one size, with its measurements so far, in milliseconds a query."""
+    """One index of one size, with its measurements so far, in milliseconds per query."""
 
     name: str
     worker: Worker
     built: BuildReport
-    effort: int = 0
+    search_parameter: int = 0
     recall: float = 0.0
     single: list[float] = field(default_factory=list)
     batched: list[float] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Comparison:
         np.save(self._singles, queries[:SINGLES])
 
     def build(self, name: str) -> MeasuredIndex:
-        """Build an index in a worker process, and choose its effort."""
+        """Build an index in a worker process, and choose its search parameter."""
         print_line(f"building {name} of {self._count:,}")
         python = PEERS / "python" if name in PEER_INDEXES else Path(sys.executable)
         vectors = self._source.vectors.resolve()
@@ -97,8 +97,8 @@ class Comparison:
             [python, "-m", "benchmarks.search.index_worker", name, vectors, str(self._count)]
         )
         index = MeasuredIndex(name, worker, worker.receive(BuildReport))
-        for effort in index.built.efforts:
-            index.effort, index.recall = effort, self._recall(worker, effort)
+        for parameter in index.built.search_parameters:
+            index.search_parameter, index.recall = parameter, self._recall(worker, parameter)
             if index.recall >= TARGET_RECALL:
                 break
         return index
@@ -106,13 +106,16 @@ class Comparison:
     def run_round(self, indexes: Sequence[MeasuredIndex]) -> None:
         """Measure each index once, with single queries and with batches."""
         for one in indexes:
-            single = SearchRequest(queries=self._singles, batch=1, effort=one.effort)
-            batched = SearchRequest(queries=self._batched, batch=BATCH, effort=one.effort)
+            parameter = one.search_parameter
+            single = SearchRequest(queries=self._singles, batch=1, search_parameter=parameter)
+            batched = SearchRequest(queries=self._batched, batch=BATCH, search_parameter=parameter)
             one.single.append(_median(one.worker.call(single, SearchTimes)))
             one.batched.append(_median(one.worker.call(batched, SearchTimes)))
 
-    def _recall(self, worker: Worker, effort: int) -> float:
-        request = SearchRequest(queries=self._all, batch=BATCH, effort=effort, found=self._found)
+    def _recall(self, worker: Worker, parameter: int) -> float:
+        request = SearchRequest(
+            queries=self._all, batch=BATCH, search_parameter=parameter, found=self._found
+        )
         worker.call(request, SearchTimes)
         found: Positions = np.load(self._found)
         return recall(found, self._nearest[: len(found)])
@@ -145,7 +148,7 @@ def rows(count: int, indexes: Sequence[MeasuredIndex]) -> list[tuple[str, ...]]:
     return [
         (
             f"{count:,}",
-            one.name + (f", effort {one.effort}" if one.effort else ""),
+            _name(one),
             f"{one.recall:.4f}",
             median_range(one.single, 2),
             _times_flat(flat.single, one.single) if flat else "",
@@ -158,13 +161,18 @@ def rows(count: int, indexes: Sequence[MeasuredIndex]) -> list[tuple[str, ...]]:
     ]
 
 
+def _name(one: MeasuredIndex) -> str:
+    parameter = INDEXES[one.name].parameter_name
+    return f"{one.name}, {parameter} {one.search_parameter}" if parameter else one.name
+
+
 def _times_flat(flat: Sequence[float], one: Sequence[float]) -> str:
     return median_range([a / b for a, b in zip(flat, one, strict=True)], 1)
 
 
 HEADER: Final = (
     "vectors", "index", "recall at 10", "one query, ms", "times flat",
-    f"batch of {BATCH}, ms a query", "times flat", "build, s", "memory, MB",
+    f"batch of {BATCH}, ms per query", "times flat", "build, s", "memory, MB",
 )  # fmt: skip
 
 

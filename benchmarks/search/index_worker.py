@@ -1,8 +1,8 @@
 """One index in a worker process: built from a file of vectors, and searched on request.
 
 `INDEXES` has the indexes that `benchmarks.search` compares; indexes outside FAISS need the peers'
-environment. Each is configured as its documentation advises for its number of vectors. `effort`
-trades speed for recall. Vectors are unit vectors, so the cosine is the inner product.
+environment. Each is configured as its documentation advises for its number of vectors. Its search
+parameter trades speed for recall. Vectors are unit vectors, so the cosine is the inner product.
 """
 
 import gc
@@ -26,11 +26,11 @@ NEAREST: Final = 10
 
 
 class BuildReport(Frozen):
-    """The seconds of the build, the memory that it left, and the efforts to try in order."""
+    """The seconds of the build, the memory that it left, and the search parameters to try."""
 
     seconds: float
     resident_bytes: int
-    efforts: tuple[int, ...]
+    search_parameters: tuple[int, ...]
 
 
 class SearchRequest(Frozen):
@@ -38,40 +38,44 @@ class SearchRequest(Frozen):
 
     queries: Path
     batch: int
-    effort: int
+    search_parameter: int
     found: Path | None = None
 
 
 class SearchTimes(Frozen):
-    """Milliseconds a query, one value per batch."""
+    """Milliseconds per query, one value per batch."""
 
     milliseconds: tuple[float, ...]
 
 
 class Index(Protocol):
-    """An index of unit vectors with one parameter, the effort."""
+    """An index of unit vectors with one search parameter, an integer."""
+
+    parameter_name: str
+    """Name of the search parameter; empty if there is none."""
 
     def __init__(self, vectors: Vectors) -> None:
         """Build the index from unit vectors, float32 [N, dimension]."""
 
     @property
-    def efforts(self) -> tuple[int, ...]:
-        """Values of the effort, from fast to high recall; their unit depends on the index."""
+    def search_parameters(self) -> tuple[int, ...]:
+        """Values of the search parameter, from the fastest to the highest recall."""
 
-    def search(self, queries: Vectors, effort: int) -> Positions:
+    def search(self, queries: Vectors, parameter: int) -> Positions:
         """Return the positions of the ten nearest to each unit vector, [Q, 10]."""
 
 
 class Flat:
     """FAISS's flat index, fp32: compares every vector."""
 
-    efforts = (0,)
+    parameter_name = ""
+    search_parameters = (0,)
 
     def __init__(self, vectors: Vectors) -> None:
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(vectors)
 
-    def search(self, queries: Vectors, effort: int) -> Positions:
+    def search(self, queries: Vectors, parameter: int) -> Positions:
         """Compare every vector."""
         found: Positions = self._index.search(queries, NEAREST)[1]
         return found
@@ -80,54 +84,57 @@ class Flat:
 class Ours:
     """The index of a bundle."""
 
-    efforts = (0,)
+    parameter_name = ""
+    search_parameters = (0,)
 
     def __init__(self, vectors: Vectors) -> None:
         self._index = cosine.build(vectors)
         tune(self._index)
 
-    def search(self, queries: Vectors, effort: int) -> Positions:
+    def search(self, queries: Vectors, parameter: int) -> Positions:
         """Search as the service does."""
         return self._index.search(queries, NEAREST)[1]
 
 
 class HNSW:
-    """FAISS's HNSW graph, 32 links, fp32; the effort is `efSearch`."""
+    """FAISS's HNSW graph, 32 links, fp32."""
 
-    efforts = (32, 64, 128, 256, 512, 1024)
+    parameter_name = "efSearch"
+    search_parameters = (32, 64, 128, 256, 512, 1024)
 
     def __init__(self, vectors: Vectors) -> None:
         self._index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
         self._index.add(vectors)
 
-    def search(self, queries: Vectors, effort: int) -> Positions:
+    def search(self, queries: Vectors, parameter: int) -> Positions:
         """Traverse the graph."""
-        self._index.hnsw.efSearch = effort
+        self._index.hnsw.efSearch = parameter
         found: Positions = self._index.search(queries, NEAREST)[1]
         return found
 
 
 class ScaNN:
-    """ScaNN: 4 bits for two dimensions, rescored with fp32; the effort is how many are rescored.
+    """ScaNN: 4 bits for two dimensions, then as many vectors as `reorder` are rescored with fp32.
 
     Has no tree, because the documentation advises one from 100,000 vectors.
     """
 
-    efforts = (50, 100, 200, 400, 800, 1600)
+    parameter_name = "reorder"
+    search_parameters = (50, 100, 200, 400, 800, 1600)
 
     def __init__(self, vectors: Vectors) -> None:
         import scann  # noqa: PLC0415 - in the peers' environment
 
         builder = scann.scann_ops_pybind.builder(vectors, NEAREST, "dot_product")
         builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2)
-        self._index = builder.reorder(self.efforts[0]).build()
+        self._index = builder.reorder(self.search_parameters[0]).build()
 
-    def search(self, queries: Vectors, effort: int) -> Positions:
+    def search(self, queries: Vectors, parameter: int) -> Positions:
         """Rescore the best of the quantised vectors."""
         if len(queries) == 1:
-            found, _ = self._index.search(queries[0], pre_reorder_num_neighbors=effort)
+            found, _ = self._index.search(queries[0], pre_reorder_num_neighbors=parameter)
             return np.asarray(found, dtype=np.int64)[None]
-        found, _ = self._index.search_batched_parallel(queries, pre_reorder_num_neighbors=effort)
+        found, _ = self._index.search_batched_parallel(queries, pre_reorder_num_neighbors=parameter)
         return np.asarray(found, dtype=np.int64)
 
 
@@ -159,7 +166,11 @@ def main(name: str, vectors: str, count: str) -> None:
     del given
     gc.collect()
     grown = _anonymous_bytes() - before
-    send(BuildReport(seconds=seconds, resident_bytes=grown, efforts=index.efforts))
+    send(
+        BuildReport(
+            seconds=seconds, resident_bytes=grown, search_parameters=index.search_parameters
+        )
+    )
 
     def measure(request: SearchRequest) -> SearchTimes:
         queries = np.load(request.queries)
@@ -167,7 +178,7 @@ def main(name: str, vectors: str, count: str) -> None:
         for start in range(0, len(queries) - request.batch + 1, request.batch):
             batch = queries[start : start + request.batch]
             started = time.perf_counter()
-            positions = index.search(batch, request.effort)
+            positions = index.search(batch, request.search_parameter)
             times.append((time.perf_counter() - started) * 1000 / request.batch)
             found.append(positions)
         if request.found:

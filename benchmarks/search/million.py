@@ -40,7 +40,7 @@ SAMPLE: Final = 50_000
 """Vectors from which the projection is computed."""
 PROBES: Final = 128
 """Lists of an inverted file that are probed, of its 1,024."""
-EFFORTS: Final = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+CANDIDATE_COUNTS: Final = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """Numbers of candidates to rescore, tried in this order."""
 TARGET_RECALL: Final = 0.998
 SINGLES: Final = 50
@@ -117,9 +117,9 @@ class OnDiskIndex:
         if isinstance(self._coarse, faiss.IndexIVF):
             self._coarse.nprobe = PROBES
 
-    def search(self, queries: Vectors, effort: int) -> Positions:
-        """Return the positions of the ten nearest of `effort` candidates to each query, [Q, 10]."""
-        _, proposed = self._coarse.search(self._project(queries), effort)
+    def search(self, queries: Vectors, count: int) -> Positions:
+        """Return the positions of the ten nearest of `count` candidates to each query, [Q, 10]."""
+        _, proposed = self._coarse.search(self._project(queries), count)
         found = []
         for query, candidates in zip(queries, proposed, strict=True):
             rows = np.sort(candidates[candidates >= 0])  # FAISS pads with -1
@@ -137,7 +137,7 @@ class IndexResult:
     """The measurements of one index at one number of candidates."""
 
     name: str
-    effort: int
+    candidates: int
     recall: float
     build_seconds: float
     resident_bytes: int
@@ -147,23 +147,23 @@ class IndexResult:
 def measure(
     stored: Fp16Vectors, coarse: tuple[int, str], queries: Vectors, nearest: Positions, rounds: int
 ) -> IndexResult:
-    """Build an index, choose the first effort with the target recall, and time single queries."""
+    """Build an index, choose the candidates for the target recall, and time single queries."""
     before, started = _anonymous_bytes(), time.perf_counter()
     index = OnDiskIndex(stored, *coarse)
     seconds = time.perf_counter() - started
     gc.collect()
     name = "SVD{},{}, refined from disk".format(*coarse)
     result = IndexResult(name, 0, 0.0, seconds, _anonymous_bytes() - before)
-    for result.effort in EFFORTS:
-        result.recall = recall(index.search(queries, result.effort), nearest)
-        print_line(f"{result.name}, {result.effort} candidates: recall {result.recall:.4f}")
+    for result.candidates in CANDIDATE_COUNTS:
+        result.recall = recall(index.search(queries, result.candidates), nearest)
+        print_line(f"{result.name}, {result.candidates} candidates: recall {result.recall:.4f}")
         if result.recall >= TARGET_RECALL:
             break
     for _ in range(rounds):
         times = []
         for query in queries[:SINGLES]:
             started = time.perf_counter()
-            index.search(query[None], result.effort)
+            index.search(query[None], result.candidates)
             times.append((time.perf_counter() - started) * 1000)
         result.milliseconds.append(float(np.median(times)))
     return result
@@ -203,7 +203,7 @@ def measure_all(real: Path, cache: Path, rounds: int, count: int = COUNT) -> str
 def _cells(row: IndexResult) -> tuple[str, ...]:
     return (
         row.name,
-        f"{row.effort:,}",
+        f"{row.candidates:,}",
         f"{row.recall:.4f}",
         median_range(row.milliseconds, 1),
         f"{row.build_seconds:,.0f}",

@@ -125,7 +125,7 @@ def measure(url: str, ids: Sequence[str], count: int, idle: float) -> Phases:
 
 
 def search(url: str, ids: Sequence[str], seconds: float) -> Latencies:
-    """Search by an image of the gallery and by a new image in turn, for so many seconds."""
+    """Search by a gallery image and by a new image in turn, for `seconds`."""
     latencies: Latencies = {"GET /gallery/{id}/similar": [], "POST /similar": []}
     until, number = time.monotonic() + seconds, 0
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -141,7 +141,7 @@ def search(url: str, ids: Sequence[str], seconds: float) -> Latencies:
 
 
 def add(url: str, count: int, ready: Event, done: Event) -> None:
-    """Add synthetic images at the lowest priority, as fast as the service takes them."""
+    """Add synthetic images at the lowest priority, as fast as the service accepts them."""
     images = [base64.b64encode(synthetic_png(number)).decode() for number in range(count)]
     bodies = [
         json.dumps({"images": images[start : start + BATCH]}).encode()

@@ -61,8 +61,8 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")]) ->
     index = opened.indexes["conv2"]
     searcher: GpuSearcher | None = None
     if backend.device.type == "cuda":
-        base = BundleImages(opened)
-        snapshot = Snapshot((base.segment,), base.classes, lambda *_: b"")
+        bundle_images = BundleImages(opened)
+        snapshot = Snapshot((bundle_images.segment,), bundle_images.classes, lambda *_: b"")
         searcher = GpuSearcher(lambda: snapshot, backend.device)
 
     def run(task: Task, images: Pixels) -> None:

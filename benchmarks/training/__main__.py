@@ -250,9 +250,9 @@ def main(
             f"Validation accuracy of {name} after {epochs} epochs on {len(subset):,} images:"
         )
         for label, values in found.items():
-            spread = RunStats.of(values)
+            stats = RunStats.of(values)
             console.print(
-                f"  {label:5}  {spread.mean:.4f} ± {spread.std or 0:.4f}  "
+                f"  {label:5}  {stats.mean:.4f} ± {stats.std or 0:.4f}  "
                 f"({', '.join(f'{value:.4f}' for value in values)})"
             )
     if sweep:

@@ -63,11 +63,11 @@ def test_exact_search_is_limited_to_the_first_vectors(
 
 
 @pytest.mark.parametrize("kind", [Flat, Ours, HNSW])
-def test_an_index_at_its_highest_effort_finds_the_nearest(
+def test_an_index_at_its_slowest_setting_finds_the_nearest(
     kind: type[Index], vectors: Vectors, queries: Vectors, nearest: Positions
 ) -> None:
     index = kind(vectors)
-    assert recall(index.search(queries, index.efforts[-1]), nearest) == 1
+    assert recall(index.search(queries, index.search_parameters[-1]), nearest) == 1
 
 
 def test_recall_does_not_depend_on_the_order() -> None:
@@ -79,7 +79,7 @@ def test_an_index_in_a_worker_process_reports_its_build_and_finds_the_same(
 ) -> None:
     np.save(tmp_path / "queries.npy", queries)
     request = SearchRequest(
-        queries=tmp_path / "queries.npy", batch=5, effort=0, found=tmp_path / "found.npy"
+        queries=tmp_path / "queries.npy", batch=5, search_parameter=0, found=tmp_path / "found.npy"
     )
     with Worker(
         [sys.executable, "-m", "benchmarks.search.index_worker", "flat", stored, "500"]

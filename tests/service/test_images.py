@@ -75,7 +75,7 @@ def bomb() -> bytes:
     ],
     ids=["rgb", "rgba", "transparent", "grey", "transparent grey", "another grey"],
 )
-def test_sixteen_bits_a_channel_become_eight(
+def test_sixteen_bits_per_channel_become_eight(
     colours: int, pixel: list[int], clear: bytes, expected: tuple[int, int, int]
 ) -> None:
     row = b"\0" + struct.pack(f">{len(pixel)}H", *(level << 8 for level in pixel)) * 32

@@ -1,4 +1,4 @@
-"""A shared resource is closed by the last that lets it go, whichever that is."""
+"""A shared resource is closed once its owner and all users have released it."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,7 @@
 """The client of a Milvus, shared by all threads; a failed client is replaced.
 
 A client that has lost its Milvus never reconnects, and closing it fails the calls in progress. So a
-failed client is handed out no more, and closed by its last user. Knows pymilvus; nothing of rows.
+failed client is not handed out again, and its last user closes it. Knows pymilvus; nothing of rows.
 """
 
 import threading

@@ -44,7 +44,7 @@ def kindred(url: str) -> Iterator[Kindred]:
 
 @pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds of each sleep, none of which takes place."""
+    """The seconds of each sleep, which is replaced by a stub."""
     slept: list[float] = []
     monkeypatch.setattr("service.client.client.time.sleep", slept.append)
     return slept
@@ -307,7 +307,7 @@ def test_retry_after_may_be_a_date(sleeps: list[float]) -> None:
     assert 3 < sleeps[0] <= 5
 
 
-def test_requests_are_repeated_up_to_the_given_number(sleeps: list[float]) -> None:
+def test_requests_are_retried_up_to_the_given_number(sleeps: list[float]) -> None:
     kindred, requests = against(*[busy()] * 9, retries=3)
     with pytest.raises(ProblemError, match="429"):
         kindred.experiments()
@@ -323,7 +323,7 @@ def test_a_wait_above_the_longest_is_not_waited(sleeps: list[float]) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 500, 504])
-def test_other_statuses_are_not_repeated(status: int, sleeps: list[float]) -> None:
+def test_other_statuses_are_not_retried(status: int, sleeps: list[float]) -> None:
     kindred, requests = against(busy(status))
     with pytest.raises(ProblemError, match="busy") as raised:
         kindred.experiments()
@@ -331,13 +331,13 @@ def test_other_statuses_are_not_repeated(status: int, sleeps: list[float]) -> No
     assert (len(requests), sleeps) == (1, [])
 
 
-def test_a_failed_connection_is_repeated(sleeps: list[float]) -> None:
+def test_a_failed_connection_is_retried(sleeps: list[float]) -> None:
     kindred, _ = against(httpx.ConnectError("refused"), NONE)
     assert kindred.experiments() == ()
     assert sleeps == [0.2]
 
 
-def test_a_broken_connection_is_not_repeated(sleeps: list[float]) -> None:
+def test_a_broken_connection_is_not_retried(sleeps: list[float]) -> None:
     """The service may have done the work."""
     kindred, requests = against(httpx.ReadError("broken"))
     with pytest.raises(UnreachableError, match="broken"):

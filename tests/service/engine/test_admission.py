@@ -13,7 +13,7 @@ INTERACTIVE, BACKGROUND = Priority.INTERACTIVE, Priority.BACKGROUND
 
 @pytest.fixture
 def admission() -> AdmissionController:
-    """Two images of each priority, and a wait for idle moments that ends only when there is one."""
+    """A controller with a capacity of two images per priority, and a long idle timeout."""
     return AdmissionController(dict.fromkeys(Priority, 2), idle_timeout=60.0)
 
 

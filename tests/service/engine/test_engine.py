@@ -212,7 +212,7 @@ def fail_on_white(images: Tensor) -> BaseException | None:
     return ValueError("white is too much") if bool((images == 255).all((1, 2, 3)).any()) else None
 
 
-def test_an_image_that_fails_does_not_fail_its_companions(network: ScriptedNetwork) -> None:
+def test_an_image_that_fails_does_not_fail_the_rest_of_its_batch(network: ScriptedNetwork) -> None:
     with running(Engine(TorchEager(network, device=CPU))) as engine:
         network.failure = fail_on_white
         found = asyncio.run(engine.embed([flat(1), flat(255), flat(2)], soon()))

@@ -16,7 +16,7 @@ INTERACTIVE, BACKGROUND = Priority.INTERACTIVE, Priority.BACKGROUND
 
 @pytest.fixture
 def admission() -> AdmissionController:
-    """Room for all, and a wait for idle moments that ends only when there is one."""
+    """A controller with a capacity of 100 images per priority, and a long idle timeout."""
     return AdmissionController(dict.fromkeys(Priority, 100), idle_timeout=60.0, recent_seconds=60.0)
 
 

@@ -1,4 +1,4 @@
-"""A failed client is handed out no more, and closed by its last user."""
+"""A failed client is not handed out again, and its last user closes it."""
 
 from collections.abc import Callable
 

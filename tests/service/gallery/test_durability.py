@@ -1,4 +1,4 @@
-"""A service whose gallery is in trouble: a full disk, another network, a damaged database."""
+"""Failures of the gallery: a full disk, another network, a damaged database."""
 
 import shutil
 import sys

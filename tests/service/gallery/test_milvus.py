@@ -252,11 +252,14 @@ VALUES = st.one_of(
 def test_tags_match_exactly_the_attributes_that_the_filter_matches(
     attributes: dict[str, Value], name: str, value: Value
 ) -> None:
-    wanted = str(value).lower() if isinstance(value, bool) else str(value)
-    for key, text in ((name, wanted), *((key, str(of)) for key, of in attributes.items())):
+    text_of_value = str(value).lower() if isinstance(value, bool) else str(value)
+    for key, text in (
+        (name, text_of_value),
+        *((key, str(other)) for key, other in attributes.items()),
+    ):
         filter_ = Filter(attributes=((key, text),))
-        among = set(expressions.tags(attributes)) & set(expressions.tags_matching(key, text))
-        assert bool(among) == filter_.matches(Item("x", "y", None, attributes=attributes))
+        common = set(expressions.tags(attributes)) & set(expressions.tags_matching(key, text))
+        assert bool(common) == filter_.matches(Item("x", "y", None, attributes=attributes))
 
 
 def test_of_two_networks_only_the_newer_embeds_images_again(

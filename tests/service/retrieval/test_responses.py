@@ -133,11 +133,11 @@ def test_an_image_has_the_same_response_alone_and_in_a_batch_of_32(
     files = [("file", image) for image in images]
     together = client.post("/embed", files=files).json()["results"]
     classes = client.post("/classify", files=files).json()["results"]
-    for data, vector, among in zip(images, together, classes, strict=True):
+    for data, vector, batched in zip(images, together, classes, strict=True):
         alone = client.post("/embed", content=data, headers=PNG).json()
         assert cosine(alone["vector"], vector["vector"]) >= 0.9999
         classified = client.post("/classify", content=data, headers=PNG).json()
-        assert classified["predictions"][0]["label"] == among["predictions"][0]["label"]
+        assert classified["predictions"][0]["label"] == batched["predictions"][0]["label"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ GROWTH = 48 * 2**20
 
 
 def png_bomb(colour_type: int, channels: int) -> bytes:
-    """Build a PNG of zeros with 16 bits a channel, one row at a time."""
+    """Build a PNG of zeros with 16 bits per channel, one row at a time."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         sealed = name + data

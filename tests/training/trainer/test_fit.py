@@ -82,7 +82,7 @@ def test_warm_up_does_not_change_the_losses(monkeypatch: pytest.MonkeyPatch) -> 
     assert losses(trained()[1]) == losses(without)
 
 
-def test_each_training_image_is_used_once_an_epoch_with_a_shorter_last_batch() -> None:
+def test_each_training_image_is_used_once_per_epoch_with_a_shorter_last_batch() -> None:
     steps: list[int] = []
     built, training = network(), labelled_images(29)
     seen: list[int] = []
