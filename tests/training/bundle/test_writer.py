@@ -15,6 +15,7 @@ from training.bundle.manifest import MANIFEST, dump, read_manifest
 from training.bundle.writer import BundleContents
 from training.data.dataset import Dataset
 from training.data.splits import Splits
+from training.models import onnx_export
 from training.workflows.release import ExportOptions, TrainedModel, build_bundle
 
 
@@ -23,12 +24,34 @@ def contents(trained: TrainedModel, generated: Dataset, splits: Splits) -> Bundl
     return build_bundle(trained, generated, splits, torch.device("cpu"), ExportOptions(2))
 
 
+@pytest.fixture(scope="module")
+def exported(contents: BundleContents, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The ONNX file of the network, exported once."""
+    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    onnx_export.write(contents.network, file, contents.dtype)
+    return file.read_bytes()
+
+
+@pytest.fixture
+def real_export() -> None:
+    """Requested by the tests that export the network themselves."""
+
+
+@pytest.fixture(autouse=True)
+def export_once(
+    request: pytest.FixtureRequest, exported: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Write the exported file instead of exporting again: an export takes seconds."""
+    if "real_export" not in request.fixturenames:
+        monkeypatch.setattr(onnx_export, "write", lambda _, file, __: file.write_bytes(exported))
+
+
 def hashes(path: Path) -> dict[str, str]:
     return {name: file.sha256 for name, file in read_manifest(path).files.items()}
 
 
 def test_a_written_bundle_loads_with_the_same_contents(
-    contents: BundleContents, tmp_path: Path
+    contents: BundleContents, tmp_path: Path, real_export: None
 ) -> None:
     manifest = writer.write(contents, tmp_path / "new" / "bundle")
     found = bundle.load(tmp_path / "new" / "bundle")
@@ -60,7 +83,9 @@ def test_a_new_bundle_replaces_the_old(contents: BundleContents, tmp_path: Path)
     assert not (tmp_path / "bundle" / "stray").exists()
 
 
-def test_equal_contents_have_equal_versions(contents: BundleContents, tmp_path: Path) -> None:
+def test_equal_contents_have_equal_versions(
+    contents: BundleContents, tmp_path: Path, real_export: None
+) -> None:
     versions = {writer.write(contents, tmp_path / name).version for name in ("one", "two")}
     assert len(versions) == 1
 
