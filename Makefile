@@ -7,7 +7,8 @@ ROOT ?= .
 DATA ?=
 
 BIN := .venv/bin
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# Waiting OpenMP threads sleep: spinning, those of one worker would slow the other.
+PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .PHONY: help serve check test soak bench docs lint format release lock clean

@@ -28,10 +28,13 @@ from service.gallery.milvus.rows import MARKERS
 from service.gallery.types import Filter, Item, NewVectors, Value
 from tests.support.galleries import addition, on_milvus_lite, vectors
 from tests.support.images import real_data, striped_image
+from tests.support.lengths import length
 from tests.support.processes import free_port, milvus_server
 from training import bundle
 from training.bundle import Bundle, Layer, Vectors, to_pixels
 from training.data.archive import iter_files
+
+QUERIES = length(200, 50)
 
 pytestmark = pytest.mark.slow
 
@@ -60,26 +63,40 @@ def held_out() -> Vectors:
     return found
 
 
-@pytest.mark.parametrize("layer", ["conv2", "logits"])
-def test_both_backends_find_the_same_ten_nearest(
-    layer: Layer, held_out: Vectors, tmp_path: Path
-) -> None:
-    starter = bundle.load(STARTER)
-    local = LocalGallery.open(starter, tmp_path / "local")
-    milvus = on_milvus_lite(starter, tmp_path)
-    with torch.inference_mode():
-        images = torch.from_numpy(held_out)
-        queries = starter.network.representations(images, (layer,))[layer].numpy()
+@pytest.fixture(scope="module")
+def starter() -> Bundle:
+    """The starter bundle: 1,000 images."""
+    return bundle.load(STARTER)
+
+
+@pytest.fixture(scope="module")
+def galleries(
+    starter: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LocalGallery, MilvusGallery]]:
+    """Both backends with the starter's images and five more."""
+    folder = tmp_path_factory.mktemp("galleries")
+    local = LocalGallery.open(starter, folder / "local")
+    milvus = MilvusGallery.open(starter, MilvusAddress.parse(f"milvus://{folder}/gallery.db"))
     for gallery in (local, milvus):
         gallery.add([addition(starter, seed) for seed in range(5)]).result()
-    try:
-        here, there = (
-            one.snapshot().search(layer, queries, 10, exact=True) for one in (local, milvus)
-        )
-    finally:
-        local.close()
-        milvus.close()
-    assert len(here) == len(there) == 200
+    yield local, milvus
+    local.close()
+    milvus.close()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("layer", ["conv2", "logits"])
+def test_both_backends_find_the_same_ten_nearest(
+    layer: Layer,
+    held_out: Vectors,
+    starter: Bundle,
+    galleries: tuple[LocalGallery, MilvusGallery],
+) -> None:
+    with torch.inference_mode():
+        images = torch.from_numpy(held_out[:QUERIES])
+        queries = starter.network.representations(images, (layer,))[layer].numpy()
+    here, there = (one.snapshot().search(layer, queries, 10, exact=True) for one in galleries)
+    assert len(here) == len(there) == QUERIES
     for one, other in zip(here, there, strict=True):
         scores = [match.score for match in one]
         assert scores == pytest.approx([match.score for match in other], abs=1e-5)
@@ -87,20 +104,17 @@ def test_both_backends_find_the_same_ten_nearest(
             assert [match.item for match in one] == [match.item for match in other]
 
 
-def test_two_stage_search_has_a_recall_of_at_least_098(held_out: Vectors, tmp_path: Path) -> None:
-    starter = bundle.load(STARTER)
-    gallery = on_milvus_lite(starter, tmp_path)
-    gallery.add([addition(starter, seed) for seed in range(5)]).result()
+def test_two_stage_search_has_a_recall_of_at_least_098(
+    held_out: Vectors, starter: Bundle, galleries: tuple[LocalGallery, MilvusGallery]
+) -> None:
+    _, milvus = galleries
     with torch.inference_mode():
         images = torch.from_numpy(held_out[:50])
         queries = starter.network.representations(images, ("conv2",))["conv2"].numpy()
-    try:
-        quick, sure = (
-            gallery.snapshot().search("conv2", queries, 10, exact=exact) for exact in (False, True)
-        )
-        ((new,),) = gallery.snapshot().search("conv2", vectors(starter, 3)["conv2"][None], 1)
-    finally:
-        gallery.close()
+    quick, sure = (
+        milvus.snapshot().search("conv2", queries, 10, exact=exact) for exact in (False, True)
+    )
+    ((new,),) = milvus.snapshot().search("conv2", vectors(starter, 3)["conv2"][None], 1)
     found = [
         len({match.item.id for match in one} & {match.item.id for match in other}) / 10
         for one, other in zip(quick, sure, strict=True)
