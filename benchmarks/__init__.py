@@ -1,1 +1,1 @@
-"""Measurements behind the documentation; each module is a command: `python -m benchmarks.X`."""
+"""Benchmarks whose results are in the documentation; run them as `python -m benchmarks.X`."""

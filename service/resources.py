@@ -1,4 +1,4 @@
-"""Resources that are shared, and closed when the last user has finished with them.
+"""Reference counting: a shared resource is closed after its last use.
 
 Knows counting; nothing of what is shared.
 """

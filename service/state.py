@@ -1,4 +1,4 @@
-"""Everything that a request may need, in one place."""
+"""The state that requests share: settings, bundle, engine, gallery, thread pools."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """A million conv2 vectors: synthetic ones with the spectrum of real ones, searched from disk.
 
-A synthetic vector is the mean of the real ones plus a random combination of `MIXED` of them, each
-less the mean, with weights from the unit sphere. So mean and covariance are those of the real
-vectors. Because few are mixed, some vectors are near each other, as among real ones.
+A synthetic vector is the mean of the real ones plus a linear combination of `MIXED` random ones,
+each less the mean. The weights are from the unit sphere. So mean and covariance are those of the
+real vectors. Because few are mixed, some vectors are near each other, as among real ones.
 
 The vectors take 16 GB, so they stay in their file. An index in fewer dimensions proposes
 candidates, whose vectors are read from the file and rescored.

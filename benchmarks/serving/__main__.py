@@ -54,9 +54,8 @@ of the 10 exact nearest. The generator shares the cores with the servers, and ta
 
 *Closed*: each connection sends its next request when it has its response; {seconds:g} s count,
 after {warmup:g} s of warm-up, in each of {rounds} rounds. *Open*: requests fall due at random
-(Poisson) at {offered:.0%} of what the best peer did in the closed loop of that round, the same for
-all. A second open loop has {offered:.0%} of what ours did. Latency counts from when a request fell
-due.
+(Poisson), for all systems at {offered:.0%} of the best peer's closed-loop rate in that round. A
+second open loop has {offered:.0%} of ours. Latency counts from when a request fell due.
 
 Ours runs with its defaults. The peers run the bundle's network in torch at fp32, channels-last,
 with the same decoding. FastAPI has its thread pool with one torch thread in each. LitServe and
@@ -65,13 +64,13 @@ fast queue; BentoML uses what its adaptive batching learns. See `benchmarks/peer
 """
 GOALS: Final = """
 **Ours to the best peer**, closed loop. Goals at 32 connections: 3.5 times its requests/s for the
-class, and 5 times for the class and conv2 top 10 beside a flat index. Goal at one connection: at
-most half of its median latency.
+class, and 5 times for the class and conv2 top 10, the peers with a flat index. Goal at one
+connection: at most half of its median latency.
 """
 ROOFLINE: Final = """
-**Share of the roofline**: the throughput through HTTP, of what the service's own network and search
-do alone. Those run in a process of their own, with the same threads and batches of the same size,
-and also with batches of an image from every connection (64 at most). Goal: 0.7.
+**Share of the roofline**: the throughput through HTTP, divided by that of the service's own network
+and search alone. These run in a process of their own with the same threads. Batches have the same
+size, or one image from every connection (64 at most). Goal: 0.7.
 """
 LOOPS: Final[dict[Loop, str]] = {"closed": "closed", "open": "open", "own": "open, its own"}
 

@@ -45,13 +45,13 @@ METHOD: Final = """
 The service runs with its defaults, over {images:,} images of a bundle. One client searches without
 pause, by an image of the gallery and by a new image in turn. It searches {idle:g} s alone, then
 while another client (nice 19: it would be another machine) sends {count:,} images, drawn
-beforehand, to `POST /gallery`, {batch} in a request, as fast as they are taken. At last it searches
-{idle:g} s alone in the grown gallery. All share the two cores. The service counts every image at
-the end. One run.
+beforehand, to `POST /gallery`, {batch} in a request, as fast as they are accepted. Finally it
+searches {idle:g} s alone in the grown gallery. All share the two cores. The service counts every
+image at the end. One run.
 
 Goal: while images are added, a 99th percentile of at most 1.5 times that of the idle service. For
-comparison, searches also run beside a process that has nothing to do with the service. It counts to
-itself at the lowest priority (nice 19) for {idle:g} s.
+comparison, searches also run while a process independent of the service uses the CPU. It counts at
+the lowest priority (nice 19) for {idle:g} s.
 """
 
 Latencies = dict[str, list[float]]

@@ -1,7 +1,7 @@
 """Measures all systems of a scenario at every load, in rounds, together with the roofline.
 
-All servers run, but only the one that is measured is not suspended, so that other work on the
-machine affects all alike. Every response is checked: wrong ones do not count.
+All servers are started, and all but the measured one are suspended, so that other work on the
+machine affects every system equally. Every response is checked: wrong ones do not count.
 """
 
 import re
@@ -219,7 +219,7 @@ class _Comparison:
 
 @contextmanager
 def _resumed(server: Server) -> Iterator[None]:
-    """Let a suspended server run for the length of a block."""
+    """Resume a suspended server while the block runs."""
     server.resume()
     try:
         yield

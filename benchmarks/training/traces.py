@@ -28,8 +28,8 @@ Key = tuple[str, str, int, int, int, str]
 class TrainingProbe(Frozen):
     """The state of the network after `step` steps.
 
-    By layer: `weight` is the norm of the weights, `gradient` the norm of the gradient of the loss
-    before the last step, `decay` the norm of the L2 decay added to it. `loss` is the mean since the
+    By layer: `weight` is the norm of the weights, and `gradient` that of the loss's gradient before
+    the last step. `decay` is the norm of the L2 decay added to it. `loss` is the mean since the
     previous probe.
     """
 

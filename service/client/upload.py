@@ -27,7 +27,7 @@ REFUSED = (
 )
 """Statuses caused by one image, so that the others of its batch may be accepted."""
 _BODY_OVERHEAD = len('{"images": []}') - len(", ")
-"""Bytes of a request besides its images, each counted with a comma, of which the last has none."""
+"""Bytes of a request without its images. Each image counts with a comma; the last has none."""
 
 
 @dataclass(frozen=True)

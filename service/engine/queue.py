@@ -13,7 +13,7 @@ from service.engine.types import Entry, Priority
 from service.errors import DeadlinePassedError, QueueFullError
 
 BACKGROUND_BATCH_SIZE: Final = 8
-"""Background images in a batch: an interactive request that arrives waits for no more."""
+"""Maximum background images in a batch, so that an interactive request waits for few."""
 BACKGROUND_BATCH_SIZE_IDLE: Final = 1
 """The same in an idle moment while interactive requests are expected."""
 BACKGROUND_BATCH_SIZE_BUSY: Final = 4
@@ -28,7 +28,7 @@ class RequestQueue:
     """First in, first out within a priority. Not thread-safe."""
 
     def __init__(self, admission: AdmissionController) -> None:
-        """Start empty; `admission` tells whether interactive requests are active."""
+        """Start empty; `admission` reports whether interactive requests are active."""
         self._admission = admission
         self._entries: tuple[OrderedDict[Entry, None], ...] = tuple(OrderedDict() for _ in Priority)
         self._skipped = 0

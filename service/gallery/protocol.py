@@ -100,9 +100,9 @@ class Gallery(Protocol):
     """Counts and changes images; `snapshot` reads them.
 
     Each change returns a future. When it is done, the change is durable and the next snapshot shows
-    it; until the change begins, the future can be cancelled. A change is made whole or not at all.
-    Futures raise `StorageError` if there is no room, and `UnavailableError` if the gallery cannot
-    be changed now.
+    it; until the change begins, the future can be cancelled. A change is applied completely or
+    not at all. Futures raise `StorageError` if there is no room, and `UnavailableError` if the
+    gallery cannot be changed now.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""What a gallery stores and returns: items, matches, filters, additions, overrides."""
+"""Data types of galleries: items, matches, filters, additions, overrides."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""From the images of a request through the engine to a response.
+"""Decodes and embeds the images of a request, and builds the response.
 
 Knows HTTP and the engine; nothing of single routes.
 """

@@ -16,7 +16,7 @@ from service.schemas.gallery import DuplicatesResponse, Pair
 from training.bundle import Layer
 
 NEAREST: Final = 100
-"""Number of nearest neighbours that each image is compared with."""
+"""Nearest neighbours that each image is compared with."""
 MAX_PAIRS: Final = 10_000
 """Maximum number of pairs in a response, those with the highest scores."""
 

@@ -1,4 +1,4 @@
-"""Measures the stages of a request; the times are kept in its ASGI scope."""
+"""Measures the stages of a request; the times are stored in its ASGI scope."""
 
 import time
 from collections.abc import Iterator

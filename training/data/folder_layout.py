@@ -50,7 +50,7 @@ def assign_classes(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, Part
         names = {path.parts[depth] for path in nested}
         others = ", ".join(sorted(name for name in names if name.lower() not in PARTITIONS)[:10])
         raise LayoutError(
-            f"other folders beside train and test: {others}. Move them elsewhere, or make every "
+            f"other folders next to train and test: {others}. Move them elsewhere, or make every "
             "folder a class"
         )
     assigned: dict[PurePosixPath, PartitionLabel] = {}

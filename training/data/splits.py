@@ -53,7 +53,8 @@ def split(dataset: Dataset, seed: int) -> Splits:
     """Split each class 70:15:15 at random, by the seed.
 
     The split depends on labels and their order, not on pixels. Copies of CIFAR-10 in different
-    encodings are split alike, so a network trained on one has not seen the test images of another.
+    encodings have the same split, so a network trained on one was not trained on the test images
+    of another.
 
     Raises:
         DatasetError: there are fewer than two classes, or some are too small; the message names

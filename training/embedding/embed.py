@@ -30,7 +30,7 @@ def embed(
         images: uint8 [N, 3, 32, 32], on any device.
         layers: to return.
         device: to compute on.
-        on_batch: called after each batch; `batch_count` tells how often.
+        on_batch: called after each batch; `batch_count` computes how often.
 
     Returns:
         Vectors float32 [N, dimension] of each layer, on the CPU.

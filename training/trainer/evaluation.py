@@ -38,12 +38,12 @@ def score(logits: Tensor, labels: Tensor) -> Evaluation:
     pairs = labels * classes + logits.argmax(1)
     matrix = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).cpu()
     correct = int(matrix.diagonal().sum())
-    whole, filled = classes <= MATRIX_CLASSES, matrix.nonzero().tolist()
+    has_matrix, filled = classes <= MATRIX_CLASSES, matrix.nonzero().tolist()
     return Evaluation(
         count=count,
         loss=loss.item(),
         accuracy=correct / count,
         wilson95=wilson95(correct, count),
-        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()) if whole else None,
-        confusions=() if whole else tuple((i, j, int(matrix[i, j])) for i, j in filled),
+        confusion_matrix=tuple(tuple(row) for row in matrix.tolist()) if has_matrix else None,
+        confusions=() if has_matrix else tuple((i, j, int(matrix[i, j])) for i, j in filled),
     )

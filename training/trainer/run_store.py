@@ -23,7 +23,7 @@ class RunStore:
     checkpoints: Path
 
     def save(self, network: BlockNet, made: Record) -> None:
-        """Write the network, then the record: where there is a record, the run is complete."""
+        """Write the network, then the record, so that a run with a record is complete."""
         checkpoint.save(network, self.checkpoints / made.run_id)
         record.write(made, self.records)
 

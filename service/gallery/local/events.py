@@ -1,4 +1,4 @@
-"""What a change did to images, for galleries to apply to what they search.
+"""Events: the effect of a change on images, which galleries apply to their snapshots.
 
 Knows items and vectors; nothing of storage.
 """

@@ -229,6 +229,6 @@ class LocalGallery(Gallery):
         return png
 
     def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:
-        """Replace the snapshot by what compaction makes of it."""
+        """Replace the snapshot by the result of compaction."""
         with self._writer.lock:
             self._snapshot = exchange(self._snapshot)

@@ -68,7 +68,7 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _connect_immutable(file: Path) -> sqlite3.Connection:
-    """Connect for reading without any file beside the database, as a full disk has no room."""
+    """Connect for reading without creating a file, since the disk may be full."""
     address = f"{file.absolute().as_uri()}?immutable=1"
     return sqlite3.connect(
         address, timeout=0, isolation_level=None, check_same_thread=False, uri=True
@@ -94,7 +94,7 @@ class Database:
         except StorageError:
             log = self.folder / f"{FILE}-wal"
             if log.exists() and log.stat().st_size:
-                raise  # its content can only be read with a further file beside it
+                raise  # to read it, SQLite must create another file in the folder
             self._open(writable=False, connect=_connect_immutable)
 
     @property

@@ -1,4 +1,4 @@
-"""What each change stores, and the events that it causes.
+"""Applies each change to the store, and returns its events.
 
 Knows the store and the bundle's images; nothing of searching. Call every method in a transaction.
 """

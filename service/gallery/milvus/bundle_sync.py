@@ -45,8 +45,8 @@ class BundleSync:
     def sync(self) -> None:
         """Write the bundle's images, unless a service has done so.
 
-        Several services may sync at once. Rows that are there are left as they are, and overrides
-        made in the meantime apply at the end, whichever service is last.
+        Several services may sync at once. Rows that are there are left unchanged. The last service
+        applies the overrides made in the meantime.
         """
         done = expression("key == {key}", key=key(self._version, FILLED))
         if not self._rows.query(done, fields=("key",)):

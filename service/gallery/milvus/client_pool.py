@@ -39,7 +39,7 @@ class ClientPool:
                 raise
 
     def close(self) -> None:
-        """Let go of the client; calls in progress run to their end."""
+        """Release the client; calls in progress finish first."""
         with self._lock:
             current = self._current
         if current is not None:

@@ -1,4 +1,4 @@
-"""What one bundle's gallery shows of the rows on a Milvus: its own images and the added ones.
+"""Reads and searches the rows that one bundle's gallery shows: its own images and the added ones.
 
 Knows rows and vectors; nothing of changes or requests.
 """

@@ -1,4 +1,4 @@
-"""Images to be added to the gallery with their metadata: from a request to `Addition`.
+"""Parses images to be added to the gallery, with their metadata, into `Addition`s.
 
 Metadata is in the query, or in JSON for each image. Knows HTTP and embeddings; nothing of where
 images are stored.

@@ -168,7 +168,7 @@ def _parse_json(body: bytes, fit: Fit, limit: int, *, labelled: bool) -> Uploads
         return Uploads((upload,), several=False, fit=fit)
     if metadata != NO_METADATA:
         raise MalformedBodyError(
-            'Metadata beside "images" is not permitted: give each image its own, as in '
+            'Metadata next to "images" is not permitted: give each image its own, as in '
             '{"images": [{"image": …, "label": …}, …]}.'
         )
     if len(found.images) > limit:

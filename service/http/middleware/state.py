@@ -1,4 +1,4 @@
-"""Gives each request the state that is current when it arrives."""
+"""Assigns to each request the state that is current when it arrives."""
 
 from starlette.types import Receive, Scope, Send
 

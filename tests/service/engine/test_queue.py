@@ -1,4 +1,4 @@
-"""The order of the queue, and the pace of background images beside interactive requests."""
+"""The order of the queue, and the pace of background images during interactive requests."""
 
 import math
 import time

@@ -115,10 +115,10 @@ def test_an_image_removed_during_an_export_is_left_out(
     gallery: LocalGallery, loaded: Bundle, tmp_path: Path
 ) -> None:
     gallery.add([dataclasses.replace(addition(loaded, 50), png=None)]).result()
-    beside = LocalGallery.open(loaded, tmp_path / "from")
+    second = LocalGallery.open(loaded, tmp_path / "from")
     gallery.remove("added-0001").result()
-    assert backup.write(beside, tmp_path / "file") == len(beside) - 1
-    beside.close()
+    assert backup.write(second, tmp_path / "file") == len(second) - 1
+    second.close()
     rows = pq.read_table(tmp_path / "file", columns=["id", "png"]).to_pylist()
     assert "added-0001" not in {row["id"] for row in rows}
     assert [row["id"] for row in rows if row["png"] is None] == ["added-0050"]
@@ -169,7 +169,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_export_works_beside_a_running_service_and_import_is_refused(
+def test_export_works_while_a_service_runs_and_import_is_refused(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "gallery.parquet"

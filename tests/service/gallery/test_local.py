@@ -191,7 +191,7 @@ def test_a_second_gallery_of_a_folder_is_read_only_until_the_first_is_closed(
     second.close()
 
 
-def test_a_reader_beside_a_service_sees_one_state(
+def test_a_reader_sees_one_state_while_a_service_runs(
     gallery: LocalGallery, loaded: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.add([addition(loaded, 1)]).result()

@@ -235,7 +235,7 @@ def test_attributes_in_json_and_in_the_query_are_limited_together(client: TestCl
     assert "at most 32" in response.json()["detail"]
 
 
-def test_metadata_beside_several_images_is_refused(client: TestClient) -> None:
+def test_metadata_next_to_several_images_is_refused(client: TestClient) -> None:
     response = client.post("/gallery", json={**several(2), "label": "cat"})
     assert response.status_code == 400
     assert "each image its own" in response.json()["detail"]

@@ -55,7 +55,7 @@ def test_a_class_may_have_the_name_of_a_partition() -> None:
     assert assigned("train/1.png", "bus/1.png")["train/1.png"] == ("train", "train")
 
 
-def test_other_folders_beside_train_and_test_are_rejected() -> None:
+def test_other_folders_next_to_train_and_test_are_rejected() -> None:
     """Otherwise train and test would be classes, and test images would be trained on."""
     with pytest.raises(LayoutError, match="samples"):
         assigned("train/cat/1.png", "test/cat/1.png", "samples/x/1.png")
