@@ -187,7 +187,7 @@ class Settings(BaseSettings):
 
     shutdown_delay: float = Field(0.0, ge=0)
     """Seconds after SIGTERM during which requests are still accepted while /readyz answers 503. Set
-    it above the time in which your load balancer takes a replica out.
+    it above the time in which your load balancer removes a replica.
     """
     graceful_shutdown_timeout: int = Field(10, ge=0)
     """Seconds for requests in flight to finish, once no more are accepted."""

@@ -49,7 +49,7 @@ All four servers of a scenario run on this machine. All but the one that is meas
 each round begins with another server. One load generator sends the requests over connections that
 stay open. The requests are made beforehand: the same {images} images of {low:.1f} to {high:.1f} KB
 (PNG, 32 x 32) in turn. **Every response is checked**: status 200, the right class, and at least 9
-of the 10 exact nearest. The generator shares the cores with the servers, and takes up to
+of the 10 exact nearest. The generator shares the cores with the servers, and uses up to
 {generator:.2f} of one.
 
 *Closed*: each connection sends its next request when it has its response; {seconds:g} s count,

@@ -56,10 +56,10 @@ The service runs with its defaults. In each of {rounds} rounds, closed loops of 
 connections find its highest goodput ({seconds:g} s each, after {warmup:g} s of warm-up). Then
 requests fall due at random (Poisson) at {factor:g} times that rate for {overload:g} s, over
 {connections} connections that stay open, without retries. Goodput counts responses with status 200,
-the right class and the nearest images, after {settling:g} s, when the queue is full.
-Another connection requests `/livez` {livez:g} times a second. Requests were made beforehand:
-{images} images of {low:.1f} to {high:.1f} KB (PNG, 32 x 32) in turn. The generator shares the cores
-with the service and has no priority: what it takes is missing from goodput.
+the right class and the nearest images, after {settling:g} s, when the queue is full. Another
+connection requests `/livez` {livez:g} times a second. Requests were made beforehand: {images}
+images of {low:.1f} to {high:.1f} KB (PNG, 32 x 32) in turn. The generator shares the cores with the
+service and has no priority, so the CPU time that it uses reduces goodput.
 """
 GOALS: Final = """
 Goals: goodput at least 0.90 of the best; every refusal is 429 with `Retry-After`, and there is no

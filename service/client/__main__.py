@@ -28,7 +28,7 @@ UrlOption = Annotated[str, typer.Option(envvar="KINDRED_URL", help="URL of the s
 FitOption = Annotated[
     Fit,
     typer.Option(
-        help="How an image becomes square: crop takes its middle, pad adds bars, stretch distorts "
+        help="How an image becomes square: crop keeps its centre, pad adds bars, stretch distorts "
         "it."
     ),
 ]
@@ -161,7 +161,7 @@ def main() -> None:
         _run(predict, PROGRAM, sys.argv[1:])
 
 
-def _run(command: Any, name: str, arguments: list[str]) -> None:  # Any: as `typer.run` takes it
+def _run(command: Any, name: str, arguments: list[str]) -> None:  # Any: as `typer.run` accepts it
     program = typer.Typer(add_completion=False)
     program.command()(command)
     program(arguments, prog_name=name)

@@ -72,7 +72,7 @@ class Kindred(_Base, Sender):
     is retried up to `retries` times, each after the seconds of `Retry-After`. If these are more
     than `longest_wait`, it is not retried. `transport` is httpx's, for tests.
 
-    `fit` makes an image square: by its middle (`crop`), with bars (`pad`), or distorted
+    `fit` makes an image square: by its centre (`crop`), with bars (`pad`), or distorted
     (`stretch`).
 
     Raises (all methods):

@@ -29,7 +29,7 @@ from service.schemas.images import ClassifyResponse, EmbedResponse, PredictRespo
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """An image: path, bytes of a file, Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
 Fit = Literal["crop", "pad", "stretch"]
-"""How an image becomes square: by its middle, with bars, or distorted."""
+"""How an image becomes square: by its centre, with bars, or distorted."""
 Vector = npt.NDArray[np.float32]
 """One embedding, float32 [dimension]."""
 Query = Mapping[str, str | int | float | bool | Sequence[str]]
@@ -57,7 +57,7 @@ class Call(Generic[A]):
     content: bytes | None = None
     files: Sequence[tuple[str, tuple[str, bytes]]] | None = None
 
-    def arguments(self) -> dict[str, Any]:  # Any: httpx takes them by name
+    def arguments(self) -> dict[str, Any]:  # Any: keyword arguments of httpx
         """Return the arguments of `httpx.Client.request`."""
         return {
             "method": self.method,

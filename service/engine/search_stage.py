@@ -96,5 +96,5 @@ class SearchStage:
             for position, items in zip(positions, nearest, strict=True):
                 matches[position][search] = items
         searching = time.monotonic() - began
-        for one, some in zip(pending, matches, strict=True):
-            one.entry.set_result(replace(one.embeddings, searching=searching, matches=some))
+        for one, own in zip(pending, matches, strict=True):
+            one.entry.set_result(replace(one.embeddings, searching=searching, matches=own))

@@ -46,7 +46,7 @@ class SecuredApp(FastAPI):
 
 
 def _document_security(operation: dict[str, Any], keys: Keys, *, admin_only: bool) -> None:
-    """Add the keys that an operation takes, and the statuses of its authentication errors."""
+    """Add the keys that an operation accepts, and the statuses of its authentication errors."""
     refusals = {401: keys.known, 403: admin_only, 421: keys.local}
     _add_error_responses(operation, (status for status, occurs in refusals.items() if occurs))
     if keys.known:

@@ -1,4 +1,4 @@
-"""How long the long tests are: short in `make test`, full in `make soak`."""
+"""Lengths of the long tests: short in `make test`, full in `make soak`."""
 
 import os
 from typing import Final

@@ -92,7 +92,7 @@ def _iter_folder(root: Path, folder: Path, parents: tuple[Path, ...] = ()) -> Fi
 
 
 def _require_end(tar: tarfile.TarFile) -> None:
-    """Check that only zeros follow the end, as `tarfile` takes a damaged header for the end.
+    """Check that only zeros follow the end, since `tarfile` treats a damaged header as the end.
 
     Reading to the end also makes the decompressor compare its checksum.
     """

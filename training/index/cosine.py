@@ -83,7 +83,7 @@ class CosineIndex:
             limit = min(limit, int(selected.sum()))
             index = self._exact
             bits = np.packbits(selected, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]  # as its wrapper takes it
+            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]  # as its wrapper accepts it
             parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # added at import
         if limit == 0:
             empty = (len(queries), 0)

@@ -17,7 +17,7 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.25, 4.0
 class Calibration(Frozen):
     """The temperature that logits are divided by, and its effect on held-out probabilities.
 
-    The temperature is fitted on the validation images; a final run takes its study's temperature.
+    The temperature is fitted on the validation images; a final run uses its study's temperature.
     `error` is the expected calibration error over 15 bins of equal width, `loss` the cross
     entropy. Both are measured on the run's test images, before and after.
     """

@@ -136,8 +136,8 @@ class GpuSearcher:
             shape, dtype = (len(index), index.dimension), _dtype(index)
             vectors = torch.empty(shape, dtype=dtype, device=self._device)
             stored = index.fp16 if dtype == torch.half else index.reconstruct
-            for some in np.array_split(np.arange(len(index)), -(-len(index) // UPLOAD_BATCH)):
-                vectors[some[0] : some[-1] + 1] = torch.from_numpy(stored(some))
+            for batch in np.array_split(np.arange(len(index)), -(-len(index) // UPLOAD_BATCH)):
+                vectors[batch[0] : batch[-1] + 1] = torch.from_numpy(stored(batch))
             self._vectors[index] = vectors
         return self._vectors[index]
 

@@ -58,8 +58,8 @@ class Snapshot(View):
     @cached_property
     def added(self) -> int:
         """The number of images added to those of the bundle."""
-        numbers = (one.numbers[one.live()] for one in self.segments)
-        return sum(int((some != OF_BUNDLE).sum()) for some in numbers)
+        live_numbers = (one.numbers[one.live()] for one in self.segments)
+        return sum(int((numbers != OF_BUNDLE).sum()) for numbers in live_numbers)
 
     def search(
         self,
@@ -82,14 +82,14 @@ class Snapshot(View):
         deleted = 0 if row_ids else sum(len(segment.deleted) for segment in segments)
         fetch_limit = limit + min(deleted, limit)
         while True:  # until `limit` live images are found for each query
-            hits = search_multi(indexes, queries, fetch_limit, exact=exact, row_ids=row_ids)
+            all_hits = search_multi(indexes, queries, fetch_limit, exact=exact, row_ids=row_ids)
             found = [
                 [
                     ScoredItem(segments[hit.index_number].items[hit.position], hit.score)
-                    for hit in some
+                    for hit in hits
                     if hit.position not in segments[hit.index_number].deleted
                 ][:limit]
-                for some in hits
+                for hits in all_hits
             ]
             if not deleted or fetch_limit >= self._rows or all(len(one) == limit for one in found):
                 return found
@@ -134,9 +134,9 @@ class Snapshot(View):
                 rows.setdefault(segment, {})[image_id] = row
         found = {
             image_id: vector
-            for segment, some in rows.items()
+            for segment, row_of in rows.items()
             for image_id, vector in zip(
-                some, segment.indexes[layer].reconstruct(tuple(some.values())), strict=True
+                row_of, segment.indexes[layer].reconstruct(tuple(row_of.values())), strict=True
             )
         }
         return {image_id: found[image_id] for image_id in ids if image_id in found}

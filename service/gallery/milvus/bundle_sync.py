@@ -52,9 +52,9 @@ class BundleSync:
         if not self._rows.query(done, fields=("key",)):
             numbered = list(enumerate(self._items))
             for start in range(0, len(numbered), CHUNK):
-                some = numbered[start : start + CHUNK]
-                known = self._known([item.id for _, item in some])
-                self._rows.upsert(self._new_rows([one for one in some if one[1].id not in known]))
+                chunk = numbered[start : start + CHUNK]
+                known = self._known([item.id for _, item in chunk])
+                self._rows.upsert(self._new_rows([one for one in chunk if one[1].id not in known]))
             self._apply_overrides()
         self._rows.upsert([rows.of_marker(self._version, FILLED, self._rows.dimensions)])
 
@@ -74,20 +74,20 @@ class BundleSync:
     def delete_everywhere(self, ids: Sequence[str]) -> None:
         """Delete images from every bundle; their overrides must have been stored before."""
         for start in range(0, len(ids), CHUNK):
-            some = ids[start : start + CHUNK]
-            edits = [key(one, EDITED) for one in some]
-            self._rows.delete([*self._keys_in_all_bundles(some), *edits])
+            chunk = ids[start : start + CHUNK]
+            edits = [key(one, EDITED) for one in chunk]
+            self._rows.delete([*self._keys_in_all_bundles(chunk), *edits])
 
     def override_row(self, override: Override) -> Row:
         """Return the row that stores an override."""
         return rows.of_override(override, self._rows.dimensions)
 
-    def _new_rows(self, some: Sequence[tuple[int, Item]]) -> list[Row]:
-        positions = [position for position, _ in some]
+    def _new_rows(self, numbered: Sequence[tuple[int, Item]]) -> list[Row]:
+        positions = [position for position, _ in numbered]
         indexes = self._bundle.indexes
         vectors = {layer: index.reconstruct(positions) for layer, index in indexes.items()}
         made = []
-        for number, (_, item) in enumerate(some):
+        for number, (_, item) in enumerate(numbered):
             own = {layer: found[number] for layer, found in vectors.items()}
             row = rows.of_bundle(
                 item, self._version, own, self._bundle.network_id, self._rows.dimensions

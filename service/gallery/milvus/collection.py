@@ -175,7 +175,7 @@ class Collection:
         found: list[list[tuple[Row, float]]] = []
         with self._translated_errors() as client:
             for start in range(0, len(queries), QUERIES):
-                some = client.search(
+                batch_hits = client.search(
                     self._address.name,
                     data=list(queries[start : start + QUERIES]),
                     anns_field=vectors,
@@ -186,7 +186,7 @@ class Collection:
                     **self._filter_arguments(filters),
                 )
                 found += [
-                    [(hit["entity"], float(hit["distance"])) for hit in hits] for hits in some
+                    [(hit["entity"], float(hit["distance"])) for hit in hits] for hits in batch_hits
                 ]
         return found
 

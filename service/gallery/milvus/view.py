@@ -139,8 +139,8 @@ class MilvusView(View):
         """
         found: dict[str, Row] = {}
         for start in range(0, len(ids), CHUNK):
-            some = ids[start : start + CHUNK]
-            keys = [key(one, owner) for one in some for owner in (ADDED, self._version)]
+            chunk = ids[start : start + CHUNK]
+            keys = [key(one, owner) for one in chunk for owner in (ADDED, self._version)]
             for row in self._rows.query(expression("key in {keys}", keys=keys), fields=fields):
                 if row["bundle"] == ADDED or row["id"] not in found:
                     found[row["id"]] = row

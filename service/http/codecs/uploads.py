@@ -209,7 +209,7 @@ def _too_many(limit: int) -> TooLargeError:
 
 
 def request_body(*, labelled: bool = False, required: bool = True) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that takes images. (Any: FastAPI's own type.)"""
+    """Return the `openapi_extra` of a route that accepts images. (Any: FastAPI's own type.)"""
     base64_schema = {"type": "string", "contentEncoding": "base64"}
     metadata = ImageMetadata.model_json_schema()["properties"] if labelled else {}
     one = _object({"image": base64_schema, **metadata}, required="image")

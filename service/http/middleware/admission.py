@@ -83,7 +83,7 @@ class AdmissionMiddleware(HTTPMiddleware):
 
 
 def _upload_route(method: str, path: str) -> str | None:
-    """Return the route of a request, if it takes images."""
+    """Return the route of a request, if it accepts images."""
     if method == "PUT":
         return REPLACE_ROUTE if _ONE_IMAGE.fullmatch(path) else None
     template = _VERSION.sub("{version}", path)
