@@ -38,7 +38,7 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
 
     """
     if not data:
-        raise MalformedBodyError("The image is empty: the request has no bytes of it.")
+        raise MalformedBodyError("The image is empty: send the bytes of an image file.")
     too_large = TooLargeError(f"The image has more than {max_pixels:,} pixels: send a smaller one.")
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)

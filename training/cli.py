@@ -311,8 +311,8 @@ def embed(
 ) -> None:
     """Embed images into shards, which a gallery can import, and print the number of images.
 
-    The command can be stopped and started again, and can run several times at once on machines
-    that share the folder: a finished shard is not made again. Exits with 1 if an image cannot be
+    A stopped command can be started again, and several processes can share the folder, also on
+    other machines: a finished shard is not written again. Exits with 1 if an image cannot be
     read.
     """
     loaded = bundle.load(source or root / "bundles" / "current")
@@ -332,7 +332,7 @@ def embed(
             embedder = Embedder(loaded.network, pick_device(device))
             stats = bulk.run(job, embedder, ShardSpec.parse(shard), on_image)
     print_line(
-        f"shards: {stats.written} made, {stats.existing} existed, {stats.skipped} left to others"
+        f"shards: {stats.written} written, {stats.existing} existing, {stats.skipped} skipped"
     )
     for name in stats.unreadable:
         print_line(f"skipped, cannot be read: {name}", style="yellow")

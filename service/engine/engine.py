@@ -225,7 +225,7 @@ class Engine:
             self.dimensions = dimensions
             self._unhealthy_reason = None
             self._changed.notify_all()
-        logger.info("%s runs the network", self._backend.name)
+        logger.info("The network is ready: %s", self._backend.name)
 
     def _run_loop(self) -> None:
         while batch := self._next_batch():

@@ -63,7 +63,7 @@ class RequestQueue:
         seconds = (waiting + len(entries)) * self._background_seconds
         if time.monotonic() + seconds > entries[0].deadline:
             raise QueueFullError(
-                f"{waiting} images wait to be added, which leaves no time for these. Try again "
+                f"{waiting} images wait to be added, so these would pass their deadline. Try again "
                 "later, or send fewer images."
             )
 

@@ -89,7 +89,7 @@ def test_the_error_for_missing_data_names_the_path(
     outcome = command(*words, "--data", tmp_path / "none")
     assert (outcome.code, outcome.out) == (1, "")
     message = outcome.err.splitlines()[-1]
-    assert message == f"error: no data at {tmp_path}/none: there is no such file or folder"
+    assert message == f"error: no data at {tmp_path}/none: no such file or folder"
 
 
 def test_kindred_data_names_the_data(
@@ -257,7 +257,7 @@ def test_embed_prints_the_number_of_embedded_images(
     ]  # fmt: skip
     outcome = command(*words)
     assert (outcome.code, outcome.out) == (1, "5\n")  # one of them could not be read
-    assert "shards: 2 made, 0 existed, 0 left to others" in outcome.err
+    assert "shards: 2 written, 0 existing, 0 skipped" in outcome.err
     assert "skipped, cannot be read: train/amber/00000.png" in outcome.err
     assert "shards: 0 made, 2 existed" in command(*words).err
 

@@ -37,7 +37,7 @@ def iter_files(source: Path) -> FileIterator:
 
     """
     if not source.exists():
-        raise NoSourceError(f"no data at {source}: there is no such file or folder")
+        raise NoSourceError(f"no data at {source}: no such file or folder")
     if source.is_dir():
         yield from _iter_folder(source, source)
     elif tarfile.is_tarfile(source):

@@ -89,7 +89,7 @@ def load(
     """
     source = source.expanduser()
     if not source.exists():
-        raise DatasetError(f"no data at {source}: there is no such file or folder")
+        raise DatasetError(f"no data at {source}: no such file or folder")
     try:
         if batches := cifar10.find(source):
             return _from_batches(cifar10.read(batches, partition), partition)

@@ -102,8 +102,8 @@ class Updates:
                 return Added(before, "unchanged"), None
             if not replace:
                 raise ConflictError(
-                    f"There is another image {item.id!r} already: give this one another id, or "
-                    "replace that one with PUT."
+                    f"Another image has the id {item.id!r}: use another id, or replace "
+                    "that image with PUT."
                 )
         if row:
             self._store.delete(row.number)

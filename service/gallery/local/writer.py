@@ -160,7 +160,7 @@ class GroupCommitWriter:
             try:
                 listener.apply(events)
             except Exception:
-                logger.exception("The snapshot is rebuilt from the store")
+                logger.exception("The snapshot could not be updated and is rebuilt from the store")
                 self._rebuild(listener)
 
     def _rebuild(self, listener: Listener) -> None:

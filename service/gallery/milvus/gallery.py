@@ -212,7 +212,7 @@ class MilvusGallery(Gallery):
             return Added(before, "unchanged")
         if not replace:
             return ConflictError(
-                f"There is another image {item.id!r} already: give this one another id, or "
-                "replace that one with PUT."
+                f"Another image has the id {item.id!r}: use another id, or replace "
+                "that image with PUT."
             )
         return Added(item, "replaced")

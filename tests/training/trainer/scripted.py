@@ -1,4 +1,4 @@
-"""Labelled images, and logits that the images themselves determine."""
+"""A fake network whose logits are determined by the pixels, and images for it."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ def labelled_images(count: int = 20, start: int = 0) -> LabelledTensors:
 
 
 class ScriptedLogits(nn.Module):
-    """Returns scripted_network logits: the first pixel of each image is the predicted class."""
+    """Returns scripted logits: the first pixel of each image is the predicted class."""
 
     def forward(self, images: Tensor) -> Tensor:
         chosen: Tensor = nn.functional.one_hot(images[:, 0, 0, 0].long(), 10)

@@ -1,4 +1,4 @@
-"""Tests of a run, as a study and as a final run, and of the store that keeps it."""
+"""Tests of a run, as a study and as a final run, and of the store that saves it."""
 
 import math
 from dataclasses import dataclass
