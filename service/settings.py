@@ -117,12 +117,14 @@ class Settings(BaseSettings):
     built.
     """
     gallery: str = "gallery"
-    """Folder for added images, created with the first one; or a Milvus collection that several
-    services share: milvus://host:19530/collection, or milvus:///folder/gallery.db for one in a
-    file. 'python -m service gallery export' backs it up.
+    """Folder for added images, created with the first one; or the address of a Milvus collection.
+    milvus://host:19530/collection can be shared by several services; milvus:///folder/gallery.db
+    is a file. 'python -m service gallery export' backs the gallery up.
     """
     host: str = "127.0.0.1"
-    """Address to listen on. Any address other than loopback needs api_keys or allow_anonymous."""
+    """Address to listen on. Any address other than loopback needs KINDRED_API_KEYS or
+    KINDRED_ALLOW_ANONYMOUS=true.
+    """
     port: int = Field(8000, ge=0, le=65535)
     """TCP port to listen on. 0: any free port."""
 
@@ -152,8 +154,8 @@ class Settings(BaseSettings):
     """
 
     backend: BackendChoice = "auto"
-    """Runtime of the network. auto: OpenVINO on a CPU if it is installed (pip install
-    'kindred[openvino]') and the bundle has model.onnx, else PyTorch.
+    """Runtime of the network. auto: OpenVINO on a CPU if the bundle has model.onnx and OpenVINO
+    is installed (pip install '.[openvino]' in the checkout), else PyTorch.
     """
     device: str = "auto"
     """Device of the network: auto, cpu or cuda[:n]. auto: the first GPU, else the CPU."""
@@ -168,7 +170,7 @@ class Settings(BaseSettings):
     max_queue_size: int = Field(512, ge=1)
     """Images that may be admitted and not yet answered; further requests get 429. Additions to the
     gallery have a limit of their own, of the same size. More images than the service answers within
-    request_timeout only produce timeouts.
+    KINDRED_REQUEST_TIMEOUT only produce timeouts.
     """
     request_timeout: float = Field(10.0, gt=0)
     """Seconds from a request's arrival to its response; then it gets 504."""
@@ -183,7 +185,7 @@ class Settings(BaseSettings):
     as many images at once as there are cores.
     """
     max_client_batch_size: int = Field(64, ge=1)
-    """Images in one request at most; more get 413. Must not exceed max_queue_size."""
+    """Images in one request at most; more get 413. Must not exceed KINDRED_MAX_QUEUE_SIZE."""
 
     shutdown_delay: float = Field(0.0, ge=0)
     """Seconds after SIGTERM during which requests are still accepted while /readyz answers 503. Set
@@ -214,18 +216,18 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         if self.backend == "openvino" and not has_openvino():
-            raise ValueError("OpenVINO is not installed: pip install 'kindred[openvino]'")
+            raise ValueError("OpenVINO is not installed: pip install '.[openvino]' in the checkout")
         if self.backend == "openvino" and self.device not in ("auto", "cpu"):
-            raise ValueError("OpenVINO runs on the CPU only: set device or backend to auto")
+            raise ValueError("OpenVINO runs on the CPU only: set KINDRED_DEVICE or KINDRED_BACKEND to auto")
         if self.max_client_batch_size > self.max_queue_size:
             raise ValueError(
-                "max_client_batch_size is more than max_queue_size: such a request could never "
-                "be queued. Lower the one or raise the other."
+                "KINDRED_MAX_CLIENT_BATCH_SIZE is more than KINDRED_MAX_QUEUE_SIZE: such a request "
+                "could never be queued. Lower the one or raise the other."
             )
         if self.max_body_bytes > self.max_in_flight_bytes:
             raise ValueError(
-                "max_body_bytes is more than max_in_flight_bytes: such a request could never be "
-                "accepted. Lower the one or raise the other."
+                "KINDRED_MAX_BODY_BYTES is more than KINDRED_MAX_IN_FLIGHT_BYTES: such a request "
+                "could never be accepted. Lower the one or raise the other."
             )
         if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(

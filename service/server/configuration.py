@@ -6,15 +6,16 @@ from service.settings import FORMER_NAMES, Settings, variable
 
 _HEAD: Final = """# Configuration
 
-Every setting is an environment variable. Options of `python -m service` override variables; see
-`python -m service --help`. Lists are separated by commas. If a setting is invalid, the service
-does not start, and prints a line that names the variable.
+Every setting is an environment variable. The options `--bundle`, `--host`, `--port` and `--device` of
+`python -m service` override their variables. Lists are separated by commas. An invalid setting stops
+the service at startup; the error names the variable.
 
 A former name is still accepted. The log then has a warning that names the new variable. If both are
 set, the new one is used.
 
 The client has two variables of its own: `KINDRED_URL` and `KINDRED_API_KEY`, see
-`python -m service.client --help`.
+`python -m service.client --help`. `python -m training` reads `KINDRED_DATA` and `KINDRED_DOWNLOAD`;
+see its `--help`.
 
 This file is generated from `service/settings.py`: `make docs` writes it.
 

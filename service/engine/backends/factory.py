@@ -64,8 +64,8 @@ def open_backend(
             raise BundleError(f"OpenVINO cannot read {bundle.onnx}: {error}") from error
     if precision == "int8":
         raise BundleError(
-            "only OpenVINO on a CPU runs int8: pip install 'kindred[openvino]', or set "
-            "KINDRED_PRECISION=auto"
+            "only OpenVINO on a CPU runs int8: pip install '.[openvino]' in the checkout, or "
+            "set KINDRED_PRECISION=auto"
         )
     torch_backend = TorchGraphs if where.type == "cuda" else TorchEager
     return torch_backend(

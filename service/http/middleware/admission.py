@@ -18,20 +18,18 @@ from service.http.middleware.request_id import take_request_id
 from service.state import State
 from service.telemetry.metrics import Metrics
 
-UPLOAD_ROUTES = frozenset(
-    {
-        "/predict",
-        "/classify",
-        "/similar",
-        "/embed",
-        "/gallery",
-        "/v2/models/kindred/infer",
-        "/v2/models/kindred/versions/{version}/infer",
-    }
-)
-"""Routes of POST requests with images."""
+UPLOAD_ROUTES = {
+    "/predict": Priority.INTERACTIVE,
+    "/classify": Priority.INTERACTIVE,
+    "/similar": Priority.INTERACTIVE,
+    "/embed": Priority.INTERACTIVE,
+    "/gallery": Priority.BACKGROUND,
+    "/v2/models/kindred/infer": Priority.INTERACTIVE,
+    "/v2/models/kindred/versions/{version}/infer": Priority.INTERACTIVE,
+}
+"""Routes of POST requests with images, and the priority that admits them."""
 REPLACE_ROUTE = "/gallery/{image_id}"
-"""The route of PUT requests with images."""
+"""The route of PUT requests with images, which the priority of additions admits."""
 _VERSION = re.compile(r"(?<=/versions/)[^/]+(?=/)")
 _ONE_IMAGE = re.compile(r"/gallery/[^/]+")
 
@@ -52,10 +50,10 @@ class AdmissionMiddleware(HTTPMiddleware):
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         template = _upload_route(scope["method"], scope["path"])
-        if template and not _is_browser_request(scope):
+        if template is not None and not _is_browser_request(scope):
             state: State = scope["app"].state.kindred
             try:
-                state.admission.check(Priority.INTERACTIVE)
+                state.admission.check(UPLOAD_ROUTES.get(template, Priority.BACKGROUND))
             except KindredError as error:
                 if self._is_authorized(scope):
                     await self._refuse(scope, send, template, error)

@@ -30,9 +30,13 @@ PNG = {"Content-Type": "image/png"}
 
 @contextmanager
 def full_queue(app: FastAPI, network: ScriptedNetwork) -> Iterator[httpx.Client]:
-    """A service whose queue is full."""
+    """A service whose queue is full, for searches and for additions."""
     state = use_network(app, network, max_queue_size=1)
-    with running_app(app) as client, state.admission.permit(Priority.INTERACTIVE):
+    with (
+        running_app(app) as client,
+        state.admission.permit(Priority.INTERACTIVE),
+        state.admission.permit(Priority.BACKGROUND),
+    ):
         yield client
 
 
@@ -62,6 +66,24 @@ def test_a_refusal_is_counted_by_its_route(full: httpx.Client, method: str, path
     counted = full.get("/metrics").text
     assert f'kindred_requests_total{{route="{path}",status="429"}} 1.0' in counted
     assert 'kindred_rejections_total{reason="queue-full"} 1.0' in counted
+
+
+@pytest.mark.parametrize(
+    ("full_priority", "statuses"),
+    [(Priority.INTERACTIVE, [429, 201, 201]), (Priority.BACKGROUND, [200, 429, 429])],
+)
+def test_searches_and_additions_have_limits_of_their_own(
+    make_app: MakeApp, network: ScriptedNetwork, full_priority: Priority, statuses: list[int]
+) -> None:
+    app = make_app()
+    state = use_network(app, network, max_queue_size=1)
+    calls = [("POST", "/classify"), ("POST", "/gallery"), ("PUT", "/gallery/mine")]
+    with running_app(app) as client, state.admission.permit(full_priority):
+        responses = [
+            client.request(method, path, content=image_file(), headers=PNG)
+            for method, path in calls
+        ]
+    assert [response.status_code for response in responses] == statuses
 
 
 def test_an_early_refusal_has_the_headers_and_body_of_every_error(full: httpx.Client) -> None:
