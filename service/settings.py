@@ -218,7 +218,9 @@ class Settings(BaseSettings):
         if self.backend == "openvino" and not has_openvino():
             raise ValueError("OpenVINO is not installed: pip install '.[openvino]' in the checkout")
         if self.backend == "openvino" and self.device not in ("auto", "cpu"):
-            raise ValueError("OpenVINO runs on the CPU only: set KINDRED_DEVICE or KINDRED_BACKEND to auto")
+            raise ValueError(
+                "OpenVINO runs on the CPU only: set KINDRED_DEVICE or KINDRED_BACKEND to auto"
+            )
         if self.max_client_batch_size > self.max_queue_size:
             raise ValueError(
                 "KINDRED_MAX_CLIENT_BATCH_SIZE is more than KINDRED_MAX_QUEUE_SIZE: such a request "
