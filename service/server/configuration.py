@@ -6,9 +6,9 @@ from service.settings import FORMER_NAMES, Settings, variable
 
 _HEAD: Final = """# Configuration
 
-Every setting is an environment variable. The options `--bundle`, `--host`, `--port` and `--device` of
-`python -m service` override their variables. Lists are separated by commas. An invalid setting stops
-the service at startup; the error names the variable.
+Every setting is an environment variable. The options `--bundle`, `--host`, `--port` and `--device`
+of `python -m service` override their variables. Lists are separated by commas. An invalid setting
+stops the service at startup; the error names the variable.
 
 A former name is still accepted. The log then has a warning that names the new variable. If both are
 set, the new one is used.
