@@ -118,8 +118,8 @@ class Settings(BaseSettings):
     """
     gallery: str = "gallery"
     """Folder for added images, created with the first one; or the address of a Milvus collection.
-    milvus://host:19530/collection can be shared by several services; milvus:///folder/gallery.db
-    is a file. 'python -m service gallery export' backs the gallery up.
+    Several services can share milvus://host:19530/collection. In milvus:///folder/gallery.db the
+    collection is a file. 'python -m service gallery export' backs the gallery up.
     """
     host: str = "127.0.0.1"
     """Address to listen on. Any address other than loopback needs KINDRED_API_KEYS or
