@@ -93,7 +93,7 @@ def test_an_unexpected_error_is_one_line_with_its_traceback(
 ) -> None:
     app = make_app()
     with TestClient(app, raise_server_exceptions=False) as client, written("json") as stream:
-        monkeypatch.setattr(app.state.kindred.gallery, "page", None)
+        monkeypatch.setattr(app.state.kindred.gallery, "snapshot", None)
         client.get("/gallery", headers=ID)
     (line,) = (line for line in objects(stream) if line["level"] == "ERROR")
     assert line["request_id"] == "request-1"
