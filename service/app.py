@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -104,13 +105,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    def current() -> State:
-        return _current(app)
-
+    current = partial(_current, app)
     images.load_plugins()
-    app.state.reloader = Reloader(
-        StateSlot(current, lambda state: _serve(app, state)), reload_state
-    )
+    app.state.reloader = Reloader(StateSlot(current, partial(_serve, app)), reload_state)
     await anyio.to_thread.run_sync(current().engine.start)
     reload.trim_heap()
     reembedding = ReembeddingJob(current)
@@ -119,8 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     current().lifecycle.draining = True
     await reembedding.stop()
     await app.state.reloader.close()
-    await anyio.to_thread.run_sync(current().engine.stop)
-    await anyio.to_thread.run_sync(current().gallery.close)
+    await anyio.to_thread.run_sync(current().close)
 
 
 def _middleware(settings: Settings, keys: Keys, metrics: Metrics) -> list[Middleware]:

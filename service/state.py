@@ -41,6 +41,11 @@ class State:
     # `replace` must not copy these: each state counts its own requests.
     requests: RefCounted[None] = field(default_factory=lambda: RefCounted(None), init=False)
 
+    def close(self) -> None:
+        """Stop the engine and close the gallery."""
+        self.engine.stop()
+        self.gallery.close()
+
     @property
     def admission(self) -> AdmissionController:
         """Admission of images to the engine."""

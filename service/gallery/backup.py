@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.errors import ConflictError, KindredError, NoPixelsError, NotFoundError
-from service.gallery.bundle_images import same_annotations
 from service.gallery.protocol import Gallery, View
 from service.gallery.types import Addition, Item
 from training.bundle import Layer, Vectors
@@ -168,7 +167,8 @@ def _import(gallery: Gallery, additions: Sequence[Addition]) -> list[str]:
 
 def _edit(gallery: Gallery, item: Item) -> bool:
     """Set the label and attributes of the image of that id; return whether they changed."""
-    if same_annotations(gallery.snapshot().get(item.id), item):
+    before = gallery.snapshot().get(item.id)
+    if before == before.annotated_as(item):
         return False
     gallery.edit(item.id, lambda _: item).result()
     return True

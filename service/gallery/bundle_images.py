@@ -6,9 +6,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from service.errors import NoPixelsError
+from service.errors import ConflictError, NoPixelsError
 from service.gallery.segment import OF_BUNDLE, Segment
-from service.gallery.types import Item
+from service.gallery.types import Added, Item
 from service.images import encode
 from training.bundle import Bundle, Pixels
 
@@ -56,13 +56,27 @@ def _predicted(bundle: Bundle) -> Sequence[str | None]:
     return [bundle.manifest.classes[index] for index in largest]
 
 
-def same_annotations(one: Item, other: Item) -> bool:
-    """Return whether two items have the same label and attributes."""
-    return (one.label, one.label_predicted, dict(one.attributes)) == (
-        other.label,
-        other.label_predicted,
-        dict(other.attributes),
-    )
+def outcome_of(
+    item: Item, before: Item | None, *, same_pixels: bool, replace: bool
+) -> Added | ConflictError:
+    """Return what the addition of an item does, or why it is refused.
+
+    Args:
+        item: the image to add.
+        before: the image that has its id now, if there is one.
+        same_pixels: whether both have the same pixels.
+        replace: whether another image may be overwritten.
+
+    """
+    if before is None:
+        return Added(item, "created")
+    if same_pixels and (not replace or before == before.annotated_as(item)):
+        return Added(before, "unchanged")
+    if not replace:
+        return ConflictError(
+            f"Another image has the id {item.id!r}: use another id, or replace that image with PUT."
+        )
+    return Added(item, "replaced")
 
 
 def same_pixels(one: bytes | None, other: bytes | None) -> bool:

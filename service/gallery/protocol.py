@@ -3,11 +3,11 @@
 Knows items and vectors; nothing of storage or requests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Literal, Protocol
 
-from service.errors import KindredError
+from service.errors import KindredError, NotFoundError
 from service.gallery.types import (
     MATCH_ALL,
     Added,
@@ -33,14 +33,23 @@ class View(Protocol):
     """
 
     @property
+    def dimensions(self) -> Mapping[Layer, int]:
+        """The layers that can be searched, and the number of dimensions of their vectors."""
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers that can be searched."""
-
-    def __len__(self) -> int:
-        """Return the number of images."""
+        return tuple(self.dimensions)
 
     def dimension(self, layer: Layer) -> int:
         """Return the number of dimensions of the vectors at a layer."""
+        if layer not in self.dimensions:
+            known = ", ".join(self.layers)
+            raise NotFoundError(f"No layer {layer!r} is indexed; available: {known}.")
+        return self.dimensions[layer]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
 
     def search(
         self,
@@ -105,9 +114,8 @@ class Gallery(Protocol):
     gallery cannot be changed now.
     """
 
-    @property
-    def network(self) -> str:
-        """The `network_id` of the bundle served, whose vectors the gallery searches."""
+    network: str
+    """The `network_id` of the bundle served, whose vectors the gallery searches."""
 
     @property
     def added(self) -> int:

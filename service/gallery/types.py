@@ -30,6 +30,15 @@ class Item:
     created_at: datetime | None = None
     """When the image was added; None if it came with the bundle."""
 
+    def annotated_as(self, other: "Item | Override") -> "Item":
+        """Return this image with the label and attributes of another item."""
+        return replace(
+            self,
+            label=other.label,
+            label_predicted=other.label_predicted,
+            attributes=other.attributes,
+        )
+
 
 @dataclass(frozen=True)
 class ScoredItem:
@@ -120,14 +129,7 @@ class Override:
 
     def apply(self, item: Item) -> Item | None:
         """Return a bundle's image as edited; None if it is deleted."""
-        if self.deleted:
-            return None
-        return replace(
-            item,
-            label=self.label,
-            label_predicted=self.label_predicted,
-            attributes=self.attributes,
-        )
+        return None if self.deleted else item.annotated_as(self)
 
 
 @dataclass(frozen=True)

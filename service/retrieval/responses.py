@@ -17,7 +17,7 @@ from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
 from service.schemas.images import ClassifyResponse, EmbedResponse, Prediction, PredictResponse
 from service.schemas.oip import Array, TensorMetadata
-from training.bundle import Layer, Manifest, Vectors
+from training.bundle import Layer, Manifest
 
 EMBEDDING_LAYERS: Final = LAYERS
 """The layers of `/embed`."""
@@ -54,8 +54,10 @@ class ResponseBuilder:
         """
         return _known(name, EMBEDDING_LAYERS)
 
-    def classify(self, images: Sequence[Embeddings], top_k: int) -> list[ClassifyResponse]:
-        """Return the `top_k` most probable classes of each image."""
+    def classify(
+        self, images: Sequence[Embeddings], top_k: int | None = None
+    ) -> list[ClassifyResponse]:
+        """Return the `top_k` most probable classes of each image, or all of them."""
         return [
             ClassifyResponse(
                 model=self.model,
@@ -84,25 +86,17 @@ class ResponseBuilder:
         }
         return [
             PredictResponse(
-                model=self.model,
-                predictions=self._predictions(image),
-                novelty=image.novelty,
-                familiar=self._is_familiar(image),
+                **dict(classified),
                 similar={layer: neighbours[row] for layer, neighbours in found.items()},
             )
-            for row, image in enumerate(images)
+            for row, classified in enumerate(self.classify(images))
         ]
 
     def embed(self, images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
         """Return the vector of each image at one layer."""
-        vectors = [image.layers[layer] for image in images]
+        vectors = (image.layers[layer].tolist() for image in images)
         return [
-            EmbedResponse(
-                model=self.model,
-                layer=layer,
-                dimension=len(vector),
-                vector=tuple(vector.tolist()),
-            )
+            EmbedResponse(model=self.model, layer=layer, dimension=len(vector), vector=vector)
             for vector in vectors
         ]
 
@@ -122,7 +116,9 @@ class ResponseBuilder:
         """Return the output tensors: labels, probabilities, and the vectors at each layer."""
         probabilities = np.stack([_probabilities(image) for image in images])
         labels = [self._classes[index] for index in probabilities.argmax(1)]
-        vectors: dict[str, Array] = {layer: _vectors(images, layer) for layer in LAYERS}
+        vectors: dict[str, Array] = {
+            layer: np.stack([image.layers[layer] for image in images]) for layer in LAYERS
+        }
         return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
 
     def _predictions(self, image: Embeddings) -> tuple[Prediction, ...]:
@@ -143,10 +139,6 @@ def _probabilities(image: Embeddings) -> npt.NDArray[np.float64]:
     exponentials = np.exp(logits - logits.max())
     probabilities: npt.NDArray[np.float64] = exponentials / exponentials.sum()
     return probabilities
-
-
-def _vectors(images: Sequence[Embeddings], layer: Layer) -> Vectors:
-    return np.stack([image.layers[layer] for image in images])
 
 
 def _known(name: str, layers: Sequence[Layer]) -> Layer:

@@ -2,21 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 RoundedFloat = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
 """A float that is rounded to six decimals in JSON."""
 
 
 class Schema(BaseModel):
-    """The base class of all responses: immutable data."""
+    """The base class of all responses: immutable data, whose fields' docstrings describe them."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class ModelName(Schema):

@@ -17,20 +17,19 @@ class FieldProblem(Schema):
 class Problem(Schema):
     """An error response (RFC 9457)."""
 
-    type: str = Field(
-        description="Identifies the kind of error, for programs; about:blank if the status does.",
-        examples=["urn:kindred:problem:queue-full"],
-    )
+    type: str = Field(examples=["urn:kindred:problem:queue-full"])
+    """Identifies the kind of error, for programs; about:blank if the status does."""
     title: str = Field(examples=["Too many requests"])
     status: int = Field(examples=[429])
     detail: str = Field(
         examples=["512 images are in progress, and at most 512 may be. Try again later."]
     )
-    instance: str = Field(description="The path of the request.", examples=["/predict"])
-    error: str = Field(description="The same as detail, for clients that expect this field.")
-    errors: tuple[FieldProblem, ...] | None = Field(
-        default=None, description="With 422: each invalid parameter."
-    )
+    instance: str = Field(examples=["/predict"])
+    """The path of the request."""
+    error: str
+    """The same as detail, for clients that expect this field."""
+    errors: tuple[FieldProblem, ...] | None = None
+    """With 422: each invalid parameter."""
 
     @classmethod
     def of(

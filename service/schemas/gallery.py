@@ -49,20 +49,18 @@ class GalleryItem(Schema):
 
     id: str = Field(examples=["cifar10-test-00042"])
     label: str = Field(examples=["cat"])
-    predicted: str | None = Field(
-        default=None, description="The class that the network predicts.", examples=["dog"]
-    )
+    predicted: str | None = Field(default=None, examples=["dog"])
+    """The class that the network predicts."""
     image: str = Field(examples=["/gallery/cifar10-test-00042/image"])
-    label_predicted: bool = Field(
-        default=False, description="Whether the label is the network's prediction."
-    )
+    label_predicted: bool = False
+    """Whether the label is the network's prediction."""
     attributes: dict[str, bool | int | float | str] = Field(
         default_factory=dict, examples=[{"shelf": 3}]
     )
-    source: Literal["bundle", "added"] = Field(
-        default="bundle", description="Whether the image is part of the bundle or was added later."
-    )
-    created_at: datetime | None = Field(default=None, description="When the image was added.")
+    source: Literal["bundle", "added"] = "bundle"
+    """Whether the image is part of the bundle or was added later."""
+    created_at: datetime | None = None
+    """When the image was added."""
 
 
 class UpsertResult(GalleryItem):
@@ -76,9 +74,8 @@ class GalleryEdit(Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    label: Label | None = Field(
-        default=None, description="null replaces the label by the network's prediction."
-    )
+    label: Label | None = None
+    """null replaces the label by the network's prediction."""
     attributes: Annotated[dict[Name, Value | None], Field(max_length=MAX_ATTRIBUTES)] = Field(
         default_factory=dict, json_schema_extra=_FORBID_EXTRA, examples=[{"shelf": 4, "sold": None}]
     )
@@ -97,7 +94,8 @@ class DuplicatesResponse(Schema):
 
     layer: str = Field(examples=["conv2"])
     pairs: tuple[Pair, ...]
-    looked_at: int = Field(description="Number of images examined.")
+    looked_at: int
+    """Number of images examined."""
     next: str | None
 
 

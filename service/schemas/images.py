@@ -1,9 +1,6 @@
 """Schemas of responses about images: predictions, neighbours, embeddings."""
 
-from pydantic import (
-    ConfigDict,
-    Field,
-)
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from service.schemas.base import ModelName, RoundedFloat, Schema
@@ -35,20 +32,16 @@ class Neighbour(Schema):
 
     id: str
     label: str
-    score: RoundedFloat = Field(description="Cosine similarity, in [-1, 1].")
-    image: str = Field(description="Path of its pixels; 404 if the bundle has none.")
-    attributes: dict[str, bool | int | float | str] | None = Field(
-        default=None, description="Its attributes; left out if it has none."
-    )
-    heat: tuple[tuple[RoundedFloat, ...], ...] | None = Field(
-        default=None,
-        description="With explain, at conv2: 8 x 8 positions, which add up to the score.",
-        examples=[HEATMAP],
-    )
-    terms: tuple[RoundedFloat, ...] | None = Field(
-        default=None,
-        description="With explain, at logits: one term per class, which add up to the score.",
-    )
+    score: RoundedFloat
+    """Cosine similarity, in [-1, 1]."""
+    image: str
+    """Path of its pixels; 404 if the bundle has none."""
+    attributes: dict[str, bool | int | float | str] | None = None
+    """Its attributes; left out if it has none."""
+    heat: tuple[tuple[RoundedFloat, ...], ...] | None = Field(default=None, examples=[HEATMAP])
+    """With explain, at conv2: 8 x 8 positions, which add up to the score."""
+    terms: tuple[RoundedFloat, ...] | None = None
+    """With explain, at logits: one term per class, which add up to the score."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [NEIGHBOUR_EXAMPLE]})
 
@@ -57,7 +50,8 @@ class ClassifyResponse(Schema):
     """The classes of an image."""
 
     model: ModelName
-    predictions: tuple[Prediction, ...] = Field(description="Best first.")
+    predictions: tuple[Prediction, ...]
+    """Best first."""
     novelty: RoundedFloat | None = Field(
         default=None,
         ge=0,

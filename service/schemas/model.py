@@ -28,35 +28,31 @@ class LayerCard(Schema):
     recall_at_10: float = Field(examples=[0.998])
     milliseconds: RoundedFloat = Field(examples=[0.44])
     exact_milliseconds: RoundedFloat = Field(examples=[16.0])
-    candidates: int | None = Field(
-        description="Candidates rescored for ten results; null: every image.", examples=[120]
-    )
+    candidates: int | None = Field(examples=[120])
+    """Candidates rescored for ten results; null: every image."""
 
 
 class GalleryCard(Schema):
     """The gallery that is searched."""
 
     size: int = Field(examples=[7500])
-    added: int = Field(description="Number of images added to those of the bundle.")
-    stale: int = Field(
-        description="Number of added images whose vectors another network made; they are being "
-        "embedded again."
-    )
-    pixels: bool = Field(description="Whether /gallery/{id}/image returns images.")
+    added: int
+    """Number of images added to those of the bundle."""
+    stale: int
+    """Number of added images whose vectors another network made; they are being embedded again."""
+    pixels: bool
+    """Whether /gallery/{id}/image returns images."""
     layers: dict[str, LayerCard]
 
 
 class InputCard(Schema):
     """The input of the network."""
 
-    side: int = Field(
-        description="Each image is resized to a square with sides of this many pixels."
-    )
+    side: int
+    """Each image is resized to a square with sides of this many pixels."""
     formats: tuple[str, ...]
-    embeddings: dict[str, int] = Field(
-        description="Layers of /embed, and the dimension of their vectors.",
-        examples=[{"conv2": 8192, "penultimate": 512, "logits": 10}],
-    )
+    embeddings: dict[str, int] = Field(examples=[{"conv2": 8192, "penultimate": 512, "logits": 10}])
+    """Layers of /embed, and the dimension of their vectors."""
 
 
 class Limits(Schema):
@@ -72,13 +68,12 @@ class Limits(Schema):
 class NoveltyCard(Schema):
     """The statistics by which an image counts as familiar."""
 
-    threshold: float = Field(
-        description="Maximum novelty of a familiar image; 95 % of held-out images are familiar."
-    )
-    familiar_share: RoundedFloat = Field(
-        description="Share of other held-out images that are familiar.", examples=[0.952]
-    )
-    references: int = Field(description="Number of training images that an image is compared with.")
+    threshold: float
+    """Maximum novelty of a familiar image; 95 % of held-out images are familiar."""
+    familiar_share: RoundedFloat = Field(examples=[0.952])
+    """Share of other held-out images that are familiar."""
+    references: int
+    """Number of training images that an image is compared with."""
 
 
 class ModelCard(Schema):
@@ -92,8 +87,11 @@ class ModelCard(Schema):
     metrics: Metrics
     dataset: DatasetMetadata
     gallery: GalleryCard
-    novelty: NoveltyCard | None = Field(description="null if the bundle has no novelty statistics.")
-    engine: str = Field(description="Inference backend, precision and device.")
+    novelty: NoveltyCard | None
+    """null if the bundle has no novelty statistics."""
+    engine: str
+    """Inference backend, precision and device."""
     input: InputCard
     limits: Limits
-    caveats: str = Field(description="Known limits of the model, from the bundle's README.")
+    caveats: str
+    """Known limits of the model, from the bundle's README."""

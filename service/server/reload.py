@@ -7,10 +7,10 @@ import asyncio
 import ctypes
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 
@@ -18,6 +18,8 @@ from service.errors import BundleRefusedError, UnavailableError
 from service.schemas.base import ModelName, ReloadResponse
 from service.state import State
 from training.bundle import BundleError, DeviceError
+
+T = TypeVar("T")
 
 GRACE_SECONDS = 1.0
 """Seconds after the request timeout at which no request can use the old bundle any more."""
@@ -59,29 +61,29 @@ class Reloader:
             UnavailableError: the service is stopping.
 
         """
-        change = asyncio.create_task(self._change())
-        self._in_flight.add(change)
-        change.add_done_callback(self._in_flight.discard)
-        return await asyncio.shield(change)
+        return await asyncio.shield(self._start(self._change()))
 
     async def close(self) -> None:
         """Wait until reloads in progress have ended and the old states are closed."""
         while self._in_flight:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
 
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        return task
+
     async def _change(self) -> ReloadResponse:
         async with self._lock:
             old = self._slot.get()
             new = await self._open(old)
             if old.lifecycle.draining:
-                await anyio.to_thread.run_sync(new.engine.stop)
-                await anyio.to_thread.run_sync(new.gallery.close)
+                await anyio.to_thread.run_sync(new.close)
                 raise UnavailableError("The service is stopping.")
             self._slot.put(new)
             new.metrics.reloads.inc()
-            retiring = asyncio.create_task(_drain_and_close(old))
-            self._in_flight.add(retiring)
-            retiring.add_done_callback(self._in_flight.discard)
+            self._start(_drain_and_close(old))
             response = ReloadResponse(previous=old.responses.model, current=new.responses.model)
             logger.warning(
                 "Reloaded: serving %s instead of %s",
@@ -113,8 +115,7 @@ async def _drain_and_close(old: State) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(old.settings.request_timeout + GRACE_SECONDS):
             await old.requests.wait_closed()
-    await anyio.to_thread.run_sync(old.engine.stop)
-    await anyio.to_thread.run_sync(old.gallery.close)
+    await anyio.to_thread.run_sync(old.close)
     await anyio.to_thread.run_sync(trim_heap)
 
 

@@ -30,7 +30,7 @@ def load_state(settings: Settings) -> State:
 
     """
     metrics = Metrics()
-    bundle = _open(settings)
+    bundle = load(settings.bundle or default_bundle())
     gallery = open_gallery(settings.gallery, bundle)
     engine = _engine(settings, metrics, bundle, gallery)
     return State(
@@ -43,7 +43,7 @@ def reload_state(old: State) -> State:
 
     Raises: as `load_state`.
     """
-    bundle = _open(old.settings)
+    bundle = load(old.settings.bundle or default_bundle())  # another may have been built
     gallery = old.gallery.rebind(bundle)
     try:
         engine = _engine(old.settings, old.metrics, bundle, gallery)
@@ -57,12 +57,6 @@ def reload_state(old: State) -> State:
         gallery=gallery,
         responses=ResponseBuilder(bundle.manifest, gallery),
     )
-
-
-def _open(settings: Settings) -> Bundle:
-    return load(
-        settings.bundle or default_bundle()
-    )  # evaluated at each reload: another may have been built
 
 
 def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:

@@ -33,7 +33,7 @@ class LocalGallery(Gallery):
     """The images of a bundle, with the changes stored in a folder."""
 
     def __init__(self, bundle: Bundle, writer: GroupCommitWriter) -> None:
-        self._network = bundle.network_id
+        self.network = bundle.network_id
         self._writer = writer
         self._bundle_images = BundleImages(bundle)
         self._updates = Updates(writer.store, self._bundle_images)
@@ -73,11 +73,6 @@ class LocalGallery(Gallery):
             writer.shared.release()
 
     @property
-    def network(self) -> str:
-        """The `network_id` of the bundle served, whose vectors the gallery searches."""
-        return self._network
-
-    @property
     def added(self) -> int:
         """The number of images added to those of the bundle."""
         return self._snapshot.added
@@ -111,7 +106,7 @@ class LocalGallery(Gallery):
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Return up to `limit` images to embed again; empty if all are up to date."""
         with self._writer.lock:
-            return self._writer.store.outdated(self._network, limit)
+            return self._writer.store.outdated(self.network, limit)
 
     def renew(self, renewed: Sequence[NewVectors]) -> Future[None]:
         """Store new vectors; skip images that have been changed or removed since."""
@@ -131,7 +126,7 @@ class LocalGallery(Gallery):
         store = self._writer.store
         with store.read_transaction():
             overrides = store.overrides()
-            rows, without_pixels = store.rows(), store.without_pixels(self._network)
+            rows, without_pixels = store.rows(), store.without_pixels(self.network)
             vectors = {
                 layer: dict(store.vectors(layer)) for layer in self._bundle_images.segment.indexes
             }
@@ -182,7 +177,7 @@ class LocalGallery(Gallery):
     ) -> None:
         """Replace the snapshot by `before` with these images and segments added."""
         for one in upserted:
-            outdated = one.network != self._network
+            outdated = one.network != self.network
             (self._outdated.add if outdated else self._outdated.discard)(one.item.id)
             reembeddable = outdated and one.has_pixels
             (self._reembeddable.add if reembeddable else self._reembeddable.discard)(one.item.id)

@@ -28,10 +28,10 @@ class Snapshot(View):
     outdated_ids: frozenset[str] = frozenset()
     """The images that have another network's vectors."""
 
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers that can be searched."""
-        return tuple(self.segments[0].indexes)
+    @cached_property
+    def dimensions(self) -> Mapping[Layer, int]:
+        """The layers that can be searched, and the number of dimensions of their vectors."""
+        return {layer: index.dimension for layer, index in self.segments[0].indexes.items()}
 
     def __len__(self) -> int:
         return self._length
@@ -193,19 +193,6 @@ class Snapshot(View):
         """Return this snapshot with segments replaced; None removes a segment."""
         segments = (exchanged.get(segment, segment) for segment in self.segments)
         return replace(self, segments=tuple(one for one in segments if one is not None))
-
-    def dimension(self, layer: Layer) -> int:
-        """Return the number of dimensions of the vectors at a layer.
-
-        Raises:
-            NotFoundError: the layer is not indexed.
-
-        """
-        index = self.segments[0].indexes.get(layer)
-        if index is None:
-            known = ", ".join(self.segments[0].indexes)
-            raise NotFoundError(f"No layer {layer!r} is indexed; available: {known}.")
-        return index.dimension
 
     def _check(self, filter_: Filter) -> None:
         """Refuse labels that no image has: they are likely mistakes."""

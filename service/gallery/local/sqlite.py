@@ -5,8 +5,8 @@ Knows transactions, locks and SQLite's errors; nothing of what the rows mean.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,19 +63,18 @@ COMMIT;
 """Makes a database of version 1 one of version 2."""
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
+def _connect(file: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """Connect to a database.
 
-
-def _connect_immutable(file: Path) -> sqlite3.Connection:
-    """Connect for reading without creating a file, since the disk may be full."""
-    address = f"{file.absolute().as_uri()}?immutable=1"
+    If `immutable`, connect for reading without creating a file, since the disk may be full.
+    """
     return sqlite3.connect(
-        address, timeout=0, isolation_level=None, check_same_thread=False, uri=True
+        f"{file.absolute().as_uri()}?immutable=1" if immutable else file,
+        timeout=0,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=immutable,
     )
-
-
-_Connect = Callable[[Path], sqlite3.Connection]
 
 
 class Database:
@@ -95,7 +94,7 @@ class Database:
             log = self.folder / f"{FILE}-wal"
             if log.exists() and log.stat().st_size:
                 raise  # to read it, SQLite must create another file in the folder
-            self._open(writable=False, connect=_connect_immutable)
+            self._open(writable=False, immutable=True)
 
     @property
     def exists(self) -> bool:
@@ -155,22 +154,32 @@ class Database:
         if self._lock is not None:
             self._lock.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Store all changes made inside, or none.
 
         Raises:
             StorageError: they cannot be stored.
 
         """
+        return self._all_or_nothing("BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"])
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Undo a part of a transaction if an exception leaves the block."""
+        return self._all_or_nothing(
+            "SAVEPOINT part", "RELEASE part", ["ROLLBACK TO part", "RELEASE part"]
+        )
+
+    @contextmanager
+    def _all_or_nothing(self, begin: str, end: str, undo: Sequence[str]) -> Iterator[None]:
         with translate_errors(self.folder):
-            self._run("BEGIN IMMEDIATE")
+            self._run(begin)
             try:
                 yield
-                self._run("COMMIT")
+                self._run(end)
             except BaseException:
                 if self._connection.in_transaction:  # else SQLite has rolled back itself
-                    self._run("ROLLBACK")
+                    for statement in undo:
+                        self._run(statement)
                 raise
 
     @contextmanager
@@ -187,24 +196,10 @@ class Database:
                 if self._connection.in_transaction:  # else SQLite has rolled back itself
                     self._run("ROLLBACK")
 
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Undo a part of a transaction if an exception leaves the block."""
-        with translate_errors(self.folder):
-            self._run("SAVEPOINT part")
-            try:
-                yield
-            except BaseException:
-                if self._connection.in_transaction:  # else SQLite has rolled back itself
-                    self._run("ROLLBACK TO part")
-                    self._run("RELEASE part")
-                raise
-            self._run("RELEASE part")
-
-    def _open(self, *, writable: bool, connect: _Connect = _connect) -> None:
+    def _open(self, *, writable: bool, immutable: bool = False) -> None:
         file = self.folder / FILE
         with translate_errors(self.folder):
-            connection = connect(file)
+            connection = _connect(file, immutable=immutable)
             try:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version not in range(VERSION + 1):
@@ -215,13 +210,13 @@ class Database:
                 if version == 0 and not writable:  # its creation was cut off
                     connection.close()
                     return
-                if connect is _connect:
+                if not immutable:
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.execute("PRAGMA synchronous = FULL")
                     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
                 if writable and version < VERSION:
                     connection.executescript(MIGRATION if version else SCHEMA)
-                reader = connect(file)
+                reader = _connect(file, immutable=immutable)
             except BaseException:
                 connection.close()
                 raise

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from service.errors import ConflictError, KindredError, NotFoundError
-from service.gallery.bundle_images import BundleImages, same_annotations, same_pixels
+from service.gallery.bundle_images import BundleImages, outcome_of, same_pixels
 from service.gallery.local.events import Change, Deleted, Event, Updated, Upserted
 from service.gallery.local.store import Row, Store
 from service.gallery.types import Added, Addition, Item, NewVectors, Override
@@ -30,14 +30,10 @@ class Updates:
         outcomes: list[Added | KindredError] = []
         events: dict[str, Event] = {}
         for addition in additions:
-            try:
-                outcome, event = self._add(addition, replace=replace)
-            except ConflictError as error:
-                outcomes.append(error)
-            else:
-                outcomes.append(outcome)
-                if event is not None:
-                    events[addition.item.id] = event
+            outcome, event = self._add(addition, replace=replace)
+            outcomes.append(outcome)
+            if event is not None:
+                events[addition.item.id] = event
         return Change(outcomes, events)
 
     def edit(self, image_id: str, change: Callable[[Item], Item]) -> Change[Item]:
@@ -49,13 +45,7 @@ class Updates:
         """
         row = self._store.find(image_id)
         before = self._require(image_id, row)
-        changed = change(before)
-        item = dataclasses.replace(
-            before,
-            label=changed.label,
-            label_predicted=changed.label_predicted,
-            attributes=changed.attributes,
-        )
+        item = before.annotated_as(change(before))
         if row:
             self._store.edit(item)
         else:
@@ -92,19 +82,16 @@ class Updates:
             events[one.id] = Upserted(row.number, item, one.network, vectors)
         return Change(None, events)
 
-    def _add(self, addition: Addition, *, replace: bool) -> tuple[Added, Event | None]:
+    def _add(
+        self, addition: Addition, *, replace: bool
+    ) -> tuple[Added | ConflictError, Event | None]:
         item = dataclasses.replace(addition.item, source="added")
         row = self._store.find(item.id)
         before = self._current(item.id, row)
-        if before is not None:
-            same = self._has_pixels(item.id, row, addition.png)
-            if same and (not replace or same_annotations(before, item)):
-                return Added(before, "unchanged"), None
-            if not replace:
-                raise ConflictError(
-                    f"Another image has the id {item.id!r}: use another id, or replace "
-                    "that image with PUT."
-                )
+        same = before is not None and self._has_pixels(item.id, row, addition.png)
+        outcome = outcome_of(item, before, same_pixels=same, replace=replace)
+        if isinstance(outcome, ConflictError) or outcome.outcome == "unchanged":
+            return outcome, None
         if row:
             self._store.delete(row.number)
         if self._bundle_images.get(item.id):
@@ -114,7 +101,7 @@ class Updates:
         event = Upserted(
             number, item, addition.network, vectors, has_pixels=addition.png is not None
         )
-        return Added(item, "replaced" if before else "created"), event
+        return outcome, event
 
     def _current(self, image_id: str, row: Row | None) -> Item | None:
         """Return the image of that id as it is now, if there is one."""

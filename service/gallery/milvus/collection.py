@@ -134,23 +134,15 @@ class Collection:
 
     def count(self, *filters: Expression) -> int:
         """Return the number of rows that match all filters."""
+        field = "key" if self._lite else "count(*)"  # which reads all vectors in milvus-lite
         with self._translated_errors() as client:
-            if self._lite:  # count(*) of milvus-lite reads all vectors
-                return len(
-                    client.query(
-                        self._address.name,
-                        **self._filter_arguments(filters),
-                        output_fields=["key"],
-                        timeout=self._timeout,
-                    )
-                )
-            (row,) = client.query(
+            found = client.query(
                 self._address.name,
                 **self._filter_arguments(filters),
-                output_fields=["count(*)"],
+                output_fields=[field],
                 timeout=self._timeout,
             )
-        return int(row["count(*)"])
+        return len(found) if self._lite else int(found[0][field])
 
     def search(
         self,

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 
 from service.errors import ConflictError, KindredError
-from service.gallery.bundle_images import BundleImages, same_annotations, same_pixels
+from service.gallery.bundle_images import BundleImages, outcome_of, same_pixels
 from service.gallery.milvus import rows
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.bundle_sync import BundleSync
@@ -33,7 +33,7 @@ class MilvusGallery(Gallery):
     """The images of a bundle, with the changes stored on a Milvus."""
 
     def __init__(self, bundle: Bundle, shared: RefCounted[Collection]) -> None:
-        self._network = bundle.network_id
+        self.network = bundle.network_id
         self._shared = shared
         with ExitStack() as stack:
             self._rows = stack.enter_context(shared.acquire())
@@ -66,11 +66,6 @@ class MilvusGallery(Gallery):
             return cls(bundle, shared)
         finally:
             shared.release()
-
-    @property
-    def network(self) -> str:
-        """The `network_id` of the bundle served, whose vectors the gallery searches."""
-        return self._network
 
     @property
     def added(self) -> int:
@@ -149,13 +144,7 @@ class MilvusGallery(Gallery):
     def _edit(self, image_id: str, change: Callable[[Item], Item]) -> Item:
         row = self._view.require(image_id, SHOWN)
         before = rows.item_of(row)
-        changed = change(before)
-        item = dataclasses.replace(
-            before,
-            label=changed.label,
-            label_predicted=changed.label_predicted,
-            attributes=changed.attributes,
-        )
+        item = before.annotated_as(change(before))
         if row["bundle"] == ADDED:
             self._rows.upsert([{"key": key(image_id), **rows.of_edit(item)}], partial=True)
         else:
@@ -197,22 +186,14 @@ class MilvusGallery(Gallery):
 
     def _row(self, addition: Addition) -> Row:
         row = rows.of_added(addition, self._rows.dimensions)
-        if addition.network != self._network:
+        if addition.network != self.network:
             return row
         return self._projection.field(row, addition.vectors)
 
     def _outcome(self, addition: Addition, row: Row | None, replace: bool) -> Added | ConflictError:
         item = dataclasses.replace(addition.item, source="added")
         if row is None:
-            return Added(item, "created")
-        before = rows.item_of(row)
+            return outcome_of(item, None, same_pixels=False, replace=replace)
         png = self._view.png(row)
         same = png is not None and same_pixels(png, addition.png)
-        if same and (not replace or same_annotations(before, item)):
-            return Added(before, "unchanged")
-        if not replace:
-            return ConflictError(
-                f"Another image has the id {item.id!r}: use another id, or replace "
-                "that image with PUT."
-            )
-        return Added(item, "replaced")
+        return outcome_of(item, rows.item_of(row), same_pixels=same, replace=replace)

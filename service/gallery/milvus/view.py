@@ -42,19 +42,12 @@ class MilvusView(View):
         self._ours = expression("bundle in {bundles}", bundles=[ADDED, self._version])
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers that can be searched."""
-        return tuple(self._dimensions)
+    def dimensions(self) -> Mapping[Layer, int]:
+        """The layers that can be searched, and the number of dimensions of their vectors."""
+        return self._dimensions
 
     def __len__(self) -> int:
         return self._rows.count(self._ours)
-
-    def dimension(self, layer: Layer) -> int:
-        """Return the number of dimensions of the vectors at a layer."""
-        if layer not in self._dimensions:
-            known = ", ".join(self.layers)
-            raise NotFoundError(f"No layer {layer!r} is indexed; available: {known}.")
-        return self._dimensions[layer]
 
     def search(
         self,
