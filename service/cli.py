@@ -19,13 +19,7 @@ from service.errors import KindredError, StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.protocol import Gallery
 from service.server import configuration
-from service.server.process import (
-    BindError,
-    bind,
-    raise_file_limit,
-    run,
-    tune_garbage_collector,
-)
+from service.server.process import BindError, bind, raise_file_limit, run, tune_garbage_collector
 from service.settings import Settings, default_bundle, variable, warn_of_former_names
 from service.telemetry import logs
 from training.bundle import BundleError, DeviceError, load
@@ -142,10 +136,7 @@ def import_gallery(
         task = progress.add_task("reading", total=sum(map(backup.count, files)))
         results = [
             backup.read(
-                opened,
-                file,
-                mirror=mirror,
-                on_images=lambda images: progress.advance(task, images),
+                opened, file, mirror=mirror, on_images=lambda images: progress.advance(task, images)
             )
             for file in files
         ]

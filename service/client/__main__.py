@@ -7,13 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import TypeAdapter
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from service.client import Fit, Kindred, ProblemError, UnreachableError
@@ -87,9 +81,7 @@ def upload(
     try:
         with Kindred(url, key=key) as kindred, _progress(console) as progress:
             for result in progress.track(
-                upload_files(kindred, folder, files, fit),
-                total=len(files),
-                description="uploading",
+                upload_files(kindred, folder, files, fit), total=len(files), description="uploading"
             ):
                 if isinstance(result.response, str):
                     refused += 1

@@ -213,10 +213,7 @@ def _post(
 
 
 def post_many(
-    path: str,
-    pictures: Sequence[Picture],
-    read: Callable[[httpx.Response], A],
-    query: Query,
+    path: str, pictures: Sequence[Picture], read: Callable[[httpx.Response], A], query: Query
 ) -> Call[A]:
     """Build a request with several images, or with one, whose response is a list.
 

@@ -59,10 +59,7 @@ def error_responses(
     titles = {one: _ERROR_TITLES[one] for one in errors if isinstance(one, int)}
     titles |= {one.status: f"{one.title}." for one in errors if not isinstance(one, int)}
     return {
-        status: {
-            "description": title,
-            "content": {MEDIA_TYPE: {"schema": schema}},
-        }
+        status: {"description": title, "content": {MEDIA_TYPE: {"schema": schema}}}
         | ({"headers": _RETRY_AFTER} if status in (429, 503) else {})
         for status, title in titles.items()
     }
@@ -78,10 +75,7 @@ def install(app: FastAPI) -> None:
 
 
 _RETRY_AFTER = {
-    "Retry-After": {
-        "description": "Seconds to wait before a retry.",
-        "schema": {"type": "integer"},
-    },
+    "Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer"}}
 }
 
 

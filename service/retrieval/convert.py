@@ -27,10 +27,7 @@ def gallery_item(item: Item) -> GalleryItem:
 
 
 def neighbour(
-    match: ScoredItem,
-    *,
-    heat: list[list[float]] | None = None,
-    terms: list[float] | None = None,
+    match: ScoredItem, *, heat: list[list[float]] | None = None, terms: list[float] | None = None
 ) -> Neighbour:
     """Convert a match to its schema; `heat` and `terms` are its attribution, if computed."""
     return Neighbour(

@@ -43,10 +43,7 @@ class GpuSearcher:
     """
 
     def __init__(
-        self,
-        snapshot: Callable[[], Snapshot],
-        device: torch.device,
-        max_bytes: float | None = None,
+        self, snapshot: Callable[[], Snapshot], device: torch.device, max_bytes: float | None = None
     ) -> None:
         """Copy nothing yet.
 

@@ -68,11 +68,7 @@ def _schema(dimensions: Mapping[str, int]) -> CollectionSchema:
     schema.add_field("label_predicted", DataType.BOOL)
     schema.add_field("revision", DataType.INT64)
     schema.add_field(
-        "tags",
-        DataType.ARRAY,
-        element_type=DataType.VARCHAR,
-        max_capacity=1_024,
-        max_length=8_192,
+        "tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=1_024, max_length=8_192
     )
     for name, size in dimensions.items():
         schema.add_field(name, DataType.FLOAT_VECTOR, dim=size)

@@ -4,14 +4,7 @@ from fastapi import APIRouter
 
 from service import images
 from service.http.dependencies import MAX_LIMIT, StateDep
-from service.schemas.model import (
-    GalleryCard,
-    InputCard,
-    LayerCard,
-    Limits,
-    ModelCard,
-    NoveltyCard,
-)
+from service.schemas.model import GalleryCard, InputCard, LayerCard, Limits, ModelCard, NoveltyCard
 from training.bundle import SIZE
 
 router = APIRouter(tags=["model"])

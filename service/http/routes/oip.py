@@ -75,12 +75,7 @@ BODY: dict[str, Any] = {
                     "properties": {
                         "id": {"type": ["string", "null"], "maxLength": MAX_ID_LENGTH},
                         "parameters": _PARAMETERS,
-                        "inputs": {
-                            "type": "array",
-                            "items": _TENSOR,
-                            "minItems": 1,
-                            "maxItems": 1,
-                        },
+                        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
                         "outputs": {
                             "type": ["array", "null"],
                             "items": _OUTPUT,
@@ -90,12 +85,7 @@ BODY: dict[str, Any] = {
                 },
                 "example": {
                     "inputs": [
-                        {
-                            "name": INPUT.name,
-                            "datatype": "BYTES",
-                            "shape": [1],
-                            "data": [EXAMPLE],
-                        }
+                        {"name": INPUT.name, "datatype": "BYTES", "shape": [1], "data": [EXAMPLE]}
                     ],
                     "outputs": [{"name": "labels"}, {"name": "probabilities"}],
                 },
@@ -177,10 +167,7 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
     infer_request, sent = await concurrency.run_in_pool(
         lambda: _read(body, json_length, available, max_images), state.decoders
     )
-    head: dict[str, object] = {
-        "model_name": NAME,
-        "model_version": state.responses.model.version,
-    }
+    head: dict[str, object] = {"model_name": NAME, "model_version": state.responses.model.version}
     if infer_request.id is not None:
         head["id"] = infer_request.id
 
@@ -195,11 +182,7 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
         answer = await concurrency.run_in_pool(write, state.searchers, permit.retain())
     if answer.json_length is None:
         return Response(answer.body, media_type="application/json")
-    return Response(
-        answer.body,
-        media_type=OCTETS,
-        headers={JSON_LENGTH: str(answer.json_length)},
-    )
+    return Response(answer.body, media_type=OCTETS, headers={JSON_LENGTH: str(answer.json_length)})
 
 
 @router.post(f"{VERSIONED}/infer", responses=INFER_RESPONSES, openapi_extra=BODY)

@@ -40,10 +40,7 @@ async def similar(
     """Return the nearest neighbours of an image, or of examples from the gallery."""
     (searched,) = state.responses.indexed_layers(layer)
     params = options(
-        searched,
-        exclude_self=exclude_self,
-        positive=tuple(positive),
-        negative=tuple(negative),
+        searched, exclude_self=exclude_self, positive=tuple(positive), negative=tuple(negative)
     )
     similarity = state.responses.similarity
     if not positive or _has_body(request):
