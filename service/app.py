@@ -83,7 +83,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     """
     state = load_state(settings)
-    keys = _keys(settings)
+    keys = Keys(
+        (key.get_secret_value() for key in settings.api_keys),
+        (key.get_secret_value() for key in settings.admin_keys),
+        allow_anonymous=settings.allow_anonymous,
+    )
     app = SecuredApp(
         title="kindred",
         version=API_VERSION,
@@ -174,14 +178,6 @@ def _cors(settings: Settings) -> list[Middleware]:
             ),
         )
     ]
-
-
-def _keys(settings: Settings) -> Keys:
-    return Keys(
-        (key.get_secret_value() for key in settings.api_keys),
-        (key.get_secret_value() for key in settings.admin_keys),
-        allow_anonymous=settings.allow_anonymous,
-    )
 
 
 def _serve(app: FastAPI, state: State) -> None:

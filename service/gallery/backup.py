@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from service.errors import ConflictError, KindredError, NoPixelsError, NotFoundError
 from service.gallery.protocol import Gallery, View
 from service.gallery.types import Addition, Item
-from training.bundle import Layer, Vectors
+from training.bundle import Vectors
 
 BATCH: Final = 256
 """Images of one batch: 8 MB of vectors."""
@@ -65,13 +65,12 @@ def write(gallery: Gallery, file: Path, on_images: Callable[[int], None] = lambd
 
     """
     view = gallery.snapshot()
-    dimensions = _dimensions(view)
     schema = pa.schema(
         [
             *_FIELDS,
             *(
                 pa.field(f"{VECTOR}{layer}", pa.list_(pa.float16(), dimension))
-                for layer, dimension in dimensions.items()
+                for layer, dimension in view.dimensions.items()
             ),
         ],
         metadata={b"kind": KIND},
@@ -191,10 +190,6 @@ def _pages(view: View) -> Iterator[tuple[Item, ...]]:
         if page.next is None:
             return
         after = page.next
-
-
-def _dimensions(view: View) -> dict[Layer, int]:
-    return {layer: view.dimension(layer) for layer in view.layers}
 
 
 def _table(view: View, items: Sequence[Item], network: str, schema: pa.Schema) -> pa.Table:

@@ -66,10 +66,6 @@ class Filter:
     attributes: tuple[tuple[str, str], ...] = ()
     """Names and values as text: "3" matches 3 and "3", "true" matches true and "true"."""
 
-    def __bool__(self) -> bool:
-        """Return whether there is any condition."""
-        return self != MATCH_ALL
-
     def matches(self, item: Item) -> bool:
         """Return whether an image meets all conditions."""
         return (

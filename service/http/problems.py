@@ -35,20 +35,15 @@ def problem(error: KindredError, path: str) -> Problem:
 def respond(error: KindredError, request: Request) -> Response:
     """Return the response to a request that failed with an error of the service."""
     request.state.rejection = error.name
-    return _encode_problem(error, request.url.path)
+    return build_response(error, request.url.path)
 
 
-def _encode_problem(error: KindredError, path: str) -> Response:
+def build_response(error: KindredError, path: str) -> Response:
+    """Return the response to a request at a path, for which there is no `Request` yet."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _response(problem(error, path), headers)
-
-
-def encode_problem(error: KindredError, path: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the headers and the body of an error response, if there is no `Request` yet."""
-    response = _encode_problem(error, path)
-    return response.raw_headers, bytes(response.body)
 
 
 def error_responses(

@@ -13,7 +13,6 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
-from service.errors import KindredError
 from service.server.connection import connections
 from service.server.reload import Reloader
 from service.settings import Settings
@@ -33,7 +32,6 @@ class Server(uvicorn.Server):
         self._shutdown_delay = state.settings.shutdown_delay
         self._app = app
         self._address = address
-        self._reloading: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, print the URL, and let SIGHUP reload the bundle.
@@ -42,7 +40,9 @@ class Server(uvicorn.Server):
         """
         await super().startup(sockets)
         if hasattr(signal, "SIGHUP") and not _has_terminal():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
+            reloader: Reloader = self._app.state.reloader
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, reloader.reload_in_background)
         typer.echo(f"kindred is ready: {self._address}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -53,16 +53,6 @@ class Server(uvicorn.Server):
             signal.signal(signal.SIGALRM, lambda _, frame: self.handle_exit(sig, frame))
             signal.setitimer(signal.ITIMER_REAL, self._shutdown_delay)
         self._lifecycle.draining = True
-
-    def _on_hangup(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload())
-        self._reloading.add(task)
-        task.add_done_callback(self._reloading.discard)
-
-    async def _reload(self) -> None:
-        reloader: Reloader = self._app.state.reloader
-        with suppress(KindredError):  # it is logged, and the old bundle is still served
-            await reloader.reload()
 
 
 def tune_garbage_collector() -> None:

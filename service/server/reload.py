@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import anyio.to_thread
 
-from service.errors import BundleRefusedError, UnavailableError
+from service.errors import BundleRefusedError, KindredError, UnavailableError
 from service.schemas.base import ModelName, ReloadResponse
 from service.state import State
 from training.bundle import BundleError, DeviceError
@@ -62,6 +62,15 @@ class Reloader:
 
         """
         return await asyncio.shield(self._start(self._change()))
+
+    def reload_in_background(self) -> None:
+        """Start a reload. If it fails, that is logged, and the old bundle is still served."""
+
+        async def change() -> None:
+            with suppress(KindredError):
+                await self._change()
+
+        self._start(change())
 
     async def close(self) -> None:
         """Wait until reloads in progress have ended and the old states are closed."""

@@ -34,10 +34,6 @@ class Snapshot(View):
         return {layer: index.dimension for layer, index in self.segments[0].indexes.items()}
 
     def __len__(self) -> int:
-        return self._length
-
-    @cached_property
-    def _length(self) -> int:
         return sum(map(len, self.segments))
 
     @cached_property

@@ -67,7 +67,7 @@ class BundleSync:
 
     def edit(self, override: Override) -> None:
         """Store an edit, and apply it to the image in every bundle."""
-        self._rows.upsert([self.override_row(override)])
+        self._rows.upsert([rows.of_override(override, self._rows.dimensions)])
         keys = self._keys_in_all_bundles([override.id])
         self._rows.upsert([{"key": one, **rows.of_edit(override)} for one in keys], partial=True)
 
@@ -78,10 +78,6 @@ class BundleSync:
             edits = [key(one, EDITED) for one in chunk]
             self._rows.delete([*self._keys_in_all_bundles(chunk), *edits])
 
-    def override_row(self, override: Override) -> Row:
-        """Return the row that stores an override."""
-        return rows.of_override(override, self._rows.dimensions)
-
     def _new_rows(self, numbered: Sequence[tuple[int, Item]]) -> list[Row]:
         positions = [position for position, _ in numbered]
         indexes = self._bundle.indexes
@@ -89,7 +85,7 @@ class BundleSync:
         made = []
         for number, (_, item) in enumerate(numbered):
             own = {layer: found[number] for layer, found in vectors.items()}
-            row = rows.of_bundle(
+            row = rows.of_image(
                 item, self._version, own, self._bundle.network_id, self._rows.dimensions
             )
             made.append(self._projection.field(row, own))

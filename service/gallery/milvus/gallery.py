@@ -41,8 +41,7 @@ class MilvusGallery(Gallery):
             self._use = stack.pop_all()
 
     def _load(self, bundle: Bundle) -> None:
-        dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
-        self._rows.require(rows.widths(dimensions))
+        self._rows.require(rows.widths(bundle.indexes))
         self._bundle_images = BundleImages(bundle)
         self._projection = StoredProjection.of(bundle, self._rows)
         self._bundle_sync = BundleSync(bundle, self._bundle_images, self._rows, self._projection)
@@ -58,8 +57,7 @@ class MilvusGallery(Gallery):
             StorageError: it has no room, or its collection is for other vectors.
 
         """
-        dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
-        widths = {**rows.widths(dimensions), FIELD: SIZE}
+        widths = {**rows.widths(bundle.indexes), FIELD: SIZE}
         collection = Collection(address, widths, graphs=[FIELD])
         shared = RefCounted(collection, collection.close)
         try:
@@ -179,7 +177,8 @@ class MilvusGallery(Gallery):
         self._rows.upsert(changed, partial=True)
 
     def _removals(self, ids: Sequence[str]) -> list[Row]:
-        return [self._bundle_sync.override_row(Override(one, deleted=True)) for one in ids]
+        widths = self._rows.dimensions
+        return [rows.of_override(Override(one, deleted=True), widths) for one in ids]
 
     def _reembeddable(self) -> tuple[Expression, ...]:
         return *self._view.outdated_rows(), expression("image != {nothing}", nothing="")

@@ -19,7 +19,7 @@ from service.gallery.local.updates import to_fp16
 from service.gallery.milvus.collection import Row
 from service.gallery.milvus.expressions import tags
 from service.gallery.types import Addition, Item, Override
-from training.bundle import Layer, Vectors
+from training.bundle import CosineIndex, Layer, Vectors
 
 ADDED: Final = ""
 REMOVED: Final = "removed"
@@ -46,9 +46,9 @@ def key(image_id: str, owner: str = ADDED) -> str:
     return f"{image_id}\t{owner}"
 
 
-def widths(dimensions: Dimensions) -> dict[str, int]:
+def widths(indexes: Mapping[Layer, CosineIndex]) -> dict[str, int]:
     """Return the stored length of the vectors of each layer."""
-    return {layer: -(-size // UNIT) * UNIT for layer, size in dimensions.items()}
+    return {layer: -(-index.dimension // UNIT) * UNIT for layer, index in indexes.items()}
 
 
 def shape(dimensions: Dimensions) -> str:
@@ -56,28 +56,22 @@ def shape(dimensions: Dimensions) -> str:
     return ",".join(f"{layer}:{size}" for layer, size in sorted(dimensions.items()))
 
 
-def of_added(addition: Addition, widths: Mapping[str, int]) -> Row:
-    """Return the row of an added image."""
-    png = addition.png
-    return {
-        **_of_item(replace(addition.item, source="added"), ADDED),
-        **_vectors(_rounded(addition.vectors), widths),
-        "image": "" if png is None else base64.b64encode(png).decode(),
-        "network": addition.network,
-        "shape": shape({layer: len(vector) for layer, vector in addition.vectors.items()}),
-    }
-
-
-def of_bundle(
+def of_image(
     item: Item,
-    version: str,
+    owner: str,
     vectors: Mapping[Layer, Vectors],
     network: str,
     widths: Mapping[str, int],
 ) -> Row:
-    """Return the row of a bundle's image; the bundle has its pixels."""
+    """Return the row of an image without its pixels: a bundle has those of its images."""
     return {
-        **_of_item(item, version),
+        "key": key(item.id, owner),
+        "id": item.id,
+        "bundle": owner,
+        "predicted": item.predicted or "",
+        "source": item.source,
+        "created_at": item.created_at.isoformat() if item.created_at else "",
+        **of_edit(item),
         **_vectors(vectors, widths),
         "image": "",
         "network": network,
@@ -85,15 +79,16 @@ def of_bundle(
     }
 
 
+def of_added(addition: Addition, widths: Mapping[str, int]) -> Row:
+    """Return the row of an added image."""
+    item = replace(addition.item, source="added")
+    row = of_image(item, ADDED, _rounded(addition.vectors), addition.network, widths)
+    return row if addition.png is None else row | {"image": base64.b64encode(addition.png).decode()}
+
+
 def of_marker(name: str, kind: str, widths: Mapping[str, int]) -> Row:
     """Return a row that is not an image: its id is `name`, its owner is the kind."""
-    return {
-        **_of_item(Item(name, "", None), kind),
-        **_vectors({}, widths),
-        "image": "",
-        "network": "",
-        "shape": "",
-    }
+    return of_image(Item(name, "", None), kind, {}, "", widths)
 
 
 def of_override(override: Override, widths: Mapping[str, int]) -> Row:
@@ -152,18 +147,6 @@ def fit(vectors: Vectors, width: int) -> Vectors:
     """Return vectors [N, dimension] padded with zeros to [N, width]."""
     missing = width - vectors.shape[1]
     return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
-
-
-def _of_item(item: Item, owner: str) -> Row:
-    return {
-        "key": key(item.id, owner),
-        "id": item.id,
-        "bundle": owner,
-        "predicted": item.predicted or "",
-        "source": item.source,
-        "created_at": item.created_at.isoformat() if item.created_at else "",
-        **of_edit(item),
-    }
 
 
 def _rounded(vectors: Mapping[Layer, Vectors]) -> dict[Layer, Vectors]:

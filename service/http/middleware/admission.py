@@ -56,7 +56,7 @@ class AdmissionMiddleware(HTTPMiddleware):
                 state.admission.check(UPLOAD_ROUTES.get(template, Priority.BACKGROUND))
             except KindredError as error:
                 if self._is_authorized(scope):
-                    await self._refuse(scope, send, template, error)
+                    await self._refuse(template, error, scope, receive, send)
                     return
         await self.app(scope, receive, send)
 
@@ -67,13 +67,14 @@ class AdmissionMiddleware(HTTPMiddleware):
             return False
         return True
 
-    async def _refuse(self, scope: Scope, send: Send, template: str, error: KindredError) -> None:
+    async def _refuse(
+        self, template: str, error: KindredError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         started = time.perf_counter()
-        headers, body = problems.encode_problem(error, scope["path"])
-        headers.append((b"x-request-id", take_request_id(scope).encode()))
+        response = problems.build_response(error, scope["path"])
+        response.headers["X-Request-ID"] = take_request_id(scope)
         try:
-            await send({"type": "http.response.start", "status": error.status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await response(scope, receive, send)
         finally:
             seconds = time.perf_counter() - started
             self.metrics.record_request(template, error.status, seconds, error.name)
