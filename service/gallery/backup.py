@@ -65,16 +65,11 @@ def write(gallery: Gallery, file: Path, on_images: Callable[[int], None] = lambd
 
     """
     view = gallery.snapshot()
-    schema = pa.schema(
-        [
-            *_FIELDS,
-            *(
-                pa.field(f"{VECTOR}{layer}", pa.list_(pa.float16(), dimension))
-                for layer, dimension in view.dimensions.items()
-            ),
-        ],
-        metadata={b"kind": KIND},
-    )
+    vectors = [
+        pa.field(f"{VECTOR}{layer}", pa.list_(pa.float16(), dimension))
+        for layer, dimension in view.dimensions.items()
+    ]
+    schema = pa.schema([*_FIELDS, *vectors], metadata={b"kind": KIND})
     temporary = file.with_name(f".{file.name}-{os.getpid()}")
     count = 0
     try:

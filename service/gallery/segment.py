@@ -94,18 +94,14 @@ def merge(segments: Sequence[Segment], projections: Mapping[Layer, Projection]) 
 
     At layers with a projection, the merged index is searched in two stages.
     """
-    live = [segment.live() for segment in segments]
-    layers = segments[0].indexes
-    parts = {
-        layer: [(one.indexes[layer], rows) for one, rows in zip(segments, live, strict=True)]
-        for layer in layers
-    }
+    parts = [(segment, segment.live()) for segment in segments]
     return Segment(
-        items=tuple(
-            one.items[row] for one, rows in zip(segments, live, strict=True) for row in rows
-        ),
-        numbers=np.concatenate(
-            [one.numbers[rows] for one, rows in zip(segments, live, strict=True)]
-        ),
-        indexes={layer: concatenate(parts[layer], projections.get(layer)) for layer in layers},
+        items=tuple(one.items[row] for one, rows in parts for row in rows),
+        numbers=np.concatenate([one.numbers[rows] for one, rows in parts]),
+        indexes={
+            layer: concatenate(
+                [(one.indexes[layer], rows) for one, rows in parts], projections.get(layer)
+            )
+            for layer in segments[0].indexes
+        },
     )

@@ -62,11 +62,11 @@ def error_responses(
 
 def install(app: FastAPI) -> None:
     """Register the error handlers of this app."""
-    app.add_exception_handler(KindredError, _on_kindred_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected_error)
+    app.exception_handler(KindredError)(_on_kindred_error)
+    app.exception_handler(RequestValidationError)(_on_validation_error)
+    app.exception_handler(HTTPException)(_on_http_exception)
+    app.exception_handler(ClientDisconnect)(_on_disconnect)
+    app.exception_handler(Exception)(_on_unexpected_error)
 
 
 _RETRY_AFTER = {
@@ -83,8 +83,7 @@ def _response(body: Problem, headers: Mapping[str, str]) -> Response:
     )
 
 
-async def _on_kindred_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, KindredError)  # noqa: S101  registered for this class
+async def _on_kindred_error(request: Request, error: KindredError) -> Response:
     return respond(error, request)
 
 
@@ -102,8 +101,7 @@ async def _on_unexpected_error(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this class
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
     request.state.rejection = "parameter"
     errors = tuple(
         FieldProblem(location=".".join(map(str, found["loc"])), detail=found["msg"])
@@ -115,8 +113,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     return _response(body, {})
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  registered for this class
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
     request.state.rejection = status.phrase.lower().replace(" ", "-")
     detail = error.detail

@@ -47,11 +47,8 @@ class SimilarityQuery:
     @property
     def batch_query(self) -> SearchQuery | None:
         """The query to search together with inference, or None if any option is not a default."""
-        return (
-            SearchQuery(self.layer, self.limit)
-            if self == SimilarityQuery(self.layer, self.limit)
-            else None
-        )
+        is_default = self == SimilarityQuery(self.layer, self.limit)
+        return SearchQuery(self.layer, self.limit) if is_default else None
 
     @property
     def needs_overfetch(self) -> bool:
@@ -79,17 +76,15 @@ class SimilaritySearch:
         With examples, the query is the average vector of the image and the examples.
         """
         view = self._gallery.snapshot()
-        if not params.examples and not params.exclude_self:
-            return [
-                self._build_response(params, nearest)
-                for nearest in self.nearest(view, images, params)
-            ]
-        vectors = np.stack([image.layers[params.layer] for image in images])
-        queries = normalise(vectors)
-        if params.examples:
-            queries = np.stack([_average_vector(view, params, [query]) for query in queries])
-        conv2_vectors = np.stack([image.layers["conv2"] for image in images])
-        found = self._search(view, queries if params.examples else vectors, params, conv2_vectors)
+        if params.examples or params.exclude_self:
+            queries = np.stack([image.layers[params.layer] for image in images])
+            if params.examples:
+                unit = normalise(queries)
+                queries = np.stack([_average_vector(view, params, [query]) for query in unit])
+            conv2_vectors = np.stack([image.layers["conv2"] for image in images])
+            found = self._search(view, queries, params, conv2_vectors)
+        else:
+            found = self.nearest(view, images, params)
         return [self._build_response(params, nearest) for nearest in found]
 
     def recommend(self, params: SimilarityQuery) -> SimilarResponse:

@@ -52,7 +52,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
-        self._stop_waiting()
+        _cancel(self._request_timer)
         _cancel(self._read_timer)
         super().connection_lost(exc)
 
@@ -71,7 +71,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the timer: from here on the request timeout of the app applies."""
         self._in_head = False
-        self._stop_waiting()
+        _cancel(self._request_timer)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -120,11 +120,8 @@ class Connection(HttpToolsProtocol):
             else:
                 self.transport.abort()
 
-        self._stop_waiting()
-        self._request_timer = self.loop.call_later(self.client_timeout, check)
-
-    def _stop_waiting(self) -> None:
         _cancel(self._request_timer)
+        self._request_timer = self.loop.call_later(self.client_timeout, check)
 
     def _wait_for_read(self) -> None:
         left = self.transport.get_write_buffer_size()

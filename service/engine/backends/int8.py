@@ -38,9 +38,8 @@ def fake_quantize(model: ov.Model, inputs: Mapping[str, tuple[float, float]]) ->
             continue
         missing.remove(name)
         weights = constant.get_data().astype(np.float32)
-        largest = (
-            np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12)
-        )  # a channel may be all 0
+        # Clipped, as a channel may be all 0.
+        largest = np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12)
         least, greatest = inputs[name]
         _quantize(convolution.input(0), np.float32(least), np.float32(greatest), LEVELS)
         convolution.input(1).replace_source_output(ops.constant(weights).output(0))

@@ -66,15 +66,10 @@ class OpenVino:
         if precision != "int8":
             ranges = None
             self._float_type = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
-        self._precision = precision
+        self.name = f"OpenVINO, {precision}, cpu"
         self._model = self._read(onnx, ranges)
         self._all_cores: ov.InferRequest | None = None
         self._each_core: list[ov.InferRequest] = []
-
-    @property
-    def name(self) -> str:
-        """The runtime, precision and device, as text for display."""
-        return f"OpenVINO, {self._precision}, cpu"
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:
         """Compile the network for small and for large batches, and warm both up.

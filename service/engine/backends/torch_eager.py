@@ -38,16 +38,12 @@ class TorchEager:
             intra_op_threads: CPU threads; None leaves the choice to PyTorch.
 
         """
+        self.name = f"torch, {precision}, {device}"
         self.device = device
         self._network = network
         self._novelty = novelty
         self._precision = precision
         self._intra_op_threads = intra_op_threads
-
-    @property
-    def name(self) -> str:
-        """The runtime, precision and device, as text for display."""
-        return f"torch, {self._precision}, {self.device}"
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:
         """Move the network to the device, and warm up all batch sizes."""

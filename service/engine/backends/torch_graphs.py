@@ -47,9 +47,8 @@ class TorchGraphs(TorchEager):
             super().prepare(max_batch_size)
             self._pool = torch.cuda.graph_pool_handle()  # shared, since graphs run one at a time
             self._stream = torch.cuda.Stream()
-            for size in reversed(
-                batch_sizes(max_batch_size)
-            ):  # smaller graphs reuse the memory of larger ones
+            # The largest first: smaller graphs reuse its memory.
+            for size in reversed(batch_sizes(max_batch_size)):
                 self._graphs[size] = self._capture(size)
         return super().prepare(max_batch_size)
 

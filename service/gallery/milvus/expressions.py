@@ -6,6 +6,7 @@ filter language; nothing of connections.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -66,12 +67,9 @@ def tags_matching(name: str, text: str) -> list[str]:
     values: list[Value] = [text]
     if text in ("true", "false"):
         values.append(text == "true")
-    try:
-        number = float(text)
-    except ValueError:
-        return [_tag(name, value) for value in values]
-    if isfinite(number):
-        values.append(number)
+    with suppress(ValueError):
+        if isfinite(number := float(text)):
+            values.append(number)
     return [_tag(name, value) for value in values]
 
 
