@@ -88,13 +88,19 @@ def _build_response(
 ) -> str:
     embedded = [image for image in results if isinstance(image, Embeddings)]
     answers = iter(answer(embedded) if embedded else ())
-    items = [
-        ItemError(error=problems.problem(image, path))
-        if isinstance(image, KindredError)
-        else next(answers)
-        for image in results
-    ]
-    encoded = [item.model_dump_json(exclude_none=True) for item in items]
+    outcomes = [image if isinstance(image, KindredError) else next(answers) for image in results]
+    return to_json(outcomes, path, several=several, exclude_none=True)
+
+
+def to_json(
+    outcomes: Sequence[Schema | KindredError], path: str, *, several: bool, exclude_none: bool
+) -> str:
+    """Return the responses and errors of the images of a request as JSON."""
+    items = (
+        ItemError(error=problems.problem(one, path)) if isinstance(one, KindredError) else one
+        for one in outcomes
+    )
+    encoded = [item.model_dump_json(exclude_none=exclude_none) for item in items]
     return f'{{"results":[{",".join(encoded)}]}}' if several else encoded[0]
 
 

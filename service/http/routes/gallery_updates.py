@@ -11,23 +11,21 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel
 
 from service import concurrency
 from service.engine.types import Embeddings, Priority
 from service.errors import ConflictError, KindredError, MalformedBodyError
 from service.gallery.types import Added, Addition, Item
-from service.http import problems
 from service.http.auth import RequireAdmin
 from service.http.codecs import json_body
 from service.http.codecs.images import decode_images
 from service.http.codecs.ingest import LabelledUploadsDep, addition
 from service.http.codecs.uploads import Uploads, request_body
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
-from service.http.inference import embed_images
+from service.http.inference import embed_images, to_json
 from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
-from service.schemas.errors import ItemError, Results
+from service.schemas.errors import Results
 from service.schemas.gallery import (
     MAX_ATTRIBUTES,
     MAX_JSON_COMMAS,
@@ -147,12 +145,15 @@ async def _add(request: Request, state: State, uploads: Uploads, *, replace: boo
         added = await concurrency.wait_for(adding, permit.retain())
     stored = iter(added)
     outcomes = [next(stored) if isinstance(image, Embeddings) else image for image in results]
-    body, shown = _build_response(outcomes, request.url.path, several=uploads.several)
+    if not uploads.several and isinstance(outcomes[0], KindredError):
+        raise outcomes[0]
+    shown = [one for one in outcomes if isinstance(one, Added)]
     for one in shown:
         state.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in shown if one.outcome == "created"]
+    responses = [_to_response(one) if isinstance(one, Added) else one for one in outcomes]
     return Response(
-        body,
+        to_json(responses, request.url.path, several=uploads.several, exclude_none=False),
         status_code=HTTPStatus.CREATED if new else HTTPStatus.OK,
         headers={"Location": f"/gallery/{quote(new[0], safe='')}"} if len(new) == 1 else {},
         media_type="application/json",
@@ -173,23 +174,5 @@ def _additions(
     ]
 
 
-def _build_response(
-    outcomes: Sequence[Added | KindredError], path: str, *, several: bool
-) -> tuple[str, list[Added]]:
-    """Return the response as JSON, and the images that are in the gallery now.
-
-    Raises:
-        KindredError: the error of the only image.
-
-    """
-    if not several and isinstance(outcomes[0], KindredError):
-        raise outcomes[0]
-    encoded = [_to_response(one, path).model_dump_json() for one in outcomes]
-    body = f'{{"results":[{",".join(encoded)}]}}' if several else encoded[0]
-    return body, [one for one in outcomes if isinstance(one, Added)]
-
-
-def _to_response(one: Added | KindredError, path: str) -> BaseModel:
-    if isinstance(one, KindredError):
-        return ItemError(error=problems.problem(one, path))
+def _to_response(one: Added) -> UpsertResult:
     return UpsertResult(**dict(gallery_item(one.item)), outcome=one.outcome)
