@@ -20,7 +20,7 @@ from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle
 
-PER_CLASS = 200
+PER_CLASS = length(200, 100)
 EPOCHS = length(10, 3)
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder with 200 images of each class."""
+    """An image folder with `PER_CLASS` images of each class."""
     folder = tmp_path_factory.mktemp("images")
     data = real_data()
     return write_subset(data, folder, PER_CLASS) if data else write_folder(folder, PER_CLASS)
