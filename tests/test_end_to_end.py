@@ -20,7 +20,7 @@ from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle
 
-PER_CLASS = length(200, 100)
+PER_CLASS = 200
 EPOCHS = length(10, 3)
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]

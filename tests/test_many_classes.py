@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.lengths import length
 from tests.support.processes import ROOT, running_server, serve_command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
-CLASSES = 300
+CLASSES = length(300, 120)
 PER_CLASS = 4
 """The minimum that can be split."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder of 300 classes; its images are neither square nor 32 pixels wide."""
+    """An image folder of `CLASSES` classes; its images are neither square nor 32 pixels wide."""
     root = tmp_path_factory.mktemp("plants")
     random = np.random.default_rng(0)
     for label in range(CLASSES):

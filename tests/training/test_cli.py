@@ -259,7 +259,7 @@ def test_embed_prints_the_number_of_embedded_images(
     assert (outcome.code, outcome.out) == (1, "5\n")  # one of them could not be read
     assert "shards: 2 written, 0 existing, 0 skipped" in outcome.err
     assert "skipped, cannot be read: train/amber/00000.png" in outcome.err
-    assert "shards: 0 made, 2 existed" in command(*words).err
+    assert "shards: 0 written, 2 existing" in command(*words).err
 
 
 def test_the_error_for_an_invalid_shard_is_one_line(

@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.vectors import in_memory
 from tests.support.factories import linked_copy
 from tests.support.fakes import cosine
+from tests.support.lengths import length
 from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle, BundleError, Layer, Pixels, Vectors
@@ -35,6 +36,9 @@ from training.data import dataset
 from training.data.splits import split
 from training.models.novelty import THRESHOLD
 from training.models.quantization import fake_quantized
+
+COMPARED = length(2500, 500)
+"""Held-out real images that the backends are compared on."""
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -178,12 +182,14 @@ def test_a_backend_is_prepared_again_after_its_bundle_was_deleted(
         assert backend.prepare(1)["logits"] == len(loaded.manifest.classes)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif("KINDRED_DATA" not in os.environ, reason="needs real images: set KINDRED_DATA")
 def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images() -> None:
-    """On 2,500 held-out images."""
     starter = bundle.load(Path("starter"))
     images = dataset.load(Path(os.environ["KINDRED_DATA"]))
-    held_out = images.images[split(images, 0).indices("test")[:2500]].permute(0, 2, 3, 1).numpy()
+    held_out = (
+        images.images[split(images, 0).indices("test")[:COMPARED]].permute(0, 2, 3, 1).numpy()
+    )
     served = open_backend(starter)
     found = outputs(served, held_out)
     expected = outputs(open_backend(starter, backend="torch", precision="fp32"), held_out)
@@ -350,7 +356,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_command_to_install_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.settings.has_openvino", lambda: False)
-    with pytest.raises(ValueError, match=r"pip install 'kindred\[openvino\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[openvino\]'"):
         Settings(backend="openvino")
 
 

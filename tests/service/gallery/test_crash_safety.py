@@ -19,7 +19,7 @@ from tests.support.fakes import image_file
 from tests.support.lengths import length
 from tests.support.processes import ROOT
 
-KILLS = length(30, 6)
+KILLS = length(30, 4)
 WRITERS = 3
 LONGEST = 0.6
 """Seconds of writing before a kill, at most."""

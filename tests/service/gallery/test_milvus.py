@@ -35,6 +35,7 @@ from training.bundle import Bundle, Layer, Vectors, to_pixels
 from training.data.archive import iter_files
 
 QUERIES = length(200, 50)
+SAMPLE = length(50, 15)
 
 pytestmark = pytest.mark.slow
 
@@ -104,12 +105,13 @@ def test_both_backends_find_the_same_ten_nearest(
             assert [match.item for match in one] == [match.item for match in other]
 
 
+@pytest.mark.soak
 def test_two_stage_search_has_a_recall_of_at_least_098(
     held_out: Vectors, starter: Bundle, galleries: tuple[LocalGallery, MilvusGallery]
 ) -> None:
     _, milvus = galleries
     with torch.inference_mode():
-        images = torch.from_numpy(held_out[:50])
+        images = torch.from_numpy(held_out[:SAMPLE])
         queries = starter.network.representations(images, ("conv2",))["conv2"].numpy()
     quick, sure = (
         milvus.snapshot().search("conv2", queries, 10, exact=exact) for exact in (False, True)

@@ -208,7 +208,7 @@ def test_a_missing_partition_is_reported(folder: Path) -> None:
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=f"no data at {tmp_path}/photos: there is no such"):
+    with pytest.raises(DatasetError, match=f"no data at {tmp_path}/photos: no such file or folder"):
         load(tmp_path / "photos")
 
 
