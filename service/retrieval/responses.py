@@ -86,10 +86,13 @@ class ResponseBuilder:
         }
         return [
             PredictResponse(
-                **dict(classified),
+                model=self.model,
+                predictions=self._predictions(image),
+                novelty=image.novelty,
+                familiar=self._is_familiar(image),
                 similar={layer: neighbours[row] for layer, neighbours in found.items()},
             )
-            for row, classified in enumerate(self.classify(images))
+            for row, image in enumerate(images)
         ]
 
     def embed(self, images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
