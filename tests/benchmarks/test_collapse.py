@@ -21,6 +21,8 @@ from training.experiments.catalogue import find
 from training.experiments.environment import describe
 from training.models.device import pick_device
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data() -> LabelledTensors:

@@ -20,6 +20,8 @@ from benchmarks.training.__main__ import (
 from tests.support.factories import tiny
 from training.data.tensors import LabelledTensors
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 NAME = "none-2"
 

@@ -18,6 +18,8 @@ from training.trainer.evaluation import evaluate
 from training.trainer.fit import COLLAPSE_PATIENCE, DivergedError, FitResult, fit, learning_rate
 from training.trainer.train_step import Step
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config(epochs=2, batch_size=12, precision="fp32")
 
 

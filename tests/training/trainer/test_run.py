@@ -25,6 +25,8 @@ from training.trainer.fit import FitResult, fit
 from training.trainer.run import RunSpec, initial_record, run
 from training.trainer.run_store import RunStore
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,8 @@ from training.workflows import workspace as workspace_module
 from training.workflows.release import ExportOptions
 from training.workflows.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -32,6 +32,8 @@ from training.workflows import workspace as workspace_module
 from training.workflows.release import ExportOptions, ReleaseError, evaluate_release
 from training.workflows.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 Released = tuple[Dataset, Splits, Bundle, Dataset]
