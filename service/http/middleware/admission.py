@@ -56,7 +56,7 @@ class AdmissionMiddleware(HTTPMiddleware):
                 state.admission.check(UPLOAD_ROUTES.get(template, Priority.BACKGROUND))
             except KindredError as error:
                 if self._is_authorized(scope):
-                    await self._refuse(template, error, scope, receive, send)
+                    await self._refuse(template, error, scope, send)
                     return
         await self.app(scope, receive, send)
 
@@ -67,14 +67,13 @@ class AdmissionMiddleware(HTTPMiddleware):
             return False
         return True
 
-    async def _refuse(
-        self, template: str, error: KindredError, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _refuse(self, template: str, error: KindredError, scope: Scope, send: Send) -> None:
         started = time.perf_counter()
         response = problems.build_response(error, scope["path"])
-        response.headers["X-Request-ID"] = take_request_id(scope)
-        try:
-            await response(scope, receive, send)
+        headers = [*response.raw_headers, (b"x-request-id", take_request_id(scope).encode())]
+        try:  # sent as it is: in an overload most responses are refusals
+            await send({"type": "http.response.start", "status": error.status, "headers": headers})
+            await send({"type": "http.response.body", "body": response.body})
         finally:
             seconds = time.perf_counter() - started
             self.metrics.record_request(template, error.status, seconds, error.name)
