@@ -1,5 +1,6 @@
 """Describes the machine and the software of a run: versions, processor, commit, memory."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -11,7 +12,11 @@ import torch
 from training.experiments.record import Environment
 
 
-def describe(device: torch.device, concurrent_runs: int = 1) -> Environment:
+CONCURRENT_RUNS = "KINDRED_CONCURRENT_RUNS"
+"""Environment variable: how many programs share the processor, this one included."""
+
+
+def describe(device: torch.device) -> Environment:
     """Return the machine, the versions and the commit of this process."""
     on_gpu = device.type == "cuda"
     return Environment(
@@ -22,7 +27,7 @@ def describe(device: torch.device, concurrent_runs: int = 1) -> Environment:
         cpu_model=_cpu_model(),
         threads=torch.get_num_threads(),
         gpu_name=torch.cuda.get_device_name(device) if on_gpu else None,
-        concurrent_runs=concurrent_runs,
+        concurrent_runs=int(os.environ.get(CONCURRENT_RUNS, "1")),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
     )
 
