@@ -173,7 +173,7 @@ def sweep(
     try:
         runs = workspace.sweep(chosen, seed or [0], images, splits)
     except KeyboardInterrupt:
-        print_line("stopped: the same command continues, and starts the unfinished run again")
+        print_line("stopped: the same command continues after the last finished epoch")
         raise typer.Exit(INTERRUPTED) from None
     progress.show_runs(runs)
     if any(run.status == "failed" for run in runs):

@@ -83,11 +83,13 @@ def summarize(records: Iterable[Record]) -> tuple[Summary, ...]:
 def seconds(runs: Iterable[Record]) -> dict[str, RunStats]:
     """Summarize the training seconds of complete runs by machine and precision.
 
-    Runs that were stopped early are left out. The machine of the latest run comes last.
+    Runs that were stopped early, or that shared the processor with other programs, are left out.
+    The machine of the latest run comes last.
     """
     found: dict[str, list[float]] = {}
     for one in runs:
-        if one.timing and len(one.curves) == one.config.epochs:
+        alone = one.environment.concurrent_runs == 1
+        if alone and one.timing and len(one.curves) == one.config.epochs:
             earlier = found.pop(one.machine, [])
             found[one.machine] = [*earlier, one.timing.train]
     return {machine: RunStats.of(values) for machine, values in found.items()}

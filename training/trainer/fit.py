@@ -20,6 +20,7 @@ from training.models.blocknet import BlockNet
 from training.models.device import pick_precision, synchronize
 from training.trainer.diagnostics import chance_loss, collapsed
 from training.trainer.evaluation import evaluate
+from training.trainer.resume import Progress, Resume, TrainingState
 from training.trainer.train_step import step_for
 
 COLLAPSE_PATIENCE = 3
@@ -55,6 +56,7 @@ def fit(
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    resume: Resume | None = None,
 ) -> FitResult:
     """Train `network` in place, on the device of `training`.
 
@@ -72,7 +74,8 @@ def fit(
         stop_if_collapsed: stop early if 3 epochs and 500 steps have not lowered the loss below
             chance.
         on_step: called after each training step.
-        on_epoch: called with the metrics of each epoch.
+        on_epoch: called with the metrics of each new epoch.
+        resume: where the state is saved after each epoch, and found if the run was stopped.
 
     Raises:
         DivergedError: the loss became infinite or not a number.
@@ -98,10 +101,14 @@ def fit(
         synchronize(device)
         warmup = time.perf_counter() - started
 
-        curves: list[Epoch] = []
-        evaluating = 0.0
-        taken, steps = 0, config.epochs * -(-count // size)
-        for number in range(1, config.epochs + 1):
+        state = TrainingState(network, step.optimizers, _generators(order, generator, device))
+        done = resume.load(state) if resume else Progress()
+        curves, evaluating = list(done.curves), done.evaluating
+        batches = -(-count // size)
+        taken, steps = len(curves) * batches, config.epochs * batches
+        for _ in range(taken):
+            on_step()
+        for number in range(len(curves) + 1, config.epochs + 1):
             network.train()
             started = time.perf_counter()
             step.running_metrics.zero_()
@@ -130,6 +137,8 @@ def fit(
                 seconds=seconds,
             )
             curves.append(epoch)
+            if resume:
+                resume.save(state, Progress(tuple(curves), evaluating))
             on_epoch(epoch)
             stuck = all(collapsed([one], chance) for one in curves)
             late = number >= COLLAPSE_PATIENCE and taken >= COLLAPSE_STEPS
@@ -146,6 +155,16 @@ def fit(
         peak_memory_bytes=peak_memory_bytes(device),
     )
     return FitResult(tuple(curves), timing)
+
+
+def _generators(
+    order: torch.Generator, augmentation: torch.Generator, device: torch.device
+) -> dict[str, torch.Generator]:
+    """Name the generators that training draws from; dropout draws from the default ones."""
+    found = {"order": order, "augment": augmentation, "default": torch.default_generator}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.default_generators[device.index or 0]
+    return found
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:

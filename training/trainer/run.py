@@ -25,6 +25,7 @@ from training.trainer.build import build_network
 from training.trainer.diagnostics import chance_loss, collapsed, diagnose
 from training.trainer.evaluation import predict, score
 from training.trainer.fit import fit
+from training.trainer.resume import Resume
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def run(
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    resume: Resume | None = None,
 ) -> tuple[BlockNet, Record]:
     """Train a network, test it once and calibrate it.
 
@@ -112,6 +114,7 @@ def run(
         stop_if_collapsed: stop a run early if it does not learn.
         on_step: called after each training step.
         on_epoch: called with the metrics of each epoch.
+        resume: where the state is saved after each epoch, and found if the run was stopped.
 
     Returns:
         The network, calibrated, in evaluation mode on the device of `spec`; and the record, with
@@ -137,6 +140,7 @@ def run(
         stop_if_collapsed=stop_if_collapsed,
         on_step=on_step,
         on_epoch=on_epoch,
+        resume=resume,
     )
     smoothing = experiment.config.label_smoothing
     chance = chance_loss(parts["train"], len(dataset.classes), smoothing)

@@ -3,6 +3,7 @@
 Knows nothing of how a network is trained.
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from training.models import checkpoint
 from training.models.blocknet import BlockNet
 from training.models.calibration import fit_temperature
 from training.trainer.evaluation import predict
+from training.trainer.resume import Resume
 from training.trainer.run import RunSpec
 
 
@@ -26,6 +28,15 @@ class RunStore:
         """Write the network, then the record, so that a run with a record is complete."""
         checkpoint.save(network, self.checkpoints / made.run_id)
         record.write(made, self.records)
+        self._unfinished(made.run_id).unlink(missing_ok=True)
+
+    def resume(self, spec: RunSpec) -> Resume:
+        """Return the file with the state of this run while it is unfinished."""
+        key = {name: one.indices_sha256 for name, one in spec.split_refs.items()}
+        return Resume(self._unfinished(spec.run_id), json.dumps([spec.run_id, key]))
+
+    def _unfinished(self, run_id: str) -> Path:
+        return self.checkpoints / f"{run_id}.unfinished.safetensors"
 
     def load(self, spec: RunSpec) -> tuple[BlockNet, Record] | None:
         """Return the network and the record of a completed run, or None if either is missing."""

@@ -190,6 +190,7 @@ class Workspace:
                 stop_if_collapsed=self.stop_if_collapsed,
                 on_step=advance,
                 on_epoch=progress.show_epoch,
+                resume=self.store.resume(spec),
             )
         self.store.save(network, made)
         if made.status == "collapsed":

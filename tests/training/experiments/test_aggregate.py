@@ -135,6 +135,15 @@ def test_runs_that_ended_early_have_no_seconds() -> None:
     assert summaries(ended_early)["batchnorm-3"].training_seconds is None
 
 
+def test_seconds_of_a_run_that_shared_the_processor_are_left_out() -> None:
+    beside = made_record().environment.model_copy(update={"concurrent_runs": 7})
+    runs = [made_record(seconds=60), made_record(seconds=600, environment=beside, seed=1)]
+    summary = summaries(*runs)["batchnorm-3"]
+    assert summary.runs == 2
+    assert summary.training_seconds
+    assert (summary.training_seconds.mean, summary.training_seconds.n) == (60, 1)
+
+
 def test_only_runs_with_the_latest_settings_are_summarized() -> None:
     old = made_record(validation=0.9, group_id="old", hour=0)
     new = made_record(validation=0.8, group_id="new", hour=1, seed=1)

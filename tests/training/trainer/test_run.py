@@ -309,3 +309,35 @@ def test_the_record_of_a_failed_run_is_not_loaded(
     this_run = spec(images, parts)
     record.write(initial_record(this_run), tmp_path)
     assert RunStore(tmp_path, tmp_path).load_record(this_run) is None
+
+
+def test_a_stopped_run_continues_from_its_store_and_leaves_no_state_behind(
+    images: Dataset, parts: Splits, tmp_path: Path
+) -> None:
+    this_run = spec(images, parts, experiment=short(find("batchnorm-2"), 2))
+    store = RunStore(tmp_path / "records", tmp_path / "checkpoints")
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(this_run, on_epoch=interrupt, resume=store.resume(this_run))
+    epochs: list[int] = []
+    network, made = run(
+        this_run, on_epoch=lambda one: epochs.append(one.epoch), resume=store.resume(this_run)
+    )
+    store.save(network, made)
+    assert epochs == [2]
+    assert len(made.curves) == 2
+    assert [file.name for file in store.checkpoints.iterdir()] == [this_run.run_id]
+
+
+def test_the_state_of_a_run_on_another_split_is_not_used(
+    images: Dataset, parts: Splits, tmp_path: Path
+) -> None:
+    """Its network may have been trained on the test images of this split."""
+    store = RunStore(tmp_path, tmp_path)
+    moved = parts.model_copy(update={"train": parts.validation, "validation": parts.train})
+    one, other = store.resume(spec(images, parts)), store.resume(spec(images, moved))
+    assert one.file == other.file
+    assert one.key != other.key
