@@ -11,7 +11,6 @@ import torch
 
 from training.experiments.record import Environment
 
-
 CONCURRENT_RUNS = "KINDRED_CONCURRENT_RUNS"
 """Environment variable: how many programs share the processor, this one included."""
 

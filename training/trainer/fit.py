@@ -7,7 +7,7 @@ loop does not wait for the device within an epoch. Each record in `experiments/`
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -140,9 +140,7 @@ def fit(
             if resume:
                 resume.save(state, Progress(tuple(curves), evaluating))
             on_epoch(epoch)
-            stuck = all(collapsed([one], chance) for one in curves)
-            late = number >= COLLAPSE_PATIENCE and taken >= COLLAPSE_STEPS
-            if stop_if_collapsed and stuck and late:
+            if stop_if_collapsed and taken >= COLLAPSE_STEPS and _stuck(curves, chance):
                 break
 
     train = sum(epoch.seconds for epoch in curves)
@@ -155,6 +153,11 @@ def fit(
         peak_memory_bytes=peak_memory_bytes(device),
     )
     return FitResult(tuple(curves), timing)
+
+
+def _stuck(curves: Sequence[Epoch], chance: float) -> bool:
+    """Return whether no epoch so far has lowered the loss, after enough of them."""
+    return len(curves) >= COLLAPSE_PATIENCE and all(collapsed([one], chance) for one in curves)
 
 
 def _generators(
