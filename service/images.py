@@ -1,11 +1,16 @@
 """Decodes image files to the network's input, uint8 [32, 32, 3].
 
-Files are untrusted: any error of Pillow becomes one of three typed errors. Knows nothing of
-requests or of the network.
+Files are untrusted: any error of Pillow becomes one of three typed errors. Small plain PNGs are
+decoded by imagecodecs in less than half of Pillow's time. Knows nothing of requests or of the
+network.
 """
 
+import logging
+import struct
 from io import BytesIO
+from typing import Final
 
+from imagecodecs import PngError, png_decode
 from PIL import Image, UnidentifiedImageError
 
 from service.errors import MalformedBodyError, NotAnImageError, TooLargeError
@@ -19,6 +24,13 @@ DRAFT_SIDE = 8 * SIZE
 SMALL_BYTES = 16 * 1024
 SMALL_PIXELS = 128 * 128
 """Limits up to which an image is decoded faster than it is handed to a thread."""
+_PNG_START: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_PLAIN_FORMAT: Final = b"\x08\x02\0\0\0"
+"""The end of a PNG header: 8 bits a channel, RGB, not interlaced."""
+_PLAIN_CHUNKS: Final = frozenset(
+    {b"IDAT", b"bKGD", b"cHRM", b"gAMA", b"pHYs", b"sBIT", b"sRGB", b"tIME"}
+)
+"""Chunks that do not change how Pillow shows an image."""
 EXAMPLE = "R0lGODdhAQABAIEAAMh4KAAAAAAAAAAAACwAAAAAAQABAAAIBAABBAQAOw=="
 """An orange GIF of one pixel as base64, for examples in the OpenAPI document."""
 
@@ -26,6 +38,40 @@ EXAMPLE = "R0lGODdhAQABAIEAAMh4KAAAAAAAAAAAACwAAAAAAQABAAAIBAABBAQAOw=="
 def load_plugins() -> None:
     """Load Pillow's decoders now rather than at the first image."""
     Image.init()
+    # It warns of damaged files, with which clients could fill the log.
+    logging.getLogger("imagecodecs").setLevel(logging.ERROR)
+
+
+def decode_plain_png(data: bytes, fit: Fit = "crop") -> Pixels | None:
+    """Decode a small PNG of RGB at 8 bits, as `decode` would; return None for any other file.
+
+    A damaged file is left to Pillow, which accepts more of them and says what is wrong.
+    """
+    if not _is_plain_png(data):
+        return None
+    try:
+        pixels: Pixels = png_decode(data)
+    except PngError:
+        return None
+    return pixels if pixels.shape == (SIZE, SIZE, 3) else to_pixels(Image.fromarray(pixels), fit)
+
+
+def _is_plain_png(data: bytes) -> bool:
+    """Return whether a file is a small RGB PNG whose chunks change nothing but its pixels."""
+    if data[:16] != _PNG_START or data[24:29] != _PLAIN_FORMAT:
+        return False
+    width, height = struct.unpack_from(">II", data, 16)
+    if not 0 < width * height <= SMALL_PIXELS:
+        return False
+    position = 33  # after the header
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IEND":
+            return True
+        if kind not in _PLAIN_CHUNKS:
+            return False
+        position += length + 12
+    return False
 
 
 def read_header(data: bytes, max_pixels: int) -> Image.Image:

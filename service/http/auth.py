@@ -112,7 +112,7 @@ def is_public(path: str) -> bool:
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
-def require_admin(request: Request) -> None:
+async def require_admin(request: Request) -> None:
     """Refuse a request that may only read.
 
     Raises:

@@ -21,7 +21,7 @@ def attributes_of(request: Request) -> dict[str, str]:
     }
 
 
-def _filters(
+async def _filters(
     request: Request,
     label: Annotated[str | None, Query(description="Only images with this label.")] = None,
     predicted: Annotated[

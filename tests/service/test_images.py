@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
-from service.images import FORMATS, decode, encode, read_header
+from service.images import FORMATS, decode, decode_plain_png, encode, read_header
 from tests.support.fakes import file_of, flat, png
 from tests.support.images import striped_image
 from training.bundle import Fit, Pixels
@@ -204,3 +204,61 @@ def test_a_damaged_file_is_decoded_or_refused(kind: str, data: st.DataObject) ->
 
 def test_decoding_an_encoded_image_returns_it() -> None:
     assert (pixels_of(encode(striped_image(5, 5))) == striped_image(5, 5)).all()
+
+
+PNG_MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")
+PNG_CHUNKS = {
+    b"gAMA": struct.pack(">I", 45455),
+    b"sRGB": b"\0",
+    b"tIME": bytes([7, 234, 1, 2, 3, 4, 5]),
+    b"tRNS": struct.pack(">HHH", *ORANGE),
+    b"tEXt": b"Comment\0a cat",
+    b"iTXt": b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation='6'/>",
+}
+
+
+def with_chunk(data: bytes, name: bytes, *, last: bool) -> bytes:
+    """Insert a chunk after the header of a PNG, or before its end."""
+    body = name + PNG_CHUNKS[name]
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    place = len(data) - 12 if last else 33
+    return data[:place] + chunk + data[place:]
+
+
+@given(
+    seed=st.integers(0, 1000),
+    size=st.tuples(st.integers(1, 140), st.integers(1, 140)),
+    mode=st.sampled_from(PNG_MODES),
+    chunks=st.lists(st.tuples(st.sampled_from(sorted(PNG_CHUNKS)), st.booleans()), max_size=2),
+    fit=st.sampled_from(["crop", "pad", "stretch"]),
+)
+def test_a_plain_png_has_the_pixels_that_pillow_finds(
+    seed: int, size: tuple[int, int], mode: str, chunks: list[tuple[bytes, bool]], fit: Fit
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    image = Image.fromarray(noise)
+    data = file_of(
+        image.convert("L").convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+    )
+    for name, last in chunks:
+        if mode == "RGB" or name != b"tRNS":
+            data = with_chunk(data, name, last=last)
+    pixels = decode_plain_png(data, fit)
+    plain = mode == "RGB" and size[0] * size[1] <= 128 * 128
+    if plain and all(name in (b"gAMA", b"sRGB", b"tIME") for name, _ in chunks):
+        assert pixels is not None
+    if pixels is not None:
+        assert np.array_equal(pixels, pixels_of(data, fit))
+
+
+@given(data=st.data(), seed=st.integers(0, 50))
+def test_a_damaged_plain_png_is_decoded_only_if_pillow_decodes_it(
+    data: st.DataObject, seed: int
+) -> None:
+    file = bytearray(png(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)))
+    for position in data.draw(st.lists(st.integers(0, len(file) - 1), min_size=1, max_size=3)):
+        file[position] ^= 1 << data.draw(st.integers(0, 7))
+    damaged = bytes(file[: data.draw(st.integers(1, len(file)))])
+    pixels = decode_plain_png(damaged)
+    if pixels is not None:
+        assert np.array_equal(pixels, pixels_of(damaged))

@@ -50,6 +50,10 @@ async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels
     """
     max_pixels = state.settings.max_pixels
     if len(file) <= images.SMALL_BYTES:
+        if permit.priority is Priority.INTERACTIVE:
+            pixels = images.decode_plain_png(file, fit)
+            if pixels is not None:
+                return pixels
         image = images.read_header(file, max_pixels)
         if image.width * image.height <= images.SMALL_PIXELS:
             if permit.priority is Priority.INTERACTIVE:
