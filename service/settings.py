@@ -116,10 +116,11 @@ class Settings(BaseSettings):
     """Folder of the bundle to serve. Default: bundles/current, or starter where none has been
     built.
     """
-    gallery: str = "gallery"
+    gallery: str | None = None
     """Folder for added images, created with the first one; or the address of a Milvus collection.
-    Several services can share milvus://host:19530/collection. In milvus:///folder/gallery.db the
-    collection is a file. 'python -m service gallery export' backs the gallery up.
+    Default: a folder in gallery/ for the data set of the bundle. Several services can share
+    milvus://host:19530/collection. In milvus:///folder/gallery.db the collection is a file.
+    'python -m service gallery export' backs the gallery up.
     """
     host: str = "127.0.0.1"
     """Address to listen on. Any address other than loopback needs KINDRED_API_KEYS or
@@ -201,8 +202,8 @@ class Settings(BaseSettings):
 
     @field_validator("gallery")
     @classmethod
-    def _check_gallery_address(cls, address: str) -> str:
-        if is_milvus(address):
+    def _check_gallery_address(cls, address: str | None) -> str | None:
+        if address is not None and is_milvus(address):
             MilvusAddress.parse(address)
         return address
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.gallery.factory import GALLERIES
 from service.gallery.milvus.address import MilvusAddress
 from service.settings import BUILT, STARTER, Settings
 from service.telemetry.metrics import Metrics
@@ -164,9 +165,8 @@ def test_compose_mounts_the_parent_folder_of_the_current_bundle(
 
 
 def test_added_images_are_on_a_volume(services: dict[str, Manifest]) -> None:
-    folder = Settings.model_fields["gallery"].default
-    assert services["kindred"]["volumes"][1:] == [f"gallery:/app/{folder}"]
-    assert f"install --directory --owner kindred {folder}" in read("Dockerfile")
+    assert services["kindred"]["volumes"][1:] == [f"gallery:/app/{GALLERIES}"]
+    assert f"install --directory --owner kindred {GALLERIES}" in read("Dockerfile")
 
 
 def test_every_image_of_others_is_pinned_to_a_version(services: dict[str, Manifest]) -> None:

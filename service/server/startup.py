@@ -7,7 +7,7 @@ import torch
 from service.engine.backends.factory import open_backend
 from service.engine.engine import Engine
 from service.engine.search_stage import Searcher
-from service.gallery.factory import open_gallery
+from service.gallery.factory import open_gallery, rebind_gallery
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.protocol import Gallery
@@ -44,7 +44,7 @@ def reload_state(old: State) -> State:
     Raises: as `load_state`.
     """
     bundle = load(old.settings.bundle or default_bundle())  # another may have been built
-    gallery = old.gallery.rebind(bundle)
+    gallery = rebind_gallery(old.gallery, old.settings.gallery, bundle)
     try:
         engine = _engine(old.settings, old.metrics, bundle, gallery)
     except BaseException:

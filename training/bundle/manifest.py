@@ -4,18 +4,21 @@ Works on names, sizes and hashes; must not load networks or vectors.
 """
 
 import hashlib
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from training.base_model import Frozen
+from training.data.source import CIFAR10_KEY, Source
 from training.index.cosine import Factory
 from training.index.tuning import Quality
 from training.models.blocknet import Layer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 2
+READ_VERSIONS = (1, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 INDEXES = "index.json"
 GALLERY = "gallery.json"
@@ -90,17 +93,27 @@ class NoveltyMetadata(Frozen):
 class Manifest(Frozen):
     """The contents of `manifest.json`, the first file that is read and the last that is written."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = FORMAT_VERSION
     name: str
     version: str
     run_id: str
     created_at: datetime
     classes: tuple[str, ...]
     dataset: DatasetMetadata
+    source: Source | None = None
     gallery: GalleryMetadata
     metrics: Metrics
     novelty: NoveltyMetadata | None = None
     files: dict[str, FileRef]
+
+    @property
+    def data_key(self) -> str:
+        """A name of the gallery's data set for paths, which stays when its images change."""
+        if self.source:
+            return self.source.key
+        if self.dataset.gallery_from.startswith(CIFAR10_KEY):
+            return CIFAR10_KEY
+        return re.sub(r"[^\w.-]+", "-", self.dataset.gallery_from).lstrip(".") or "images"
 
 
 class IndexMetadata(Frozen):
@@ -145,9 +158,9 @@ def read_manifest(path: Path) -> Manifest:
     if not file.is_file():
         raise BundleError(f"no bundle at {path}: {MANIFEST} is missing")
     version = parse(Version, file).format_version
-    if version != FORMAT_VERSION:
+    if version not in READ_VERSIONS:
         raise BundleError(
-            f"{file} has format version {version}, this code reads {FORMAT_VERSION}: "
+            f"{file} has format version {version}, this code reads up to {FORMAT_VERSION}: "
             "build the bundle again, or use the version of the code that wrote it"
         )
     return parse(Manifest, file)

@@ -42,6 +42,7 @@ from training.bundle.manifest import (
     reference,
     sha256,
 )
+from training.data.source import Source
 from training.experiments import record
 from training.experiments.record import Record
 from training.index.cosine import CosineIndex
@@ -75,6 +76,7 @@ class BundleContents:
     card: Callable[[Manifest], str]
     dtype: torch.dtype = torch.float32
     ranges: ActivationRanges | None = None
+    source: Source | None = None
 
 
 def write(contents: BundleContents, path: Path) -> Manifest:
@@ -161,6 +163,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         created_at=datetime.now(UTC),
         classes=contents.classes,
         dataset=contents.dataset,
+        source=contents.source,
         gallery=GalleryMetadata(count=len(gallery), pixels=gallery.pixels is not None),
         metrics=contents.metrics,
         novelty=_novelty_metadata(contents.novelty),

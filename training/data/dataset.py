@@ -7,7 +7,7 @@ either, or a download. Must not know splits, networks or training.
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ from training.data.archive import DAMAGED, NoSourceError, iter_files
 from training.data.cifar10 import Partition
 from training.data.folder_layout import LayoutError, assign_classes
 from training.data.preprocessing import Pixels, to_pixels
+from training.data.source import CIFAR10_KEY, Source, scan
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -50,6 +51,7 @@ class Dataset:
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
+    source: Source | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,9 +93,13 @@ def load(
     if not source.exists():
         raise DatasetError(f"no data at {source}: no such file or folder")
     try:
+        state = scan(source)
         if batches := cifar10.find(source):
-            return _from_batches(cifar10.read(batches, partition), partition)
-        return _from_images(source, partition, on_image)
+            images = _from_batches(cifar10.read(batches, partition), partition)
+        else:
+            images = _from_images(source, partition, on_image)
+        key = CIFAR10_KEY if images.is_cifar10 else state.key
+        return replace(images, source=state.model_copy(update={"key": key}))
     except NoSourceError as error:
         raise DatasetError(str(error)) from error
     except (cifar10.BatchesError, *DAMAGED) as error:

@@ -267,6 +267,7 @@ def build_bundle(
         figures=_curves(trained) | _neighbours(gallery, dataset, indexes),
         card=lambda manifest: model_card(manifest, qualities, trained.final),
         dtype=torch.float16 if options.half else torch.float32,
+        source=dataset.source,
     )
 
 

@@ -4,8 +4,6 @@ A workspace is a folder with `experiments/`, `checkpoints/`, `bundles/`, `data/`
 A run or bundle that exists is loaded, not made again.
 """
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from training.bundle import BundleError, writer
 from training.bundle.manifest import MANIFEST
 from training.data import dataset
 from training.data.dataset import Dataset, DatasetError, NoImagesError
+from training.data.source import key_of
 from training.data.splits import Splits, indices_sha256, split_once
 from training.embedding.embed import batch_count
 from training.experiments import record
@@ -85,10 +84,7 @@ class Workspace:
         """Return the folder for a bundle of this data, with a hash of the data's path."""
         if data is None:
             return self.current.with_name("cifar10")
-        path = data.expanduser().resolve()
-        name = re.sub(r"\.(tar|tgz|zip)\b.*$", "", path.name) or "images"
-        digest = hashlib.sha256(str(path).encode()).hexdigest()
-        return self.current.with_name(f"{name}-{digest[:6]}")
+        return self.current.with_name(key_of(data))
 
     def read(self, data: Path | None) -> tuple[Dataset, Splits]:
         """Load the data, or download CIFAR-10 if it is None, and split it.

@@ -73,6 +73,11 @@ class LocalGallery(Gallery):
             writer.shared.release()
 
     @property
+    def folder(self) -> Path:
+        """The folder that has the changes."""
+        return self._writer.store.folder
+
+    @property
     def added(self) -> int:
         """The number of images added to those of the bundle."""
         return self._snapshot.added

@@ -43,6 +43,12 @@ class Store(Database):
         with translate_errors(self.folder):
             return [_row(found) for found in self._run("SELECT * FROM images")]
 
+    def predicted(self) -> set[str]:
+        """Return the classes that networks predicted for the added images."""
+        with translate_errors(self.folder):
+            found = self._run("SELECT DISTINCT predicted FROM images WHERE predicted IS NOT NULL")
+            return {predicted for (predicted,) in found}
+
     def find(self, image_id: str) -> Row | None:
         """Return the added image of that id, if there is one."""
         found = self._run("SELECT * FROM images WHERE id = ?", image_id).fetchone()
