@@ -4,7 +4,9 @@ Pure computation on data in memory; run it in a thread pool. Knows nothing of re
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -22,7 +24,7 @@ DUPLICATE_COSINE: Final = 0.9995
 """Cosine at `conv2` above which two images are duplicates; fp16 and batching shift it by 1e-4."""
 
 MAX_CANDIDATES: Final = 4096
-"""Maximum number of candidates that a diverse search scans."""
+"""Candidates after which a ranking ends."""
 
 FETCH_BATCH: Final = 128
 """Number of images whose vectors are fetched at a time."""
@@ -46,14 +48,24 @@ class SimilarityQuery:
 
     @property
     def batch_query(self) -> SearchQuery | None:
-        """The query to search together with inference, or None if any option is not a default."""
-        is_default = self == SimilarityQuery(self.layer, self.limit)
+        """The query to search together with inference, or None if any option is not a default.
+
+        It finds the first page; further pages start with it too.
+        """
+        is_default = replace(self, offset=0) == SimilarityQuery(self.layer, self.limit)
         return SearchQuery(self.layer, self.limit) if is_default else None
 
     @property
     def needs_overfetch(self) -> bool:
         """Whether the filter drops results, so that the search must fetch more than `limit`."""
         return self.diversity > 0 or self.exclude_self
+
+    @property
+    def first_fetch(self) -> int:
+        """The number of matches that the first page needs; the same for all pages."""
+        if not self.needs_overfetch:
+            return self.limit
+        return self.limit + len(self.examples) + 1 + (self.limit if self.diversity > 0 else 0)
 
     @property
     def examples(self) -> frozenset[str]:
@@ -97,13 +109,15 @@ class SimilaritySearch:
         self, view: View, images: Sequence[Embeddings], params: SimilarityQuery
     ) -> list[tuple[Neighbour, ...]]:
         """Return the nearest neighbours of each image; reuse matches found during inference."""
+        first = None
         if (batch_query := params.batch_query) and all(
             batch_query in image.matches for image in images
         ):
-            return [tuple(map(neighbour, image.matches[batch_query])) for image in images]
-        return self._search(
-            view, np.stack([image.layers[params.layer] for image in images]), params
-        )
+            first = [image.matches[batch_query] for image in images]
+            if params.offset == 0:
+                return [tuple(map(neighbour, matches)) for matches in first]
+        queries = np.stack([image.layers[params.layer] for image in images])
+        return self._search(view, queries, params, first=first)
 
     def _build_response(
         self, params: SimilarityQuery, nearest: tuple[Neighbour, ...]
@@ -116,26 +130,29 @@ class SimilaritySearch:
         queries: Vectors,
         params: SimilarityQuery,
         conv2_vectors: Vectors | None = None,
+        first: Sequence[Sequence[ScoredItem]] | None = None,
     ) -> list[tuple[Neighbour, ...]]:
-        end = params.offset + params.limit
-        if params.needs_overfetch:
-            found = [
-                _search_diverse(
-                    view, query, params, None if conv2_vectors is None else conv2_vectors[row]
-                )
-                for row, query in enumerate(queries)
-            ]
-        else:
-            found = view.search(
-                params.layer, queries, end, filter_=params.filter_, exact=params.exact
+        if first is None:
+            first = view.search(
+                params.layer,
+                queries,
+                params.first_fetch,
+                filter_=params.filter_,
+                exact=params.exact,
             )
         shown = [
             [
                 match
-                for match in matches[params.offset : end]
+                for match in _page(
+                    view,
+                    query,
+                    params,
+                    first[row],
+                    None if conv2_vectors is None else conv2_vectors[row],
+                )
                 if match.score >= params.score_threshold
             ]
-            for matches in found
+            for row, query in enumerate(queries)
         ]
         if not params.with_attribution:
             return [tuple(map(neighbour, matches)) for matches in shown]
@@ -158,44 +175,63 @@ def _average_vector(view: View, params: SimilarityQuery, images: Sequence[Vector
     return query
 
 
-def _search_diverse(
-    view: View, query: Vectors, params: SimilarityQuery, conv2: Vectors | None
+def _page(
+    view: View,
+    query: Vectors,
+    params: SimilarityQuery,
+    first: Sequence[ScoredItem],
+    conv2: Vectors | None,
 ) -> list[ScoredItem]:
-    """Search for one query; fetch more candidates until enough of them pass the filter."""
-    count = params.offset + params.limit
-    scanned = count + len(params.examples) + 1 + (count if params.diversity > 0 else 0)
+    """Return a page of the ranking of one query, best first."""
+    ranking = _filter_results(view, _rank(view, query, params, first), params, conv2)
+    page = islice(ranking, params.offset, params.offset + params.limit)
+    return sorted(page, key=attrgetter("score"), reverse=True)
+
+
+def _rank(
+    view: View, query: Vectors, params: SimilarityQuery, first: Sequence[ScoredItem]
+) -> Iterator[list[ScoredItem]]:
+    """Yield the matches of one query, in parts: `first`, then what larger searches add to it.
+
+    A larger search may find better matches than a smaller one. They come after all that the smaller
+    one found, so that pages of one size never overlap.
+    """
+    matches, fetched = first, params.first_fetch
+    seen: set[str] = set()
     while True:
+        yield [match for match in matches if match.item.id not in seen]
+        if len(matches) < fetched or fetched >= MAX_CANDIDATES:
+            return
+        seen.update(match.item.id for match in matches)
+        fetched *= 4
         (matches,) = view.search(
-            params.layer, query[None], scanned, filter_=params.filter_, exact=params.exact
+            params.layer, query[None], fetched, filter_=params.filter_, exact=params.exact
         )
-        chosen = list(_filter_results(view, matches, params, conv2, count))
-        if len(chosen) == count or len(matches) < scanned or scanned >= MAX_CANDIDATES:
-            return chosen
-        scanned *= 4
 
 
 def _filter_results(
     view: View,
-    matches: Sequence[ScoredItem],
+    ranking: Iterator[list[ScoredItem]],
     params: SimilarityQuery,
     conv2: Vectors | None,
-    count: int,
 ) -> Iterator[ScoredItem]:
-    """Yield up to `count` matches, skipping the query and near-duplicates of better matches.
+    """Yield matches in order, skipping the query and near-duplicates of earlier matches.
 
     With `diversity`, also skips images that were removed after the search.
     """
     kept: list[Vectors] = []
-    for start in range(0, len(matches), FETCH_BATCH):
-        batch = matches[start : start + FETCH_BATCH]
+    batches = (
+        part[start : start + FETCH_BATCH]
+        for part in ranking
+        for start in range(0, len(part), FETCH_BATCH)
+    )
+    for batch in batches:
         vectors = (
             view.vectors(params.layer, [match.item.id for match in batch], missing="skip")
             if params.diversity > 0
             else {}
         )
         for match in batch:
-            if count == 0:
-                return
             if params.exclude_self and (
                 match.item.id in params.examples or _is_query(view, match, conv2)
             ):
@@ -205,7 +241,6 @@ def _filter_results(
                 if vector is None or any(other @ vector > 1 - params.diversity for other in kept):
                     continue
                 kept.append(vector)
-            count -= 1
             yield match
 
 

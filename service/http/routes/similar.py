@@ -51,7 +51,7 @@ async def similar(
             uploads,
             lambda images: similarity.similar(images, params),
             searches=(params.batch_query,) if params.batch_query else (),
-            light=params.batch_query is not None,
+            light=params.batch_query is not None and params.offset == 0,
         )
     with timings_of(request.scope).measure("search"):
         found = await run_in_search_pool(state, 1, lambda: similarity.recommend(params))

@@ -1,0 +1,77 @@
+"""Similarity search by page: all pages of one query come from one ranking."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from service.engine.types import Embeddings
+from service.gallery.local.gallery import LocalGallery
+from service.gallery.types import Filter
+from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
+from service.schemas.base import ModelName
+from tests.support.galleries import addition, ids
+from training.bundle import Bundle, Projection, from_fp16
+
+QUERIES = 20
+LIMIT = 5
+
+
+@pytest.fixture(scope="module")
+def gallery(
+    loaded: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Bundle, LocalGallery]]:
+    """A gallery with added images, whose search at conv2 rescores as few candidates as it may."""
+    exact = loaded.indexes["conv2"]
+    rows = range(len(exact))
+    coarse = from_fp16(exact.fp16(rows), Projection.fit(exact.reconstruct(rows)[:20]))
+    coarse.k_factor = 1
+    bundle = dataclasses.replace(loaded, indexes={**loaded.indexes, "conv2": coarse})
+    opened = LocalGallery.open(bundle, tmp_path_factory.mktemp("gallery"))
+    random = np.random.default_rng(0)
+    additions = []
+    for seed, row in enumerate(random.choice(len(exact), 30)):
+        vectors = dict(addition(bundle, seed).vectors)
+        noise = 0.01 * random.normal(size=exact.dimension).astype(np.float32)
+        vectors["conv2"] = exact.reconstruct([row])[0] + noise
+        additions.append(dataclasses.replace(addition(bundle, seed), vectors=vectors))
+    opened.add(additions).result()
+    yield bundle, opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"exclude_self": True},
+        {"diversity": 0.02},
+        {"exact": True},
+        {"filter_": Filter(source="added")},
+        {"filter_": Filter(label="cyan"), "exclude_self": True},
+        {"positive": ("added-0003",), "exclude_self": True},
+    ],
+    ids=str,
+)
+def test_pages_show_each_image_once(
+    gallery: tuple[Bundle, LocalGallery], options: dict[str, object]
+) -> None:
+    bundle, opened = gallery
+    search = SimilaritySearch(ModelName(name="any", version="1"), opened)
+    random = np.random.default_rng(1)
+    for vector in bundle.indexes["conv2"].reconstruct(random.choice(150, QUERIES)):
+        noisy = vector + 0.01 * random.normal(size=vector.shape).astype(np.float32)
+        image = Embeddings({"conv2": noisy}, None, queued=0, inference=0)
+        query = dataclasses.replace(SimilarityQuery("conv2", LIMIT), **options)  # type: ignore[arg-type]
+        shown: list[str] = []
+        while True:
+            (found,) = search.similar([image], dataclasses.replace(query, offset=len(shown)))
+            scores = [one.score for one in found.similar]
+            assert scores == sorted(scores, reverse=True)
+            shown += [one.id for one in found.similar]
+            if len(found.similar) < LIMIT:
+                break
+        assert len(shown) == len(set(shown))
+        if not {"diversity", "exclude_self"} & options.keys():
+            assert sorted(shown) == ids(opened, query.filter_)
