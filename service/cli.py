@@ -15,12 +15,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.app import create_app
+from service.environment import warn_of_former_names
 from service.errors import KindredError, StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.protocol import Gallery
 from service.server import configuration
 from service.server.process import BindError, bind, raise_file_limit, run, tune_garbage_collector
-from service.settings import Settings, default_bundle, variable, warn_of_former_names
+from service.settings import Settings, default_bundle
 from service.telemetry import logs
 from training.bundle import BundleError, DeviceError, load
 
@@ -39,7 +40,10 @@ BundleOption = Annotated[
 ]
 
 
-@command.callback(invoke_without_command=True)
+@command.callback(
+    invoke_without_command=True,
+    epilog="Settings:\n\n" + escape(configuration.overview()),
+)
 def serve(
     context: typer.Context,
     bundle: Annotated[
@@ -69,7 +73,7 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP.
 
-    Every setting is an environment variable KINDRED_*; see 'settings'. Options override them.
+    Every setting is an environment variable KINDRED_*, listed below. Options override them.
     """
     if context.invoked_subcommand is not None:
         return
@@ -90,6 +94,13 @@ def serve(
 def print_settings() -> None:
     """Print every setting with effect, type and default, as Markdown."""
     typer.echo(configuration.markdown(), nl=False)
+
+
+@command.command("config")
+def print_config() -> None:
+    """Print what each setting is now, and where that comes from; keys are hidden."""
+    settings = _read_settings()
+    typer.echo("\n".join(configuration.current(settings)))
 
 
 @gallery.command("export")
@@ -153,10 +164,10 @@ def _opened_gallery(bundle: Path | None) -> Iterator[Gallery]:
     """Open the gallery that the settings name. An error ends the command with one line."""
     from service.gallery.backup import BackupError  # noqa: PLC0415 - see above
 
-    settings = _read_settings()
+    settings = _read_settings(bundle=bundle)
     warn_of_former_names()
     try:
-        opened = open_gallery(settings.gallery, load(bundle or settings.bundle or default_bundle()))
+        opened = open_gallery(settings.gallery, load(settings.bundle or default_bundle()))
         try:
             yield opened
         finally:
@@ -174,10 +185,7 @@ def _read_settings(**options: object) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         warn_of_former_names()
-        reasons = "; ".join(
-            f"{variable('_'.join(map(str, reason['loc'])))}: {reason['msg']}"
-            for reason in error.errors()
-        )
+        reasons = configuration.explain(error, options=given)
         raise _exit_with(f"invalid settings: {reasons}") from error
 
 

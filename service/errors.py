@@ -4,7 +4,24 @@ Raise them where the fact is known; `http/problems.py` alone turns them into res
 HTTP library.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like an unknown one, or None if none is."""
+    found = difflib.get_close_matches(name, sorted(known), n=1)
+    return found[0] if found else None
+
+
+def did_you_mean(fact: str, name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return a sentence: a fact about an unknown name, and the nearest known name, if any.
+
+    The names are without the prefix that all of them have, which would make them alike.
+    """
+    found = nearest(name, known)
+    return f"{fact}: did you mean {prefix}{found}?" if found else f"{fact}."
 
 
 class KindredError(Exception):

@@ -4,12 +4,12 @@
 """
 
 import ipaddress
-import logging
 import os
 import re
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,28 +23,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine.backends.base import ServedPrecision
 from service.engine.backends.factory import BackendChoice, has_openvino
-from service.gallery.milvus.address import MilvusAddress, is_milvus
+from service.environment import PREFIX, formerly_named, unknown_variables
+from service.gallery.milvus.address import check_address
 from service.telemetry.logs import LogFormat, LogLevel
-
-log = logging.getLogger(__name__)
 
 BUILT = Path("bundles/current")
 STARTER = Path("starter")
-PREFIX = "KINDRED_"
-
-FORMER_NAMES = {
-    "allow_anonymous": "open",
-    "backend": "engine",
-    "intra_op_threads": "threads",
-    "max_batch_size": "max_batch",
-    "max_queue_size": "max_queue",
-    "request_timeout": "deadline",
-    "max_in_flight_bytes": "max_bodies_bytes",
-    "max_client_batch_size": "max_images",
-    "shutdown_delay": "notice",
-    "graceful_shutdown_timeout": "drain",
-}
-"""Settings that were renamed, with the former name, which the environment may still use."""
 
 
 def default_bundle() -> Path:
@@ -52,35 +36,50 @@ def default_bundle() -> Path:
     return BUILT if BUILT.exists() else STARTER
 
 
-def variable(name: str) -> str:
-    """Return the environment variable of a setting."""
-    return PREFIX + name.upper()
-
-
-def warn_of_former_names() -> None:
-    """Log a warning for each environment variable that has a former name."""
-    environment = {name.upper() for name in os.environ}
-    for name in _formerly_named():
-        new, old = variable(name), variable(FORMER_NAMES[name])
-        ignored = f"; {old} is ignored, because both are set" if new in environment else ""
-        log.warning("%s is now called %s%s", old, new, ignored)
-
-
-def _formerly_named() -> dict[str, str]:
-    """Return the values that the environment has under former names, by the new names."""
-    environment = {name.upper(): value for name, value in os.environ.items()}
-    return {
-        name: environment[variable(former)]
-        for name, former in FORMER_NAMES.items()
-        if variable(former) in environment
-    }
-
-
 def _split(value: object) -> object:
     """Split `a,b` into a tuple, and return anything else unchanged."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _expand_home(path: object) -> object:
+    """Replace a leading `~` or `~user` by the home folder; return anything else unchanged."""
+    if not isinstance(path, str) or not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises RuntimeError
+    if expanded.startswith("~"):
+        raise ValueError("this user has no home folder")
+    return expanded
+
+
+def _normalize_origin(origin: str) -> str:
+    """Return an origin as browsers send it.
+
+    Raises:
+        ValueError: it is not an origin.
+
+    """
+    if origin in ("*", "null"):
+        return origin
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname or "", parts.port
+        if ":" not in host:
+            host = host.encode("idna").decode()
+    except ValueError:  # UnicodeError is one
+        host = ""
+    if not host or parts.scheme not in _DEFAULT_PORTS:
+        hint = "" if "://" in origin else f": did you mean https://{origin}?"
+        raise ValueError(f"{origin} is not an origin, such as https://example.org{hint}")
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"{origin} is more than an origin: leave out all but the host and port")
+    host = f"[{host}]" if ":" in host else host
+    suffix = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _sendable(key: SecretStr) -> SecretStr:
@@ -91,6 +90,8 @@ def _sendable(key: SecretStr) -> SecretStr:
 
 
 Key = Annotated[SecretStr, AfterValidator(_sendable)]
+GalleryAddress = Annotated[str, BeforeValidator(_expand_home), AfterValidator(check_address)]
+Origin = Annotated[str, AfterValidator(_normalize_origin)]
 KeyList = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -107,16 +108,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
+        env_ignore_empty=True,
         frozen=True,
         hide_input_in_errors=True,  # it may be a key
         use_attribute_docstrings=True,
     )
 
-    bundle: Path | None = None
+    bundle: Annotated[Path | None, BeforeValidator(_expand_home)] = None
     """Folder of the bundle to serve. Default: bundles/current, or starter where none has been
     built.
     """
-    gallery: str | None = None
+    gallery: GalleryAddress | None = None
     """Folder for added images, created with the first one; or the address of a Milvus collection.
     Default: a folder in gallery/ for the data set of the bundle. Several services can share
     milvus://host:19530/collection. In milvus:///folder/gallery.db the collection is a file.
@@ -149,7 +151,7 @@ class Settings(BaseSettings):
     """
     allow_anonymous: bool = False
     """Answer requests without keys at any address. Only for trusted networks."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
     """Origins whose web pages may call the service, such as https://example.org, separated by
     commas. Default: none.
     """
@@ -197,15 +199,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_former_names(cls, given: dict[str, object]) -> dict[str, object]:
-        return {**_formerly_named(), **given}
-
-    @field_validator("gallery")
-    @classmethod
-    def _check_gallery_address(cls, address: str | None) -> str | None:
-        if address is not None and is_milvus(address):
-            MilvusAddress.parse(address)
-        return address
+    def _read_environment(cls, given: dict[str, object]) -> dict[str, object]:
+        if unknown := unknown_variables(cls.model_fields):
+            raise ValueError(" ".join(unknown))
+        return {**formerly_named(), **given}
 
     @field_validator("telemetry")
     @classmethod
@@ -220,22 +217,25 @@ class Settings(BaseSettings):
             raise ValueError("OpenVINO is not installed: pip install '.[openvino]' in the checkout")
         if self.backend == "openvino" and self.device not in ("auto", "cpu"):
             raise ValueError(
-                "OpenVINO runs on the CPU only: set KINDRED_DEVICE or KINDRED_BACKEND to auto"
+                f"OpenVINO runs on the CPU only, and KINDRED_DEVICE is {self.device}: set it or "
+                "KINDRED_BACKEND to auto"
             )
         if self.max_client_batch_size > self.max_queue_size:
             raise ValueError(
-                "KINDRED_MAX_CLIENT_BATCH_SIZE is more than KINDRED_MAX_QUEUE_SIZE: such a request "
-                "could never be queued. Lower the one or raise the other."
+                f"KINDRED_MAX_CLIENT_BATCH_SIZE is {self.max_client_batch_size}, more than "
+                f"KINDRED_MAX_QUEUE_SIZE, {self.max_queue_size}: such a request could never be "
+                "queued. Lower the one or raise the other."
             )
         if self.max_body_bytes > self.max_in_flight_bytes:
             raise ValueError(
-                "KINDRED_MAX_BODY_BYTES is more than KINDRED_MAX_IN_FLIGHT_BYTES: such a request "
-                "could never be accepted. Lower the one or raise the other."
+                f"KINDRED_MAX_BODY_BYTES is {self.max_body_bytes}, more than "
+                f"KINDRED_MAX_IN_FLIGHT_BYTES, {self.max_in_flight_bytes}: such a request could "
+                "never be accepted. Lower the one or raise the other."
             )
         if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
-                f"{self.host} can be reached from other machines: set KINDRED_API_KEYS, or "
-                "KINDRED_ALLOW_ANONYMOUS=true to answer requests without keys"
+                f"KINDRED_HOST is {self.host}, which other machines can reach: set "
+                "KINDRED_API_KEYS, or KINDRED_ALLOW_ANONYMOUS=true to answer requests without keys"
             )
         return self
 

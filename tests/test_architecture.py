@@ -20,7 +20,7 @@ ARROWS = {
     "service.http": "service.server",
     "service.server": "service.state",
     "service.state": "service.settings service.retrieval",
-    "service.settings": "service.engine",
+    "service.settings": "service.engine service.environment",
     "service.retrieval": "service.engine service.schemas",
     "service.engine": "service.gallery",
     "service.gallery": "service.images service.vectors",

@@ -2,8 +2,9 @@
 
 import re
 
+from service.environment import variable
 from service.server import configuration
-from service.settings import Settings, variable
+from service.settings import Settings
 from tests.support.processes import ROOT
 
 

@@ -86,6 +86,11 @@ def test_every_variable_of_a_pod_is_a_setting() -> None:
     assert settings.intra_op_threads == int(container()["resources"]["requests"]["cpu"])
 
 
+def test_kubernetes_adds_no_variables_of_the_service() -> None:
+    """Those of a Service named kindred begin with KINDRED_, and one of them is KINDRED_PORT."""
+    assert pod()["enableServiceLinks"] is False
+
+
 def test_a_pod_leaves_the_service_before_it_closes() -> None:
     probe = container()["readinessProbe"]
     delay = float(environment()["KINDRED_SHUTDOWN_DELAY"])

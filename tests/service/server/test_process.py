@@ -207,7 +207,7 @@ def test_refusal_comes_after_the_warning_of_a_former_variable() -> None:
     )
     warning, error = ended.stderr.splitlines()
     assert warning == "KINDRED_MAX_QUEUE is now called KINDRED_MAX_QUEUE_SIZE"
-    assert "KINDRED_MAX_QUEUE_SIZE: " in error
+    assert "KINDRED_MAX_QUEUE is 0, and takes an integer, at least 1" in error
 
 
 @pytest.mark.parametrize(
