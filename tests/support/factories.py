@@ -27,7 +27,8 @@ from training.experiments.record import (
     Timing,
     wilson95,
 )
-from training.models.blocknet import Architecture, BlockNet
+from training.models.architecture import Architecture
+from training.models.blocknet import BlockNet
 
 START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,7 +17,7 @@ from service.server.startup import searcher
 from service.state import State
 from tests.support.images import striped_image
 from training.bundle import BlockNet, Layer, Pixels
-from training.models.blocknet import Architecture
+from training.models.architecture import Architecture
 
 BATCH_TIMEOUT = 20.0
 """Seconds after which a test that waits fails."""

@@ -21,7 +21,8 @@ from training.index.cosine import (
 )
 from training.index.multi_index import search_multi
 from training.index.projection import Projection
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 from training.models.device import (
     DeviceError,
     Precision,
@@ -30,8 +31,8 @@ from training.models.device import (
     pick_device,
     pick_precision,
 )
+from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty
-from training.models.quantization import ActivationRanges
 
 __all__ = [
     "SIZE",

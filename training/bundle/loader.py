@@ -41,10 +41,11 @@ from training.index.cosine import (
     IndexFileError,
 )
 from training.models import checkpoint, novelty
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 from training.models.checkpoint import ARCHITECTURE, WEIGHTS, CheckpointError
+from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty, NoveltyFileError
-from training.models.quantization import ActivationRanges
 
 
 @dataclass(frozen=True)

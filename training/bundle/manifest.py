@@ -15,7 +15,7 @@ from training.base_model import Frozen
 from training.data.source import CIFAR10_KEY, Source
 from training.index.cosine import Factory
 from training.index.tuning import Quality
-from training.models.blocknet import Layer
+from training.models.architecture import Layer
 
 FORMAT_VERSION: Final = 2
 READ_VERSIONS = (1, FORMAT_VERSION)

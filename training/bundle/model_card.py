@@ -6,7 +6,7 @@ Works on the manifest and the record of the final run; must not load networks or
 from training.bundle.manifest import Manifest
 from training.experiments.record import Record
 from training.index.tuning import Quality
-from training.models.blocknet import Layer
+from training.models.architecture import Layer
 
 MAX_LISTED_CLASSES = 20
 

@@ -48,10 +48,11 @@ from training.experiments.record import Record
 from training.index.cosine import CosineIndex
 from training.index.tuning import Quality
 from training.models import checkpoint, novelty, onnx_export
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 from training.models.checkpoint import WEIGHTS
+from training.models.measurements import ActivationRanges
 from training.models.novelty import THRESHOLD, Fitted
-from training.models.quantization import ActivationRanges
 
 AT_FDCWD, EXCHANGE = -100, 2
 """Arguments of Linux's `renameat2`: resolve paths as usual; exchange the two."""

@@ -27,7 +27,8 @@ from training.embedding.job import ALL_SHARDS, BulkError, Job, JobStats, ShardRe
 from training.embedding.leases import lease
 from training.embedding.shards import Rows, ShardError, ShardMetadata, ShardWriter
 from training.index.cosine import Vectors
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 
 Read = Callable[[], bytes]
 OnImage = Callable[[], None]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from training.index.cosine import Vectors
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 
 BATCH_SIZE = 250
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from training.base_model import Frozen
 from training.experiments.config import Config, Experiment, Published, Regularizer, Variant
-from training.models.calibration import Calibration
+from training.models.measurements import Calibration
 
 SCHEMA_VERSION: Literal[1] = 1
 MATRIX_CLASSES = 100

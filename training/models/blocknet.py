@@ -5,20 +5,13 @@ Must not know data sets, devices or files.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.base_model import Frozen
 from training.data.preprocessing import SIZE
-
-Layer = Literal["conv1", "conv2", "conv3", "penultimate", "logits"]
-
-LAYERS: tuple[Layer, ...] = get_args(Layer)
-CHANNELS = ((3, 32, 64), (64, 128, 128), (128, 256, 256))
-"""Input, middle and output channels of each block."""
+from training.models.architecture import CHANNELS, LAYERS, Architecture, Layer
 
 
 class Block(nn.Module):
@@ -41,24 +34,6 @@ class Block(nn.Module):
         hidden = functional.relu(self.pool(self.conv2(hidden)), inplace=True)
         normed: Tensor = self.norm(hidden)
         return normed
-
-
-class Architecture(Frozen):
-    """The hyperparameters of a `BlockNet`.
-
-    - `batch_norm`: whether each block ends with a batch norm.
-    - `dropout`: the probability after each hidden linear layer; 0 for none.
-    - `mean`, `std`: of each channel's pixels, in [0, 1], for recipes with normalised inputs.
-    - `temperature`: logits are divided by it, so that their softmax is calibrated.
-    """
-
-    classes: int
-    conv_blocks: Literal[2, 3]
-    batch_norm: bool
-    dropout: float
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    temperature: float = 1.0
 
 
 class BlockNet(nn.Module):

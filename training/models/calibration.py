@@ -7,26 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.base_model import Frozen
+from training.models.measurements import Calibration
 
 BINS = 15
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.25, 4.0
 """Bounds for small sets: if all predictions are right, or all wrong, the loss has no minimum."""
-
-
-class Calibration(Frozen):
-    """The temperature that logits are divided by, and its effect on held-out probabilities.
-
-    The temperature is fitted on the validation images; a final run uses its study's temperature.
-    `error` is the expected calibration error over 15 bins of equal width, `loss` the cross
-    entropy. Both are measured on the run's test images, before and after.
-    """
-
-    temperature: float
-    error_before: float
-    error_after: float
-    loss_before: float
-    loss_after: float
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from training.models.blocknet import Architecture, BlockNet
+from training.models.architecture import Architecture
+from training.models.blocknet import BlockNet
 
 WEIGHTS = "model.safetensors"
 ARCHITECTURE = "network.json"

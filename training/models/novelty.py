@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.index.cosine import Positions, Vectors
-from training.models.blocknet import CHANNELS, Layer
+from training.models.architecture import CHANNELS, Layer
 
 View = Literal["penultimate", "texture"]
 

@@ -20,7 +20,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from training.data.preprocessing import SIZE
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 
 INPUT: Final = "images"
 OUTPUTS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.base_model import Frozen
 from training.models.blocknet import BlockNet
+from training.models.measurements import ActivationRanges
 
 QUANTIZED: Final = ("blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2")
 """The convolutions that may run at int8: the second of each block, 70 % of all multiplications.
@@ -29,34 +29,7 @@ HEADROOM: Final = 1.25
 
 Of 1,500 images the smallest cosine was 0.9964 without it and 0.9995 with it."""
 MAX_CHECK_IMAGES: Final = 2_500
-MIN_CHECK_IMAGES: Final = 500
-"""Minimum number of held-out images to measure the error of int8."""
 BATCH: Final = 250
-MIN_SAME_CLASS: Final = 0.995
-MIN_COSINE: Final = 0.999
-
-
-class ActivationRanges(Frozen):
-    """The smallest and largest input of each convolution that may run at int8, by its name.
-
-    0 is one of the steps, because convolutions pad with it. The error was measured on `checks`
-    held-out images: `same_class` is the share of equal predictions, `least_cosine` the smallest
-    cosine at `conv2` between both networks.
-    """
-
-    inputs: dict[str, tuple[float, float]]
-    same_class: float
-    least_cosine: float
-    checks: int
-
-    @property
-    def within_tolerance(self) -> bool:
-        """Whether the error is small enough to use int8 by default."""
-        return (
-            self.checks >= MIN_CHECK_IMAGES
-            and self.same_class >= MIN_SAME_CLASS
-            and self.least_cosine >= MIN_COSINE
-        )
 
 
 @torch.inference_mode()

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from training.experiments.config import Experiment
-from training.models.blocknet import Architecture, BlockNet
+from training.models.architecture import Architecture
+from training.models.blocknet import BlockNet
 
 
 def build_network(experiment: Experiment, classes: int, seed: int, images: Tensor) -> BlockNet:

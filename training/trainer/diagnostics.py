@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from training.data.tensors import LabelledTensors
 from training.experiments.record import Diagnostics, Epoch
-from training.models.blocknet import LAYERS, BlockNet
+from training.models.architecture import LAYERS
+from training.models.blocknet import BlockNet
 from training.trainer.evaluation import EVALUATION_BATCH
 
 DIAGNOSTIC_IMAGES = 1000

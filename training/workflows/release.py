@@ -29,7 +29,8 @@ from training.experiments.reports.figures import QUANTITIES, learning_curves, ne
 from training.index import cosine
 from training.index.cosine import CosineIndex, Vectors
 from training.index.tuning import TARGET_RECALL, tune
-from training.models.blocknet import BlockNet, Layer
+from training.models.architecture import Layer
+from training.models.blocknet import BlockNet
 from training.models.calibration import calibration_error
 from training.models.novelty import REFERENCES, fit
 from training.models.quantization import measure

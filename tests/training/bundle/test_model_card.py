@@ -9,8 +9,8 @@ from training.bundle.manifest import DatasetMetadata, GalleryMetadata, Manifest,
 from training.bundle.model_card import model_card
 from training.experiments.record import Evaluation, Record
 from training.index.tuning import Quality
-from training.models.blocknet import Layer
-from training.models.calibration import Calibration
+from training.models.architecture import Layer
+from training.models.measurements import Calibration
 
 QUALITIES: dict[Layer, Quality] = {
     "conv2": Quality(

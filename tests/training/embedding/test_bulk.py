@@ -21,7 +21,8 @@ from training.embedding.bulk import Embedder
 from training.embedding.job import BulkError, Job, JobStats, ShardSpec
 from training.embedding.leases import lease
 from training.embedding.shards import ShardError
-from training.models.blocknet import Architecture, BlockNet
+from training.models.architecture import Architecture
+from training.models.blocknet import BlockNet
 
 CPU = torch.device("cpu")
 NETWORK = "a" * 16

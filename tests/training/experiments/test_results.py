@@ -13,7 +13,7 @@ from training.experiments.record import (
     SplitRef,
 )
 from training.experiments.reports.results import ReportError, results
-from training.models.calibration import Calibration
+from training.models.measurements import Calibration
 
 SPLITS = {
     name: SplitRef(count=count, indices_sha256="a" * 64)

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.support.factories import network
-from training.models.blocknet import Architecture, BlockNet, Layer
+from training.models.architecture import Architecture, Layer
+from training.models.blocknet import BlockNet
 
 DIMENSIONS: dict[Layer, int] = {
     "conv1": 64 * 16 * 16,

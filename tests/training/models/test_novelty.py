@@ -19,7 +19,7 @@ from training.data.preprocessing import to_pixels
 from training.data.splits import split
 from training.embedding.embed import embed
 from training.models import novelty
-from training.models.blocknet import Layer
+from training.models.architecture import Layer
 from training.models.novelty import THRESHOLD, Fitted, NoveltyFileError, fit
 
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from training.models import onnx_export
-from training.models.blocknet import Architecture, BlockNet
+from training.models.architecture import Architecture
+from training.models.blocknet import BlockNet
 from training.models.onnx_export import OnnxError
 
 

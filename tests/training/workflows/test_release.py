@@ -17,7 +17,8 @@ from training.data.splits import Splits, indices_sha256, split
 from training.experiments.catalogue import find
 from training.experiments.config import Variant
 from training.experiments.record import DatasetRef, Record, SplitRef, wilson95
-from training.models.blocknet import Architecture, BlockNet
+from training.models.architecture import Architecture
+from training.models.blocknet import BlockNet
 from training.workflows import release
 from training.workflows.release import (
     ExportOptions,
