@@ -96,8 +96,8 @@ def _warn_of_other_classes(gallery: Gallery, address: str | None, bundle: Bundle
     if others := predicted - {*bundle.manifest.classes}:
         logger.warning(
             "The gallery %s has images that were added beside other classes (%s). They are "
-            "embedded again with this network, and keep the labels that they were given. For a gallery of "
-            "its own, set another KINDRED_GALLERY.",
+            "embedded again with this network, and keep the labels that they were given. For a "
+            "gallery of its own, set another KINDRED_GALLERY.",
             *(gallery.folder if isinstance(gallery, LocalGallery) else address, _some(others)),
         )
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.factories import network
-from training.models.quantization import QUANTIZED, STEPS, ActivationRanges, fake_quantized, measure
+from training.models.measurements import ActivationRanges
+from training.models.quantization import QUANTIZED, STEPS, fake_quantized, measure
 
 IMAGES = torch.randint(
     0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
