@@ -5,13 +5,15 @@ from datetime import datetime
 from pydantic import Field
 
 from service.schemas.base import RoundedFloat, Schema
-from training.bundle import DatasetMetadata, Metrics, Record, Summary
+from training.bundle import Comparison, DatasetMetadata, Metrics, Record, Summary
 
 
 class Experiments(Schema):
     """The stored results of the experiments."""
 
     experiments: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]
+    """Paired tests over seeds: which of the listed experiments differ by more than the seeds do."""
 
 
 class Experiment(Summary):

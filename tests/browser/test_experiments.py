@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser.conftest import OpenPage, PageLog
-from tests.support.page_objects import Page, expect, save_screenshot
+from tests.support.page_objects import Page, Route, expect, save_screenshot
 
 EXPERIMENTS = "/#/experiments"
 
@@ -40,6 +40,28 @@ def test_several_runs_are_shown_as_mean_and_deviation_and_one_run_as_its_value(
     expect(two_runs.nth(1)).to_have_text("2")
     one_run = page.get_by_role("row", name=re.compile("^batchnorm-3"))
     expect(one_run).not_to_contain_text("±")
+
+
+def test_differences_between_experiments_are_said_in_words(open_page: OpenPage) -> None:
+    words = "none-3 is 1.20 points above none-2 over 3 seeds: larger than the seeds' own."
+
+    def add_comparison(page: Page) -> None:
+        def answer(route: Route) -> None:
+            response = route.fetch()
+            body = response.json()
+            assert body["comparisons"] == []  # no pair of this bundle differs in one thing
+            body["comparisons"] = [{"first": "none-3", "second": "none-2", "p": 0, "words": words}]
+            route.fulfill(response=response, json=body)
+
+        page.route("**/experiments", answer)
+
+    heading = re.compile("^Larger than the seeds")
+    page = open_page(EXPERIMENTS, before=add_comparison)
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    expect(page.locator(".comparisons").get_by_role("listitem")).to_have_text([words])
+    without = open_page(EXPERIMENTS)
+    expect(without.locator(".chart")).to_have_count(2)
+    expect(without.get_by_role("heading", name=heading)).to_have_count(0)
 
 
 @pytest.mark.parametrize("column", ["Experiment", "Validation, %, ours", "Test, %, published"])

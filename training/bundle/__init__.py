@@ -8,6 +8,7 @@ from training.bundle.loader import Bundle, Gallery, load
 from training.bundle.manifest import BundleError, DatasetMetadata, Manifest, Metrics
 from training.data.preprocessing import SIZE, Fit, Pixels, to_pixels
 from training.experiments.aggregate import Summary, summarize
+from training.experiments.comparison import Comparison, compare
 from training.experiments.config import Regularizer
 from training.experiments.record import Record
 from training.index.cosine import (
@@ -40,6 +41,7 @@ __all__ = [
     "BlockNet",
     "Bundle",
     "BundleError",
+    "Comparison",
     "CosineIndex",
     "DatasetMetadata",
     "DeviceError",
@@ -60,6 +62,7 @@ __all__ = [
     "Summary",
     "Vectors",
     "autocast",
+    "compare",
     "concatenate",
     "from_fp16",
     "load",

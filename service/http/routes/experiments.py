@@ -8,7 +8,7 @@ from service.errors import NotFoundError
 from service.http.dependencies import StateDep
 from service.http.problems import error_responses
 from service.schemas.model import Experiment, Experiments
-from training.bundle import Bundle, Regularizer, Summary, summarize
+from training.bundle import Bundle, Regularizer, Summary, compare, summarize
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
@@ -28,14 +28,21 @@ async def experiments(
         Query(description="Only networks with this number of convolutional blocks."),
     ] = None,
 ) -> Experiments:
-    """List the experiments: accuracy, training time and published results of each."""
+    """List the experiments: accuracy, training time and published results of each.
+
+    `comparisons` has the differences between those listed, tested over seeds.
+    """
+    listed = tuple(
+        summary
+        for summary in summarize(state.bundle.records)
+        if regularizer in (None, summary.regularizer) and blocks in (None, str(summary.conv_blocks))
+    )
+    names = {summary.name for summary in listed}
     return Experiments(
-        experiments=tuple(
-            summary
-            for summary in summarize(state.bundle.records)
-            if regularizer in (None, summary.regularizer)
-            and blocks in (None, str(summary.conv_blocks))
-        )
+        experiments=listed,
+        comparisons=tuple(
+            one for one in compare(state.bundle.records) if {one.first, one.second} <= names
+        ),
     )
 
 

@@ -36,6 +36,7 @@ import * as apiKey from "./api_key.js";
  * @property {RunStats | null} test_accuracy
  * @property {RunStats | null} training_seconds
  * @property {{ training_seconds: number, validation_accuracy: number, test_accuracy: number } | null} published
+ * @typedef {{ first: string, second: string, p: number | null, words: string }} Comparison
  * @typedef {{ count: number, accuracy: number, confusion_matrix: number[][] | null, confusions?: number[][] }} Evaluation rows are true classes
  * @typedef {object} LayerRetrieval
  * @property {number} dimension
@@ -155,7 +156,7 @@ export function gallery({ label, predicted, cursor, limit }, signal) {
   return get(`/gallery?${params}`, signal);
 }
 
-/** @param {AbortSignal} signal @returns {Promise<{ experiments: Experiment[] }>} */
+/** @param {AbortSignal} signal @returns {Promise<{ experiments: Experiment[], comparisons: Comparison[] }>} */
 export const experiments = (signal) => get("/experiments", signal);
 
 /** @param {string} name @param {AbortSignal} signal @returns {Promise<{ records: Run[] }>} */

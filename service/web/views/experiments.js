@@ -18,6 +18,8 @@ import { table } from "../widgets/table.js";
 const DIFFERENCE =
   "The report averaged over batches, and measured its augmented runs on augmented images; ours counts each image once, as it is.";
 const COLLAPSED = "never did better than guessing, and is left out of the accuracies, but not of the seconds.";
+const TESTED =
+  "Test accuracies compared seed by seed (paired t-test, corrected for the number of comparisons). Each pair differs in one thing.";
 
 export class ExperimentsView {
   #model;
@@ -44,10 +46,10 @@ export class ExperimentsView {
       const model = await this.#model;
       const request = () =>
         Promise.all([api.experiments(signal), fetchDrawings(signal), api.nullIfNotFound(api.runs(model.name, signal))]);
-      const [{ experiments }, drawings, runs] = await retry(body, request, signal);
+      const [{ experiments, comparisons }, drawings, runs] = await retry(body, request, signal);
       if (signal.aborted) return;
       if (experiments.length === 0) body.append(element("p", {}, "This bundle carries no experiments yet."));
-      else body.append(...results(experiments, model.name), ...curves(experiments, drawings, route));
+      else body.append(...results(experiments, model.name), ...differences(comparisons), ...curves(experiments, drawings, route));
       const run = runs?.records.find(({ run_id: id }) => id === model.run_id);
       if (run) body.append(...evaluation(run, model));
       announce(`${plural(experiments.length, "experiment")} shown.`);
@@ -76,6 +78,20 @@ function results(experiments, served) {
       experiments.some(({ collapsed }) => collapsed) && definition("Collapsed", COLLAPSED),
       singleRuns && definition("One run each so far", "a percentage point between two of them may be chance."),
     ),
+  ];
+}
+
+/**
+ * Say which differences are larger than those between seeds.
+ * @param {api.Comparison[]} comparisons
+ * @returns {HTMLElement[]}
+ */
+function differences(comparisons) {
+  if (comparisons.length === 0) return [];
+  return [
+    element("h2", {}, "Larger than the seeds’ own differences?"),
+    element("p", { class: "lead" }, TESTED),
+    element("ul", { class: "definitions comparisons" }, ...comparisons.map(({ words }) => element("li", {}, words))),
   ];
 }
 

@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 
 from service.state import State
 from tests.service.conftest import MakeApp
+from tests.support.factories import made_record
 from training.bundle import Bundle
 
 PUBLISHED = "Lab2_P1_Regularizer_BatchNorm_3LayerCNN"
@@ -38,6 +39,26 @@ def test_experiments_have_statistics_and_the_machine_of_their_seconds(client: Te
 )
 def test_experiments_are_filtered(client: TestClient, query: str, found: list[str]) -> None:
     assert names(client, query) == found
+
+
+def test_comparisons_are_those_between_the_listed_experiments(make_app: MakeApp) -> None:
+    records = tuple(
+        made_record(name, test=base + seed / 1000, seed=seed)
+        for name, base in (("none-2", 0.6), ("none-3", 0.65), ("dropout-3", 0.7))
+        for seed in range(3)
+    )
+    app = make_app()
+    state: State = app.state.kindred
+    state.bundle = dataclasses.replace(state.bundle, records=records)
+    client = TestClient(app)
+    every = client.get("/experiments").json()["comparisons"]
+    shallow = client.get("/experiments?blocks=2").json()["comparisons"]
+    assert [(one["first"], one["second"], one["seeds"]) for one in every] == [
+        ("dropout-3", "none-3", [0, 1, 2]),
+        ("none-3", "none-2", [0, 1, 2]),
+    ]
+    assert "5.00 points above none-2 over 3 seeds" in every[1]["words"]
+    assert shallow == []
 
 
 @pytest.mark.parametrize("query", ["regularizer=magic", "blocks=4"])

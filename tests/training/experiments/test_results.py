@@ -82,6 +82,21 @@ def test_several_seeds_give_a_mean_and_a_standard_deviation() -> None:
     assert "Seeds: 0, 1, 2." in report
 
 
+def test_every_seed_is_listed_and_experiments_are_compared_in_words() -> None:
+    accuracies = {"none-2": (0.700, 0.702, 0.705), "dropout-2": (0.750, 0.751, 0.756)}
+    runs = [
+        study(name, test=one, seed=seed)
+        for name, values in accuracies.items()
+        for seed, one in enumerate(values)
+    ]
+    report = text(*runs, study("none-3", seed=1, status="collapsed"))
+    chapter = report.split("## Seeds")[1].split("\n## ")[0]
+    assert "| network | seed 0 | seed 1 | seed 2 |" in chapter
+    assert "| `none-2` | 0.7000 | 0.7020 | 0.7050 |" in chapter
+    assert "| `none-3` | - | collapsed | - |" in chapter
+    assert "- dropout-2 is 5.00 points above none-2 over 3 seeds: larger" in chapter
+
+
 def test_collapsed_runs_are_counted_but_not_averaged() -> None:
     runs = [
         study("none-3", validation=0.75, seed=0),

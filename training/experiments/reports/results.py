@@ -5,11 +5,12 @@ Knows records; nothing of networks, images or files.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from training.experiments.aggregate import RunStats, group_runs, seconds, summarize
+from training.experiments.aggregate import RunStats, group_runs, summarize
+from training.experiments.aggregate import seconds as seconds_by_machine
 from training.experiments.catalogue import EIGHT
 from training.experiments.config import Regularizer
 from training.experiments.record import Record
-from training.experiments.reports import release_chapter
+from training.experiments.reports import release_chapter, seeds
 from training.experiments.reports.figures import compared_curves
 from training.experiments.reports.markdown import FIGURES, format_stats, paragraph, table
 
@@ -45,7 +46,13 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
         )
     studies = [run for name in _in_order(runs_by_name) for run in runs_by_name[name]]
     figures = {"curves.svg": compared_curves(_layout(runs_by_name), studies)}
-    sections = [_introduction(records, studies), _comparison(runs_by_name), _curves()]
+    ordered = {name: runs_by_name[name] for name in _in_order(runs_by_name)}
+    sections = [
+        _introduction(records, studies),
+        _comparison(runs_by_name),
+        seeds.chapter(ordered),
+        _curves(),
+    ]
     if final := _released(records, studies):
         sections.append(release_chapter.chapter(final, studies))
         figures |= release_chapter.figures(final)
@@ -95,14 +102,14 @@ def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | 
 def _introduction(records: Sequence[Record], studies: Sequence[Record]) -> str:
     data = studies[-1].dataset
     counts = {name: f"{split.count:,}" for name, split in data.splits.items()}
-    seeds = sorted({one.seeds.init for one in studies})
+    numbers = sorted({one.seeds.init for one in studies})
     source = "`python -m training report` writes this page from the records in `experiments/`."
     method = paragraph(
         f"""The data set is `{data.name}` (fingerprint `{data.fingerprint[:16]}`). It is split by
         class into {counts["train"]} training, {counts["validation"]} validation and
         {counts["test"]} test images. A run is tested once, after its last epoch. Accuracies are
         those of the last epoch, over images without augmentation. Seeds:
-        {", ".join(map(str, seeds))}. If several runs learned, a figure is their mean ± sample
+        {", ".join(map(str, numbers))}. If several runs learned, a figure is their mean ± sample
         standard deviation, with their number.{_excluded(records, studies)}
         """
     )
@@ -178,7 +185,7 @@ def _times(runs_by_name: Mapping[str, Sequence[Record]]) -> str:
     """Build the table of seconds, one row per machine: times of machines are not averaged."""
     rows: dict[str, dict[str, str]] = {}
     for name in _in_order(runs_by_name):
-        for machine, stats in seconds(runs_by_name[name]).items():
+        for machine, stats in seconds_by_machine(runs_by_name[name]).items():
             rows.setdefault(f"here, {machine}", {})[name] = format_stats(stats, "{:.0f}")
     studies = [run for runs in runs_by_name.values() for run in runs]
     times = _report_table(rows or {"here": {}}, "training_seconds", studies, "{:.2f}")
