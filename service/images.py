@@ -11,16 +11,20 @@ from io import BytesIO
 from typing import Final
 
 from imagecodecs import PngError, png_decode
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from service.errors import MalformedBodyError, NotAnImageError, TooLargeError
-from training.bundle import SIZE, Fit, Pixels, to_pixels
+from training.bundle import (
+    SIZE,
+    Fit,
+    FormatError,
+    Pixels,
+    describe_error,
+    open_image,
+    reduce_jpeg,
+    to_pixels,
+)
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
-
-DRAFT_SIDE = 8 * SIZE
-"""Side below which the JPEG decoder must not downscale: the resize after it is more exact."""
 SMALL_BYTES = 16 * 1024
 SMALL_PIXELS = 128 * 128
 """Limits up to which an image is decoded faster than it is handed to a thread."""
@@ -79,7 +83,7 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
 
     Raises:
         MalformedBodyError: the file is empty, or its header is damaged.
-        NotAnImageError: the file is in none of `FORMATS`.
+        NotAnImageError: the file is in no format that is read.
         TooLargeError: the image has more than `max_pixels` pixels.
 
     """
@@ -87,14 +91,15 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
         raise MalformedBodyError("The image is empty: send the bytes of an image file.")
     too_large = TooLargeError(f"The image has more than {max_pixels:,} pixels: send a smaller one.")
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise NotAnImageError(f"This is not an image in {formats}.") from error
+        image = open_image(data)
+    except FormatError as error:
+        raise NotAnImageError(f"This is {error}.") from error
     except Image.DecompressionBombError as error:
         raise too_large from error
     except Exception as error:  # Pillow's parsers raise many kinds of errors
-        raise MalformedBodyError(f"The header of the image is damaged: {error}.") from error
+        raise MalformedBodyError(
+            f"The header of the image is damaged: {describe_error(error)}."
+        ) from error
     if image.width * image.height > max_pixels:
         raise too_large
     return image
@@ -108,10 +113,12 @@ def decode(image: Image.Image, fit: Fit = "crop") -> Pixels:
 
     """
     try:
-        image.draft(None, (DRAFT_SIDE, DRAFT_SIDE))
+        reduce_jpeg(image)
         return to_pixels(image, fit)
     except Exception as error:  # Pillow's decoders raise many kinds of errors
-        raise MalformedBodyError(f"The image is damaged or truncated: {error}.") from error
+        raise MalformedBodyError(
+            f"The image is damaged or truncated: {describe_error(error)}."
+        ) from error
 
 
 def encode(pixels: Pixels) -> bytes:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from training import bundle
 from training.bundle import BundleError, writer
+from training.bundle.manifest import GalleryImages
 from training.data.dataset import DatasetError
 from training.embedding import bulk, ray_runner
 from training.embedding.bulk import Embedder
@@ -29,8 +30,10 @@ from training.models.checkpoint import CheckpointError
 from training.models.device import DeviceError, pick_device
 from training.trainer.fit import DivergedError
 from training.workflows import progress
+from training.workflows.export import ExportOptions, among
 from training.workflows.progress import print_line
-from training.workflows.release import ExportOptions, ReleaseError, from_bundle
+from training.workflows.release import ReleaseError, from_bundle
+from training.workflows.resolve import resolve_bundle
 from training.workflows.retrieval_metrics import pick_queries, precision_at_k
 from training.workflows.workspace import Workspace
 
@@ -104,6 +107,17 @@ Epochs = Annotated[
         help="Epochs of training. Default: those of the experiment.", min=1, show_default=False
     ),
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop if an image cannot be read. Default: leave it out.")
+]
+GalleryOption = Annotated[
+    GalleryImages | None,
+    typer.Option(
+        help="Images to search: all, or those of the test split alone. Default: all of own "
+        "images, and the test split of CIFAR-10.",
+        show_default=False,
+    ),
+]
 Source = Annotated[
     Path | None,
     typer.Option(
@@ -121,14 +135,16 @@ def run_command(
     split_seed: SplitSeed = 0,
     device: Device = "auto",
     epochs: Epochs = None,
+    strict: Strict = False,
 ) -> None:
     """Train one experiment on the train split and print the path of its record.
 
     A run with a record and a checkpoint is not trained again.
     """
     experiment = find(name).with_epochs(epochs)
-    workspace = Workspace(root, pick_device(device), seed, split_seed)
-    spec = workspace.spec(experiment, "study", *workspace.read(data))
+    workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
+    workspace, images, splits = workspace.open(data)
+    spec = workspace.spec(experiment, "study", images, splits)
     _, made = workspace.train_or_load(spec)
     typer.echo(workspace.experiments / f"{made.run_id}.json")
 
@@ -152,6 +168,7 @@ def sweep(
     split_seed: SplitSeed = 0,
     device: Device = "auto",
     epochs: Epochs = None,
+    strict: Strict = False,
     stop_if_collapsed: Annotated[
         bool,
         typer.Option(
@@ -166,10 +183,13 @@ def sweep(
     a run failed.
     """
     chosen = [one.with_epochs(epochs) for one in (map(find, names) if names else EIGHT)]
-    workspace = Workspace(
-        root, pick_device(device), split_seed=split_seed, stop_if_collapsed=stop_if_collapsed
-    )
-    images, splits = workspace.read(data)
+    workspace, images, splits = Workspace(
+        root,
+        pick_device(device),
+        split_seed=split_seed,
+        stop_if_collapsed=stop_if_collapsed,
+        strict=strict,
+    ).open(data)
     try:
         runs = workspace.sweep(chosen, seed or [0], images, splits)
     except KeyboardInterrupt:
@@ -201,6 +221,8 @@ def release(
     half: Half = False,
     recall: Recall = TARGET_RECALL,
     epochs: Epochs = None,
+    gallery: GalleryOption = None,
+    strict: Strict = False,
 ) -> None:
     """Choose the best batch-norm network with 3 blocks, retrain it and build a bundle.
 
@@ -208,11 +230,11 @@ def release(
     once, and prints the folder of the bundle.
     """
     experiment = find(name) if name else None
-    workspace = Workspace(root, pick_device(device), seed, split_seed)
-    options = ExportOptions(per_class, pixels, half, recall)
+    workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
+    options = ExportOptions(per_class, pixels, half, recall, gallery)
     target = output or workspace.bundle_of(data)
-    images, splits = workspace.read(data)
-    own_test = workspace.read_own_test(data)
+    workspace, images, splits = workspace.open(data)
+    own_test = None if images.files else workspace.read_own_test(data)
     made = workspace.release(images, splits, target, options, own_test, experiment, epochs)
     if output is None:
         writer.update_current_link(workspace.current, made)
@@ -231,47 +253,53 @@ def reindex(
     pixels: Pixels = True,
     half: Half = False,
     recall: Recall = TARGET_RECALL,
+    gallery: GalleryOption = None,
+    strict: Strict = False,
 ) -> None:
     """Build a bundle with the network of another bundle and a new gallery, without training.
 
-    The gallery is the test split of the data, which must be the images that the network was
-    trained with. Prints the folder of the bundle.
+    The data must be the images that the network was trained with. Prints the folder of the bundle.
     """
-    workspace = Workspace(root, pick_device(device), split_seed=split_seed)
+    workspace = Workspace(root, pick_device(device), split_seed=split_seed, strict=strict)
     trained = from_bundle(bundle.load(source or workspace.current))
-    options = ExportOptions(per_class, pixels, half, recall)
+    options = ExportOptions(per_class, pixels, half, recall, gallery)
     target = output or workspace.bundle_of(data)
-    made = workspace.publish(trained, *workspace.read(data), target, options)
+    workspace, images, splits = workspace.open(data)
+    made = workspace.publish(trained, images, splits, target, options)
     if output is None:
         writer.update_current_link(workspace.current, made)
     typer.echo(made)
 
 
 @app.command("resolve-bundle")
-def resolve_bundle(
+def resolve_bundle_command(
     data: Data = None,
     root: Root = Path(),
     device: Device = "auto",
     download: Annotated[
         bool, typer.Option(envvar="KINDRED_DOWNLOAD", help="Download CIFAR-10 if --data is unset.")
     ] = True,
+    strict: Strict = False,
 ) -> None:
     """Print the folder of the bundle to serve; build it if it does not exist.
 
     Uses an existing bundle, else builds one from the data, else uses the starter.
     Trains only if the starter's network does not fit the data.
     """
-    typer.echo(Workspace(root, pick_device(device)).resolve_bundle(data, download=download))
+    workspace = Workspace(root, pick_device(device), strict=strict)
+    typer.echo(resolve_bundle(workspace, data, download=download))
 
 
 @app.command("eval-retrieval")
 def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
     """Print a bundle's precision@10 by layer and class: the share of neighbours with its label."""
     loaded = bundle.load(source or root / "bundles" / "current")
-    labels = loaded.gallery.labels
+    tested = loaded.gallery.tested
+    labels = loaded.gallery.labels[tested]
     queries = pick_queries(labels)
     precision = {
-        layer: precision_at_k(index, labels, queries) for layer, index in loaded.indexes.items()
+        layer: precision_at_k(index, labels, queries)
+        for layer, index in among(loaded.indexes, tested).items()
     }
     table = Table(
         title=f"Precision@10 of {len(queries)} queries in {len(labels)} images, "

@@ -15,7 +15,13 @@ from service.client import Fit, Kindred, New, ProblemError
 from service.client.models import Limits
 from service.schemas.gallery import UpsertResult
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
+SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp"),
+        *(".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    }
+)
+"""Suffixes of files in the formats that the service reads."""
 BATCH_SIZE = 16
 """Images in a request at most. Larger requests delay concurrent searches."""
 BATCH_BYTES = 16 * 2**20

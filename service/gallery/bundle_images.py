@@ -8,9 +8,9 @@ from PIL import Image
 
 from service.errors import ConflictError, NoPixelsError
 from service.gallery.segment import OF_BUNDLE, Segment
-from service.gallery.types import Added, Item
+from service.gallery.types import Added, Attributes, Item
 from service.images import encode
-from training.bundle import Bundle, Pixels
+from training.bundle import Bundle, Gallery, Pixels
 
 
 class BundleImages:
@@ -20,9 +20,9 @@ class BundleImages:
         self.classes = classes = bundle.manifest.classes
         self._gallery = gallery = bundle.gallery
         items = tuple(
-            Item(image_id, classes[label], predicted)
-            for image_id, label, predicted in zip(
-                gallery.ids, gallery.labels, _predicted(bundle), strict=True
+            Item(image_id, classes[label], predicted, attributes=attributes)
+            for image_id, label, predicted, attributes in zip(
+                gallery.ids, gallery.labels, _predicted(bundle), _attributes(gallery), strict=True
             )
         )
         self.segment = Segment(items, np.full(len(items), OF_BUNDLE), bundle.indexes)
@@ -45,6 +45,16 @@ class BundleImages:
                 "redistributed. Build a bundle from your own copy of them to get pixels."
             )
         return encode(np.asarray(self._gallery.pixels[self._gallery.positions[image_id]]))
+
+
+def _attributes(gallery: Gallery) -> Sequence[Attributes]:
+    """Return the attributes of each image: of own images, their file and their split."""
+    if gallery.files is None or gallery.parts is None:
+        return [{}] * len(gallery)
+    return [
+        {"file": file, "split": part}
+        for file, part in zip(gallery.files, gallery.parts, strict=True)
+    ]
 
 
 def _predicted(bundle: Bundle) -> Sequence[str | None]:

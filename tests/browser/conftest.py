@@ -16,7 +16,8 @@ from tests.support.factories import made_record
 from tests.support.processes import running_server, serve_command
 from training.data.dataset import Dataset
 from training.data.splits import Splits
-from training.workflows.release import ExportOptions, TrainedModel, evaluate_release
+from training.workflows.export import ExportOptions
+from training.workflows.release import TrainedModel, evaluate_release
 from training.workflows.workspace import Workspace
 
 if TYPE_CHECKING:

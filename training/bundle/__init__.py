@@ -6,7 +6,8 @@ written.
 
 from training.bundle.loader import Bundle, Gallery, load
 from training.bundle.manifest import BundleError, DatasetMetadata, Manifest, Metrics
-from training.data.preprocessing import SIZE, Fit, Pixels, to_pixels
+from training.data.formats import MEDIA_TYPES, FormatError, describe_error, open_image
+from training.data.preprocessing import SIZE, Fit, Pixels, reduce_jpeg, to_pixels
 from training.experiments.aggregate import Summary, summarize
 from training.experiments.comparison import Comparison, compare
 from training.experiments.config import Regularizer
@@ -36,6 +37,7 @@ from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty
 
 __all__ = [
+    "MEDIA_TYPES",
     "SIZE",
     "ActivationRanges",
     "BlockNet",
@@ -46,6 +48,7 @@ __all__ = [
     "DatasetMetadata",
     "DeviceError",
     "Fit",
+    "FormatError",
     "Fp16Vectors",
     "Gallery",
     "Layer",
@@ -64,11 +67,14 @@ __all__ = [
     "autocast",
     "compare",
     "concatenate",
+    "describe_error",
     "from_fp16",
     "load",
     "normalise",
+    "open_image",
     "pick_device",
     "pick_precision",
+    "reduce_jpeg",
     "search_multi",
     "summarize",
     "to_pixels",

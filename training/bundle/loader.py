@@ -5,6 +5,8 @@ written or served.
 """
 
 import hashlib
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,7 @@ from training.bundle.manifest import (
     ONNX,
     PIXELS,
     RANGES,
+    THUMBNAILS,
     BundleError,
     GalleryFile,
     IndexesFile,
@@ -30,8 +33,10 @@ from training.bundle.manifest import (
     Manifest,
     parse,
     read_manifest,
+    thumbnail_name,
     verify,
 )
+from training.data.folder_layout import Part
 from training.data.preprocessing import SIZE, Pixels
 from training.experiments import record
 from training.experiments.record import Record, RecordError
@@ -47,14 +52,24 @@ from training.models.checkpoint import ARCHITECTURE, WEIGHTS, CheckpointError
 from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty, NoveltyFileError
 
+ThumbnailReader = Callable[[int], bytes | None]
+"""Returns the thumbnail of the image at a position, if it has one."""
+
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, 32, 32, 3]."""
+    """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, 32, 32, 3].
+
+    Of own images, `parts` has the split and `files` the path of each; `thumbnails` has a JPEG of
+    each that is larger than the network's input, or None.
+    """
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     pixels: Pixels | None
+    parts: tuple[Part, ...] | None = None
+    files: tuple[str, ...] | None = None
+    thumbnails: ThumbnailReader | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,6 +78,16 @@ class Gallery:
     def positions(self) -> dict[str, int]:
         """The position of each id."""
         return {name: position for position, name in enumerate(self.ids)}
+
+    @property
+    def tested(self) -> npt.NDArray[np.int64]:
+        """The positions of the images of the test split."""
+        every = np.arange(len(self))
+        return every if self.parts is None else every[np.array(self.parts) == "test"]
+
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """Return the thumbnail of an image as a JPEG, if it has one."""
+        return self.thumbnails(self.positions[image_id]) if self.thumbnails else None
 
     @property
     def ids_sha256(self) -> str:
@@ -144,6 +169,8 @@ def load(path: Path) -> Bundle:
         raise BundleError(f"{path} is not a valid bundle: {error}") from error
     if manifest.gallery.pixels:
         _require_listed(manifest, PIXELS)
+    if manifest.gallery.thumbnails:
+        _require_listed(manifest, THUMBNAILS)
     bundle = Bundle(
         path=path,
         manifest=manifest,
@@ -154,6 +181,9 @@ def load(path: Path) -> Bundle:
             ids=gallery.ids,
             labels=np.array(gallery.labels, dtype=np.int64),
             pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
+            parts=gallery.parts,
+            files=gallery.files,
+            thumbnails=_read_thumbnails(path) if manifest.gallery.thumbnails else None,
         ),
         indexes=indexes,
         index_metadata={entry.layer: entry for entry in index_metadata},
@@ -174,6 +204,21 @@ def _read_pixels(file: Path) -> Pixels:
     return pixels
 
 
+def _read_thumbnails(folder: Path) -> ThumbnailReader:
+    """Open the archive of thumbnails; it stays open after the bundle is replaced."""
+    try:
+        archive = zipfile.ZipFile(folder / THUMBNAILS)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{folder / THUMBNAILS} cannot be read: {error}") from error
+    names = {*archive.namelist()}
+
+    def read(position: int) -> bytes | None:
+        name = thumbnail_name(position)
+        return archive.read(name) if name in names else None
+
+    return read
+
+
 def _require_listed(manifest: Manifest, *names: str) -> None:
     """Check that the manifest lists these files, as only listed files were verified."""
     for name in names:
@@ -189,6 +234,7 @@ def _check_consistency(bundle: Bundle) -> None:
     inconsistent = {
         GALLERY: len(gallery.positions) != count
         or len(gallery.labels) != count
+        or any(len(of) != count for of in (gallery.parts, gallery.files) if of is not None)
         or not np.isin(gallery.labels, np.arange(len(classes))).all(),
         PIXELS: gallery.pixels is not None
         and (gallery.pixels.shape != (count, SIZE, SIZE, 3) or gallery.pixels.dtype != np.uint8),

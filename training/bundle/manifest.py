@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from training.base_model import Frozen
+from training.data.folder_layout import Part
 from training.data.source import CIFAR10_KEY, Source
 from training.index.cosine import Factory
 from training.index.tuning import Quality
@@ -23,6 +24,7 @@ MANIFEST = "manifest.json"
 INDEXES = "index.json"
 GALLERY = "gallery.json"
 PIXELS = "gallery.npy"
+THUMBNAILS = "thumbnails.zip"
 NOVELTY = "novelty.safetensors"
 ONNX = "model.onnx"
 RANGES = "ranges.json"
@@ -30,6 +32,8 @@ CARD = "README.md"
 EXPERIMENTS = "experiments"
 FIGURES = "figures"
 
+GalleryImages = Literal["all", "test"]
+"""The images in a gallery: all of the data set, or those of the test split."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -72,10 +76,15 @@ class DatasetMetadata(Frozen):
 
 
 class GalleryMetadata(Frozen):
-    """The number of images in the gallery, and whether their pixels are included."""
+    """The number of images in the gallery, whether their pixels and thumbnails are included.
+
+    `images` is "test" if the gallery is the test split, which the network was not trained on.
+    """
 
     count: int
     pixels: bool
+    images: GalleryImages = "test"
+    thumbnails: bool = False
 
 
 class NoveltyMetadata(Frozen):
@@ -137,10 +146,17 @@ class IndexesFile(Frozen):
 
 
 class GalleryFile(Frozen):
-    """The contents of `gallery.json`."""
+    """The contents of `gallery.json`: `parts` and `files` are those of own images, by position."""
 
     ids: tuple[str, ...]
     labels: tuple[int, ...]
+    parts: tuple[Part, ...] | None = None
+    files: tuple[str, ...] | None = None
+
+
+def thumbnail_name(position: int) -> str:
+    """Return the name in the archive of the thumbnail of the image at a position."""
+    return f"{position:06d}.jpg"
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -40,8 +40,7 @@ images ({pixels}) is searched by cosine similarity at two layers.
 
 - Classes: {_classes(manifest.classes)}.
 - Trained on: {data.trained_on} (fingerprint `{data.trained_on_fingerprint[:16]}`).
-- Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). The network
-  was not trained on these images.
+- Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). {_gallery(manifest)}
 - Validation accuracy of the chosen settings: {validation}.
 - Test accuracy: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss
   {metrics.test_loss:.4f}, over {metrics.test_count:,} images that were used neither for training
@@ -52,7 +51,8 @@ images ({pixels}) is searched by cosine similarity at two layers.
 {layers}
 
 Precision@10 is the share of the ten nearest images that have the query's label. It is the mean over
-{metrics.label_share_queries:,} queries from the gallery, each excluded from its own results.
+{metrics.label_share_queries:,} queries from {_searched(manifest)}, each excluded from its own
+results.
 Recall@10 is the share of the exact ten nearest that the index returns. Milliseconds were measured
 on the machine that built the bundle.
 
@@ -66,6 +66,19 @@ The network predicts one of the classes above for every image, even if the image
 It uses only the centre square of an image, scaled to 32 x 32 pixels. It is meant for study and for
 demonstrations of image retrieval, not for decisions about people.
 """
+
+
+def _searched(manifest: Manifest) -> str:
+    return "the gallery" if manifest.gallery.images == "test" else "and among the test split"
+
+
+def _gallery(manifest: Manifest) -> str:
+    if manifest.gallery.images == "test":
+        return "The network\n  was not trained on these images."
+    return (
+        "These are\n  all images of the data, those that the network was trained on too. All "
+        "metrics are of the\n  test split alone."
+    )
 
 
 def _classes(classes: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,9 +30,11 @@ from training.bundle.manifest import (
     ONNX,
     PIXELS,
     RANGES,
+    THUMBNAILS,
     BundleError,
     DatasetMetadata,
     GalleryFile,
+    GalleryImages,
     GalleryMetadata,
     IndexesFile,
     IndexMetadata,
@@ -41,6 +44,7 @@ from training.bundle.manifest import (
     dump,
     reference,
     sha256,
+    thumbnail_name,
 )
 from training.data.source import Source
 from training.experiments import record
@@ -78,6 +82,7 @@ class BundleContents:
     dtype: torch.dtype = torch.float32
     ranges: ActivationRanges | None = None
     source: Source | None = None
+    gallery_images: GalleryImages = "test"
 
 
 def write(contents: BundleContents, path: Path) -> Manifest:
@@ -145,7 +150,15 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
             )
         )
     dump(IndexesFile(indexes=tuple(indexes)), folder / INDEXES)
-    dump(GalleryFile(ids=gallery.ids, labels=tuple(gallery.labels.tolist())), folder / GALLERY)
+    listed = GalleryFile(
+        ids=gallery.ids,
+        labels=tuple(gallery.labels.tolist()),
+        parts=gallery.parts,
+        files=gallery.files,
+    )
+    dump(listed, folder / GALLERY)
+    if gallery.thumbnails:
+        _write_thumbnails(gallery, folder / THUMBNAILS)
     if gallery.pixels is not None:
         np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
     if contents.novelty:
@@ -165,7 +178,12 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         classes=contents.classes,
         dataset=contents.dataset,
         source=contents.source,
-        gallery=GalleryMetadata(count=len(gallery), pixels=gallery.pixels is not None),
+        gallery=GalleryMetadata(
+            count=len(gallery),
+            pixels=gallery.pixels is not None,
+            images=contents.gallery_images,
+            thumbnails=gallery.thumbnails is not None,
+        ),
         metrics=contents.metrics,
         novelty=_novelty_metadata(contents.novelty),
         files={},
@@ -175,6 +193,15 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     manifest = manifest.model_copy(update={"files": files})
     dump(manifest, folder / MANIFEST)
     return manifest
+
+
+def _write_thumbnails(gallery: Gallery, file: Path) -> None:
+    """Write the thumbnails as a zip, uncompressed because JPEG is compressed already."""
+    assert gallery.thumbnails is not None  # noqa: S101  checked by the caller
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for position in range(len(gallery)):
+            if (content := gallery.thumbnails(position)) is not None:
+                archive.writestr(zipfile.ZipInfo(thumbnail_name(position)), content)
 
 
 def _novelty_metadata(fitted: Fitted | None) -> NoveltyMetadata | None:

@@ -9,29 +9,28 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
-from training.data import cifar10
-from training.data.archive import DAMAGED, NoSourceError, iter_files
+from training.data import cifar10, messages
+from training.data.archive import DAMAGED, NoSourceError
 from training.data.cifar10 import Partition
-from training.data.folder_layout import LayoutError, assign_classes
-from training.data.preprocessing import Pixels, to_pixels
-from training.data.source import CIFAR10_KEY, Source, scan
-
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".avif", ".heic", ".heif"),
-    }
+from training.data.folder_layout import Layout, LayoutError, Part, PartLabel, find_layout
+from training.data.image_files import (
+    Decoded,
+    TemporaryBytes,
+    Thumbnails,
+    Unreadable,
+    decode_all,
+    find_images,
 )
-"""Suffixes of image files. A file with one that cannot be decoded is an error, not skipped."""
+from training.data.names import unique_ids
+from training.data.preprocessing import Pixels
+from training.data.source import CIFAR10_KEY, Source, scan
 
 
 class DatasetError(RuntimeError):
@@ -43,8 +42,26 @@ class NoImagesError(DatasetError):
 
 
 @dataclass(frozen=True)
+class ImageFiles:
+    """What is known of own images beside their pixels.
+
+    `paths` are relative to the source. `parts` has the folder `train`, `val` or `test` of each
+    image, None if there are no such folders. `unreadable` and `notes` are lines for the user.
+    """
+
+    paths: tuple[str, ...]
+    parts: tuple[Part, ...] | None
+    thumbnails: Thumbnails
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], N unique `ids`."""
+    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], N unique `ids`.
+
+    `source` says where they are from. `files` is None for CIFAR-10, whose files say nothing more.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -52,6 +69,7 @@ class Dataset:
     labels: Tensor
     ids: tuple[str, ...]
     source: Source | None = None
+    files: ImageFiles | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,19 +92,25 @@ def load(
     source: Path,
     partition: Partition = "train",
     on_image: Callable[[], None] = lambda: None,
+    *,
+    strict: bool = False,
 ) -> Dataset:
-    """Read one partition of the data in a folder or archive.
+    """Read the data in a folder or archive.
+
+    Images that cannot be read are left out and named, except of CIFAR-10.
 
     Args:
-        source: holds the original CIFAR-10 batches, `train/<class>/...` and `test/<class>/...`, or
-            `<class>/...`, which is all training data.
-        partition: to read.
+        source: holds the original CIFAR-10 batches, `<class>/...`, or `train/<class>/...` with
+            `val/<class>/...` and `test/<class>/...` if there are any.
+        partition: "train" reads CIFAR-10's training images, and all images of other data. "test"
+            reads the test images that the data itself provides.
         on_image: called after each decoded image.
+        strict: makes an unreadable image an error.
 
     Raises:
-        NoImagesError: the partition has no images.
-        DatasetError: the source is missing, damaged, or has unreadable images; the message names
-            them.
+        NoImagesError: there are no images.
+        DatasetError: the source is missing or damaged, or an image cannot be read and must be; the
+            message names it.
 
     """
     source = source.expanduser()
@@ -97,7 +121,7 @@ def load(
         if batches := cifar10.find(source):
             images = _from_batches(cifar10.read(batches, partition), partition)
         else:
-            images = _from_images(source, partition, on_image)
+            images = _from_images(source, partition, on_image, strict=strict)
         key = CIFAR10_KEY if images.is_cifar10 else state.key
         return replace(images, source=state.model_copy(update={"key": key}))
     except NoSourceError as error:
@@ -130,78 +154,109 @@ def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
     )
 
 
-def _from_images(source: Path, partition: Partition, on_image: Callable[[], None]) -> Dataset:
-    pixels: dict[PurePosixPath, Pixels] = {}
-    unreadable: list[str] = []
-    image_paths = [path for path, _ in iter_files(source) if _is_image(path)]
+def _from_images(
+    source: Path, partition: Partition, on_image: Callable[[], None], *, strict: bool
+) -> Dataset:
+    found = find_images(source)
     try:
-        partition_labels = assign_classes(image_paths)
+        layout = find_layout(found.images)
     except LayoutError as error:
         raise DatasetError(f"{source}: {error}") from error
-    class_of = {path: name for path, (part, name) in partition_labels.items() if part == partition}
-    for path, read in iter_files(source):
-        if path not in class_of:
-            continue
-        try:
-            with Image.open(BytesIO(read())) as image:
-                pixels[path] = to_pixels(image)
-        except Exception as error:  # Pillow raises almost any exception for damaged images
-            unreadable.append(f"{path} ({error})")
+    labels = {path: label for path in found.images if (label := layout.assign(path))}
+    of_part = {
+        path: name
+        for path, (part, name) in labels.items()
+        if (part == "test") == (partition == "test")
+    }
+    cifar10_files = _is_cifar10(of_part)
+    if partition == "test" or cifar10_files:
+        labels = {path: labels[path] for path in of_part}
+    if not labels:
+        raise NoImagesError(messages.nothing_found(source, partition, found))
+    collected = _Collected()
+    for result in decode_all(source, labels.keys(), thumbnails=not cifar10_files):
+        collected.add(result)
         on_image()
-    if unreadable:
-        shown = "; ".join(unreadable[:5]) + ("; ..." if len(unreadable) > 5 else "")
-        raise DatasetError(f"{len(unreadable)} images in {source} cannot be read: {shown}")
-    if not pixels:
-        raise NoImagesError(
-            f"no {partition} images in {source}: looked for {partition}/<class>/<image>"
-            + (", for <class>/<image>" if partition == "train" else "")
-            + " and for the original CIFAR-10 batches"
-        )
-    classes = tuple(sorted({class_of[path] for path in pixels}))
+    if collected.unreadable and (strict or cifar10_files or not collected.images):
+        raise DatasetError(messages.cannot_be_read(source, collected.unreadable))
+    if cifar10_files:
+        return _cifar10(collected.images, of_part, partition)
+    notes = messages.notes(layout, found, labels, {image.path for image in collected.images})
+    return _own(source, layout, labels, collected, notes)
+
+
+class _Collected:
+    """The decoded images of a source, with their thumbnails on disk, and what was left out."""
+
+    def __init__(self) -> None:
+        self.images: list[Decoded] = []
+        self.unreadable: list[Unreadable] = []
+        self.stored = TemporaryBytes()
+        self.spans: list[tuple[int, int] | None] = []
+
+    def add(self, result: Decoded | Unreadable) -> None:
+        if isinstance(result, Unreadable):
+            self.unreadable.append(result)
+            return
+        content = result.thumbnail
+        self.spans.append(None if content is None else self.stored.append(content))
+        self.images.append(replace(result, thumbnail=None))
+
+
+def _own(
+    source: Path,
+    layout: Layout,
+    labels: dict[PurePosixPath, PartLabel],
+    collected: _Collected,
+    notes: tuple[str, ...],
+) -> Dataset:
+    """Return own images, sorted by path."""
+    order = sorted(range(len(collected.images)), key=lambda n: collected.images[n].path)
+    images = [collected.images[n] for n in order]
+    parts, names = zip(*(labels[image.path] for image in images), strict=True)
+    classes = tuple(sorted({*names}))
     label_of = {name: label for label, name in enumerate(classes)}
-    paths = sorted(pixels)
-    if _is_cifar10(paths, classes):
-        paths.sort(key=lambda path: int(path.stem))
-        ids = tuple(cifar10.canonical_id(partition, int(path.stem)) for path in paths)
-        suffix = paths[0].suffix.lower().removeprefix(".")
-        name = "cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix)
-    else:
-        ids = _unique_ids([f"{partition}-{class_of[path]}-{path.name}" for path in paths])
-        file_name = source.resolve().name
-        name = re.sub(r"(\.tar)?\.\w+$", "", file_name) if source.is_file() else file_name
+    file_name = source.resolve().name
     return Dataset(
-        name=name,
+        name=re.sub(r"(\.tar)?\.\w+$", "", file_name) if source.is_file() else file_name,
         classes=classes,
-        images=_channels_first(np.stack([pixels[path] for path in paths])),
-        labels=torch.tensor([label_of[class_of[path]] for path in paths]),
-        ids=ids,
+        images=_channels_first(np.stack([image.pixels for image in images])),
+        labels=torch.tensor([label_of[name] for name in names]),
+        ids=unique_ids([layout.below(image.path) for image in images]),
+        files=ImageFiles(
+            paths=tuple(str(image.path) for image in images),
+            parts=parts if layout.has_parts else None,
+            thumbnails=Thumbnails(tuple(collected.spans[n] for n in order), collected.stored),
+            unreadable=tuple(map(messages.line, collected.unreadable)),
+            notes=notes,
+        ),
+    )
+
+
+def _cifar10(
+    images: list[Decoded], class_of: dict[PurePosixPath, str], partition: Partition
+) -> Dataset:
+    """Return CIFAR-10's images in the order of their positions."""
+    images.sort(key=lambda image: int(image.path.stem))
+    suffix = images[0].path.suffix.lower().removeprefix(".")
+    return Dataset(
+        name="cifar10-" + {"jpg": "jpeg"}.get(suffix, suffix),
+        classes=cifar10.CLASSES,
+        images=_channels_first(np.stack([image.pixels for image in images])),
+        labels=torch.tensor([cifar10.CLASSES.index(class_of[image.path]) for image in images]),
+        ids=tuple(cifar10.canonical_id(partition, int(image.path.stem)) for image in images),
     )
 
 
 def _channels_first(pixels: Pixels) -> Tensor:
-    """Transpose [N, 32, 32, 3] to a contiguous [N, 3, 32, 32]."""
+    """Transpose [N, side, side, 3] to a contiguous [N, 3, side, side]."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def _is_image(path: PurePosixPath) -> bool:
-    return len(path.parts) >= 2 and path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _is_cifar10(paths: list[PurePosixPath], classes: tuple[str, ...]) -> bool:
+def _is_cifar10(class_of: dict[PurePosixPath, str]) -> bool:
     """Return whether a folder is CIFAR-10: its ten classes, each file named by its position."""
-    if classes != cifar10.CLASSES or not all(path.stem.isdecimal() for path in paths):
+    if {*class_of.values()} != {*cifar10.CLASSES}:
         return False
-    return len({int(path.stem) for path in paths}) == len(paths)
-
-
-def _unique_ids(names: list[str]) -> tuple[str, ...]:
-    """Make the names safe for URLs, and number equal ones."""
-    ids: dict[str, None] = {}
-    for name in names:
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-        candidate, number = safe, 1
-        while candidate in ids:
-            number += 1
-            candidate = f"{safe}-{number}"
-        ids[candidate] = None
-    return tuple(ids)
+    if not all(path.stem.isdecimal() for path in class_of):
+        return False
+    return len({int(path.stem) for path in class_of}) == len(class_of)

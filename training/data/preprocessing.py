@@ -16,6 +16,8 @@ SIZE = 32
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["crop", "pad", "stretch"]
 
+MIN_DRAFT_SIDE = 8 * SIZE
+
 _WHITE = (255, 255, 255)
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -46,6 +48,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
         background = Image.new("RGBA", layer.size, (*_WHITE, 255))
         return Image.alpha_composite(background, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def reduce_jpeg(image: Image.Image, size: int = SIZE) -> None:
+    """Let the JPEG decoder reduce a large image, but to no less than twice the input's side.
+
+    Below `MIN_DRAFT_SIDE` it never reduces: the resize that follows is more exact.
+    """
+    side = max(MIN_DRAFT_SIDE, 2 * size)
+    image.draft(None, (side, side))
 
 
 def to_pixels(image: Image.Image, fit: Fit = "crop", size: int = SIZE) -> Pixels:

@@ -62,8 +62,9 @@ def _walk(path: Path, parents: tuple[Path, ...]) -> Iterator[tuple[os.stat_resul
         for entry in entries:
             if entry.name.startswith((".", "__")):
                 continue
-            if entry.is_dir():
-                if not entry.is_symlink() or Path(entry.path).resolve() not in parents:
-                    yield from _walk(Path(entry.path), parents)
-            elif entry.is_file():
+            inside = Path(entry.path)
+            if inside.is_dir():  # unlike `entry.is_dir`, False for a link to itself
+                if not entry.is_symlink() or inside.resolve() not in parents:
+                    yield from _walk(inside, parents)
+            elif inside.is_file():
                 yield entry.stat(), True

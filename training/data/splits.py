@@ -13,11 +13,14 @@ from torch import Tensor
 
 from training.base_model import Frozen
 from training.data.dataset import Dataset, DatasetError
+from training.data.folder_layout import Part
 
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """As in the report."""
-MINIMUM_PER_CLASS = 4
-"""Four images are split into 2, 1 and 1; three would leave one to train on."""
+MINIMUM_TO_TRAIN = 2
+"""Images of a class that must be left to train on, after one each for the other splits."""
+PURPOSES = {"train": "to train", "validation": "to validate", "test": "to test"}
+MAX_SHOWN = 10
 
 Indices = npt.NDArray[np.int64]
 
@@ -38,6 +41,11 @@ class Splits(Frozen):
             raise ValueError("splits overlap")
         return self
 
+    def part_of(self) -> dict[int, Part]:
+        """Return the split of each position."""
+        parts: tuple[Part, ...] = ("train", "validation", "test")
+        return {position: part for part in parts for position in getattr(self, part)}
+
     def indices(self, *names: str) -> Indices:
         """Return the sorted positions of one or more splits."""
         parts = [np.array(getattr(self, name), dtype=np.int64) for name in names]
@@ -52,9 +60,10 @@ def indices_sha256(indices: Indices) -> str:
 def split(dataset: Dataset, seed: int) -> Splits:
     """Split each class 70:15:15 at random, by the seed.
 
-    The split depends on labels and their order, not on pixels. Copies of CIFAR-10 in different
-    encodings have the same split, so a network trained on one was not trained on the test images
-    of another.
+    Images in a folder `test` are the test split, and those in a folder `val` the validation split.
+    What is missing is split off the other images. The split depends on labels and their order, not
+    on pixels. Copies of CIFAR-10 in different encodings have the same split, so a network trained
+    on one was not trained on the test images of another.
 
     Raises:
         DatasetError: there are fewer than two classes, or some are too small; the message names
@@ -65,27 +74,55 @@ def split(dataset: Dataset, seed: int) -> Splits:
         raise DatasetError(
             f"{dataset.name} has one class, {dataset.classes[0]!r}; at least two are needed"
         )
-    positions = _positions_by_class(dataset.labels, len(dataset.classes))
+    given = given_parts(dataset)
+    pool = np.isin(given, ["train", ""])
+    positions = _positions_by_class(dataset.labels, len(dataset.classes), pool)
+    made = [name for name in ("test", "validation") if name not in given]
+    _require_enough(dataset, positions, MINIMUM_TO_TRAIN + len(made))
+    random = np.random.Generator(np.random.PCG64(seed))
+    parts: dict[str, list[Indices]] = {name: [np.flatnonzero(given == name)] for name in FRACTIONS}
+    parts["train"] = []
+    for members in positions:
+        shuffled = random.permutation(members)
+        held_out = max(1, round(len(members) * FRACTIONS["test"]))
+        for name in made:
+            parts[name].append(shuffled[:held_out])
+            shuffled = shuffled[held_out:]
+        parts["train"].append(shuffled)
+    ordered = {name: np.sort(np.concatenate(chunks)).tolist() for name, chunks in parts.items()}
+    return Splits(fingerprint=dataset.fingerprint, seed=seed, **ordered)
+
+
+def given_parts(dataset: Dataset) -> npt.NDArray[np.str_]:
+    """Return the part that the folder of each image names; "" if none does."""
+    if dataset.files is None or dataset.files.parts is None:
+        return np.full(len(dataset), "", dtype=np.str_)
+    return np.array(dataset.files.parts, dtype=np.str_)
+
+
+def describe(dataset: Dataset, splits: Splits) -> str:
+    """Describe the size of each split, and whether a folder of its own gave it."""
+    given = {*given_parts(dataset)} - {"", "train"}
+    return ", ".join(
+        f"{len(getattr(splits, name)):,} {purpose} ({'given' if name in given else 'split off'})"
+        if name != "train"
+        else f"{len(splits.train):,} {purpose}"
+        for name, purpose in PURPOSES.items()
+    )
+
+
+def _require_enough(dataset: Dataset, positions: list[Indices], minimum: int) -> None:
     small = [
         f"{name!r} has {len(members)}"
         for name, members in zip(dataset.classes, positions, strict=True)
-        if len(members) < MINIMUM_PER_CLASS
+        if len(members) < minimum
     ]
     if small:
         raise DatasetError(
-            f"too few images in {dataset.name}: class {', '.join(small)}; at least "
-            f"{MINIMUM_PER_CLASS} are needed for train, validation and test"
+            f"too few images in {dataset.name}: class {', '.join(small[:MAX_SHOWN])}"
+            f"{', ...' if len(small) > MAX_SHOWN else ''}; at least {minimum} are needed for "
+            "train, validation and test"
         )
-    random = np.random.Generator(np.random.PCG64(seed))
-    parts: dict[str, list[Indices]] = {name: [] for name in FRACTIONS}
-    for members in positions:
-        held_out = max(1, round(len(members) * FRACTIONS["test"]))
-        shuffled = random.permutation(members)
-        parts["test"].append(shuffled[:held_out])
-        parts["validation"].append(shuffled[held_out : 2 * held_out])
-        parts["train"].append(shuffled[2 * held_out :])
-    ordered = {name: np.sort(np.concatenate(chunks)).tolist() for name, chunks in parts.items()}
-    return Splits(fingerprint=dataset.fingerprint, seed=seed, **ordered)
 
 
 def split_once(dataset: Dataset, seed: int, folder: Path) -> Splits:
@@ -117,6 +154,8 @@ def _read(file: Path, dataset: Dataset, seed: int) -> Splits:
     return saved
 
 
-def _positions_by_class(labels: Tensor, class_count: int) -> list[Indices]:
+def _positions_by_class(
+    labels: Tensor, class_count: int, pool: npt.NDArray[np.bool_]
+) -> list[Indices]:
     values = labels.numpy()
-    return [np.flatnonzero(values == label) for label in range(class_count)]
+    return [np.flatnonzero((values == label) & pool) for label in range(class_count)]

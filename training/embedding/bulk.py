@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 
 from training.data.archive import DAMAGED, NoSourceError, iter_files
-from training.data.dataset import IMAGE_SUFFIXES, NoImagesError
-from training.data.preprocessing import SIZE, to_pixels
+from training.data.dataset import NoImagesError
+from training.data.formats import OTHER_SUFFIXES, SUFFIXES, describe_error, open_image
+from training.data.preprocessing import SIZE, reduce_jpeg, to_pixels
 from training.embedding import shards
 from training.embedding.embed import BATCH_SIZE, embed
 from training.embedding.job import ALL_SHARDS, BulkError, Job, JobStats, ShardResult, ShardSpec
@@ -129,7 +130,7 @@ def chunks(job: Job) -> Iterator[tuple[int, Iterator[tuple[str, Read]]]]:
     for number, chunk in groupby(_iter_images(job), key=itemgetter(0)):
         yield number, (image for _, image in chunk)
     if number < 0:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        suffixes = ", ".join(sorted(SUFFIXES))
         raise NoImagesError(f"no images in {job.source}: looked for {suffixes}")
 
 
@@ -171,7 +172,7 @@ def _embed_into(
             try:
                 yield path, *_decode(read())
             except Exception as error:  # Pillow raises almost any exception for damaged images
-                unreadable.append(f"{path} ({error})")
+                unreadable.append(f"{path} ({describe_error(error)})")
 
     with ShardWriter(file, job.network, embedder.dimensions(job.layers)) as writer:
         stream = readable()
@@ -209,7 +210,7 @@ def _iter_images(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
     position = 0
     try:
         for path, read in iter_files(job.source):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
                 yield position // job.size, (str(path), read)
                 position += 1
     except NoSourceError as error:
@@ -239,7 +240,8 @@ def _require_same_images(file: Path, metadata: ShardMetadata, paths: Sequence[st
 
 def _decode(content: bytes) -> tuple[torch.Tensor, bytes]:
     """Decode an image to the network's input uint8 [3, 32, 32], and the same as a PNG."""
-    with Image.open(BytesIO(content)) as image:
+    with open_image(content) as image:
+        reduce_jpeg(image)
         pixels = to_pixels(image)
     png = BytesIO()
     Image.fromarray(pixels).save(png, "PNG")

@@ -1,7 +1,8 @@
 """The long steps of the command line, with their progress: read, train, release, publish.
 
 A workspace is a folder with `experiments/`, `checkpoints/`, `bundles/`, `data/` and `starter/`.
-A run or bundle that exists is loaded, not made again.
+Records and networks of own images are in `workspaces/`, in a folder for each data set. A run or
+bundle that exists is loaded, not made again.
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,11 @@ from pathlib import Path
 
 import torch
 
-from training import bundle
-from training.bundle import BundleError, writer
-from training.bundle.manifest import MANIFEST
+from training.bundle import writer
 from training.data import dataset
-from training.data.dataset import Dataset, DatasetError, NoImagesError
+from training.data.dataset import Dataset, NoImagesError
 from training.data.source import key_of
-from training.data.splits import Splits, indices_sha256, split_once
+from training.data.splits import Splits, describe, indices_sha256, split_once
 from training.embedding.embed import batch_count
 from training.experiments import record
 from training.experiments.catalogue import find
@@ -28,16 +27,13 @@ from training.trainer.evaluation import predict
 from training.trainer.run import RunSpec, calibrate, initial_record, run
 from training.trainer.run_store import RunStore
 from training.workflows import progress
+from training.workflows.export import ExportOptions, build_bundle
 from training.workflows.progress import Advance, print_line
 from training.workflows.release import (
     DEFAULT,
-    ExportOptions,
-    ReleaseError,
     TrainedModel,
-    build_bundle,
     check_same_classes,
     evaluate_release,
-    from_bundle,
     select_experiment,
 )
 
@@ -46,7 +42,8 @@ from training.workflows.release import (
 class Workspace:
     """The folder that the steps read and write, their device and their seeds.
 
-    With `stop_if_collapsed`, a run that does not learn is stopped early.
+    With `stop_if_collapsed`, a run that does not learn is stopped early. With `strict`, an image
+    that cannot be read is an error. `home` has records and networks. Default: the root.
     """
 
     root: Path
@@ -54,16 +51,28 @@ class Workspace:
     seed: int = 0
     split_seed: int = 0
     stop_if_collapsed: bool = False
+    strict: bool = False
+    home: Path | None = None
 
     @property
     def experiments(self) -> Path:
         """Folder of run records; its subfolder `splits` has the data splits."""
-        return self.root / "experiments"
+        return (self.home or self.root) / "experiments"
 
     @property
     def checkpoints(self) -> Path:
         """Folder of trained networks."""
-        return self.root / "checkpoints"
+        return (self.home or self.root) / "checkpoints"
+
+    def of(self, images: Dataset) -> "Workspace":
+        """Return the workspace with the records of this data; CIFAR-10's are in the root."""
+        if images.files is None or images.source is None:
+            return self
+        return replace(self, home=self.home_of(images.source.key))
+
+    def home_of(self, key: str) -> Path:
+        """Return the folder with the records and networks of own images."""
+        return self.root / "workspaces" / key
 
     @property
     def store(self) -> RunStore:
@@ -89,7 +98,7 @@ class Workspace:
     def read(self, data: Path | None) -> tuple[Dataset, Splits]:
         """Load the data, or download CIFAR-10 if it is None, and split it.
 
-        The split is saved, and loaded from then on.
+        The split is saved, and loaded from then on. What is left out is printed.
 
         Raises:
             DatasetError: the data is missing, or has too few images to split.
@@ -99,8 +108,39 @@ class Workspace:
             images = dataset.download(self.root / "data")
         else:
             with progress.track(f"reading {data.name}") as on_image:
-                images = dataset.load(data, on_image=on_image)
-        return images, split_once(images, self.split_seed, self.experiments / "splits")
+                images = dataset.load(data, on_image=on_image, strict=self.strict)
+        home = self.of(images)
+        home._print_left_out(images)
+        splits = split_once(images, self.split_seed, home.experiments / "splits")
+        if images.files:
+            print_line(
+                f"{images.name}: {len(images):,} images of {len(images.classes)} classes, "
+                f"{describe(images, splits)}"
+            )
+        return images, splits
+
+    def open(self, data: Path | None) -> tuple["Workspace", Dataset, Splits]:
+        """Read the data; return it with the workspace that has its records."""
+        images, splits = self.read(data)
+        return self.of(images), images, splits
+
+    def _print_left_out(self, images: Dataset) -> None:
+        """Print the notes of reading, and write the list of images that cannot be read."""
+        if images.files is None:
+            return
+        for note in images.files.notes:
+            print_line(note, style="yellow")
+        file = (self.home or self.root) / "unreadable.txt"
+        file.unlink(missing_ok=True)
+        if unreadable := images.files.unreadable:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{line}\n" for line in unreadable), encoding="utf-8")
+            count, total = len(unreadable), len(images) + len(unreadable)
+            print_line(
+                f"{count:,} of {total:,} images cannot be read and are left out, all named in "
+                f"{file}: {unreadable[0]}{'; ...' if count > 1 else ''}",
+                style="yellow",
+            )
 
     def spec(
         self, experiment: Experiment, stage: Stage, images: Dataset, splits: Splits
@@ -267,14 +307,15 @@ class Workspace:
         target: Path,
         options: ExportOptions,
     ) -> Path:
-        """Embed the test split with a trained network and write the bundle to `target`.
+        """Embed the gallery with a trained network and write the bundle to `target`.
 
         Raises:
             BundleError: `target` exists and is not a bundle.
             ReleaseError: the network may have been trained on the test split.
 
         """
-        total = batch_count(len(splits.test)) + batch_count(min(REFERENCES, len(splits.train)))
+        searched = batch_count(len(options.searched(images, splits)))
+        total = searched + batch_count(min(REFERENCES, len(splits.train)))
         with progress.track("embedding", total) as on_batch:
             contents = build_bundle(trained, images, splits, self.device, options, on_batch)
         manifest = writer.write(contents, target)
@@ -282,39 +323,4 @@ class Workspace:
             f"{manifest.name} {manifest.version}: {manifest.gallery.count} images, "
             f"test accuracy {manifest.metrics.test_accuracy:.4f}"
         )
-        return target
-
-    def resolve_bundle(self, data: Path | None, *, download: bool = True) -> Path:
-        """Return the bundle to serve: an existing one, else one built from data, else the starter.
-
-        If the starter's network fits the data, it is used and nothing is trained.
-
-        Raises:
-            DatasetError: `data` is given and cannot be read.
-
-        """
-        if data is None and (self.current / MANIFEST).is_file():
-            return self.current.resolve()
-        target = self.bundle_of(data)
-        if (target / MANIFEST).is_file():
-            return target
-        try:
-            if data is None and not download:
-                raise DatasetError("downloading CIFAR-10 is disabled")
-            images, splits = self.read(data)
-        except DatasetError as error:
-            if data is not None:
-                raise
-            print_line(
-                f"{error}. Serving the starter bundle: its gallery has vectors but no images. "
-                "For images: make serve DATA=FOLDER-OR-ARCHIVE"
-            )
-            return self.starter
-        try:
-            starter = from_bundle(bundle.load(self.starter))
-            self.publish(starter, images, splits, target, ExportOptions())
-        except (BundleError, ReleaseError) as reason:
-            print_line(f"training a network on {images.name}: {reason}")
-            self.release(images, splits, target, ExportOptions(), self.read_own_test(data))
-        writer.update_current_link(self.current, target)
         return target

@@ -22,7 +22,7 @@ from service.http.codecs import json_body
 from service.http.dependencies import StateDep
 from service.schemas.gallery import MAX_JSON_COMMAS, Attributes, ImageId, Label
 from service.state import State
-from training.bundle import Fit
+from training.bundle import MEDIA_TYPES, Fit
 
 _OCTETS: Final = "application/octet-stream"
 _FORM: Final = "multipart/form-data"
@@ -125,7 +125,7 @@ async def parse_uploads(
         return Uploads((Upload(await request.body()),), several=False, fit=fit)
     raise NotAnImageError(
         f"A body of type {media_type!r} is not supported. Send the image itself with its type, "
-        f"such as 'Content-Type: {images.MEDIA_TYPES[0]}', or {_FORM}, or {_JSON}."
+        f"such as 'Content-Type: {MEDIA_TYPES['PNG']}', or {_FORM}, or {_JSON}."
     )
 
 
@@ -229,7 +229,7 @@ def request_body(*, labelled: bool = False, required: bool = True) -> dict[str, 
             "description": "One image as it is, or one or several in a form or in JSON. The JSON "
             "form `images`, and a form with several files, are answered by a list of results.",
             "content": {
-                **dict.fromkeys((*images.MEDIA_TYPES, _OCTETS), raw),
+                **dict.fromkeys((*MEDIA_TYPES.values(), _OCTETS), raw),
                 _FORM: {"schema": form},
                 _JSON: {
                     "schema": {"oneOf": [{"title": "One", **one}, {"title": "Several", **several}]},

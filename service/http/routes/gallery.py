@@ -1,7 +1,7 @@
 """`GET /gallery…`: the images of the gallery, and the neighbours of each."""
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -11,6 +11,7 @@ from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
 from service.schemas.gallery import GalleryItem, GalleryPage
 from service.schemas.images import SimilarResponse
+from service.state import State
 from service.telemetry.timings import timings_of
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
@@ -54,18 +55,25 @@ def one(state: StateDep, image_id: str) -> GalleryItem:
     response_class=Response,
     responses=error_responses(404, 422)
     | {
-        200: {"description": "The image.", "content": {"image/png": {}}},
+        200: {"description": "The image.", "content": {"image/jpeg": {}, "image/png": {}}},
         304: {"description": "The copy of the client is current."},
     },
 )
 async def image(
     state: StateDep,
     image_id: str,
+    size: Annotated[
+        Literal["thumbnail", "network"],
+        Query(description="`network`: the pixels that the network sees, as a PNG."),
+    ] = "thumbnail",
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Return the image as a PNG, 32 x 32 pixels; 404 if the bundle has no pixels."""
-    view = state.gallery.snapshot()
-    content = await run_in_search_pool(state, 0, lambda: view.image(image_id))
+    """Return the image: its thumbnail as a JPEG, or what the network sees as a PNG.
+
+    The image is cropped to its centre square. Only images that came with the bundle, and were
+    larger than the network's input, have a thumbnail. 404 if the bundle has no pixels.
+    """
+    content, media_type = await run_in_search_pool(state, 0, lambda: _read(state, image_id, size))
     # A shared cache must not serve, without a key, what needs one.
     cache = "private" if state.settings.api_keys else "public"
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
@@ -73,7 +81,17 @@ async def image(
     known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     if known & {etag, "*"}:
         return Response(status_code=304, headers=headers)
-    return Response(content, media_type="image/png", headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def _read(state: State, image_id: str, size: str) -> tuple[bytes, str]:
+    """Return the file of an image, with its media type."""
+    view = state.gallery.snapshot()
+    if size == "thumbnail" and view.get(image_id).source == "bundle":
+        thumbnail = state.bundle.gallery.thumbnail(image_id)
+        if thumbnail is not None:
+            return thumbnail, "image/jpeg"
+    return view.image(image_id), "image/png"
 
 
 @router.get(

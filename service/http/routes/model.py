@@ -2,10 +2,9 @@
 
 from fastapi import APIRouter
 
-from service import images
 from service.http.dependencies import MAX_LIMIT, StateDep
 from service.schemas.model import GalleryCard, InputCard, LayerCard, Limits, ModelCard, NoveltyCard
-from training.bundle import SIZE
+from training.bundle import MEDIA_TYPES, SIZE
 
 router = APIRouter(tags=["model"])
 
@@ -38,7 +37,7 @@ def model(state: StateDep) -> ModelCard:
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
         engine=state.engine.description,
         input=InputCard(
-            side=SIZE, formats=images.MEDIA_TYPES, embeddings=dict(state.engine.dimensions)
+            side=SIZE, formats=tuple(MEDIA_TYPES.values()), embeddings=dict(state.engine.dimensions)
         ),
         limits=Limits(
             body_bytes=settings.max_body_bytes,

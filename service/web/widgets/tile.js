@@ -5,6 +5,9 @@ import * as apiKey from "../lib/api_key.js";
 import { element } from "../lib/dom.js";
 import { formatRoute } from "../lib/router.js";
 
+/** Images up to this width are shown with sharp pixels. */
+const MAX_PIXELATED = 64;
+
 /** @typedef {{ id: string, label: string, image?: string | null }} Item */
 
 /**
@@ -22,6 +25,7 @@ export function tile(item) {
     loading: "lazy",
     decoding: "async",
     src: !apiKey.isSet() && item.image,
+    onload: () => image.classList.toggle("photo", image.naturalWidth > MAX_PIXELATED),
     onerror: () => image.replaceWith(placeholder(item)),
   });
   if (apiKey.isSet()) fetchWhenVisible(image, item.image);

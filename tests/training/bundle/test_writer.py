@@ -16,7 +16,8 @@ from training.bundle.writer import BundleContents
 from training.data.dataset import Dataset
 from training.data.splits import Splits
 from training.models import onnx_export
-from training.workflows.release import ExportOptions, TrainedModel, build_bundle
+from training.workflows.export import ExportOptions, build_bundle
+from training.workflows.release import TrainedModel
 
 
 @pytest.fixture(scope="module")

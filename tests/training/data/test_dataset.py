@@ -5,6 +5,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,34 @@ def test_the_pixels_equal_those_of_the_files(folder: Path) -> None:
     assert np.array_equal(dataset.images[position].permute(1, 2, 0), striped_image(1, 2))
 
 
-def test_the_partitions_are_separate(folder: Path) -> None:
+def test_all_parts_are_read_and_each_image_knows_its_part(folder: Path) -> None:
     write_folder(folder, per_class=2, kinds=3, partition="test")
-    train, test = load(folder), load(folder, "test")
-    assert (len(train), len(test)) == (12, 6)
-    assert all(name.startswith("train-") for name in train.ids)
+    write_folder(folder, per_class=1, kinds=3, partition="val")
+    everything, test = load(folder), load(folder, "test")
+    assert everything.files
+    assert everything.files.parts
+    assert Counter(everything.files.parts) == {"train": 12, "test": 6, "validation": 3}
+    assert len(test) == 6
     assert all(name.startswith("test-") for name in test.ids)
+
+
+def test_each_image_knows_its_file(folder: Path) -> None:
+    dataset = load(folder / "train")
+    assert dataset.files
+    assert dataset.files.parts is None
+    assert dataset.files.paths[0] == "amber/00000.png"
+    assert dataset.ids[0] == "amber-00000.png"
+
+
+def test_large_images_have_a_thumbnail_of_their_centre_square(tmp_path: Path) -> None:
+    for number, size in enumerate([(600, 400), (400, 600), (100, 80), (32, 32)]):
+        (tmp_path / f"kind{number}").mkdir()
+        Image.new("RGB", size, (200, 30, 40)).save(tmp_path / f"kind{number}" / "one.png")
+    files = load(tmp_path).files
+    assert files
+    made = [files.thumbnails[position] for position in range(4)]
+    sizes = [Image.open(io.BytesIO(content)).size if content else None for content in made]
+    assert sizes == [(256, 256), (256, 256), (80, 80), None]
 
 
 def test_class_folders_without_partitions_are_training_data(folder: Path) -> None:
@@ -97,13 +120,15 @@ def test_the_current_folder_gives_the_name_of_the_folder(
     assert load(Path()).name == "photos"
 
 
-def test_an_image_of_an_unsupported_format_is_an_error(folder: Path) -> None:
-    """Skipping it would silently drop a class."""
+def test_an_image_of_an_unsupported_format_is_named_and_so_is_its_class(folder: Path) -> None:
     file = folder / "train/phone/one.heic"
     file.parent.mkdir()
     file.write_bytes(b"\0\0\0\x18ftypheic")
-    with pytest.raises(DatasetError, match=r"phone/one\.heic"):
-        load(folder)
+    files = load(folder).files
+    assert files
+    (line,) = files.unreadable
+    assert line.startswith("train/phone/one.heic (not an image in PNG, JPEG, ")
+    assert files.notes == ("folders without a usable image, so no classes: phone",)
 
 
 @pytest.mark.parametrize("inside", ["photos", "a/b/photos"])
@@ -164,12 +189,30 @@ def test_colliding_names_get_unique_ids(tmp_path: Path) -> None:
 
 def test_ids_are_safe_for_urls(tmp_path: Path) -> None:
     ids = load(write(tmp_path, "a cat/b?c#d.png", "dog/100%.png")).ids
-    assert ids == ("train-a-cat-b-c-d.png", "train-dog-100-.png")
+    assert ids == ("a-cat-b-c-d.png", "dog-100-.png")
 
 
-def test_an_unreadable_image_is_named(folder: Path) -> None:
+def test_an_unreadable_image_is_left_out_and_named(folder: Path) -> None:
+    (folder / "train" / "blue" / "00001.png").write_bytes(b"not an image")
+    dataset = load(folder)
+    assert dataset.files
+    assert len(dataset) == 11
+    (line,) = dataset.files.unreadable
+    assert line.startswith("train/blue/00001.png (not an image in ")
+    assert " at 0x" not in line
+
+
+def test_strict_makes_an_unreadable_image_an_error(folder: Path) -> None:
     (folder / "train" / "blue" / "00001.png").write_bytes(b"not an image")
     with pytest.raises(DatasetError, match=r"1 images in .* cannot be read: train/blue/00001\.png"):
+        load(folder, strict=True)
+
+
+def test_an_unreadable_image_of_cifar10_is_an_error(tmp_path: Path) -> None:
+    """Without it, its images would be split in another way than those of the same name."""
+    folder = write(tmp_path, *(f"train/{name}/{n}.png" for n, name in enumerate(CLASSES)))
+    (folder / "train/cat/3.png").write_bytes(b"not an image")
+    with pytest.raises(DatasetError, match=r"cat/3\.png"):
         load(folder)
 
 
@@ -189,8 +232,9 @@ def test_an_image_with_damaged_chunks_is_named(folder: Path) -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 2, 0, 0, 0))
     broken = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + bytes(4) + b"\0\0\0\0" + bytes(4)
     (folder / "train" / "amber" / "00000.png").write_bytes(broken)
-    with pytest.raises(DatasetError, match=r"amber/00000\.png"):
-        load(folder)
+    files = load(folder).files
+    assert files
+    assert files.unreadable[0].startswith("train/amber/00000.png (")
 
 
 def test_an_empty_folder_is_reported_with_the_expected_layouts(tmp_path: Path) -> None:
@@ -233,9 +277,10 @@ def test_a_truncated_archive_is_named(
 
 @pytest.mark.parametrize(("suffix", "pack"), [("tar.gz", tar_of), ("zip", zip_of)])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_an_archive_with_a_damaged_middle_is_named(
+def test_an_archive_with_a_damaged_middle_is_never_read_in_silence(
     folder: Path, tmp_path: Path, suffix: str, share: float, pack: object
 ) -> None:
+    """A tar is refused. Of a zip, the images that are whole can be read, and the others named."""
     assert callable(pack)
     archive = pack(folder, tmp_path / f"photos.{suffix}", "photos")
     content = bytearray(archive.read_bytes())
@@ -243,7 +288,11 @@ def test_an_archive_with_a_damaged_middle_is_named(
     content[start : start + 200] = bytes(200)
     archive.write_bytes(content)
     with pytest.raises(DatasetError, match=r"photos\."):
-        load(archive)
+        load(archive, strict=True)
+    if suffix == "zip":
+        dataset = load(archive)
+        assert dataset.files
+        assert len(dataset) + len(dataset.files.unreadable) == 12
 
 
 def test_the_fingerprint_is_independent_of_the_path(folder: Path, tmp_path: Path) -> None:

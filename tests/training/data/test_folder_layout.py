@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from training.data.folder_layout import LayoutError, assign_classes
+from training.data.folder_layout import LayoutError, assign_classes, find_layout
 
 
 def assigned(*names: str) -> dict[str, tuple[str, str]]:
@@ -37,10 +37,10 @@ def test_a_single_partition_is_recognised() -> None:
     assert assigned("test/cat/1.png")["test/cat/1.png"] == ("test", "cat")
 
 
-def test_validation_folders_are_training_data() -> None:
-    """The validation split is made from all training images; test folders stay separate."""
-    names = ["train/cat/1.png", "val/cat/2.png", "test/cat/3.png"]
-    assert [part for part, _ in assigned(*names).values()] == ["train", "train", "test"]
+@pytest.mark.parametrize("name", ["val", "Valid", "validation"])
+def test_validation_folders_are_a_part_of_their_own(name: str) -> None:
+    names = ["train/cat/1.png", f"{name}/cat/2.png", "test/cat/3.png"]
+    assert [part for part, _ in assigned(*names).values()] == ["train", "validation", "test"]
 
 
 @pytest.mark.parametrize("start", ["", "photos/", "train/", "photos/train/"])
@@ -59,6 +59,36 @@ def test_other_folders_next_to_train_and_test_are_rejected() -> None:
     """Otherwise train and test would be classes, and test images would be trained on."""
     with pytest.raises(LayoutError, match="samples"):
         assigned("train/cat/1.png", "test/cat/1.png", "samples/x/1.png")
+
+
+@pytest.mark.parametrize("other", ["unlabeled", "dev", "masks", "flowers"])
+def test_a_folder_next_to_train_alone_is_rejected_too(other: str) -> None:
+    with pytest.raises(LayoutError, match=f"other folders next to train: {other}"):
+        assigned("train/cat/1.png", "train/dog/1.png", f"{other}/x/1.png")
+
+
+def test_folders_that_look_like_parts_but_have_other_names_are_rejected() -> None:
+    with pytest.raises(LayoutError, match="test_images, train_images look like parts"):
+        assigned("train_images/cat/1.png", "train_images/dog/1.png", "test_images/cat/1.png")
+
+
+def test_one_folder_that_looks_like_a_part_is_passed_through() -> None:
+    assert assigned("train_images/cat/1.png", "train_images/dog/1.png") == {
+        "train_images/cat/1.png": ("train", "cat"),
+        "train_images/dog/1.png": ("train", "dog"),
+    }
+
+
+def test_a_class_that_looks_like_a_part_is_doubtful() -> None:
+    paths = [PurePosixPath(name) for name in ("rose/1.png", "masks/1.png", "test tube/1.png")]
+    assert find_layout(paths).doubtful == ("masks", "test tube")
+    assert find_layout([paths[0], PurePosixPath("trains/1.png")]).doubtful == ()
+
+
+def test_composed_and_decomposed_names_are_one_class() -> None:
+    assert {name for _, name in assigned("R\u00f6schen/1.png", "Ro\u0308schen/2.png").values()} == {
+        "R\u00f6schen"
+    }
 
 
 def test_images_outside_class_folders_are_ignored() -> None:

@@ -20,13 +20,8 @@ from training.experiments.record import DatasetRef, Record, SplitRef, wilson95
 from training.models.architecture import Architecture
 from training.models.blocknet import BlockNet
 from training.workflows import release
-from training.workflows.release import (
-    ExportOptions,
-    ReleaseError,
-    TrainedModel,
-    build_bundle,
-    check_no_leakage,
-)
+from training.workflows.export import ExportOptions, build_bundle
+from training.workflows.release import ReleaseError, TrainedModel, check_no_leakage
 
 CPU = torch.device("cpu")
 FINGERPRINT = "f" * 64

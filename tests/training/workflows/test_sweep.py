@@ -14,7 +14,7 @@ from training.experiments.record import Record
 from training.models.blocknet import BlockNet
 from training.trainer.run import RunSpec, initial_record
 from training.workflows import workspace as workspace_module
-from training.workflows.release import ExportOptions
+from training.workflows.export import ExportOptions
 from training.workflows.workspace import Workspace
 
 pytestmark = pytest.mark.slow

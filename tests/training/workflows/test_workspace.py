@@ -29,7 +29,9 @@ from training.trainer.evaluation import evaluate
 from training.trainer.run import RunSpec
 from training.trainer.run_store import RunStore
 from training.workflows import workspace as workspace_module
-from training.workflows.release import ExportOptions, ReleaseError, evaluate_release
+from training.workflows.export import ExportOptions
+from training.workflows.release import ReleaseError, evaluate_release
+from training.workflows.resolve import resolve_bundle
 from training.workflows.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -103,7 +105,7 @@ def test_read_splits_a_data_set_once(empty: Workspace, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "photos", per_class=4, kinds=2)
     images, parts = empty.read(folder)
     assert parts == split(images, seed=0)
-    assert len(list((empty.experiments / "splits").iterdir())) == 1
+    assert len(list((empty.of(images).experiments / "splits").iterdir())) == 1
     assert empty.read(folder)[1] == parts
 
 
@@ -126,13 +128,13 @@ def test_a_finished_run_is_loaded_and_not_trained_again(
 def test_an_existing_bundle_is_served(bundle_path: Path, empty: Workspace) -> None:
     built = linked_copy(bundle_path, empty.root / "bundles" / "mine")
     update_current_link(empty.current, built)
-    assert empty.resolve_bundle(None) == built
+    assert resolve_bundle(empty, None) == built
 
 
 @pytest.mark.usefixtures("no_training")
 def test_an_existing_bundle_of_the_data_is_served(bundle_path: Path, empty: Workspace) -> None:
     built = linked_copy(bundle_path, empty.bundle_of(Path("photos.zip")))
-    assert empty.resolve_bundle(Path("photos.zip")) == built
+    assert resolve_bundle(empty, Path("photos.zip")) == built
 
 
 @pytest.mark.usefixtures("no_training")
@@ -140,10 +142,10 @@ def test_data_with_the_starters_test_split_is_embedded_with_its_network(
     bundle_without_pixels_path: Path, image_folder: Path, empty: Workspace
 ) -> None:
     starter = linked_copy(bundle_without_pixels_path, empty.starter)
-    made = bundle.load(empty.resolve_bundle(image_folder))
+    made = bundle.load(resolve_bundle(empty, image_folder))
     assert made.manifest.run_id == read_manifest(starter).run_id
     assert made.gallery.pixels is not None
-    assert len(made.gallery) == 150
+    assert len(made.gallery) == 1000  # all of it, as these are own images
     assert empty.current.resolve() == made.path
 
 
@@ -157,7 +159,7 @@ def test_a_network_is_trained_on_other_data(
     linked_copy(bundle_without_pixels_path, empty.starter)
     monkeypatch.setattr(workspace_module, "find", one_epoch)
     folder = write_folder(tmp_path / "three", per_class=6, kinds=3)
-    made = bundle.load(empty.resolve_bundle(folder))
+    made = bundle.load(resolve_bundle(empty, folder))
     assert made.manifest.classes == ("amber", "blue", "cyan")
     assert {one.stage for one in made.records} == {"study", "final"}
     assert empty.current.resolve() == made.path
@@ -169,7 +171,7 @@ def test_without_data_and_network_the_starter_is_served_with_one_line_on_stderr(
     bundle_without_pixels_path: Path, empty: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     linked_copy(bundle_without_pixels_path, empty.starter)
-    assert empty.resolve_bundle(None) == empty.starter
+    assert resolve_bundle(empty, None) == empty.starter
     (line,) = capsys.readouterr().err.splitlines()
     assert "CIFAR-10 cannot be downloaded" in line
     assert "make serve DATA=" in line
@@ -180,7 +182,7 @@ def test_download_false_serves_the_starter_without_a_download(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CIFAR10, "url", "nonsense")
-    assert empty.resolve_bundle(None, download=False) == empty.starter
+    assert resolve_bundle(empty, None, download=False) == empty.starter
 
 
 @pytest.mark.usefixtures("no_training")
@@ -188,7 +190,7 @@ def test_missing_data_is_an_error_and_not_replaced_by_the_starter(
     empty: Workspace, tmp_path: Path
 ) -> None:
     with pytest.raises(DatasetError, match=f"no data at {tmp_path}/none"):
-        empty.resolve_bundle(tmp_path / "none")
+        resolve_bundle(empty, tmp_path / "none")
 
 
 # Releasing.
