@@ -117,7 +117,7 @@ def export_gallery(
     with _opened_gallery(bundle) as opened, _progress() as progress:
         task = progress.add_task("writing", total=len(opened))
         count = backup.write(opened, file, lambda images: progress.advance(task, images))
-    typer.echo(f"{count} images in {file}")
+    typer.echo(f"{count} images in {file}", err=not file.is_file())  # it may be standard output
 
 
 @gallery.command("import")
@@ -137,25 +137,22 @@ def import_gallery(
 ) -> None:
     """Add the images of files. An image whose id exists already is replaced by the file's.
 
-    Stop the service first if it uses the same gallery folder.
+    All images of all files are checked before the first is kept; if one is refused, nothing
+    changes. Stop the service first if it uses the same gallery folder.
     """
     from service.gallery import backup  # noqa: PLC0415 - pyarrow, which serving does not need
 
     if mirror and len(files) > 1:
         raise typer.BadParameter("--mirror takes one file: what is not in it is removed")
     with _opened_gallery(bundle) as opened, _progress() as progress:
-        task = progress.add_task("reading", total=sum(map(backup.count, files)))
-        results = [
-            backup.read(
-                opened, file, mirror=mirror, on_images=lambda images: progress.advance(task, images)
-            )
-            for file in files
-        ]
+        # each image counts twice: it is checked, then stored
+        task = progress.add_task("reading", total=2 * sum(map(backup.count, files)))
+        result = backup.read(
+            opened, *files, mirror=mirror, on_images=lambda images: progress.advance(task, images)
+        )
     typer.echo(
-        f"{sum(result.added for result in results)} added, "
-        f"{sum(result.changed for result in results)} changed, "
-        f"{sum(result.unchanged for result in results)} were there already, "
-        f"{sum(result.removed for result in results)} removed"
+        f"{result.added} added, {result.changed} changed, {result.unchanged} were there already, "
+        f"{result.removed} removed"
     )
 
 

@@ -23,7 +23,7 @@ ARROWS = {
     "service.settings": "service.engine service.environment",
     "service.retrieval": "service.engine service.schemas",
     "service.engine": "service.gallery",
-    "service.gallery": "service.images service.vectors",
+    "service.gallery": "service.images service.vectors service.schemas",
     "service.images": "service.errors training.bundle",
     "service.vectors": "training.bundle",
     "service.client": "service.schemas",

@@ -93,8 +93,15 @@ def same_pixels(one: bytes | None, other: bytes | None) -> bool:
     """Return whether two PNGs have the same pixels, however they are compressed."""
     if one is None or other is None:
         return one is other
-    return one == other or np.array_equal(_pixels(one), _pixels(other))
+    if one == other:
+        return True
+    pixels = _pixels(one)
+    return pixels is not None and np.array_equal(pixels, np.asarray(_pixels(other)))
 
 
-def _pixels(png: bytes) -> Pixels:
-    return np.asarray(Image.open(BytesIO(png)))
+def _pixels(png: bytes) -> Pixels | None:
+    """Decode a stored image; None if it is damaged, and so differs from all others."""
+    try:
+        return np.asarray(Image.open(BytesIO(png)))
+    except (OSError, SyntaxError, ValueError):  # those that Pillow raises
+        return None

@@ -3,8 +3,9 @@
 Knows items and vectors; nothing of storage or requests.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from service.errors import KindredError, NotFoundError
@@ -31,6 +32,9 @@ class View(Protocol):
     Every method raises `NotFoundError` for a layer, label or id that the gallery does not have. A
     label exists if it is a class of the network or the label of any image.
     """
+
+    classes: tuple[str, ...]
+    """The classes of the network."""
 
     @property
     def dimensions(self) -> Mapping[Layer, int]:
@@ -76,6 +80,15 @@ class View(Protocol):
 
     def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Return up to `limit` matching images whose ids follow `after`, by code points."""
+
+    def pages(self, limit: int) -> Iterator[tuple[Item, ...]]:
+        """Yield all images in the order of their ids, up to `limit` at a time."""
+        after: str | None = ""
+        while after is not None:
+            page = self.page(limit, after=after)
+            if page.items:
+                yield page.items
+            after = page.next
 
     def vectors(
         self, layer: Layer, ids: Sequence[str], *, missing: Missing = "error"
@@ -159,6 +172,12 @@ class Gallery(Protocol):
         Raises:
             NotFoundError: from the future; the image is not there.
 
+        """
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Store all changes of the block together, or none; for one user at a time.
+
+        A Milvus has no transactions: there, changes made before an error stay.
         """
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,10 @@ class LocalGallery(Gallery):
     def remove(self, image_id: str) -> Future[None]:
         """Remove an image for good, whether it was added or came with the bundle."""
         return self._writer.submit(lambda: self._updates.remove(image_id))
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Store all changes of the block together, or none; for one user at a time."""
+        return self._writer.atomic()
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Return up to `limit` images to embed again; empty if all are up to date."""

@@ -4,18 +4,23 @@ Knows rows; nothing of indexes. But for `png`, only one thread at a time may use
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 
 from service.errors import NotFoundError
 from service.gallery.local.sqlite import Database, translate_errors
+from service.gallery.stored import read_item
 from service.gallery.types import Attributes, Item, OutdatedImage, Override
 from training.bundle import Fp16Vectors, Layer
 
+logger = logging.getLogger(__name__)
+
+_INFINITE: Final = 0x7C00
+"""The bits of an fp16 number that are all set if it is infinite or NaN."""
 _PNG: Final = "SELECT png FROM pictures WHERE number = ?"
 _VECTORS: Final = "SELECT number, vector FROM vectors WHERE layer = ?"
 _OVERRIDES: Final = {
@@ -39,9 +44,10 @@ class Store(Database):
     """The rows of a gallery's database."""
 
     def rows(self) -> list[Row]:
-        """Return all added images."""
+        """Return all added images, without those that have no id."""
         with translate_errors(self.folder):
-            return [_row(found) for found in self._run("SELECT * FROM images")]
+            rows = map(_row, self._run("SELECT * FROM images"))
+            return [row for row in rows if row is not None]
 
     def predicted(self) -> set[str]:
         """Return the classes that networks predicted for the added images."""
@@ -58,7 +64,11 @@ class Store(Database):
         """Yield the number and unit vector [dimension] of each image that has one at a layer."""
         with translate_errors(self.folder):
             for number, blob in self._run(_VECTORS, layer):
-                yield number, np.frombuffer(blob, np.float16)
+                vector = _vector(blob)
+                if vector is None:
+                    logger.warning("The vector at %s of image %d is damaged", layer, number)
+                else:
+                    yield number, vector
 
     def png(self, number: int) -> bytes | None:
         """Return the PNG of an image, if it has one; for any thread, never waits for a change.
@@ -70,13 +80,13 @@ class Store(Database):
         found = self._read_committed(_PNG, number)
         if found is None:
             raise NotFoundError("The image has been removed or replaced. Fetch it by its id again.")
-        png: bytes | None = found[0]
-        return png
+        png = found[0]
+        return png if isinstance(png, bytes) else None
 
     def png_in_transaction(self, number: int) -> bytes | None:
         """Return the PNG of an image as the current transaction sees it, if there is one."""
         found = self._run(_PNG, number).fetchone()
-        return found[0] if found else None
+        return found[0] if found and isinstance(found[0], bytes) else None
 
     def insert(
         self, item: Item, network: str, png: bytes | None, vectors: Mapping[Layer, Fp16Vectors]
@@ -124,7 +134,8 @@ class Store(Database):
         found = (
             self._run(query) if image_id is None else self._run(f"{query} WHERE id = ?", image_id)
         )
-        return {row[0]: _override(row) for row in found}
+        overrides = map(_override, found)
+        return {one.id: one for one in overrides if one is not None}
 
     def set_override(self, override: Override) -> None:
         """Store the override of a bundle's image in place of the one before, if any."""
@@ -138,7 +149,7 @@ class Store(Database):
         """Return some images that have pixels and another network's vectors."""
         found = self._run(
             "SELECT id, number, png FROM images JOIN pictures USING (number) "
-            "WHERE network != ? AND png IS NOT NULL LIMIT ?",
+            "WHERE network != ? AND typeof(png) = 'blob' LIMIT ?",
             *(network, limit),
         )
         return [OutdatedImage(*one) for one in found]
@@ -147,7 +158,7 @@ class Store(Database):
         """Return the numbers of images that have another network's vectors and no pixels."""
         found = self._run(
             "SELECT number FROM images JOIN pictures USING (number) "
-            "WHERE network != ? AND png IS NULL",
+            "WHERE network != ? AND typeof(png) != 'blob'",
             network,
         )
         return {number for (number,) in found}
@@ -161,23 +172,34 @@ def _json(attributes: Attributes) -> str:
     return json.dumps(dict(attributes))
 
 
-def _row(found: Sequence[Any]) -> Row:  # Any: as the columns are declared
+def _row(found: Sequence[Any]) -> Row | None:  # Any: as the columns are declared
     number, image_id, label, label_predicted, predicted, attributes, created_at, network = found
-    return Row(
-        number=number,
-        item=Item(
-            id=image_id,
-            label=label,
-            predicted=predicted,
-            label_predicted=bool(label_predicted),
-            attributes=json.loads(attributes),
-            source="added",
-            created_at=None if created_at is None else datetime.fromisoformat(created_at),
-        ),
-        network=network,
+    item = read_item(
+        {
+            "id": image_id,
+            "label": label,
+            "predicted": predicted,
+            "label_predicted": label_predicted,
+            "attributes": attributes,
+            "created_at": created_at,
+        }
     )
+    return Row(number, item, network) if item else None
 
 
-def _override(found: Sequence[Any]) -> Override:  # Any: as the columns are declared
-    image_id, deleted, label, label_predicted, attributes = found
-    return Override(image_id, bool(deleted), label, bool(label_predicted), json.loads(attributes))
+def _override(found: Sequence[Any]) -> Override | None:  # Any: as the columns are declared
+    names = ("id", "deleted", "label", "label_predicted", "attributes")
+    fields = dict(zip(names, found, strict=True))
+    if fields.pop("deleted"):
+        return Override(fields["id"], deleted=True)
+    item = read_item(fields)
+    return Override.edit(item) if item else None
+
+
+def _vector(blob: object) -> Fp16Vectors | None:
+    """Return a stored vector; None if it is damaged, which would fail a search."""
+    if not isinstance(blob, bytes) or len(blob) % 2:
+        return None
+    vector: Fp16Vectors = np.frombuffer(blob, np.float16)
+    exponents = vector.view(np.uint16) & _INFINITE
+    return None if (exponents == _INFINITE).any() else vector

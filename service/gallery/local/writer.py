@@ -6,8 +6,9 @@ nothing of indexes.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -72,6 +73,7 @@ class GroupCommitWriter:
         self.lock = threading.Lock()
         """Held while the store is read or changed, and while a snapshot is replaced."""
         self._listeners: list[Listener] = []
+        self._begin = store.transaction
         self._changed = threading.Condition()
         self._waiting: list[WriteOp[object]] = []
         self._closing = False
@@ -108,6 +110,36 @@ class GroupCommitWriter:
                 self._waiting.append(op)  # type: ignore[arg-type]  # the future has the work's type
                 self._changed.notify()
         return op.future
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Commit all changes of the block together, or none; for one user at a time.
+
+        The changes are searchable at once, and durable at the end of the block.
+
+        Raises:
+            StorageError: they cannot be stored.
+            UnavailableError: another process has locked the store.
+
+        """
+        try:
+            with ExitStack() as stack:
+                self.lock.acquire()
+                stack.callback(self.lock.release)
+                self._lock_store()
+                stack.enter_context(self.store.transaction())
+                self._begin = self.store.savepoint
+                self.lock.release()
+                try:
+                    yield
+                finally:
+                    self.lock.acquire()
+                    self._begin = self.store.transaction
+        except BaseException:
+            with self.lock:
+                for listener in self._listeners:
+                    self._rebuild(listener)
+            raise
 
     def _close(self) -> None:
         """Finish the waiting changes, then close the store."""
@@ -146,12 +178,15 @@ class GroupCommitWriter:
         for op, outcome in zip(ops, outcomes, strict=True):
             op.resolve(outcome)
 
-    def _write(self, ops: Sequence[WriteOp[object]]) -> list[Change[object] | Exception]:
+    def _lock_store(self) -> None:
         if not self.store.locked:
             self.store.lock()
             for listener in self._listeners:  # another process may have changed the store
                 listener.rebuild()
-        with self.store.transaction():
+
+    def _write(self, ops: Sequence[WriteOp[object]]) -> list[Change[object] | Exception]:
+        self._lock_store()
+        with self._begin():
             return [op.attempt(self.store) for op in ops]
 
     def _publish(self, changes: Sequence[Events]) -> None:

@@ -11,7 +11,7 @@ later change wins.
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from service.errors import ConflictError, KindredError
 from service.gallery.bundle_images import BundleImages, outcome_of, same_pixels
@@ -97,6 +97,10 @@ class MilvusGallery(Gallery):
     def remove(self, image_id: str) -> Future[None]:
         """Remove an image for good, whether it was added or came with the bundle."""
         return self._rows.writer.submit(self._remove, image_id)
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Return a block without effect: a Milvus has no transactions."""
+        return nullcontext()
 
     def next_outdated(self, limit: int) -> list[OutdatedImage]:
         """Return up to `limit` images to embed again; empty if all are up to date.

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from service.gallery.local.updates import to_fp16
 from service.gallery.milvus.collection import Row
 from service.gallery.milvus.expressions import tags
+from service.gallery.stored import read_item
 from service.gallery.types import Addition, Item, Override
 from training.bundle import CosineIndex, Layer, Vectors
 
@@ -117,21 +117,22 @@ def of_edit(edited: Item | Override) -> Row:
 
 def item_of(row: Row) -> Item:
     """Return the image of a row with the fields `SHOWN`."""
-    created_at = row["created_at"]
-    return Item(
-        id=row["id"],
-        label=row["label"],
-        predicted=row["predicted"] or None,
-        label_predicted=row["label_predicted"],
-        attributes=json.loads(row["attributes"]),
-        source=row["source"],
-        created_at=datetime.fromisoformat(created_at) if created_at else None,
-    )
+    fields = {
+        **{name: row[name] for name in ("id", "label", "label_predicted", "attributes", "source")},
+        "predicted": row["predicted"] or None,
+        "created_at": row["created_at"] or None,
+    }
+    item = read_item(fields)
+    assert item is not None  # noqa: S101  Milvus has no other type for an id
+    return item
 
 
 def png_of(row: Row) -> bytes | None:
     """Return the PNG of a row with the field `image`, if it has one."""
-    return base64.b64decode(row["image"]) or None
+    try:
+        return base64.b64decode(row["image"]) or None
+    except ValueError:  # it is damaged
+        return None
 
 
 def renewed(vectors: Mapping[Layer, Vectors], widths: Mapping[str, int]) -> Row:

@@ -37,6 +37,7 @@ class MilvusView(View):
         self._version = bundle.manifest.version
         self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
         self._bundle_images = images
+        self.classes = images.classes
         self._rows = collection
         self._search_rows = TwoStageSearch(collection, projection, self._network)
         self._ours = expression("bundle in {bundles}", bundles=[ADDED, self._version])
@@ -178,11 +179,11 @@ class MilvusView(View):
 
         """
         for field, label in (("label", filter_.label), ("predicted", filter_.predicted)):
-            if label is None or label in self._bundle_images.classes:
+            if label is None or label in self.classes:
                 continue
             one = expression(f"{field} == {{label}}", label=label)
             if not self._rows.query(self._ours, one, fields=("key",), limit=1):
-                known = ", ".join(self._bundle_images.classes)
+                known = ", ".join(self.classes)
                 raise NotFoundError(f"No label {label!r}; available: {known}.")
         return to_expressions(filter_)
 

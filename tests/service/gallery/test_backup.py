@@ -1,21 +1,28 @@
 """Export and import of a gallery."""
 
 import dataclasses
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from service.errors import NotFoundError
 from service.gallery import backup
 from service.gallery.backup import BackupError, ImportResult
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.types import Item
-from tests.support.fakes import image_file
+from tests.support.fakes import image_file, png
 from tests.support.galleries import BACKENDS, Open, addition, vectors
+from tests.support.lengths import length
 from tests.support.processes import ROOT, running_server, serve_command
 from training.bundle import Bundle
 
@@ -162,6 +169,203 @@ def test_a_failed_export_leaves_the_previous_file(gallery: LocalGallery, tmp_pat
         backup.write(gallery, file, fail)
     assert file.read_bytes() == b"the one before"
     assert {one.name for one in tmp_path.iterdir()} <= {"file", "from", "to"}
+
+
+def test_a_failed_export_below_a_file_or_into_a_folder_says_why(
+    gallery: LocalGallery, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for target in (tmp_path / "file" / "backup", tmp_path, tmp_path / ("long" * 100)):
+        with pytest.raises(BackupError, match="cannot be written"):
+            backup.write(gallery, target)
+
+
+def test_an_export_follows_links(
+    gallery: LocalGallery, other: LocalGallery, tmp_path: Path
+) -> None:
+    for name in ("there", "missing"):
+        (tmp_path / f"{name}-link").symlink_to(f"{name}.parquet")
+    (tmp_path / "there.parquet").write_bytes(b"the one before")
+    for name in ("there", "missing"):
+        assert backup.write(gallery, tmp_path / f"{name}-link") == len(gallery)
+        assert (tmp_path / f"{name}-link").is_symlink()
+        assert backup.count(tmp_path / f"{name}.parquet") == len(gallery)
+
+
+def test_an_export_writes_into_a_pipe(
+    gallery: LocalGallery, other: LocalGallery, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        received = reader.submit(pipe.read_bytes)
+        backup.write(gallery, pipe)
+        (tmp_path / "copy").write_bytes(received.result())
+    assert pipe.is_fifo()
+    backup.read(other, tmp_path / "copy", mirror=True)
+    assert items(other) == items(gallery)
+
+
+Edit = Callable[[dict[str, Any], Bundle], object]
+"""Changes one row of a backup."""
+REFUSED_ROWS: dict[str, Edit] = {
+    "id: slash": lambda row, _: row.update(id="a/b"),
+    "id: empty": lambda row, _: row.update(id=""),
+    "id: dots": lambda row, _: row.update(id=".."),
+    "id: control": lambda row, _: row.update(id="a\tb"),
+    "id: long": lambda row, _: row.update(id="a" * 1000),
+    "id: null": lambda row, _: row.update(id=None),
+    "two rows": lambda row, _: row.update(id="added-0001"),
+    "label: empty": lambda row, _: row.update(label=""),
+    "label: null": lambda row, _: row.update(label=None),
+    "label: long": lambda row, _: row.update(label="a" * 1000),
+    "label_predicted: null": lambda row, _: row.update(label_predicted=None),
+    "source: other": lambda row, _: row.update(source="elsewhere"),
+    "attributes: number": lambda row, _: row.update(attributes="5"),
+    "attributes: list": lambda row, _: row.update(attributes="[1]"),
+    "attributes: cut": lambda row, _: row.update(attributes='{"a": '),
+    "attributes: nested": lambda row, _: row.update(attributes='{"a": {}}'),
+    "attributes: name": lambda row, _: row.update(attributes='{"a b": 1}'),
+    "attributes: infinite": lambda row, _: row.update(attributes='{"a": Infinity}'),
+    "other classes": lambda row, _: row.update(predicted="unicorn"),
+    "PNG: no image": lambda row, _: row.update(png=b"none"),
+    "PNG: large": lambda row, _: row.update(png=png(np.zeros((33, 32, 3), np.uint8))),
+    "PNG: cut": lambda row, _: row.update(png=row["png"][:-30]),
+    "zero or not finite: zero": lambda row, _: row["vector_conv2"].__imul__(0),
+    "zero or not finite: nan": lambda row, _: row["vector_conv2"].__setitem__(0, np.nan),
+    "zero or not finite: inf": lambda row, _: row["vector_logits"].__setitem__(0, np.inf),
+    "dimensions: none": lambda row, _: row.update(vector_conv2=None),
+    "dimensions: no pixels": lambda row, _: row.update(
+        png=None, network="another", vector_logits=None
+    ),
+}
+"""Changes to a row after which it is refused, by the reason that the message names."""
+COLUMNS: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "'id' is int64": lambda table: _set(table, "id", pa.array(range(len(table)))),
+    "'attributes' is int64": lambda table: _set(table, "attributes", pa.array([5] * len(table))),
+    "'attributes' is list": lambda table: _set(table, "attributes", pa.array([["a"]] * len(table))),
+    "'png' is string": lambda table: _set(table, "png", pa.array(["a"] * len(table))),
+    "'vector_conv2' is list": lambda table: _set(
+        table, "vector_conv2", table["vector_conv2"].cast(pa.list_(pa.float16()))
+    ),
+    "no column 'label'": lambda table: table.drop_columns("label"),
+    "column 'colour'": lambda table: table.append_column("colour", pa.array([1] * len(table))),
+    "same name": lambda table: table.append_column("id", table["id"]),
+}
+"""Changes to a table after which it is refused, by the reason that the message names."""
+
+
+def _set(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)
+
+
+@pytest.fixture(scope="module")
+def exported(loaded: Bundle, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """An export of three added images."""
+    folder = tmp_path_factory.mktemp("exported")
+    opened = LocalGallery.open(loaded, folder / "gallery")
+    opened.add([addition(loaded, seed) for seed in range(3)]).result()
+    backup.write(opened, folder / "file")
+    opened.close()
+    return pq.read_table(folder / "file").take([0, 1, 2])
+
+
+def write_table(table: pa.Table, file: Path, metadata: dict[bytes, bytes]) -> Path:
+    described = table.replace_schema_metadata(metadata | {b"count": str(len(table))})
+    pq.write_table(described, file, write_page_checksum=True)
+    return file
+
+
+def with_row(table: pa.Table, edit: Edit, loaded: Bundle) -> pa.Table:
+    """Return a table whose last row was changed."""
+    rows = table.to_pylist()
+    for name in ("vector_conv2", "vector_logits"):
+        rows[-1][name] = np.array(rows[-1][name])
+    edit(rows[-1], loaded)
+    fields = [field.with_nullable(True) for field in table.schema]
+    return pa.Table.from_pylist(rows, pa.schema(fields))
+
+
+@pytest.mark.parametrize("reason", REFUSED_ROWS)
+def test_a_row_that_does_not_fit_is_refused_and_nothing_is_kept(
+    exported: pa.Table, other: LocalGallery, loaded: Bundle, tmp_path: Path, reason: str
+) -> None:
+    table = with_row(exported, REFUSED_ROWS[reason], loaded)
+    file = write_table(table, tmp_path / "file", exported.schema.metadata)
+    before = items(other)
+    with pytest.raises(BackupError, match=reason.partition(":")[0]):
+        backup.read(other, file, mirror=True)
+    assert items(other) == before
+
+
+@pytest.mark.parametrize("reason", COLUMNS)
+def test_columns_that_do_not_fit_are_refused(
+    exported: pa.Table, other: LocalGallery, tmp_path: Path, reason: str
+) -> None:
+    table = COLUMNS[reason](exported)
+    file = write_table(table, tmp_path / "file", exported.schema.metadata)
+    with pytest.raises(BackupError, match=reason):
+        backup.read(other, file)
+
+
+@pytest.mark.soak
+def test_a_file_with_flipped_bits_is_refused_or_the_same(
+    exported: pa.Table, other: LocalGallery, tmp_path: Path
+) -> None:
+    """Checksums cover the rows; a flipped bit elsewhere may have no effect."""
+    file = write_table(exported, tmp_path / "file", exported.schema.metadata)
+    sound, before = file.read_bytes(), items(other)
+    backup.read(other, file)
+    added = ("added-0000", "added-0001", "added-0002")
+    whole, vectors = items(other), other.snapshot().vectors("conv2", added)
+    random = np.random.default_rng(0)
+    for position in random.integers(len(sound), size=length(full=2_000, short=50)):
+        for image_id in added:
+            with suppress(NotFoundError):
+                other.remove(image_id).result()
+        flipped = bytearray(sound)
+        flipped[position] ^= 1 << random.integers(8)
+        file.write_bytes(flipped)
+        try:
+            backup.read(other, file)
+        except BackupError:
+            assert items(other) == before
+        else:
+            assert items(other) == whole
+            found = other.snapshot().vectors("conv2", added)
+            assert all((found[one] == vectors[one]).all() for one in added)
+
+
+def test_null_attributes_and_other_networks_are_taken(
+    exported: pa.Table, other: LocalGallery, loaded: Bundle, tmp_path: Path
+) -> None:
+    def edit(row: dict[str, Any], _: Bundle) -> None:
+        row.update(attributes=None, network="another", vector_logits=None, id="ä b [old]")
+
+    table = with_row(exported, edit, loaded)
+    backup.read(other, write_table(table, tmp_path / "file", exported.schema.metadata))
+    assert other.snapshot().get("ä b [old]").attributes == {}
+    assert [one.id for one in other.next_outdated(10)] == ["ä b [old]"]
+
+
+def test_an_import_that_fails_half_way_leaves_the_gallery_as_it_was(
+    gallery: LocalGallery, other: LocalGallery, tmp_path: Path
+) -> None:
+    backup.write(gallery, tmp_path / "file")
+    calls: list[int] = []
+
+    def fail(images: int) -> None:
+        calls.append(images)
+        if len(calls) == 2:  # after the check, and the first batch
+            raise OSError("the power is cut")
+
+    before = items(other)
+    with pytest.raises(OSError, match="power"):
+        backup.read(other, tmp_path / "file", mirror=True, on_images=fail)
+    assert items(other) == before
+    assert len(calls) == 2
+    backup.read(other, tmp_path / "file", mirror=True)
+    assert items(other) == items(gallery)
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
