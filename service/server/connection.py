@@ -1,8 +1,9 @@
-"""Limits of one connection that uvicorn leaves to a reverse proxy.
+"""Limits of a connection that uvicorn leaves to a reverse proxy.
 
-The head of a request has a maximum size. A client that sends or reads too slowly is disconnected.
-While a pipelined request waits, no more data is read. Knows sockets and heads of requests, but
-nothing of the app.
+Everything of a request that is not its body has a maximum size, and so has the number of pipelined
+requests. A client that sends or reads too slowly is disconnected. While a pipelined request waits,
+no more data is read. Of too many connections, idle ones are closed. Knows sockets and heads of
+requests, but nothing of the app.
 """
 
 import asyncio
@@ -15,76 +16,125 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.schemas.errors import Problem
 
-MAX_HEAD_BYTES: Final = 64 * 1024
-"""Bytes of the request line and headers at most, rounded up to one read."""
+MAX_OVERHEAD_BYTES: Final = 64 * 1024
+"""Bytes of a request that are not its body at most, rounded up to one read.
+
+They are the request line and headers, then trailers and what frames the chunks of the body. The
+bytes of a chunk make up for a quarter of their number.
+"""
+MAX_HEADERS: Final = 256
+MAX_PIPELINED: Final = 128
+"""Requests that wait on one connection at most."""
 MIN_READ_RATE: Final = 128 * 1024
 """Bytes of a response that a client must read within each client timeout."""
 _UPGRADE: Final = re.compile(rb"(?<=\r\n)upgrade:[^\r\n]*\r\n", re.IGNORECASE)
 
 
-def connections(client_timeout: float) -> type[HttpToolsProtocol]:
-    """Return a connection class that waits `client_timeout` seconds for a client at most."""
+def connections(client_timeout: float, limit: int = 2048) -> type[HttpToolsProtocol]:
+    """Return a connection class that waits `client_timeout` seconds for a client at most.
+
+    If there are more than `limit` connections, it closes idle ones.
+    """
 
     class LimitedConnection(Connection):
         pass
 
     LimitedConnection.client_timeout = client_timeout
+    LimitedConnection.limit = limit
+    LimitedConnection.idle = {}
     return LimitedConnection
+
+
+class _RefusedError(Exception):
+    """A request is refused by its head, or by bytes that are not HTTP."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        problem = Problem.of(status, status.phrase, detail, path="")
+        body = problem.model_dump_json(exclude_none=True).encode()
+        head = (
+            "content-type: application/problem+json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.response = STATUS_LINE[status] + head.encode() + body
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP connection with limits, and without protocol upgrades."""
 
     client_timeout: ClassVar[float]
+    limit: ClassVar[int]
+    idle: ClassVar[dict["Connection", None]]
+    """Connections without a request in flight; the one that has been idle longest is the first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: the arguments of uvicorn
         super().__init__(*args, **kwargs)
+        self.refusal: _RefusedError | None = None
+        """Set once a request is refused. Nothing more is read then."""
         self._in_head = True
-        self._head = 0
+        self._overhead = 0
         self._request_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for the first request."""
+        """Start to wait for the first request, if there is room for one more connection."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
+        if len(self.connections) > self.limit:
+            self._make_room()
+        self.idle[self] = None
         self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
         _cancel(self._request_timer)
         _cancel(self._read_timer)
+        self.idle.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a request or several requests, unless the head is too long."""
+        """Read a part of a request or several requests, unless too much of it is not its body."""
         if self._in_head:
             data = _without_upgrade(data)
-            self._head += len(data)
+        self._overhead += len(data)
         super().data_received(data)
-        if self._in_head and self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"The headers exceed {MAX_HEAD_BYTES:,} bytes: send fewer or shorter ones.",
-            )
+        if self._overhead > MAX_OVERHEAD_BYTES and self.refusal is None:
+            self._refuse(_too_long(self._in_head))
 
     def on_headers_complete(self) -> None:
-        """Stop the timer: from here on the request timeout of the app applies."""
+        """Stop the timer: from here on the request timeout of the app applies.
+
+        Trailers are dropped: the app would take them for headers.
+        """
+        self._check_head()
+        super().on_headers_complete()
+        self.headers = _DROPPED
         self._in_head = False
         _cancel(self._request_timer)
-        super().on_headers_complete()
+        self.idle.pop(self, None)
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a part of the body, and subtract it from the bytes received."""
+        size = len(body)
+        self._overhead = max(0, self._overhead - size - size // 4)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Prepare for the head of the next request."""
         self._in_head = True
-        self._head = 0
+        self._overhead = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Start to wait for the next request, or for the rest of one that was answered early."""
+        all_answered = not self.pipeline
         super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
-            self._wait_for_request()
+        if all_answered and not self.transport.is_closing():
+            if self.refusal is not None:
+                self._close_with(self.refusal)
+            else:
+                self.idle[self] = None
+                self._wait_for_request()
 
     def pause_writing(self) -> None:
         """Start to wait for the client to read the response."""
@@ -97,21 +147,69 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse data that is not HTTP with a problem."""
-        self._refuse(
-            HTTPStatus.BAD_REQUEST, "This is not an HTTP/1.1 request. Send plain HTTP, without TLS."
-        )
+        """Refuse data that is not HTTP, or a request whose head was refused."""
+        self._refuse(self.refusal or _not_http())
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Send a problem for data that never became a request, and close the connection."""
-        problem = Problem.of(status, status.phrase, detail, path="")
-        body = problem.model_dump_json(exclude_none=True).encode()
-        head = (
-            "content-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+    def _check_head(self) -> None:
+        """Check in a head what the parser does not.
+
+        Raises:
+            _RefusedError: the request is refused. The parser stops.
+
+        """
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(self.headers) > MAX_HEADERS:
+            self.refusal = _too_long(in_head=True)
+        elif len(self.pipeline) >= MAX_PIPELINED:
+            self.refusal = _RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"More than {MAX_PIPELINED} requests wait on this connection: read the responses.",
+            )
+        elif len(hosts) > 1 or b"" in hosts or not (hosts or self._is_http_1_0()):
+            self.refusal = _RefusedError(
+                HTTPStatus.BAD_REQUEST, "A request must have one Host header, and not an empty one."
+            )
+        if self.refusal is not None:
+            raise self.refusal
+
+    def _is_http_1_0(self) -> bool:
+        return bool(self.parser.get_http_version() == "1.0")
+
+    def _refuse(self, refusal: _RefusedError) -> None:
+        """Stop to read. Send the refusal when the requests before the refused one are answered."""
+        self.refusal = refusal
+        self.flow.pause_reading()
+        cycle = self.cycle
+        if self._in_head:
+            if cycle is None or cycle.response_complete:
+                self._close_with(refusal)
+        elif self.pipeline:
+            self.pipeline.popleft()  # the refused one, which the app has not seen
+        elif cycle.response_started:
+            cycle.disconnected = True
+            self.transport.close()
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._close_with(refusal)
+
+    def _close_with(self, refusal: _RefusedError) -> None:
+        self.transport.write(refusal.response)
         self.transport.close()
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest. If none is idle, refuse this one."""
+        oldest = next(iter(self.idle), None)
+        if oldest is None:
+            self._refuse(
+                _RefusedError(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"All {self.limit:,} connections are in use: try again later.",
+                )
+            )
+        else:
+            del self.idle[oldest]
+            oldest.transport.close()
 
     def _wait_for_request(self) -> None:
         def check() -> None:
@@ -143,8 +241,35 @@ class _Flow(FlowControl):
         self._connection = connection
 
     def resume_reading(self) -> None:
-        if not self._connection.pipeline:
+        if not self._connection.pipeline and self._connection.refusal is None:
             super().resume_reading()
+
+
+class _Dropped(list[tuple[bytes, bytes]]):
+    """A list that stays empty."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Ignore the element."""
+
+
+_DROPPED: Final = _Dropped()
+
+
+def _too_long(in_head: bool) -> _RefusedError:
+    return _RefusedError(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if in_head else HTTPStatus.BAD_REQUEST,
+        f"The headers exceed {MAX_OVERHEAD_BYTES:,} bytes or {MAX_HEADERS} in number: send fewer "
+        "or shorter ones."
+        if in_head
+        else f"The framing of the chunks, or the trailers, exceed {MAX_OVERHEAD_BYTES:,} bytes: send "
+        "larger chunks.",
+    )
+
+
+def _not_http() -> _RefusedError:
+    return _RefusedError(
+        HTTPStatus.BAD_REQUEST, "This is not an HTTP/1.1 request. Send plain HTTP, without TLS."
+    )
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

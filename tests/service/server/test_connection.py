@@ -11,7 +11,12 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from service.server.connection import MAX_HEAD_BYTES, connections
+from service.server.connection import (
+    MAX_HEADERS,
+    MAX_OVERHEAD_BYTES,
+    MAX_PIPELINED,
+    connections,
+)
 from tests.support.fakes import BATCH_TIMEOUT
 from tests.support.processes import running_app
 
@@ -19,6 +24,12 @@ REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 BRIEF = 0.5
 """Seconds that these connections wait for a client."""
 LARGE = 32 * 2**20
+CHUNKED = b"POST /length HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNREAD = CHUNKED.replace(b"/length", b"/unread")
+READ = 2**18
+"""Bytes that the server reads at once at most."""
+BUFFERED = 16 * 2**20
+"""Bytes at most that the sockets of both sides hold."""
 
 
 def small_app() -> FastAPI:
@@ -32,6 +43,11 @@ def small_app() -> FastAPI:
     @app.post("/length")
     async def length(request: Request) -> Response:
         return Response(str(len(await request.body())))
+
+    @app.post("/headers")
+    async def headers(request: Request) -> Response:
+        await request.body()
+        return Response(" ".join(request.headers))
 
     @app.post("/unread")
     def unread() -> Response:
@@ -117,7 +133,7 @@ def test_a_client_that_does_not_read_is_disconnected_and_a_slow_one_is_not(
 
 @pytest.mark.parametrize(
     "head",
-    [b"X-A: b\r\n" * (MAX_HEAD_BYTES // 4), b"X-A: " + b"b" * 20 * MAX_HEAD_BYTES],
+    [b"X-A: b\r\n" * (MAX_OVERHEAD_BYTES // 4), b"X-A: " + b"b" * 20 * MAX_OVERHEAD_BYTES],
     ids=["many headers", "a long one"],
 )
 def test_a_head_above_the_limit_is_431(http: httpx.Client, head: bytes) -> None:
@@ -125,6 +141,95 @@ def test_a_head_above_the_limit_is_431(http: httpx.Client, head: bytes) -> None:
         with suppress(ConnectionError):  # the server does not wait for the end
             connection.sendall(REQUEST + head)
         assert received(connection).startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize(
+    ("begun", "repeated", "status"),
+    [
+        (b"", b"\r\n", 431),
+        (b"GET /", b"a", 431),
+        (CHUNKED + b"0\r\n", b"a:b\r\n", 400),
+        (CHUNKED + b"0\r\na:", b"b", 400),
+        (CHUNKED + b"1;", b"x", 400),
+        (CHUNKED + b"1\r\nx\r\n0;", b"x", 400),
+        (CHUNKED, b"1\r\nx\r\n", 400),
+        (CHUNKED, b"1;" + b"x" * 100 + b"\r\nx\r\n", 400),
+        (UNREAD, b"1\r\nx\r\n", 413),
+        (UNREAD + b"0\r\n", b"a:b\r\n", 413),
+    ],
+    ids=[
+        "blank lines", "a long path", "short trailers", "a long trailer", "a chunk extension",
+        "an extension of the last chunk", "short chunks", "extended chunks", "unread chunks",
+        "trailers of an unread body",
+    ],
+)  # fmt: skip
+def test_a_request_that_never_ends_is_refused_after_a_few_bytes(
+    begun: bytes, repeated: bytes, status: int
+) -> None:
+    """The timeout is that of the test, so bytes alone can end the request."""
+    piece = repeated * (READ // len(repeated))
+    with running_app(small_app(), connections(BATCH_TIMEOUT)) as http, connected(http) as connection:
+        connection.sendall(begun)
+        answer = connection.recv(1000) if begun.startswith(UNREAD) else b""
+        with pytest.raises(ConnectionError):
+            for _ in range(BUFFERED // len(piece) + 4):
+                connection.sendall(piece)
+        assert (answer + received(connection)).startswith(b"HTTP/1.1 %d" % status)
+
+
+def test_a_refused_request_does_not_precede_the_response_to_an_earlier_one(
+    http: httpx.Client,
+) -> None:
+    good = CHUNKED + b"3\r\nabc\r\n0\r\n\r\n"
+    for bad in (b"nonsense\r\n\r\n", CHUNKED + b"nonsense\r\n", REQUEST[:-17] + b"\r\n"):
+        with connected(http) as connection:
+            connection.sendall(good + good + bad)
+            first, second, refusal = received(connection).split(b"HTTP/1.1 ", 3)[1:]
+        assert first.startswith(b"200")
+        assert second.endswith(b"\r\n\r\n3")
+        assert refusal.startswith(b"400")
+
+
+def test_more_pipelined_requests_than_the_limit_are_429(http: httpx.Client) -> None:
+    with connected(http) as connection:
+        connection.sendall((REQUEST + b"\r\n") * (MAX_PIPELINED + 10))
+        answers = received(connection).split(b"HTTP/1.1 ")[1:]
+    assert [one[:3] for one in answers] == [b"200"] * (MAX_PIPELINED + 1) + [b"429"]
+
+
+def test_more_headers_than_the_limit_are_431(http: httpx.Client) -> None:
+    with connected(http) as connection:
+        connection.sendall(REQUEST + b"a:b\r\n" * MAX_HEADERS + b"\r\n")
+        assert received(connection).startswith(b"HTTP/1.1 431")
+
+
+def test_trailers_are_no_headers(http: httpx.Client) -> None:
+    with connected(http) as connection:
+        head = CHUNKED.replace(b"/length", b"/headers").replace(b"Host", b"Connection: close\r\nHost")
+        connection.sendall(head + b"1\r\nx\r\n0\r\nX-API-Key: admin\r\n\r\n")
+        assert received(connection).endswith(b"\r\n\r\nconnection host transfer-encoding")
+
+
+@pytest.mark.parametrize("size", [40, 1000, 2**16])
+def test_a_long_body_in_small_chunks_is_read(http: httpx.Client, size: int) -> None:
+    whole = 2**21
+    chunks = (b"x" * size for _ in range(whole // size))
+    assert http.post("/length", content=chunks).text == str(whole // size * size)
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host:\r\n", b"Host: a\r\nHost: a\r\n"])
+def test_a_request_without_one_host_is_400(http: httpx.Client, hosts: bytes) -> None:
+    with connected(http) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\n" + hosts + b"\r\n")
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"Host" in answer
+
+
+def test_http_1_0_needs_no_host(http: httpx.Client) -> None:
+    with connected(http) as connection:
+        connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert received(connection).endswith(b"alive")
 
 
 @pytest.mark.parametrize(
