@@ -20,7 +20,13 @@ from service.errors import KindredError, StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.protocol import Gallery
 from service.server import configuration
-from service.server.process import BindError, bind, raise_file_limit, run, tune_garbage_collector
+from service.server.process import (
+    StartError,
+    bind,
+    run,
+    tune_garbage_collector,
+    within_file_limit,
+)
 from service.settings import Settings, default_bundle
 from service.telemetry import logs
 from training.bundle import BundleError, DeviceError, load
@@ -81,13 +87,13 @@ def serve(
     logs.configure(settings.log_format, settings.log_level)
     warn_of_former_names()
     try:
-        listener = bind(settings.host, settings.port)
+        listeners = bind(settings.host, settings.port)
         tune_garbage_collector()
-        raise_file_limit()
+        settings = within_file_limit(settings)
         app = create_app(settings)
-    except (BundleError, DeviceError, StorageError, UnavailableError, BindError) as error:
+        run(app, settings, listeners)
+    except (BundleError, DeviceError, StorageError, UnavailableError, StartError) as error:
         raise _exit_with(str(error)) from error
-    run(app, settings, listener)
 
 
 @command.command("settings")

@@ -178,6 +178,10 @@ class Settings(BaseSettings):
     request_timeout: float = Field(10.0, gt=0)
     """Seconds from a request's arrival to its response; then it gets 504."""
 
+    max_connections: int = Field(2048, ge=16)
+    """Connections at most. Of more, the one that has been idle longest is closed; if none is idle,
+    a new one gets 503. Lowered to the limit of open files (ulimit -n) minus 64.
+    """
     max_body_bytes: int = Field(16 * 2**20, ge=1)
     """Bytes of a request body at most; a larger one gets 413. A phone's photograph has 3 to 8 MB.
     """

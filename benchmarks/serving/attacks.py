@@ -7,7 +7,6 @@ table of "Requests that never end" in `docs/operations.md`.
 """
 
 import http.client
-import itertools
 import select
 import socket
 import statistics
@@ -169,7 +168,13 @@ def main(
             rows.append(row(name, measure(server, kind, megabytes * 1_000_000)))
             print(rows[-1], flush=True)
     header = (
-        "sent", "MB", "answer", "memory, peak, MB", "after, MB", "`/livez` median, ms", "max, ms",
+        "sent",
+        "MB",
+        "answer",
+        "memory, peak, MB",
+        "after, MB",
+        "`/livez` median, ms",
+        "max, ms",
     )
     print(markdown_table(header, rows))
 

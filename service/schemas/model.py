@@ -58,13 +58,14 @@ class InputCard(Schema):
 
 
 class Limits(Schema):
-    """The limits of one request."""
+    """The limits of one request, and the number of connections."""
 
     body_bytes: int
     pixels: int
     images: int
     neighbours: int
     deadline_seconds: float
+    connections: int
 
 
 class NoveltyCard(Schema):

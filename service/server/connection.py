@@ -256,13 +256,16 @@ _DROPPED: Final = _Dropped()
 
 
 def _too_long(in_head: bool) -> _RefusedError:
+    if in_head:
+        return _RefusedError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"There are more than {MAX_OVERHEAD_BYTES:,} bytes of headers, or more than "
+            f"{MAX_HEADERS} headers: send fewer or shorter ones.",
+        )
     return _RefusedError(
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if in_head else HTTPStatus.BAD_REQUEST,
-        f"The headers exceed {MAX_OVERHEAD_BYTES:,} bytes or {MAX_HEADERS} in number: send fewer "
-        "or shorter ones."
-        if in_head
-        else f"The framing of the chunks, or the trailers, exceed {MAX_OVERHEAD_BYTES:,} bytes: send "
-        "larger chunks.",
+        HTTPStatus.BAD_REQUEST,
+        f"There are more than {MAX_OVERHEAD_BYTES:,} bytes between the chunks of the body or after "
+        "it: send larger chunks, without extensions or trailers.",
     )
 
 

@@ -1,13 +1,17 @@
 """The server process: its socket, signals, limits and shutdown. Knows nothing of routes."""
 
 import asyncio
+import errno
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from types import FrameType
+from typing import Any, Final
 
 import typer
 import uvicorn
@@ -20,6 +24,18 @@ from service.state import State
 
 if sys.platform != "win32":
     import resource
+
+RESERVED_FILES: Final = 64
+"""Files and sockets that are no connections. The process has about 20 open, and 25 in a reload."""
+MIN_CONNECTIONS: Final = 16
+FREE_PORT_ATTEMPTS: Final = 10
+"""Free ports to try until one is free at all addresses of a host."""
+
+logger = logging.getLogger(__name__)
+
+
+class StartError(RuntimeError):
+    """The process cannot serve: an address cannot be bound, or too few files can be opened."""
 
 
 class Server(uvicorn.Server):
@@ -38,7 +54,14 @@ class Server(uvicorn.Server):
 
         In a terminal, SIGHUP keeps its meaning: the terminal has closed, and the process ends.
         """
-        await super().startup(sockets)
+        for listener in sockets or []:
+            # Connections inherit it, so that they do not keep a later process from binding.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            await self.lifespan.shutdown()
+            raise StartError(f"cannot listen at {self._address}: {error.strerror}.") from error
         if hasattr(signal, "SIGHUP") and not _has_terminal():
             reloader: Reloader = self._app.state.reloader
             loop = asyncio.get_running_loop()
@@ -66,48 +89,107 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def raise_file_limit() -> None:
-    """Raise the limit of open files from the default, often 1,024, to the maximum."""
-    if sys.platform != "win32":
-        _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(ValueError, OSError):  # some systems report more than they allow
-            resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
-
-
-class BindError(RuntimeError):
-    """The address cannot be bound."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Bind a socket, so that a used port is reported before the bundle is loaded.
-
-    It does not accept connections yet.
+def within_file_limit(settings: Settings) -> Settings:
+    """Raise the limit of open files to its maximum, and lower that of connections to fit it.
 
     Raises:
-        BindError: the address cannot be bound.
+        StartError: too few connections fit.
 
     """
+    if sys.platform == "win32":
+        return settings
+    limit, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems report more than they allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
+        limit = maximum
+    if limit == resource.RLIM_INFINITY or limit >= settings.max_connections + RESERVED_FILES:
+        return settings
+    if limit < MIN_CONNECTIONS + RESERVED_FILES:
+        raise StartError(
+            f"only {limit} files can be opened, and the service needs "
+            f"{MIN_CONNECTIONS + RESERVED_FILES}: raise the limit with 'ulimit -n'."
+        )
+    logger.warning("Only %d files can be opened: connections are limited to fit", limit)
+    return settings.model_copy(update={"max_connections": limit - RESERVED_FILES})
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Bind a socket to each address of a host, so that a used port is reported early.
+
+    They do not accept connections yet.
+
+    Raises:
+        StartError: an address cannot be bound.
+
+    """
+    # A browser tries both addresses of `localhost`, even if the system knows only one.
+    names = ("127.0.0.1", "::1") if host == "localhost" else (host,)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        addresses = [one for name in names for one in _resolve(name, port)]
+        for _ in range(FREE_PORT_ATTEMPTS if port == 0 else 0):
+            with suppress(OSError):  # the port is free at the first address alone
+                return _bind_all(addresses)
+        return _bind_all(addresses)
     except OSError as error:
-        raise BindError(
+        raise StartError(
             f"cannot listen at {host}, port {port}: {error.strerror}. "
             "Stop the process that uses it, or choose another port with --port."
         ) from error
-    return listener
 
 
-def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
-    """Serve the app on a bound socket until a signal stops it."""
+def _resolve(name: str, port: int) -> list[tuple[int, Any]]:
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, *_, address in found))
+
+
+def _bind_all(addresses: Sequence[tuple[int, Any]]) -> list[socket.socket]:
+    """Bind a socket to each address that this machine has, all with the port of the first."""
+    with ExitStack() as opened:
+        listeners: list[socket.socket] = []
+        missing: OSError | None = None
+        for family, (name, wanted, *rest) in addresses:
+            listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            port = listeners[0].getsockname()[1] if listeners else wanted
+            if family == socket.AF_INET6 and len(addresses) > 1:  # else it would include IPv4
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                _bind_one(listener, (name, port, *rest))
+                listeners.append(listener)
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error
+        if missing and not listeners:
+            raise missing
+        opened.pop_all()
+        return listeners
+
+
+def _bind_one(listener: socket.socket, address: tuple[Any, ...]) -> None:
+    """Bind without SO_REUSEADDR if possible: it permits two sockets if neither listens yet.
+
+    It is needed only if connections of an earlier process still linger.
+    """
+    try:
+        listener.bind(address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+
+
+def run(app: FastAPI, settings: Settings, listeners: list[socket.socket]) -> None:
+    """Serve the app on bound sockets until a signal stops it.
+
+    Raises:
+        StartError: another process listens at the address now.
+
+    """
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = uvicorn.Config(
         app,
-        http=connections(settings.request_timeout),
+        http=connections(settings.request_timeout, settings.max_connections),
         ws="none",  # there are no WebSocket routes
         log_config=None,
         log_level=settings.log_level,
@@ -115,11 +197,11 @@ def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
     )
-    server = Server(config, app, f"http://{host}:{listener.getsockname()[1]}")
+    server = Server(config, app, f"http://{host}:{listeners[0].getsockname()[1]}")
     # uvicorn raises the signal again after a shutdown, which would make the exit status a failure.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, signal.SIG_IGN)
-    server.run(sockets=[listener])
+    server.run(sockets=listeners)
 
 
 def _has_terminal() -> bool:

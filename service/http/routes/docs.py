@@ -10,22 +10,24 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from service.errors import NotFoundError
-from service.http.routes.web import POLICY, WEB, answer
+from service.http.routes import web
 
 router = APIRouter(prefix="/docs", include_in_schema=False)
 
 SWAGGER_UI: Final = Path(str(files("fastapi_offline"))) / "static"
-ASSETS: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
+ASSETS: Final = {
+    name: web.Asset.read(SWAGGER_UI / name) for name in ("swagger-ui.css", "swagger-ui-bundle.js")
+}
 
 
 @router.get("")
-def docs(request: Request) -> Response:
+async def docs(request: Request) -> Response:
     """Return the page that shows the OpenAPI document."""
-    return answer(request, WEB / "docs.html", POLICY)
+    return web.answer(request, web.ASSETS["docs.html"], web.POLICY)
 
 
 @router.get("/{name}")
-def asset(request: Request, name: str) -> Response:
+async def asset(request: Request, name: str) -> Response:
     """Return one of the two files of Swagger UI.
 
     Raises:
@@ -34,4 +36,4 @@ def asset(request: Request, name: str) -> Response:
     """
     if name not in ASSETS:
         raise NotFoundError(f"/docs has no file {name!r}.")
-    return answer(request, SWAGGER_UI / name, POLICY)
+    return web.answer(request, ASSETS[name], web.POLICY)

@@ -45,6 +45,7 @@ def model(state: StateDep) -> ModelCard:
             images=settings.max_client_batch_size,
             neighbours=MAX_LIMIT,
             deadline_seconds=settings.request_timeout,
+            connections=settings.max_connections,
         ),
         caveats=" ".join(bundle.card.partition("## Limits")[2].split()),
     )

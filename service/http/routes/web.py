@@ -1,12 +1,14 @@
 """`GET /` and `/web/…`: the web page, from `service/web/`; it loads nothing from other hosts.
 
+Its files are read once and held in memory, so that they are served even if no file can be opened.
 Knows files and headers; nothing of inference or the gallery.
 """
 
 import hashlib
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from fastapi import APIRouter, Request, Response
 
@@ -36,33 +38,53 @@ HEADERS: Final = {
 }
 
 
+@dataclass(frozen=True)
+class Asset:
+    """A file of the page, in memory."""
+
+    content: bytes
+    media_type: str
+    etag: str
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read the file."""
+        content = file.read_bytes()
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        return cls(content, MEDIA_TYPES[file.suffix], etag)
+
+
+ASSETS: Final = {
+    file.relative_to(WEB).as_posix(): Asset.read(file)
+    for file in WEB.rglob("*.*")
+    if file.suffix in MEDIA_TYPES
+}
+"""All files of the page by their paths."""
+
+
 @router.get("/")
-def page(request: Request) -> Response:
+async def page(request: Request) -> Response:
     """Return the page."""
-    return answer(request, WEB / "index.html")
+    return answer(request, ASSETS["index.html"])
 
 
 @router.get("/web/{path:path}")
-def asset(request: Request, path: str) -> Response:
+async def asset(request: Request, path: str) -> Response:
     """Return a stylesheet, module or image of the page.
 
     Raises:
         NotFoundError: the page has no file at that path.
 
     """
-    # The path is compared, never joined, so `..` reaches no other folder.
-    for file in WEB.rglob("*.*"):
-        if file.relative_to(WEB).as_posix() == path and file.suffix in MEDIA_TYPES:
-            return answer(request, file)
-    raise NotFoundError(f"The page has no file {path!r}.")
+    if path not in ASSETS:
+        raise NotFoundError(f"The page has no file {path!r}.")
+    return answer(request, ASSETS[path])
 
 
-def answer(request: Request, file: Path, policy: str = STRICT_POLICY) -> Response:
+def answer(request: Request, asset: Asset, policy: str = STRICT_POLICY) -> Response:
     """Return the file, or 304 if the copy of the browser is current."""
-    content = file.read_bytes()
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**HEADERS, "Content-Security-Policy": policy, "ETag": etag}
+    headers = {**HEADERS, "Content-Security-Policy": policy, "ETag": asset.etag}
     known = request.headers.get("If-None-Match", "")
-    if etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+    if asset.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(content, media_type=MEDIA_TYPES[file.suffix], headers=headers)
+    return Response(asset.content, media_type=asset.media_type, headers=headers)

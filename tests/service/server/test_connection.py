@@ -168,7 +168,8 @@ def test_a_request_that_never_ends_is_refused_after_a_few_bytes(
 ) -> None:
     """The timeout is that of the test, so bytes alone can end the request."""
     piece = repeated * (READ // len(repeated))
-    with running_app(small_app(), connections(BATCH_TIMEOUT)) as http, connected(http) as connection:
+    patient = connections(BATCH_TIMEOUT)
+    with running_app(small_app(), patient) as http, connected(http) as connection:
         connection.sendall(begun)
         answer = connection.recv(1000) if begun.startswith(UNREAD) else b""
         with pytest.raises(ConnectionError):
@@ -205,7 +206,8 @@ def test_more_headers_than_the_limit_are_431(http: httpx.Client) -> None:
 
 def test_trailers_are_no_headers(http: httpx.Client) -> None:
     with connected(http) as connection:
-        head = CHUNKED.replace(b"/length", b"/headers").replace(b"Host", b"Connection: close\r\nHost")
+        head = CHUNKED.replace(b"/length", b"/headers")
+        head = head.replace(b"Host:", b"Connection: close\r\nHost:")
         connection.sendall(head + b"1\r\nx\r\n0\r\nX-API-Key: admin\r\n\r\n")
         assert received(connection).endswith(b"\r\n\r\nconnection host transfer-encoding")
 
@@ -301,3 +303,46 @@ def test_pipelined_requests_are_not_read_before_their_turn() -> None:
                 answers += some
     assert len(waiting) - 1 == count  # and the request of the fixture that finds the server
     assert max(waiting) < 100
+
+
+@contextmanager
+def with_room_for(count: int) -> Iterator[httpx.Client]:
+    """Run a server with room for a number of connections beside that of the yielded client."""
+    with running_app(small_app(), connections(BATCH_TIMEOUT, count + 1)) as client:
+        yield client
+
+
+def test_the_connection_that_has_been_idle_longest_is_closed_for_a_new_one() -> None:
+    with with_room_for(2) as http, connected(http) as one, connected(http) as other:
+        for connection in (other, one, http):
+            answered(connection)
+        with connected(http) as new:
+            answered(new)
+            assert received(other) == b""
+            answered(one)
+
+
+def answered(connection: socket.socket | httpx.Client) -> None:
+    """Assert that a request on the connection is answered."""
+    if isinstance(connection, httpx.Client):
+        assert connection.get("/livez").text == "alive"
+    else:
+        connection.sendall(REQUEST + b"\r\n")
+        assert connection.recv(1000).endswith(b"alive")
+
+
+def test_a_new_connection_is_503_if_no_other_is_idle() -> None:
+    begun = CHUNKED + b"1\r\nx\r\n"
+    with with_room_for(2) as http, connected(http) as one, connected(http) as other:
+        for connection in (one, other):
+            connection.sendall(begun)
+        answered(http)
+        with connected(http) as new:  # closes the connection of `http`
+            answered(new)
+            new.sendall(begun)
+            time.sleep(0.1)
+            with connected(http) as refused:
+                assert received(refused).startswith(b"HTTP/1.1 503")
+            for connection in (one, other, new):
+                connection.sendall(b"0\r\n\r\n")
+                assert connection.recv(1000).endswith(b"\r\n\r\n1")

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from select import select
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from service.cli import command
+from service.server.process import StartError, bind
 from tests.support.factories import linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.processes import ROOT, running_server, serve_command
@@ -174,6 +176,82 @@ def test_a_used_port_is_refused_with_the_option_to_change(bundle_path: Path) -> 
         error = refusal([*serve_command(bundle_path)[:-1], port])
     assert f"port {port}" in error
     assert "--port" in error
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+LOCALHOST = ["127.0.0.1", "::1"] if has_ipv6() else ["127.0.0.1"]
+
+
+def test_localhost_is_served_at_all_its_addresses(bundle_path: Path) -> None:
+    with started([*serve_command(bundle_path), "--host", "localhost"]) as (_, url):
+        port = httpx.URL(url).port
+        for address in LOCALHOST:
+            host = f"[{address}]" if ":" in address else address
+            assert httpx.get(f"http://{host}:{port}/model").status_code == 200
+
+
+@pytest.mark.parametrize("address", LOCALHOST)
+def test_a_port_in_use_at_one_address_of_localhost_is_refused(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"port {port}"):
+            bind("localhost", port)
+
+
+def test_a_port_that_another_starting_service_has_bound_is_refused() -> None:
+    (first,) = bind("127.0.0.1", 0)
+    with first, pytest.raises(StartError, match="in use"):
+        bind("127.0.0.1", first.getsockname()[1])
+
+
+def test_a_port_is_free_again_after_the_service_closed_connections(bundle_path: Path) -> None:
+    """They linger (TIME_WAIT) at the side that closes first."""
+    with running_server(serve_command(bundle_path)) as client:
+        port = client.base_url.port or 80
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"nonsense\r\n\r\n")
+            while connection.recv(1000):
+                pass
+    for listener in bind("127.0.0.1", port):
+        listener.close()
+
+
+IDLE = 300
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs ulimit")
+def test_work_goes_on_when_idle_connections_would_use_all_files(bundle_path: Path) -> None:
+    limited = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh"]
+    with (
+        running_server([*limited, *serve_command(bundle_path)]) as client,
+        ExitStack() as idle,
+    ):
+        address = (client.base_url.host, client.base_url.port or 80)
+        sockets = [idle.enter_context(socket.create_connection(address)) for _ in range(IDLE)]
+        one = client.get("/gallery?limit=1").json()["items"][0]["id"]
+        paths = ["/", "/web/main.js", "/docs", "/experiments", f"/gallery/{one}/image", "/metrics"]
+        for path in paths:
+            assert client.get(path).status_code == 200, path
+        assert client.post("/gallery", content=image_file()).status_code == 201
+        assert client.post("/admin/reload").status_code == 200
+        limit = client.get("/model").json()["limits"]["connections"]
+        assert 16 <= limit < 128
+        gone = select(sockets, [], [], 0)[0]
+        assert gone == sockets[: IDLE - limit + 1]  # those that were idle longest
+        assert all(one.recv(1) == b"" for one in gone)
+
+
+def test_too_few_files_are_refused(bundle_path: Path) -> None:
+    error = refusal(["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *serve_command(bundle_path)])
+    assert "ulimit -n" in error
 
 
 def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
