@@ -147,9 +147,19 @@ def _key_digest(headers: Headers) -> bytes | None:
 
 
 def _is_cross_site(headers: Headers) -> bool:
-    """Return whether a page of another site sent this; it must not write without a key."""
+    """Return whether a page of another origin sent this; it must not write without a key.
+
+    Browsers send `Origin` with what changes anything. Where it was removed, `Sec-Fetch-Site` and
+    `Referer` tell the same.
+    """
+    host = headers.get("Host")
     origin = headers.get("Origin")
-    return origin is not None and origin.partition("://")[2] != headers.get("Host")
+    if origin is not None:
+        return origin.partition("://")[2] != host
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return True
+    referer = headers.get("Referer")
+    return referer is not None and referer.partition("://")[2].partition("/")[0] != host
 
 
 def _require_known_host(scope: Scope) -> None:

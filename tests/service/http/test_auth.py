@@ -80,6 +80,31 @@ def test_a_page_of_another_site_may_not_write_without_a_key(origin: str, role: R
     assert Keys([], [], allow_anonymous=False).role(headers) == role
 
 
+@pytest.mark.parametrize(
+    ("headers", "role"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, Role.READ),
+        ({"Sec-Fetch-Site": "same-site"}, Role.READ),
+        ({"Sec-Fetch-Site": "same-origin"}, Role.WRITE),
+        ({"Sec-Fetch-Site": "none"}, Role.WRITE),
+        ({"Referer": "https://elsewhere.org/page"}, Role.READ),
+        ({"Referer": "http://127.0.0.1:8001/"}, Role.READ),
+        ({"Referer": "http://127.0.0.1:8000.elsewhere.org/"}, Role.READ),
+        ({"Referer": "http://127.0.0.1:8000@elsewhere.org/"}, Role.READ),
+        ({"Referer": ""}, Role.READ),
+        ({"Referer": "http://127.0.0.1:8000/gallery?a=b"}, Role.WRITE),
+        ({"Referer": "http://127.0.0.1:8000"}, Role.WRITE),
+        ({"Sec-Fetch-Site": "same-origin", "Referer": "https://elsewhere.org/"}, Role.READ),
+        ({"Sec-Fetch-Site": "cross-site", "Referer": "http://127.0.0.1:8000/"}, Role.READ),
+    ],
+)
+def test_without_an_origin_the_other_headers_tell_the_site_of_a_page(
+    headers: dict[str, str], role: Role
+) -> None:
+    sent = Headers({"Host": "127.0.0.1:8000", **headers})
+    assert Keys([], [], allow_anonymous=False).role(sent) == role
+
+
 # Through the app.
 
 
