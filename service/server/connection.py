@@ -19,8 +19,8 @@ from service.schemas.errors import Problem
 MAX_OVERHEAD_BYTES: Final = 64 * 1024
 """Bytes of a request that are not its body at most, rounded up to one read.
 
-They are the request line and headers, then trailers and what frames the chunks of the body. The
-bytes of a chunk make up for a quarter of their number.
+They are the request line and headers, then trailers and what frames the chunks of the body. Until
+the response is complete, a chunk makes up for a quarter of its bytes.
 """
 MAX_HEADERS: Final = 256
 MAX_PIPELINED: Final = 128
@@ -116,7 +116,9 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body, and subtract it from the bytes received."""
         size = len(body)
-        self._overhead = max(0, self._overhead - size - size // 4)
+        if not self.cycle.response_complete:
+            size += size // 4
+        self._overhead = max(0, self._overhead - size)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -192,8 +192,9 @@ def run(app: FastAPI, settings: Settings, listeners: list[socket.socket]) -> Non
         http=connections(settings.request_timeout, settings.max_connections),
         ws="none",  # there are no WebSocket routes
         log_config=None,
-        log_level=settings.log_level,
+        log_level="debug" if settings.log_level == "trace" else settings.log_level,
         access_log=False,  # it has neither durations nor request ids
+        proxy_headers=False,  # the app uses neither the client's address nor the scheme
         server_header=False,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
     )

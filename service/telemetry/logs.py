@@ -24,8 +24,8 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     """Write the log to standard error; other libraries than uvicorn log warnings only."""
     threshold = LOG_LEVELS[level]
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler(form)], force=True)
-    for name in ("service", "uvicorn"):
-        logging.getLogger(name).setLevel(threshold)
+    logging.getLogger("service").setLevel(threshold)
+    logging.getLogger("uvicorn").setLevel(max(threshold, logging.DEBUG))  # below, it logs requests
     logging.captureWarnings(True)
     # Pillow warns of odd metadata in images, with which clients could fill the log.
     warnings.filterwarnings("ignore", module="PIL")

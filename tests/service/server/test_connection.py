@@ -154,7 +154,7 @@ def test_a_head_above_the_limit_is_431(http: httpx.Client, head: bytes) -> None:
         (CHUNKED + b"1\r\nx\r\n0;", b"x", 400),
         (CHUNKED, b"1\r\nx\r\n", 400),
         (CHUNKED, b"1;" + b"x" * 100 + b"\r\nx\r\n", 400),
-        (UNREAD, b"1\r\nx\r\n", 413),
+        (UNREAD, b"28\r\n" + b"x" * 40 + b"\r\n", 413),
         (UNREAD + b"0\r\n", b"a:b\r\n", 413),
     ],
     ids=[

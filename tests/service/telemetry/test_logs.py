@@ -20,6 +20,7 @@ from tests.support.processes import running_server, serve_command
 from training.bundle import to_pixels
 
 ID = {"X-Request-ID": "request-1"}
+SECRETS = ("secret-key", "secret-label")
 INVALID_EXIF = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
 """An image whose EXIF makes Pillow warn."""
 
@@ -45,11 +46,17 @@ def objects(stream: StringIO) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def lines(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    """The JSON log of a process, from start to end."""
+    """The JSON log of a process at the lowest level, from start to end."""
     log = tmp_path_factory.mktemp("logs") / "log"
     command = ["sh", "-c", 'exec "$@" 2>"$0"', log, *serve_command(bundle_path)]
-    with running_server(command, KINDRED_LOG_FORMAT="json", KINDRED_LOG_LEVEL="info") as client:
-        client.get("/gallery/no%0Asuch%1b[0m?label=cat", headers=ID)
+    with running_server(
+        command,
+        KINDRED_LOG_FORMAT="json",
+        KINDRED_LOG_LEVEL="trace",
+        KINDRED_API_KEYS=f"{SECRETS[0]},other",
+    ) as client:
+        client.headers["Authorization"] = f"Bearer {SECRETS[0]}"
+        client.get(f"/gallery/no%0Asuch%1b[0m?label={SECRETS[1]}", headers=ID)
         client.post("/classify", content=INVALID_EXIF, headers=ID | {"Content-Type": "image/jpeg"})
     return [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -59,6 +66,13 @@ def test_warnings_about_image_metadata_are_not_logged(lines: list[dict[str, obje
         to_pixels(Image.open(BytesIO(INVALID_EXIF)))
     assert [line["status"] for line in lines if line["logger"] == "service.access"] == [404, 200]
     assert "py.warnings" not in {line["logger"] for line in lines}
+
+
+def test_neither_keys_nor_queries_are_logged_at_any_level(
+    lines: list[dict[str, object]],
+) -> None:
+    assert len(lines) > 2
+    assert [secret for secret in SECRETS if secret in json.dumps(lines)] == []
 
 
 def test_every_line_is_an_object_with_its_time_level_and_logger(
