@@ -114,7 +114,7 @@ class Connection(HttpToolsProtocol):
         self.idle.pop(self, None)
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a part of the body, and subtract it from the bytes received."""
+        """Give a part of the body to the app, and subtract it from the bytes received."""
         size = len(body)
         if not self.cycle.response_complete:
             size += size // 4
