@@ -5,6 +5,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 ROOT ?= .
 DATA ?=
+RETRAIN ?=
+STRICT ?=
 
 BIN := .venv/bin
 # Waiting OpenMP threads sleep: spinning, those of one worker would slow the other.
@@ -16,8 +18,9 @@ BROWSER := $(shell command -v chromium || command -v chromium-browser || command
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE builds a bundle of your images
-	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
+serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your images; RETRAIN=1: a new network
+	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
+		$(if $(RETRAIN),--retrain) $(if $(STRICT),--strict))" \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
 check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training

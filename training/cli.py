@@ -279,15 +279,20 @@ def resolve_bundle_command(
     download: Annotated[
         bool, typer.Option(envvar="KINDRED_DOWNLOAD", help="Download CIFAR-10 if --data is unset.")
     ] = True,
+    retrain: Annotated[
+        bool,
+        typer.Option("--retrain", help="Train a new network on --data, even if it has a bundle."),
+    ] = False,
     strict: Strict = False,
 ) -> None:
     """Print the folder of the bundle to serve; build it if it does not exist.
 
     Uses an existing bundle, else builds one from the data, else uses the starter.
-    Trains only if the starter's network does not fit the data.
+    Trains only if the starter's network does not fit the data. Updates the gallery of a bundle
+    whose data has changed.
     """
     workspace = Workspace(root, pick_device(device), strict=strict)
-    typer.echo(resolve_bundle(workspace, data, download=download))
+    typer.echo(resolve_bundle(workspace, data, download=download, retrain=retrain))
 
 
 @app.command("eval-retrieval")

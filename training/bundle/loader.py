@@ -28,6 +28,7 @@ from training.bundle.manifest import (
     THUMBNAILS,
     BundleError,
     GalleryFile,
+    GalleryPart,
     IndexesFile,
     IndexMetadata,
     Manifest,
@@ -36,7 +37,6 @@ from training.bundle.manifest import (
     thumbnail_name,
     verify,
 )
-from training.data.folder_layout import Part
 from training.data.preprocessing import SIZE, Pixels
 from training.experiments import record
 from training.experiments.record import Record, RecordError
@@ -60,15 +60,16 @@ ThumbnailReader = Callable[[int], bytes | None]
 class Gallery:
     """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, 32, 32, 3].
 
-    Of own images, `parts` has the split and `files` the path of each; `thumbnails` has a JPEG of
-    each that is larger than the network's input, or None.
+    Of own images, `parts` has the split, `files` the path and `states` the state of each file.
+    `thumbnails` has a JPEG of each image that is larger than the network's input, or None.
     """
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     pixels: Pixels | None
-    parts: tuple[Part, ...] | None = None
+    parts: tuple[GalleryPart, ...] | None = None
     files: tuple[str, ...] | None = None
+    states: tuple[str, ...] | None = None
     thumbnails: ThumbnailReader | None = None
 
     def __len__(self) -> int:
@@ -183,6 +184,7 @@ def load(path: Path) -> Bundle:
             pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
             parts=gallery.parts,
             files=gallery.files,
+            states=gallery.states,
             thumbnails=_read_thumbnails(path) if manifest.gallery.thumbnails else None,
         ),
         indexes=indexes,
@@ -234,7 +236,11 @@ def _check_consistency(bundle: Bundle) -> None:
     inconsistent = {
         GALLERY: len(gallery.positions) != count
         or len(gallery.labels) != count
-        or any(len(of) != count for of in (gallery.parts, gallery.files) if of is not None)
+        or any(
+            len(of) != count
+            for of in (gallery.parts, gallery.files, gallery.states)
+            if of is not None
+        )
         or not np.isin(gallery.labels, np.arange(len(classes))).all(),
         PIXELS: gallery.pixels is not None
         and (gallery.pixels.shape != (count, SIZE, SIZE, 3) or gallery.pixels.dtype != np.uint8),

@@ -34,6 +34,8 @@ FIGURES = "figures"
 
 GalleryImages = Literal["all", "test"]
 """The images in a gallery: all of the data set, or those of the test split."""
+GalleryPart = Part | Literal["new"]
+"""The split of an image; "new" if it was added after the network was trained and tested."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -146,12 +148,16 @@ class IndexesFile(Frozen):
 
 
 class GalleryFile(Frozen):
-    """The contents of `gallery.json`: `parts` and `files` are those of own images, by position."""
+    """The contents of `gallery.json`. Own images have `parts`, `files` and `states`, by position.
+
+    A state is that of the file when it was read; it tells whether the file has changed.
+    """
 
     ids: tuple[str, ...]
     labels: tuple[int, ...]
-    parts: tuple[Part, ...] | None = None
+    parts: tuple[GalleryPart, ...] | None = None
     files: tuple[str, ...] | None = None
+    states: tuple[str, ...] | None = None
 
 
 def thumbnail_name(position: int) -> str:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,12 +94,22 @@ def write(contents: BundleContents, path: Path) -> Manifest:
         BundleError: `path` holds something other than a bundle.
 
     """
+    return replace_folder(path, lambda folder: _write_files(contents, folder))
+
+
+def replace_folder(path: Path, write_files: Callable[[Path], Manifest]) -> Manifest:
+    """Let a function write the files of a bundle, then put them at `path`.
+
+    Raises:
+        BundleError: `path` holds something other than a bundle.
+
+    """
     require_replaceable(path)
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        manifest = _write_files(contents, temporary)
+        manifest = write_files(temporary)
         _sync(temporary)
         temporary.chmod(0o755)
         _replace(temporary, path)
@@ -132,35 +142,9 @@ def update_current_link(link: Path, target: Path) -> None:
 def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     checkpoint.save(contents.network, folder, contents.dtype)
     onnx_export.write(contents.network, folder / ONNX, contents.dtype)
-    model_sha256 = sha256(folder / WEIGHTS)
     gallery = contents.gallery
-    indexes = []
-    for layer, index in contents.indexes.items():
-        index.write(folder / f"{layer}.faiss")
-        indexes.append(
-            IndexMetadata(
-                layer=layer,
-                file=f"{layer}.faiss",
-                factory=index.factory,
-                dimension=index.dimension,
-                count=len(index),
-                model_sha256=model_sha256,
-                ids_sha256=gallery.ids_sha256,
-                quality=contents.qualities[layer],
-            )
-        )
-    dump(IndexesFile(indexes=tuple(indexes)), folder / INDEXES)
-    listed = GalleryFile(
-        ids=gallery.ids,
-        labels=tuple(gallery.labels.tolist()),
-        parts=gallery.parts,
-        files=gallery.files,
-    )
-    dump(listed, folder / GALLERY)
-    if gallery.thumbnails:
-        _write_thumbnails(gallery, folder / THUMBNAILS)
-    if gallery.pixels is not None:
-        np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
+    write_gallery(gallery, folder)
+    write_indexes(contents.indexes, contents.qualities, gallery, folder)
     if contents.novelty:
         novelty.save(contents.novelty.novelty, folder / NOVELTY)
     if contents.ranges:
@@ -173,7 +157,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     manifest = Manifest(
         name=contents.name,
         run_id=contents.run_id,
-        version=_version(folder),
+        version="",
         created_at=datetime.now(UTC),
         classes=contents.classes,
         dataset=contents.dataset,
@@ -188,7 +172,54 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         novelty=_novelty_metadata(contents.novelty),
         files={},
     )
-    (folder / CARD).write_text(contents.card(manifest), encoding="utf-8")
+    return finish(manifest, contents.card, folder)
+
+
+def write_gallery(gallery: Gallery, folder: Path) -> None:
+    """Write ids, labels, pixels and thumbnails."""
+    listed = GalleryFile(
+        ids=gallery.ids,
+        labels=tuple(gallery.labels.tolist()),
+        parts=gallery.parts,
+        files=gallery.files,
+        states=gallery.states,
+    )
+    dump(listed, folder / GALLERY)
+    if gallery.pixels is not None:
+        np.save(folder / PIXELS, gallery.pixels, allow_pickle=False)
+    if gallery.thumbnails:
+        _write_thumbnails(gallery, folder / THUMBNAILS)
+
+
+def write_indexes(
+    indexes: Mapping[Layer, CosineIndex],
+    qualities: Mapping[Layer, Quality],
+    gallery: Gallery,
+    folder: Path,
+) -> None:
+    """Write the indexes of a gallery and their descriptions; the weights must be there."""
+    entries = []
+    for layer, index in indexes.items():
+        index.write(folder / f"{layer}.faiss")
+        entries.append(
+            IndexMetadata(
+                layer=layer,
+                file=f"{layer}.faiss",
+                factory=index.factory,
+                dimension=index.dimension,
+                count=len(index),
+                model_sha256=sha256(folder / WEIGHTS),
+                ids_sha256=gallery.ids_sha256,
+                quality=qualities[layer],
+            )
+        )
+    dump(IndexesFile(indexes=tuple(entries)), folder / INDEXES)
+
+
+def finish(manifest: Manifest, card: Callable[[Manifest], str], folder: Path) -> Manifest:
+    """Write the card, then the manifest with the version and the hashes of all files."""
+    manifest = manifest.model_copy(update={"version": _version(folder)})
+    (folder / CARD).write_text(card(manifest), encoding="utf-8")
     files = {name: reference(folder / name) for name in _file_names(folder)}
     manifest = manifest.model_copy(update={"files": files})
     dump(manifest, folder / MANIFEST)

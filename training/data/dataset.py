@@ -6,7 +6,8 @@ either, or a download. Must not know splits, networks or training.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -30,7 +31,7 @@ from training.data.image_files import (
 )
 from training.data.names import unique_ids
 from training.data.preprocessing import Pixels
-from training.data.source import CIFAR10_KEY, Source, scan
+from training.data.source import CIFAR10_KEY, Source, file_state, scan
 
 
 class DatasetError(RuntimeError):
@@ -46,12 +47,14 @@ class ImageFiles:
     """What is known of own images beside their pixels.
 
     `paths` are relative to the source. `parts` has the folder `train`, `val` or `test` of each
-    image, None if there are no such folders. `unreadable` and `notes` are lines for the user.
+    image, None if there are no such folders. `states` tell whether the files change later.
+    `unreadable` and `notes` are lines for the user.
     """
 
     paths: tuple[str, ...]
     parts: tuple[Part, ...] | None
     thumbnails: Thumbnails
+    states: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -86,6 +89,19 @@ class Dataset:
         digest.update(self.labels.numpy().astype("<i8").tobytes())
         digest.update(self.images.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is different in a source: `images` new or changed, `kept` the paths of the others.
+
+    `other_classes` counts the images of classes that were not read.
+    """
+
+    images: Dataset | None
+    kept: tuple[str, ...]
+    other_classes: Mapping[str, int]
+    source: Source
 
 
 def load(
@@ -173,16 +189,66 @@ def _from_images(
         labels = {path: labels[path] for path in of_part}
     if not labels:
         raise NoImagesError(messages.nothing_found(source, partition, found))
-    collected = _Collected()
-    for result in decode_all(source, labels.keys(), thumbnails=not cifar10_files):
-        collected.add(result)
-        on_image()
+    collected = _decode(source, labels, on_image, thumbnails=not cifar10_files)
     if collected.unreadable and (strict or cifar10_files or not collected.images):
         raise DatasetError(messages.cannot_be_read(source, collected.unreadable))
     if cifar10_files:
         return _cifar10(collected.images, of_part, partition)
     notes = messages.notes(layout, found, labels, {image.path for image in collected.images})
     return _own(source, layout, labels, collected, notes)
+
+
+def load_changes(
+    source: Path,
+    known: Mapping[str, str],
+    classes: Collection[str],
+    on_image: Callable[[], None] = lambda: None,
+) -> Changes:
+    """Read the images of own data that are not known, or whose files have changed.
+
+    Args:
+        source: the folder or archive.
+        known: the state of each file that was read before, by its path.
+        classes: images of other classes are counted and not read.
+        on_image: called after each decoded image.
+
+    Raises:
+        DatasetError: the source is missing or damaged.
+
+    """
+    source = source.expanduser()
+    try:
+        state = scan(source)
+        found = find_images(source)
+        layout = find_layout(found.images)
+        labels = {path: label for path in found.images if (label := layout.assign(path))}
+        states = {str(path): file_state(source, path) for path in labels}
+        kept = {path for path, now in states.items() if now and known.get(path) == now}
+        others = Counter(name for _, name in labels.values() if name not in classes)
+        wanted = {
+            path: label
+            for path, label in labels.items()
+            if str(path) not in kept and label[1] in classes
+        }
+        collected = _decode(source, wanted, on_image, thumbnails=True)
+    except (NoSourceError, LayoutError, *DAMAGED) as error:
+        raise DatasetError(f"{source} cannot be read: {error}") from error
+    made = _own(source, layout, labels, collected, ()) if collected.images else None
+    return Changes(made, tuple(sorted(kept)), dict(others), state)
+
+
+def _decode(
+    source: Path,
+    labels: Mapping[PurePosixPath, PartLabel],
+    on_image: Callable[[], None],
+    *,
+    thumbnails: bool,
+) -> "_Collected":
+    collected = _Collected()
+    for result in decode_all(source, labels.keys(), thumbnails=thumbnails):
+        collected.add(result)
+        on_image()
+    return collected
 
 
 class _Collected:
@@ -227,6 +293,7 @@ def _own(
             paths=tuple(str(image.path) for image in images),
             parts=parts if layout.has_parts else None,
             thumbnails=Thumbnails(tuple(collected.spans[n] for n in order), collected.stored),
+            states=tuple(file_state(source, image.path) for image in images),
             unreadable=tuple(map(messages.line, collected.unreadable)),
             notes=notes,
         ),

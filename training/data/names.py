@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 MAX_ID_LENGTH: Final = 100
@@ -44,6 +44,11 @@ def unique_ids(paths: Sequence[str]) -> tuple[str, ...]:
         for name, path in zip(safe, paths, strict=True)
     ]
     return tuple(ids) if len({*ids}) == len(ids) else _numbered(ids)
+
+
+def distinct_ids(ids: Sequence[str], taken: Collection[str]) -> tuple[str, ...]:
+    """Return ids that differ from those that are taken; one that does not gets a number."""
+    return _numbered([*taken, *ids])[len(taken) :]
 
 
 def _safe(path: str) -> str:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from training.base_model import Frozen
 
@@ -50,6 +50,15 @@ def scan(path: Path) -> Source:
         bytes=sum(state.st_size for state in files),
         newest=datetime.fromtimestamp(max(state.st_mtime for state, _ in found), UTC),
     )
+
+
+def file_state(source: Path, path: PurePosixPath) -> str:
+    """Return the size and time of a file of a folder; "" if they are unknown, as in an archive."""
+    try:
+        state = (source / path).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{state.st_size}-{state.st_mtime_ns}"
 
 
 def _walk(path: Path, parents: tuple[Path, ...]) -> Iterator[tuple[os.stat_result, bool]]:

@@ -148,6 +148,7 @@ def _gallery(dataset: Dataset, splits: Splits, positions: Positions, *, pixels: 
         else None,
         parts=tuple(part_of[position] for position in positions.tolist()) if files else None,
         files=tuple(files.paths[position] for position in positions) if files else None,
+        states=tuple(files.states[position] for position in positions) if files else None,
         thumbnails=(lambda row: files.thumbnails[positions[row]])
         if files and pixels and any(files.thumbnails.spans)
         else None,

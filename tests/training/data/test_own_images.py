@@ -191,7 +191,7 @@ def with_parts(*parts: str) -> Dataset:
     """Return a data set of two classes in rotation, with these parts."""
     images = labelled([n % 2 for n in range(len(parts))])
     nothing = Thumbnails((None,) * len(parts), TemporaryBytes())
-    files = ImageFiles(images.ids, parts, nothing)  # type: ignore[arg-type]  # parts are literals
+    files = ImageFiles(images.ids, parts, nothing, images.ids)  # type: ignore[arg-type]  # parts are literals
     return replace(images, files=files)
 
 
