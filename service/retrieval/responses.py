@@ -40,10 +40,16 @@ class ResponseBuilder:
             NotFoundError: a layer is not indexed; the message lists the indexed layers.
 
         """
-        return tuple(
-            _known(name.strip(), self._gallery.snapshot().layers)
-            for name in dict.fromkeys(names.split(","))
-        )
+        return tuple(dict.fromkeys(self.indexed_layer(name.strip()) for name in names.split(",")))
+
+    def indexed_layer(self, name: str) -> Layer:
+        """Return the indexed layer of this name.
+
+        Raises:
+            NotFoundError: there is no such layer; the message lists the indexed layers.
+
+        """
+        return _known(name, self._gallery.snapshot().layers)
 
     def embedding_layer(self, name: str) -> Layer:
         """Return the embedding layer of this name.

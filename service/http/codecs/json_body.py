@@ -4,6 +4,7 @@ A few bytes of JSON can become a Python object of fifty, and parsing holds the G
 pydantic models; nothing of their meaning.
 """
 
+import codecs
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +18,7 @@ MAX_REASONS: Final = 5
 
 
 def read(model: type[M], body: bytes, max_commas: int) -> M:
-    """Parse a body of at most `max_commas` commas as a model.
+    """Parse a body of at most `max_commas` commas as a model; it may begin with a byte order mark.
 
     The commas bound the number of values: nesting without commas is bounded by the parser.
 
@@ -30,8 +31,10 @@ def read(model: type[M], body: bytes, max_commas: int) -> M:
         raise TooLargeError(
             f"The JSON has more than {max_commas:,} values, which no request needs: send fewer."
         )
+    if b"\0" in body[:4]:
+        raise MalformedBodyError("The JSON must be UTF-8, and this seems to be UTF-16 or UTF-32.")
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         raise MalformedBodyError(describe_error(error)) from error
 

@@ -5,8 +5,6 @@ little-endian, in the order in which the JSON names them. Each element of type B
 its length in four bytes. Knows bytes and arrays; nothing of HTTP or of inference.
 """
 
-import base64
-import binascii
 import itertools
 import json
 import math
@@ -18,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import MalformedBodyError
-from service.http.codecs import json_body
+from service.http.codecs import base64_text, json_body
 from service.schemas.oip import (
     Array,
     Datatype,
@@ -203,8 +201,8 @@ def _integers(tensor: InferInput) -> npt.NDArray[np.uint8]:
 def _from_base64(tensor: InferInput) -> list[bytes]:
     try:
         elements = itertools.islice(_flat(_data(tensor)), tensor.shape[0] + 1)
-        return [base64.b64decode(one, validate=True) for one in elements]
-    except (binascii.Error, TypeError, ValueError) as error:
+        return [base64_text.decode(one) for one in elements]
+    except (AttributeError, TypeError, ValueError) as error:
         raise MalformedBodyError(
             f"In JSON, each element of input {tensor.name!r} must be a file as base64."
         ) from error

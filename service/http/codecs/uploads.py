@@ -4,8 +4,6 @@ Images are never fetched from URLs, so that a request cannot make the server rea
 Knows HTTP; nothing of decoding or of the network.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -13,12 +11,12 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 
 from service import concurrency, images
 from service.engine.types import Priority
 from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
-from service.http.codecs import json_body
+from service.http.codecs import base64_text, form, json_body
 from service.http.dependencies import StateDep
 from service.schemas.gallery import MAX_JSON_COMMAS, Attributes, ImageId, Label
 from service.state import State
@@ -131,26 +129,20 @@ async def parse_uploads(
 
 async def _parse_form(request: Request, fit: Fit, limit: int) -> Uploads:
     try:
-        form = await _FormParser(request.headers, request.stream(), max_files=limit).parse()
+        parsed = await form.FormParser(request.headers, request.stream(), max_files=limit).parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
             raise _too_many(limit) from error
         raise MalformedBodyError(f"The form cannot be parsed: {error.message}") from error
     except UnicodeError as error:  # a name in it is not in the charset that it declares
         raise MalformedBodyError(f"The form cannot be parsed: {error}.") from error
-    parts = form.getlist("file")
+    parts = parsed.getlist("file")
     files = [await part.read() for part in parts if isinstance(part, UploadFile)]
     if not files or len(files) < len(parts):
         raise MalformedBodyError(
             "The form has no file named 'file'; with curl, that is: -F file=@cat.png"
         )
     return Uploads(tuple(map(Upload, files)), several=len(files) > 1, fit=fit)
-
-
-class _FormParser(MultiPartParser):
-    """Keeps files in memory, where the body limit holds, and never on disk."""
-
-    spool_max_size = 0  # no limit
 
 
 def _parse_json(body: bytes, fit: Fit, limit: int, *, labelled: bool) -> Uploads:
@@ -191,12 +183,12 @@ def _metadata_of(found: BaseModel) -> ImageMetadata:
 
 def decode_base64(text: str) -> bytes | MalformedBodyError:
     """Decode base64 or a data: URI; return the error if it is neither."""
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         head, _, data = text.partition(",")
-        text = data if head.endswith(";base64") else text
+        text = data if head.lower().endswith(";base64") else text
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return base64_text.decode(text)
+    except ValueError:
         return MalformedBodyError(
             "The image is not base64. Send the image itself: URLs are not fetched."
         )

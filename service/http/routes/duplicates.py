@@ -35,7 +35,7 @@ async def find(
     Each image is compared with its 100 nearest neighbours. The response has the 10,000 pairs with
     the highest scores. The gallery does not change.
     """
-    (searched,) = state.responses.indexed_layers(layer)
+    searched = state.responses.indexed_layer(layer)
     view = state.gallery.snapshot()
 
     def work() -> str:

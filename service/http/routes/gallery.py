@@ -108,7 +108,7 @@ async def similar(
     exclude_self: Annotated[bool, Query(description="Leave out this image.")] = True,
 ) -> SimilarResponse:
     """Return the nearest neighbours of one image at one layer."""
-    (searched,) = state.responses.indexed_layers(layer)
+    searched = state.responses.indexed_layer(layer)
     params = options(searched, exclude_self=exclude_self, positive=(image_id,))
     with timings_of(request.scope).measure("search"):
         return await run_in_search_pool(

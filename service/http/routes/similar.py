@@ -38,7 +38,7 @@ async def similar(
     fit: FitQuery = "crop",
 ) -> Response:
     """Return the nearest neighbours of an image, or of examples from the gallery."""
-    (searched,) = state.responses.indexed_layers(layer)
+    searched = state.responses.indexed_layer(layer)
     params = options(
         searched, exclude_self=exclude_self, positive=tuple(positive), negative=tuple(negative)
     )

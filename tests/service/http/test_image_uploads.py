@@ -2,9 +2,10 @@
 
 import base64
 import gzip
+import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,85 @@ def test_raw_form_and_json_uploads_get_the_same_response(client: TestClient, pat
     uri = client.post(path, json={"image": f"data:image/png;base64,{b64(data)}"})
     for other in (octets, untyped, form, json, uri):
         assert other.json() == raw.json()
+
+
+def folded(text: str) -> str:
+    """Break base64 into lines of 76 characters, as in a mail."""
+    return "".join(f"{text[start : start + 76]}\r\n" for start in range(0, len(text), 76))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        folded,
+        lambda text: text.rstrip("="),
+        lambda text: text.translate(str.maketrans("+/", "-_")),
+        lambda text: folded(text.translate(str.maketrans("+/", "-_")).rstrip("=")),
+        lambda text: f"Data:image/png;charset=utf-8;BASE64,{folded(text)}",
+    ],
+    ids=["line breaks", "no padding", "URL-safe", "all three", "a data URI"],
+)
+def test_base64_is_read_as_clients_write_it(
+    client: TestClient, write: Callable[[str], str]
+) -> None:
+    data = next(one for one in map(image_file, range(99)) if "+" in b64(one) and len(one) % 3)
+    expected = client.post("/classify", content=data, headers=PNG).json()
+    assert client.post("/classify", json={"image": write(b64(data))}).json() == expected
+    tensor = {"name": "images", "shape": [1], "datatype": "BYTES", "data": [write(b64(data))]}
+    if not write(b64(data)).startswith("Data:"):
+        answer = client.post("/v2/models/kindred/infer", json={"inputs": [tensor]})
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("text", ["a", "abc=d", "ab=cd===", "£", "abc!", "=", "http://a.org/b"])
+def test_other_text_is_no_base64(text: str) -> None:
+    assert isinstance(decode_base64(text), MalformedBodyError)
+
+
+def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
+    body = json.dumps({"image": b64(image_file())})
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/classify", content=body.encode("utf-8-sig"), headers=headers)
+    assert answer.status_code == 200
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        refused = client.post("/classify", content=body.encode(encoding), headers=headers)
+        assert refused.status_code == 400
+        assert "UTF-8" in refused.json()["detail"]
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"A preamble - with --b in it\r\n", b"--\r\n"])
+@pytest.mark.parametrize("after", [b"", b"\r\n", b"\r\nAn epilogue\r\n--b\r\n"])
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_a_form_may_have_a_preamble_and_an_epilogue(
+    client: TestClient, before: bytes, after: bytes, size: int
+) -> None:
+    data = image_file()
+    body = before + PART + data + b"\r\n--b--" + after
+    pieces = (body[start : start + size] for start in range(0, len(body), size))
+    expected = client.post("/classify", content=data, headers=PNG).json()
+    assert client.post("/classify", content=pieces, headers=FORM).json() == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (PART + image_file(), "last boundary"),
+        (PART + image_file() + b"\r\n--b\r\n", "last boundary"),
+        (PART + image_file() + b"\r\n--b-", "last boundary"),
+        (PART[:30], "last boundary"),
+        (b"", "boundary"),
+        (b"--other\r\n" + PART[5:] + image_file() + b"\r\n--other--", "Content-Type"),
+        (b"--b--\r\n", "no file"),
+    ],
+)
+def test_a_form_that_is_cut_off_says_so(client: TestClient, body: bytes, reason: str) -> None:
+    answer = client.post("/classify", content=body, headers=FORM)
+    assert answer.status_code == 400
+    assert reason in answer.json()["detail"]
 
 
 def test_the_format_is_read_from_the_content_and_not_from_the_header(client: TestClient) -> None:

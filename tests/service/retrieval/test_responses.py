@@ -140,6 +140,24 @@ def test_an_image_has_the_same_response_alone_and_in_a_batch_of_32(
         assert classified["predictions"][0]["label"] == batched["predictions"][0]["label"]
 
 
+@pytest.mark.parametrize("path", ["/similar", "/gallery/duplicates", "/gallery/{id}/similar"])
+@pytest.mark.parametrize("layers", ["conv2,conv2", "conv2,logits", "conv2,", " conv2", ""])
+def test_several_layers_are_404_where_one_is_searched(
+    client: TestClient, path: str, layers: str
+) -> None:
+    first = client.get("/gallery?limit=1").json()["items"][0]["id"]
+    method = "GET" if "{id}" in path else "POST"
+    url = path.replace("{id}", first)
+    answer = client.request(method, url, params={"layer": layers, "positive": first})
+    assert answer.status_code == 404
+    assert "available: conv2, logits" in answer.json()["detail"]
+
+
+def test_a_layer_that_is_named_twice_is_searched_once(client: TestClient) -> None:
+    answer = client.post("/predict?layers=conv2, conv2,conv2", content=image_file())
+    assert list(answer.json()["similar"]) == ["conv2"]
+
+
 @pytest.mark.parametrize(
     ("path", "available"),
     [
