@@ -22,7 +22,7 @@ class FormParser(MultiPartParser):
         self._ended = False
 
     def on_end(self) -> None:
-        """Remember that the last boundary was found."""
+        """Record that the last boundary was found."""
         self._ended = True
 
     async def parse(self) -> FormData:
