@@ -109,6 +109,20 @@ def print_config() -> None:
     typer.echo("\n".join(configuration.current(settings)))
 
 
+@command.command("check")
+def check(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on.")] = None,
+) -> None:
+    """Check that the settings are valid and that the port is free, without starting."""
+    settings = _read_settings(host=host, port=port)
+    try:
+        for listener in bind(settings.host, settings.port):
+            listener.close()
+    except StartError as error:
+        raise _exit_with(str(error)) from error
+
+
 @gallery.command("export")
 def export_gallery(
     file: Annotated[Path, typer.Argument(help="Parquet file to write; an older one is replaced.")],

@@ -12,6 +12,7 @@ from tests.support.images import write_folder
 from training import bundle
 from training import cli as command_line
 from training.bundle.writer import update_current_link
+from training.cli import train
 from training.experiments import record
 from training.experiments.catalogue import EXPERIMENTS, find
 from training.experiments.config import Experiment
@@ -201,7 +202,7 @@ def test_after_ctrl_c_a_line_says_that_the_same_command_continues(
 
     monkeypatch.setattr(workspace_module, "run", interrupted)
     outcome = command("sweep", "--data", write_folder(tmp_path / "two", per_class=6, kinds=2))
-    assert outcome.code == command_line.INTERRUPTED
+    assert outcome.code == train.INTERRUPTED
     assert outcome.err.splitlines()[-1].startswith("stopped: the same command continues")
     assert "Traceback" not in outcome.err
 

@@ -1,8 +1,9 @@
-"""Prints progress on stderr: bars, lines of text, a table of runs.
+"""Prints progress on stderr: bars on a terminal, else lines of text; a table of runs.
 
 Knows rich and run records; nothing of how the work is done.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -23,6 +24,7 @@ from training.experiments.record import Epoch, Record
 
 console = Console(stderr=True)
 """Standard error. Standard output has the results only."""
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def print_line(text: str, style: str | None = None) -> None:
@@ -43,6 +45,8 @@ def track(
 ) -> Iterator[Advance]:
     """Show a bar while the block runs, and yield the function that moves it.
 
+    Without a terminal, as in a log, a line is printed every few seconds instead.
+
     Args:
         description: text before the bar.
         total: number of steps, or None if it is unknown.
@@ -50,18 +54,14 @@ def track(
             the last step, the outer bar is moved by the rest.
 
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(escape(description), total=total)
+    shown = _bar if console.is_terminal else _lines
+    done = 0
+    with shown(description, total) as show:
 
         def advance(steps: int = 1) -> None:
-            progress.advance(task, steps)
+            nonlocal done
+            done += steps
+            show(steps)
             if parent:
                 parent(steps)
 
@@ -69,7 +69,47 @@ def track(
             yield advance
         finally:
             if parent and total:
-                parent(total - int(progress.tasks[0].completed))
+                parent(total - done)
+
+
+@contextmanager
+def _bar(description: str, total: int | None) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(escape(description), total=total)
+        yield lambda steps=1: bars.advance(task, steps)
+
+
+@contextmanager
+def _lines(description: str, total: int | None) -> Iterator[Advance]:
+    """Print how far the work is, at most every `SECONDS_BETWEEN_LINES`, and at the end."""
+    start = last = time.monotonic()
+    done = printed = 0
+
+    def show(steps: int = 1) -> None:
+        nonlocal done, last, printed
+        done += steps
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last, printed = now, done
+            print_line(_line(description, done, total, now - start))
+
+    yield show
+    if done > printed:
+        print_line(_line(description, done, total, time.monotonic() - start))
+
+
+def _line(description: str, done: int, total: int | None, seconds: float) -> str:
+    text = f"{description}: {done:,}{f' of {total:,}' if total else ''}, {seconds:.0f} s"
+    if not total or not 0 < done < total:
+        return text
+    return f"{text}, about {seconds * (total - done) / done:.0f} s left"
 
 
 def show_epoch(epoch: Epoch) -> None:

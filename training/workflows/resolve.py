@@ -3,17 +3,24 @@
 Knows bundles and workspaces; nothing of the command line.
 """
 
+import shutil
 from pathlib import Path
+from typing import Final
 
 from training import bundle
 from training.bundle import BundleError, writer
-from training.bundle.manifest import MANIFEST
+from training.bundle.manifest import MANIFEST, read_manifest
 from training.data.dataset import DatasetError
+from training.data.source import scan
 from training.workflows.export import ExportOptions
 from training.workflows.progress import print_line
 from training.workflows.refresh import refresh
 from training.workflows.release import ReleaseError, from_bundle
 from training.workflows.workspace import Workspace
+
+BUNDLE_BYTES: Final = 200 * 2**20
+BYTES_PER_IMAGE: Final = 64 * 2**10
+"""Disk space of a bundle without images, and of an image: vectors, pixels, thumbnail."""
 
 
 def resolve_bundle(
@@ -41,6 +48,8 @@ def resolve_bundle(
         if data:
             refresh(target, data, workspace.device)
         return target
+    if data:
+        require_disk(workspace.root, data)
     try:
         if data is None and not download:
             raise DatasetError("downloading CIFAR-10 is disabled")
@@ -62,3 +71,36 @@ def resolve_bundle(
         home.release(images, splits, target, ExportOptions(), own_test)
     writer.update_current_link(workspace.current, target)
     return target
+
+
+def summarize_bundle(path: Path, seconds: float, url: str) -> str:
+    """Describe a bundle that is to be served, in one line."""
+    manifest = read_manifest(path)
+    metrics = manifest.metrics
+    low, high = metrics.test_wilson95
+    return (
+        f"{manifest.name}: test accuracy {metrics.test_accuracy:.3f} (95 % interval {low:.3f} to "
+        f"{high:.3f}), {manifest.gallery.count:,} images of {len(manifest.classes)} classes, "
+        f"{seconds:.0f} s, {url}"
+    )
+
+
+def require_disk(root: Path, data: Path) -> None:
+    """Check that there is room for a bundle of these images, before the work begins.
+
+    Raises:
+        ReleaseError: there is not.
+
+    """
+    try:
+        source = scan(data.expanduser())
+    except OSError:
+        return  # reading says what is wrong
+    root.mkdir(parents=True, exist_ok=True)
+    needed = BUNDLE_BYTES + max(source.files * BYTES_PER_IMAGE, source.bytes)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise ReleaseError(
+            f"{free / 2**30:.1f} GiB are free in {root.resolve()}, and a bundle of {data} needs "
+            f"about {needed / 2**30:.1f} GiB: free some, or name another folder with --root"
+        )

@@ -89,6 +89,11 @@ class Workspace:
         """The bundle in the repository; its gallery has no pixels."""
         return self.root / "starter"
 
+    def home_for(self, data: Path | None) -> Path:
+        """Return the folder with the records of this data, without reading it."""
+        own = self.home_of(key_of(data)) if data else self.root
+        return own if own.exists() else self.root
+
     def bundle_of(self, data: Path | None) -> Path:
         """Return the folder for a bundle of this data, with a hash of the data's path."""
         if data is None:

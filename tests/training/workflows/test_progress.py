@@ -2,6 +2,7 @@
 
 import pytest
 
+from training.workflows import progress
 from training.workflows.progress import track
 
 
@@ -27,3 +28,24 @@ def test_a_nested_bar_that_ends_early_moves_its_parent_by_the_rest() -> None:
         advance()
         raise ValueError("broken")
     assert sum(moved) == 5
+
+
+def test_without_a_terminal_progress_is_lines_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with track("reading", 3) as advance:
+        advance()
+        advance(2)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("reading: 1 of 3, 0 s, about ")
+    assert last == "reading: 3 of 3, 0 s"
+
+
+def test_lines_are_seconds_apart_and_the_last_one_is_always_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with track("reading") as advance:
+        for _ in range(1000):
+            advance()
+    assert capsys.readouterr().err.splitlines() == ["reading: 1,000, 0 s"]

@@ -1,0 +1,72 @@
+"""The command line `python -m training`: its commands, and errors as one line.
+
+The work itself is done in `workflows` and `embedding`.
+"""
+
+import sys
+import warnings
+
+import typer
+
+from training.bundle import BundleError
+from training.cli import build, embed, train
+from training.data.dataset import DatasetError
+from training.embedding.job import BulkError
+from training.embedding.shards import ShardError
+from training.experiments.catalogue import UnknownExperimentError
+from training.experiments.record import RecordError
+from training.experiments.reports.results import ReportError
+from training.models.checkpoint import CheckpointError
+from training.models.device import DeviceError
+from training.trainer.fit import DivergedError
+from training.workflows.progress import print_line
+from training.workflows.release import ReleaseError
+
+RENAMED = {
+    "suite": "sweep",
+    "prepare": "resolve-bundle",
+    "index": "reindex",
+    "retrieval": "eval-retrieval",
+}
+"""Former names of commands. They keep working, and no help text lists them."""
+
+app = typer.Typer(
+    help="Train small CNNs on labelled images and build a bundle with the best one.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+app.command("run")(train.run_command)
+app.command()(train.sweep)
+app.command()(build.release)
+app.command()(build.reindex)
+app.command("resolve-bundle")(build.resolve_bundle_command)
+app.command("eval-retrieval")(build.eval_retrieval)
+app.command()(embed.embed)
+app.command("report")(train.report_command)
+
+
+def main() -> None:
+    """Run a command. Print an expected error in one line, without a traceback."""
+    warnings.filterwarnings("ignore", module="PIL")  # damaged images are named by the commands
+    arguments = sys.argv[1:]
+    if arguments and (name := RENAMED.get(arguments[0])):
+        print_line(f"`{arguments[0]}` is now called `{name}`", style="yellow")
+        arguments[0] = name
+    try:
+        app(arguments)
+    except (
+        BulkError,
+        BundleError,
+        CheckpointError,
+        DatasetError,
+        DeviceError,
+        DivergedError,
+        RecordError,
+        ReleaseError,
+        ReportError,
+        ShardError,
+        UnknownExperimentError,
+    ) as error:
+        print_line(f"error: {error}", style="red")
+        raise SystemExit(1) from error
