@@ -1,11 +1,17 @@
-"""`POST /gallery/duplicates`: pairs of near-duplicate images."""
+"""`POST /gallery/duplicates`: pairs of near-duplicate images.
 
+A page may take long, so it is examined in slices at low priority, in the one background thread.
+When half of the request's time has passed, the response has what was found until then.
+"""
+
+import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
+from service import concurrency
+from service.engine.types import Priority
 from service.http.dependencies import FilterDep, LayerName, StateDep
-from service.http.inference import run_in_search_pool
 from service.http.problems import error_responses
 from service.retrieval import duplicates
 from service.schemas.gallery import DuplicatesResponse
@@ -19,6 +25,7 @@ MAX_LIMIT = 1000
     "/duplicates", response_model=DuplicatesResponse, responses=error_responses(404, 422, 429, 503)
 )
 async def find(
+    request: Request,
     state: StateDep,
     filter_: FilterDep,
     layer: LayerName = "conv2",
@@ -26,22 +33,33 @@ async def find(
         float, Query(ge=-1, le=1, description="Minimum cosine similarity of a pair.")
     ] = 0.98,
     limit: Annotated[
-        int, Query(ge=1, le=MAX_LIMIT, description="Number of images to examine.")
+        int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of images to examine.")
     ] = 200,
     cursor: Annotated[str, Query(description="`next` of the previous response.")] = "",
 ) -> Response:
-    """Find near-duplicates: examine `limit` images after `cursor`, in the order of ids.
+    """Find near-duplicates: examine up to `limit` images after `cursor`, in the order of ids.
 
     Each image is compared with its 100 nearest neighbours. The response has the 10,000 pairs with
-    the highest scores. The gallery does not change.
+    the highest scores. It may have examined fewer images than `limit`, so that it ends in time:
+    `next` continues. The gallery does not change.
     """
     searched = state.responses.indexed_layer(layer)
-    view = state.gallery.snapshot()
-
-    def work() -> str:
-        found = duplicates.find(
-            view, searched, threshold, count=limit, after=cursor, filter_=filter_
+    search = duplicates.DuplicateSearch(
+        state.gallery.snapshot(), searched, threshold, count=limit, after=cursor, filter_=filter_
+    )
+    now = time.monotonic()
+    end = now + (request.state.deadline - now) / 2
+    state.admission.check(Priority.INTERACTIVE)  # those images go first
+    # As many images as a slice has count as in progress; this bounds the requests that take turns.
+    count = min(duplicates.SLICE, state.settings.max_queue_size)
+    with state.admission.permit(Priority.BACKGROUND, count) as permit:
+        is_unfinished = True
+        while is_unfinished and time.monotonic() < end:
+            await state.admission.wait_idle()
+            is_unfinished = await concurrency.run_in_pool(
+                search.examine_slice, state.background, permit.retain()
+            )
+        body = await concurrency.run_in_pool(
+            lambda: search.response().model_dump_json(), state.background, permit.retain()
         )
-        return found.model_dump_json()
-
-    return Response(await run_in_search_pool(state, 1, work), media_type="application/json")
+    return Response(body, media_type="application/json")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.gallery.types import Filter
-from service.retrieval import duplicates
+from service.retrieval.duplicates import DuplicateSearch
 from tests.support.galleries import BACKENDS, addition
 from training.bundle import Bundle
 
@@ -17,9 +17,11 @@ def test_images_without_vectors_are_skipped(backend: str, loaded: Bundle, tmp_pa
     one = addition(loaded, 1)
     twin = dataclasses.replace(one, item=dataclasses.replace(one.item, id="twin"))
     gallery.add([one, twin, dataclasses.replace(addition(loaded, 2), vectors={})]).result()
-    found = duplicates.find(
+    search = DuplicateSearch(
         gallery.snapshot(), "conv2", 0.99, count=10, after="", filter_=Filter(source="added")
     )
+    assert search.examine_slice() is False
+    found = search.response()
     gallery.close()
     assert [(pair.first.id, pair.second.id) for pair in found.pairs] == [("added-0001", "twin")]
     assert found.looked_at == 3
