@@ -37,7 +37,7 @@ from training.bundle.manifest import (
     thumbnail_name,
     verify,
 )
-from training.data.preprocessing import SIZE, Pixels
+from training.data.preprocessing import Pixels
 from training.experiments import record
 from training.experiments.record import Record, RecordError
 from training.index import cosine
@@ -120,8 +120,10 @@ class Bundle:
     @property
     def network_id(self) -> str:
         """Sixteen hexadecimal digits that change if the weights or the architecture change."""
-        hashes = (self.manifest.files[name].sha256 for name in (WEIGHTS, ARCHITECTURE))
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+        weights = self.manifest.files[WEIGHTS].sha256
+        architecture = checkpoint.architecture_text(self.network.architecture)
+        hashes = weights + hashlib.sha256(architecture.encode()).hexdigest()
+        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
 def load(path: Path) -> Bundle:
@@ -232,6 +234,7 @@ def _check_consistency(bundle: Bundle) -> None:
     """Check that the files are from one bundle; each alone has been verified."""
     gallery, classes = bundle.gallery, bundle.manifest.classes
     count = bundle.manifest.gallery.count
+    side = bundle.network.spec.side
     model_sha256 = bundle.manifest.files[WEIGHTS].sha256
     inconsistent = {
         GALLERY: len(gallery.positions) != count
@@ -243,7 +246,7 @@ def _check_consistency(bundle: Bundle) -> None:
         )
         or not np.isin(gallery.labels, np.arange(len(classes))).all(),
         PIXELS: gallery.pixels is not None
-        and (gallery.pixels.shape != (count, SIZE, SIZE, 3) or gallery.pixels.dtype != np.uint8),
+        and (gallery.pixels.shape != (count, side, side, 3) or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.network.architecture.classes != len(classes),
     }
     for layer, metadata in bundle.index_metadata.items():

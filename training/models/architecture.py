@@ -1,6 +1,12 @@
-"""The layers and hyperparameters of a `BlockNet`, as data. Must not know PyTorch."""
+"""Networks as data: their layers, and the hyperparameters of a `BlockNet`.
 
-from typing import Literal, get_args
+Must not know PyTorch.
+"""
+
+from math import prod
+from typing import Literal, Self, get_args
+
+from pydantic import Field, model_validator
 
 from training.base_model import Frozen
 
@@ -9,6 +15,9 @@ Layer = Literal["conv1", "conv2", "conv3", "penultimate", "logits"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 CHANNELS = ((3, 32, 64), (64, 128, 128), (128, 256, 256))
 """Input, middle and output channels of each block."""
+BLOCKNET_SIDE = 32
+HIDDEN = 512
+"""Length of the last hidden layer."""
 
 
 class Architecture(Frozen):
@@ -27,3 +36,73 @@ class Architecture(Frozen):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     temperature: float = 1.0
+
+
+class LayerSpec(Frozen):
+    """A layer: its name, the length of its vectors, and their shape.
+
+    A shape is (channels, rows, columns), and the vector channel-major, or it is (length,).
+    """
+
+    name: Layer
+    length: int
+    shape: tuple[int, ...]
+
+    @property
+    def places(self) -> tuple[int, int] | None:
+        """The rows and columns of a layer over places of the image, else None."""
+        return (self.shape[1], self.shape[2]) if len(self.shape) == 3 else None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if prod(self.shape) != self.length:
+            raise ValueError(f"a layer of shape {self.shape} does not have length {self.length}")
+        return self
+
+
+class NetworkSpec(Frozen):
+    """What a user of a network needs to know: its input and its layers.
+
+    - `side`: of the square RGB image that it takes, in pixels.
+    - `layers`: all, in order from the input.
+    - `searched`: the layers with an index; the first is the default.
+    - `classes`: the layer with one value per class.
+    - `novelty`: the layers by which novelty is measured, over places and without.
+    """
+
+    family: Literal["blocknet"]
+    side: int = Field(ge=32, le=224)
+    layers: tuple[LayerSpec, ...]
+    searched: tuple[Layer, ...]
+    classes: Layer
+    novelty: tuple[Layer, Layer]
+
+    @property
+    def served(self) -> tuple[Layer, ...]:
+        """The layers that a service computes, in order from the input."""
+        needed = {*self.searched, *self.novelty, self.classes}
+        return tuple(one.name for one in self.layers if one.name in needed)
+
+    def layer(self, name: Layer) -> LayerSpec:
+        """Return the layer of that name, which must exist."""
+        return next(one for one in self.layers if one.name == name)
+
+
+def describe_blocknet(architecture: Architecture) -> NetworkSpec:
+    """Return the input and the layers of a `BlockNet`."""
+    blocks = CHANNELS[: architecture.conv_blocks]
+    shapes: dict[Layer, tuple[int, ...]] = {
+        name: (channels[2], BLOCKNET_SIDE >> halvings, BLOCKNET_SIDE >> halvings)
+        for halvings, (name, channels) in enumerate(zip(LAYERS, blocks, strict=False), start=1)
+    }
+    shapes |= {"penultimate": (HIDDEN,), "logits": (architecture.classes,)}
+    return NetworkSpec(
+        family="blocknet",
+        side=BLOCKNET_SIDE,
+        layers=tuple(
+            LayerSpec(name=name, length=prod(shape), shape=shape) for name, shape in shapes.items()
+        ),
+        searched=("conv2", "logits"),
+        classes="logits",
+        novelty=("conv2", "penultimate"),
+    )

@@ -10,8 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.data.preprocessing import SIZE
-from training.models.architecture import CHANNELS, LAYERS, Architecture, Layer
+from training.models.architecture import (
+    CHANNELS,
+    HIDDEN,
+    LAYERS,
+    Architecture,
+    Layer,
+    NetworkSpec,
+    describe_blocknet,
+)
 
 
 class Block(nn.Module):
@@ -51,16 +58,21 @@ class BlockNet(nn.Module):
         self.blocks = nn.ModuleList(
             Block(*sizes, batch_norm=architecture.batch_norm) for sizes in channels
         )
-        side = SIZE // 2 ** len(channels)
+        side = self.spec.side // 2 ** len(channels)
         self.hidden1 = nn.Linear(channels[-1][2] * side * side, 1024)
-        self.hidden2 = nn.Linear(1024, 512)
-        self.output = nn.Linear(512, architecture.classes)
+        self.hidden2 = nn.Linear(1024, HIDDEN)
+        self.output = nn.Linear(HIDDEN, architecture.classes)
         self.dropout = nn.Dropout(architecture.dropout)
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The input and the layers, as data."""
+        return describe_blocknet(self.architecture)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers that `representations` can return, in order from the input."""
-        return tuple(name for name in LAYERS if name != "conv3" or len(self.blocks) == 3)
+        return tuple(layer.name for layer in self.spec.layers)
 
     def calibrate(self, temperature: float) -> None:
         """Divide logits by `temperature` from now on. Classes and cosines do not change."""

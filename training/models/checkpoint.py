@@ -6,15 +6,21 @@ Works on one network and one folder; must not know bundles.
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from training.models.architecture import Architecture
+from training.models.architecture import Architecture, NetworkSpec, describe_blocknet
 from training.models.blocknet import BlockNet
 
 WEIGHTS = "model.safetensors"
 ARCHITECTURE = "network.json"
+
+
+class NetworkFile(NetworkSpec):
+    """The contents of `network.json`. Until version 1 of bundles, it was the architecture alone."""
+
+    architecture: Architecture
 
 
 class CheckpointError(RuntimeError):
@@ -30,8 +36,9 @@ def save(network: BlockNet, folder: Path, dtype: torch.dtype = torch.float32) ->
     }
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes it readable by its owner only
-    description = network.architecture.model_dump_json(indent=1)
-    (folder / ARCHITECTURE).write_text(description + "\n", encoding="utf-8")
+    described = NetworkFile(**dict(network.spec), architecture=network.architecture)
+    text = described.model_dump_json(indent=1)
+    (folder / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> BlockNet:
@@ -42,9 +49,30 @@ def load(folder: Path) -> BlockNet:
 
     """
     try:
-        architecture = Architecture.model_validate_json((folder / ARCHITECTURE).read_bytes())
-        network = BlockNet(architecture)
+        network = BlockNet(_read_architecture(folder / ARCHITECTURE))
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValidationError, SafetensorError, RuntimeError) as error:
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{folder} does not hold a network: {error}") from error
     return network.eval()
+
+
+def architecture_text(architecture: Architecture) -> str:
+    """Return the `network.json` of version 1, of which the id of a network is made."""
+    return architecture.model_dump_json(indent=1) + "\n"
+
+
+def _read_architecture(file: Path) -> Architecture:
+    """Read the architecture of either version.
+
+    Raises:
+        ValueError: the file is damaged, or its layers are not those of its architecture.
+
+    """
+    read = TypeAdapter(NetworkFile | Architecture).validate_json(file.read_bytes())
+    if isinstance(read, Architecture):
+        return read
+    if dict(describe_blocknet(read.architecture)) != {
+        name: getattr(read, name) for name in NetworkSpec.model_fields
+    }:
+        raise ValueError(f"{file.name} describes other layers than its architecture has")
+    return read.architecture

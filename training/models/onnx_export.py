@@ -19,12 +19,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from training.data.preprocessing import SIZE
-from training.models.architecture import Layer
 from training.models.blocknet import BlockNet
 
 INPUT: Final = "images"
-OUTPUTS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
 TRACED_IMAGES, CHECKED_IMAGES = 2, 3
 """Batch sizes of tracing and checking. They differ, so that a fixed batch size is detected."""
 TOLERANCE: Final = 1e-3
@@ -43,8 +40,8 @@ class _Outputs(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network.representations(images, OUTPUTS)
-        return tuple(outputs[layer] for layer in OUTPUTS)
+        outputs = self.network.representations(images, self.network.spec.served)
+        return tuple(outputs[layer] for layer in self.network.spec.served)
 
 
 def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -63,9 +60,9 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
     with _exporter_silenced():
         program = torch.onnx.export(
             _Outputs(network),
-            (_noise(TRACED_IMAGES),),
+            (_noise(TRACED_IMAGES, network.spec.side),),
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(network.spec.served),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             verbose=False,
@@ -89,10 +86,11 @@ def check(network: BlockNet, file: Path) -> None:
         OnnxError: they differ; the message states the layer and the difference.
 
     """
-    images = _noise(CHECKED_IMAGES)
-    expected = network.representations(images, OUTPUTS)
+    served = network.spec.served
+    images = _noise(CHECKED_IMAGES, network.spec.side)
+    expected = network.representations(images, served)
     outputs = ReferenceEvaluator(str(file)).run(None, {INPUT: images.numpy()})
-    for layer, output in zip(OUTPUTS, outputs, strict=True):
+    for layer, output in zip(served, outputs, strict=True):
         reference = expected[layer].numpy()
         if output.shape != reference.shape:
             raise OnnxError(
@@ -103,9 +101,9 @@ def check(network: BlockNet, file: Path) -> None:
             raise OnnxError(f"{file} differs from the network at {layer} by up to {difference:.2g}")
 
 
-def _noise(count: int) -> Tensor:
+def _noise(count: int, side: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
 def _store_as_fp16(model: ModelProto) -> None:

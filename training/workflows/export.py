@@ -35,8 +35,6 @@ from training.models.quantization import measure
 from training.workflows.release import TrainedModel, check_no_leakage
 from training.workflows.retrieval_metrics import pick_queries, precision_at_k
 
-LAYERS: tuple[Layer, ...] = ("conv2", "logits")
-"""Layers with an index of their embeddings."""
 FIGURE_IMAGES, FIGURE_CLASSES = 6, 20
 """Images in a row of a neighbour figure, and the number of classes that have such a figure."""
 
@@ -88,19 +86,20 @@ def build_bundle(
     network = copy.deepcopy(trained.network)
     if options.half:
         _round_to_fp16(network)
+    spec = network.spec
     searched = options.searched(dataset, splits)
     labels = dataset.labels[searched].numpy()
     tested = np.isin(searched, splits.indices("test"))
     known = splits.indices("train")
     known = known[pick_queries(dataset.labels[known].numpy(), REFERENCES)]
-    vectors = embed(network, dataset.images[searched], (*LAYERS, "penultimate"), device, on_batch)
+    vectors = embed(network, dataset.images[searched], spec.served, device, on_batch)
     held_out = {layer: rows[tested] for layer, rows in vectors.items()}
     kept = _first_of_each_class(labels, options.per_class)
     indexes: dict[Layer, CosineIndex] = {
-        layer: cosine.build(vectors[layer][kept], fp16=options.half and layer != "logits")
-        for layer in LAYERS
+        layer: cosine.build(vectors[layer][kept], fp16=options.half and layer != spec.classes)
+        for layer in spec.searched
     }
-    qualities = {layer: tune(indexes[layer], options.recall) for layer in LAYERS}
+    qualities = {layer: tune(indexes[layer], options.recall) for layer in spec.searched}
     gallery = _gallery(dataset, splits, searched[kept], pixels=options.pixels)
     return BundleContents(
         name=trained.final.experiment,
@@ -114,7 +113,7 @@ def build_bundle(
         ),
         metrics=_measure(
             trained,
-            held_out["logits"],
+            held_out[spec.classes],
             labels[tested],
             among(indexes, gallery.tested),
             labels[kept][gallery.tested],
@@ -124,7 +123,7 @@ def build_bundle(
         indexes=indexes,
         qualities=qualities,
         novelty=fit(
-            embed(network, dataset.images[known], ("conv2", "penultimate"), device, on_batch),
+            embed(network, dataset.images[known], spec.novelty, device, on_batch),
             held_out,
         ),
         ranges=measure(network, dataset.images[known], dataset.images[splits.indices("test")]),
