@@ -249,7 +249,7 @@ class Workspace:
             return dataset.download(self.root / "data", "test")
         try:
             with progress.track(f"reading {data.name}, its own test images") as on_image:
-                return dataset.load(data, "test", on_image)
+                return dataset.load(data, "test", on_image, strict=True)
         except NoImagesError:
             return None
 
