@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from service import images
 from service.errors import KindredError
-from service.http import problems
+from service.http import parameters, problems
 from service.http.auth import Keys
 from service.http.middleware.access_log import AccessLogMiddleware
 from service.http.middleware.admission import AdmissionMiddleware
@@ -96,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # routes/docs.py serves them without a CDN
         redoc_url=None,
         telemetry={"auto_configure": settings.telemetry},
+        dependencies=[Depends(parameters.check_query)],
         middleware=_middleware(settings, keys, state.metrics),
     )
     app.state.keys = keys
@@ -104,6 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for module in ROUTES:
         app.include_router(module.router)
+    parameters.install(app)
     return app
 
 

@@ -4,25 +4,32 @@ from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request
+from pydantic import StringConstraints
 
 from service.gallery.types import Filter, Source
 from service.retrieval.similarity import SimilarityQuery
+from service.schemas.gallery import MAX_ATTRIBUTES
 from service.state import State
 
-_ATTRIBUTE: Final = "attribute."
+ATTRIBUTE: Final = "attribute."
 
 
-def attributes_of(request: Request) -> dict[str, str]:
+async def attributes_of(request: Request) -> dict[str, str]:
     """Return the attributes of a query, `attribute.NAME=value`, as text."""
     return {
-        name.removeprefix(_ATTRIBUTE): value
+        name.removeprefix(ATTRIBUTE): value
         for name, value in request.query_params.multi_items()
-        if name.startswith(_ATTRIBUTE)
+        if name.startswith(ATTRIBUTE)
     }
 
 
+AttributesDep = Annotated[dict[str, str], Depends(attributes_of)]
+
+Condition = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}:[\s\S]{0,256}$")]
+
+
 async def _filters(
-    request: Request,
+    attributes: AttributesDep,
     label: Annotated[str | None, Query(description="Only images with this label.")] = None,
     predicted: Annotated[
         str | None, Query(description="Only images for which the network predicts this class.")
@@ -31,8 +38,20 @@ async def _filters(
         Source | None,
         Query(description="Only images of the bundle, or only images added to the gallery."),
     ] = None,
+    conditions: Annotated[
+        list[Condition],
+        Query(
+            alias="filter",
+            max_length=MAX_ATTRIBUTES,
+            description="Only images with this value of an attribute, as `NAME:value`. Repeat it "
+            "for several. `attribute.NAME=value` is the same.",
+            examples=[["shelf:3"]],
+        ),
+    ] = [],  # noqa: B006  FastAPI copies it
 ) -> Filter:
-    return Filter(label, predicted, source, tuple(attributes_of(request).items()))
+    pairs = [condition.partition(":") for condition in conditions]
+    given = [*attributes.items(), *((name, value) for name, _, value in pairs)]
+    return Filter(label, predicted, source, tuple(given))
 
 
 FilterDep = Annotated[Filter, Depends(_filters)]

@@ -7,15 +7,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 
 from service import concurrency
 from service.engine.admission import Permit
 from service.engine.types import Embeddings, Priority, SearchQuery
 from service.errors import ClientGoneError, InferenceFailedError, KindredError
 from service.http import problems
+from service.http.codecs.bodies import request_body
+from service.http.codecs.form_fields import FormReader
 from service.http.codecs.images import decode_images
-from service.http.codecs.uploads import Uploads, request_body
+from service.http.codecs.uploads import Uploads
 from service.http.dependencies import UPLOAD_ERRORS
 from service.http.problems import error_responses
 from service.schemas.base import Schema
@@ -33,6 +35,7 @@ def per_image(response: type[Schema], *, body_required: bool = True) -> dict[str
         "response_model": response | Results[response],  # type: ignore[valid-type]
         "responses": error_responses(*UPLOAD_ERRORS),
         "openapi_extra": request_body(required=body_required),
+        "dependencies": [Depends(FormReader(Priority.INTERACTIVE))],
     }
 
 

@@ -3,7 +3,7 @@
 Knows the app's routes and keys, but not what the routes do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,9 +11,12 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 
 from service.http.auth import Keys, is_public, require_admin
+from service.http.codecs.bodies import SCHEMAS
+from service.http.operations import OPERATIONS
 from service.http.problems import error_responses
+from service.http.routes import oip
 
-API_VERSION = "1.0.0"
+API_VERSION = "1.1.0"
 """The version of the HTTP API (semantic versioning). The bundle's version is at `/model`."""
 
 SCHEMES = {
@@ -21,8 +24,8 @@ SCHEMES = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
-ALWAYS = (500, 504)
-"""The error statuses of every operation: an internal error, or a missed deadline."""
+ALWAYS = (422, 500, 504)
+"""The error statuses of every operation: a parameter is unknown, an internal error, a deadline."""
 
 
 class SecuredApp(FastAPI):
@@ -31,6 +34,8 @@ class SecuredApp(FastAPI):
     def openapi(self) -> dict[str, Any]:  # Any: FastAPI's own type
         """Return the document for these keys."""
         document = super().openapi()
+        document["components"]["schemas"] |= {**SCHEMAS, "InferRequest": oip.INFER_SCHEMA}
+        _replace_constants(document["components"]["schemas"])
         keys: Keys = self.state.keys
         if keys.known:
             document["components"]["securitySchemes"] = SCHEMES
@@ -38,11 +43,20 @@ class SecuredApp(FastAPI):
             path = route.path_format or ""
             for method in route.methods or ():
                 if operation := document["paths"].get(path, {}).get(method.lower()):
+                    operation["operationId"], operation["summary"] = OPERATIONS[f"{method} {path}"]
                     _add_error_responses(operation, ALWAYS)
                     if not is_public(path):
                         admin_only = _requires_admin(route.dependant)
                         _document_security(operation, keys, admin_only=admin_only)
         return document
+
+
+def _replace_constants(schemas: Mapping[str, dict[str, Any]]) -> None:
+    """Describe a constant number as its only value: generators write wrong code for constants."""
+    for schema in schemas.values():
+        for one in schema.get("properties", {}).values():
+            if isinstance(one.get("const"), int):
+                one["enum"] = [one.pop("const")]
 
 
 def _document_security(operation: dict[str, Any], keys: Keys, *, admin_only: bool) -> None:

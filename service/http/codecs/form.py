@@ -13,12 +13,24 @@ class FormParser(MultiPartParser):
     spool_max_size = 0  # no limit
 
     def __init__(
-        self, headers: Headers, stream: AsyncGenerator[bytes, None], *, max_files: int
+        self,
+        headers: Headers,
+        stream: AsyncGenerator[bytes, None],
+        *,
+        max_files: int,
+        max_fields: int,
+        max_part_size: int,
     ) -> None:
         _, options = parse_options_header(headers["Content-Type"])
         if boundary := options.get(b"boundary"):
             stream = _without_preamble(stream, boundary)
-        super().__init__(headers, stream, max_files=max_files)
+        super().__init__(
+            headers,
+            stream,
+            max_files=max_files,
+            max_fields=max_fields,
+            max_part_size=max_part_size,
+        )
         self._ended = False
 
     def on_end(self) -> None:

@@ -50,7 +50,7 @@ async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels
     """
     max_pixels = state.settings.max_pixels
     if len(file) <= images.SMALL_BYTES:
-        if permit.priority is Priority.INTERACTIVE:
+        if permit.priority is Priority.INTERACTIVE and max_pixels >= images.SMALL_PIXELS:
             pixels = images.decode_plain_png(file, fit)
             if pixels is not None:
                 return pixels

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import TypeAdapter, ValidationError
 
 from service import images
@@ -21,22 +21,27 @@ from service.errors import MalformedBodyError
 from service.gallery.types import Addition, Item, Value
 from service.http.codecs.json_body import describe_error
 from service.http.codecs.uploads import FitQuery, ImageMetadata, Uploads, parse_uploads
-from service.http.dependencies import StateDep, attributes_of
+from service.http.dependencies import AttributesDep, StateDep
 from service.schemas.gallery import Attributes, ImageId, Label
 from service.state import State
-from training.bundle import Pixels
+from training.bundle import Fit, Pixels
 
 _ATTRIBUTES: Final[TypeAdapter[dict[str, Value]]] = TypeAdapter(Attributes)
+
+
+NewId = Annotated[ImageId, Path(description="Letters, digits and . _ ~ -, up to 128.")]
+LabelQuery = Annotated[
+    Label | None,
+    Query(description="The label of the image. Default: the class that the network predicts."),
+]
 
 
 async def _read_labelled_uploads(
     request: Request,
     state: StateDep,
+    attributes: AttributesDep,
     fit: FitQuery = "crop",
-    label: Annotated[
-        Label | None,
-        Query(description="The label of the image. Default: the class that the network predicts."),
-    ] = None,
+    label: LabelQuery = None,
     given_id: Annotated[
         ImageId | None,
         Query(alias="id", description="The id of the one image. Default: a new one."),
@@ -51,16 +56,37 @@ async def _read_labelled_uploads(
         ),
     ] = None,
 ) -> Uploads:
-    defaults = ImageMetadata(label=label, attributes=_validated(attributes_of(request)))
+    defaults = ImageMetadata(id=given_id, label=label, attributes=_validated(attributes))
+    return await _read(request, state, fit, defaults, key)
+
+
+async def _read_replacement(
+    request: Request,
+    state: StateDep,
+    attributes: AttributesDep,
+    image_id: NewId,
+    fit: FitQuery = "crop",
+    label: LabelQuery = None,
+) -> Uploads:
+    defaults = ImageMetadata(id=image_id, label=label, attributes=_validated(attributes))
+    return await _read(request, state, fit, defaults)
+
+
+LabelledUploadsDep = Annotated[Uploads, Depends(_read_labelled_uploads)]
+ReplacementDep = Annotated[Uploads, Depends(_read_replacement)]
+"""The one image of a request to a path with an id."""
+
+
+async def _read(
+    request: Request, state: State, fit: Fit, defaults: ImageMetadata, key: str | None = None
+) -> Uploads:
     state.admission.check(Priority.BACKGROUND)
     uploads = await parse_uploads(request, state, fit, labelled=True)
-    if given_id is not None:
-        if len(uploads.images) > 1:
-            raise MalformedBodyError(
-                "An id in the query is that of one image, and there are several here: give each "
-                'its own in JSON, {"images": [{"image": …, "id": …}, …]}.'
-            )
-        defaults = defaults.model_copy(update={"id": given_id})
+    if defaults.id is not None and uploads.several:
+        raise MalformedBodyError(
+            "This id is that of one image, and there are several here. Send them to POST /gallery, "
+            'each with its own id in JSON: {"images": [{"image": …, "id": …}, …]}.'
+        )
     return replace(
         uploads,
         images=tuple(
@@ -68,9 +94,6 @@ async def _read_labelled_uploads(
             for position, one in enumerate(uploads.images)
         ),
     )
-
-
-LabelledUploadsDep = Annotated[Uploads, Depends(_read_labelled_uploads)]
 
 
 def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embeddings) -> Addition:
@@ -98,8 +121,15 @@ def _complete(
 ) -> ImageMetadata:
     """Return the metadata of one image with the defaults of the request, and with an id.
 
-    The id is derived from an idempotency key and the image's position, if there is a key.
+    Without an id, it is derived from an idempotency key and the image's position, if there is a
+    key.
+
+    Raises:
+        MalformedBodyError: the body has another id than the path or the query.
+
     """
+    if None not in (meta.id, defaults.id) and meta.id != defaults.id:
+        raise MalformedBodyError(f"One image has two ids, {defaults.id} and {meta.id}.")
     new_id = _new_id(position) if key is None else _derived_id(key, position)
     return ImageMetadata(
         id=defaults.id or meta.id or new_id,

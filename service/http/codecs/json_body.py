@@ -5,11 +5,13 @@ pydantic models; nothing of their meaning.
 """
 
 import codecs
+from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from service.errors import MalformedBodyError, TooLargeError
+from service.errors import MalformedBodyError, TooLargeError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,15 +38,25 @@ def read(model: type[M], body: bytes, max_commas: int) -> M:
     try:
         return model.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        raise MalformedBodyError(describe_error(error)) from error
+        raise MalformedBodyError(describe_error(error, model.model_fields)) from error
 
 
-def describe_error(error: ValidationError) -> str:
-    """Return the first reasons why JSON does not match a model, as text of bounded length."""
+def describe_error(error: ValidationError, known: Iterable[str] = ()) -> str:
+    """Return the first reasons why JSON does not match a model, as text of bounded length.
+
+    Of an unknown field, the text has the nearest `known` one.
+    """
     reasons = error.errors(include_url=False, include_input=False, include_context=False)
     text = "; ".join(
-        f"{'.'.join(map(str, reason['loc']))[:100] or 'body'}: {reason['msg']}"
+        f"{'.'.join(map(str, reason['loc']))[:100] or 'body'}: {_message(reason, known)}"
         for reason in reasons[:MAX_REASONS]
     )
     more = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
     return f"The JSON is not valid here: {text}{more}."
+
+
+def _message(reason: ErrorDetails, known: Iterable[str]) -> str:
+    if reason["type"] != "extra_forbidden":
+        return reason["msg"]
+    name = str(reason["loc"][-1])[:100]
+    return did_you_mean("There is no such field", name, known).removesuffix(".")

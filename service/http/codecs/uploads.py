@@ -4,30 +4,27 @@ Images are never fetched from URLs, so that a request cannot make the server rea
 Knows HTTP; nothing of decoding or of the network.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, FailFast, Field
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 
 from service import concurrency, images
 from service.engine.types import Priority
-from service.errors import KindredError, MalformedBodyError, NotAnImageError, TooLargeError
-from service.http.codecs import base64_text, form, json_body
+from service.errors import KindredError, MalformedBodyError, NotAnImageError
+from service.http.codecs import base64_text, form_fields, json_body
 from service.http.dependencies import StateDep
 from service.schemas.gallery import MAX_JSON_COMMAS, Attributes, ImageId, Label
 from service.state import State
 from training.bundle import MEDIA_TYPES, Fit
 
 _OCTETS: Final = "application/octet-stream"
-_FORM: Final = "multipart/form-data"
 _JSON: Final = "application/json"
 _COMMAS_PER_IMAGE: Final = 5
 """Commas in the JSON of one image: one to the next, one in a data: URI, three between fields."""
 _OTHER_COMMAS: Final = 64
+_ONE_OF: Final = {"image", "images"}
 
 FitQuery = Annotated[Fit, Query(description="How to make an image square that is not.")]
 
@@ -109,9 +106,10 @@ async def parse_uploads(
 
     """
     limit = state.settings.max_client_batch_size
-    media_type = request.headers.get("Content-Type", _OCTETS).partition(";")[0].strip().lower()
-    if media_type == _FORM:
-        return await _parse_form(request, fit, limit)
+    media_type = form_fields.media_type(request, _OCTETS)
+    if media_type == form_fields.MEDIA_TYPE:
+        files = form_fields.files_of(request)
+        return Uploads(tuple(map(Upload, files)), several=len(files) > 1, fit=fit)
     if media_type == _JSON:
         body = await request.body()
         if len(body) <= images.SMALL_BYTES:
@@ -123,26 +121,8 @@ async def parse_uploads(
         return Uploads((Upload(await request.body()),), several=False, fit=fit)
     raise NotAnImageError(
         f"A body of type {media_type!r} is not supported. Send the image itself with its type, "
-        f"such as 'Content-Type: {MEDIA_TYPES['PNG']}', or {_FORM}, or {_JSON}."
+        f"such as 'Content-Type: {MEDIA_TYPES['PNG']}', or {form_fields.MEDIA_TYPE}, or {_JSON}."
     )
-
-
-async def _parse_form(request: Request, fit: Fit, limit: int) -> Uploads:
-    try:
-        parsed = await form.FormParser(request.headers, request.stream(), max_files=limit).parse()
-    except MultiPartException as error:
-        if "Too many files" in error.message:
-            raise _too_many(limit) from error
-        raise MalformedBodyError(f"The form cannot be parsed: {error.message}") from error
-    except UnicodeError as error:  # a name in it is not in the charset that it declares
-        raise MalformedBodyError(f"The form cannot be parsed: {error}.") from error
-    parts = parsed.getlist("file")
-    files = [await part.read() for part in parts if isinstance(part, UploadFile)]
-    if not files or len(files) < len(parts):
-        raise MalformedBodyError(
-            "The form has no file named 'file'; with curl, that is: -F file=@cat.png"
-        )
-    return Uploads(tuple(map(Upload, files)), several=len(files) > 1, fit=fit)
 
 
 def _parse_json(body: bytes, fit: Fit, limit: int, *, labelled: bool) -> Uploads:
@@ -150,7 +130,7 @@ def _parse_json(body: bytes, fit: Fit, limit: int, *, labelled: bool) -> Uploads
     max_commas = limit * commas + _OTHER_COMMAS
     model: type[_LabelledImages | _Images] = _LabelledImages if labelled else _Images
     found = json_body.read(model, body, max_commas)
-    if (found.image is None) == (not found.images):
+    if (found.image is None) == (not found.images) or len(found.model_fields_set & _ONE_OF) > 1:
         raise MalformedBodyError(
             'The JSON must have either "image", an image as base64, or "images", a list of them.'
         )
@@ -164,7 +144,7 @@ def _parse_json(body: bytes, fit: Fit, limit: int, *, labelled: bool) -> Uploads
             '{"images": [{"image": …, "label": …}, …]}.'
         )
     if len(found.images) > limit:
-        raise _too_many(limit)
+        raise form_fields.too_many(limit)
     uploads = (
         Upload(decode_base64(one))
         if isinstance(one, str)
@@ -192,53 +172,3 @@ def decode_base64(text: str) -> bytes | MalformedBodyError:
         return MalformedBodyError(
             "The image is not base64. Send the image itself: URLs are not fetched."
         )
-
-
-def _too_many(limit: int) -> TooLargeError:
-    return TooLargeError(
-        f"There are more than {limit} images in this request: send them in several requests."
-    )
-
-
-def request_body(*, labelled: bool = False, required: bool = True) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that accepts images. (Any: FastAPI's own type.)"""
-    base64_schema = {"type": "string", "contentEncoding": "base64"}
-    metadata = ImageMetadata.model_json_schema()["properties"] if labelled else {}
-    one = _object({"image": base64_schema, **metadata}, required="image")
-    item = {"anyOf": [one, base64_schema]} if labelled else base64_schema
-    several = _object({"images": {"type": "array", "minItems": 1, "items": item}}, "images")
-    example: dict[str, object] = {"image": images.EXAMPLE}
-    if labelled:
-        example |= {"label": "cat", "attributes": {"shelf": 3}}
-    examples = [example if labelled else images.EXAMPLE, images.EXAMPLE]
-    file = {"type": "string", "contentMediaType": _OCTETS, "format": "binary"}
-    files = {"type": "array", "minItems": 1, "items": file}
-    form = {"type": "object", "required": ["file"], "properties": {"file": files}}
-    raw = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
-    return {
-        "requestBody": {
-            "required": required,
-            "description": "One image as it is, or one or several in a form or in JSON. The JSON "
-            "form `images`, and a form with several files, are answered by a list of results.",
-            "content": {
-                **dict.fromkeys((*MEDIA_TYPES.values(), _OCTETS), raw),
-                _FORM: {"schema": form},
-                _JSON: {
-                    "schema": {"oneOf": [{"title": "One", **one}, {"title": "Several", **several}]},
-                    "examples": {
-                        "one": {"summary": "One image", "value": example},
-                        "several": {"summary": "Several images", "value": {"images": examples}},
-                    },
-                },
-            },
-        }
-    }
-
-
-def _object(properties: Mapping[str, object], required: str) -> dict[str, object]:
-    return {
-        "type": "object",
-        "required": [required],
-        "additionalProperties": False,
-        "properties": properties,
-    }

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from service.errors import NotFoundError
+from service.http.codecs.bodies import binary_response
 from service.http.dependencies import StateDep
 from service.http.problems import error_responses
 from service.schemas.model import Experiment, Experiments
@@ -13,7 +14,7 @@ from training.bundle import Bundle, Regularizer, Summary, compare, summarize
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 
 _SVG_RESPONSES = error_responses(404, 422) | {
-    200: {"description": "The learning curves.", "content": {"image/svg+xml": {}}}
+    200: {"description": "The learning curves.", "content": binary_response("image/svg+xml")}
 }
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from service.http.codecs.bodies import binary_response
 from service.http.dependencies import FilterDep, LayerName, Limit, SimilarityDep, StateDep
 from service.http.inference import run_in_search_pool
 from service.http.problems import error_responses
@@ -55,7 +56,7 @@ def one(state: StateDep, image_id: str) -> GalleryItem:
     response_class=Response,
     responses=error_responses(404, 422)
     | {
-        200: {"description": "The image.", "content": {"image/jpeg": {}, "image/png": {}}},
+        200: {"description": "The image.", "content": binary_response("image/jpeg", "image/png")},
         304: {"description": "The copy of the client is current."},
     },
 )

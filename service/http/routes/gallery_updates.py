@@ -7,20 +7,20 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service import concurrency
 from service.engine.types import Embeddings, Priority
-from service.errors import ConflictError, KindredError, MalformedBodyError
+from service.errors import ConflictError, KindredError
 from service.gallery.types import Added, Addition, Item
 from service.http.auth import RequireAdmin
-from service.http.codecs import json_body
+from service.http.codecs import bodies, json_body
+from service.http.codecs.form_fields import FormReader
 from service.http.codecs.images import decode_images
-from service.http.codecs.ingest import LabelledUploadsDep, addition
-from service.http.codecs.uploads import Uploads, request_body
+from service.http.codecs.ingest import LabelledUploadsDep, ReplacementDep, addition
+from service.http.codecs.uploads import Uploads
 from service.http.dependencies import UPLOAD_ERRORS, StateDep
 from service.http.inference import embed_images, to_json
 from service.http.problems import error_responses
@@ -31,7 +31,6 @@ from service.schemas.gallery import (
     MAX_JSON_COMMAS,
     GalleryEdit,
     GalleryItem,
-    ImageId,
     UpsertResult,
 )
 from service.state import State
@@ -39,7 +38,7 @@ from training.bundle import Pixels
 
 router = APIRouter(prefix="/gallery", tags=["gallery"])
 
-NewId = Annotated[ImageId, Path(description="Letters, digits and . _ ~ -, up to 128.")]
+_READ_FORM = [Depends(FormReader(Priority.BACKGROUND))]
 _LOCATION = {
     "Location": {"description": "The path of the one new image.", "schema": {"type": "string"}}
 }
@@ -57,7 +56,8 @@ _LOCATION = {
         },
         201: {"headers": _LOCATION},
     },
-    openapi_extra=request_body(labelled=True),
+    openapi_extra=bodies.addition_body(),
+    dependencies=_READ_FORM,
 )
 async def add(
     request: Request, state: StateDep, _: RequireAdmin, uploads: LabelledUploadsDep
@@ -76,32 +76,20 @@ async def add(
     response_model=UpsertResult,
     responses=error_responses(*UPLOAD_ERRORS, 507)
     | {201: {"model": UpsertResult, "headers": _LOCATION}},
-    openapi_extra=request_body(labelled=True),
+    openapi_extra=bodies.replacement_body(),
+    dependencies=_READ_FORM,
 )
 async def put(
-    request: Request, state: StateDep, _: RequireAdmin, image_id: NewId, uploads: LabelledUploadsDep
+    request: Request, state: StateDep, _: RequireAdmin, uploads: ReplacementDep
 ) -> Response:
     """Add an image with this id, or replace the one that has it."""
-    if uploads.several:
-        raise MalformedBodyError(
-            "An id is that of one image. To add several, send them to POST /gallery."
-        )
-    (upload,) = uploads.images
-    upload = dataclasses.replace(
-        upload, metadata=upload.metadata.model_copy(update={"id": image_id})
-    )
-    return await _add(request, state, dataclasses.replace(uploads, images=(upload,)), replace=True)
+    return await _add(request, state, uploads, replace=True)
 
 
 @router.patch(
     "/{image_id}",
     responses=error_responses(400, 404, ConflictError, 413, 422, 503, 507),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": GalleryEdit.model_json_schema()}},
-        }
-    },
+    openapi_extra=bodies.json_body("GalleryEdit"),
 )
 async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str) -> GalleryItem:
     """Change an image's label or attributes; fields that are left out do not change."""

@@ -62,6 +62,16 @@ _OUTPUT: dict[str, Any] = {
     "required": ["name"],
     "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
 }
+INFER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": ["string", "null"], "maxLength": MAX_ID_LENGTH},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
+        "outputs": {"type": ["array", "null"], "items": _OUTPUT, "maxItems": MAX_ELEMENTS},
+    },
+}
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -69,20 +79,7 @@ BODY: dict[str, Any] = {
         "the tensors.",
         "content": {
             "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "id": {"type": ["string", "null"], "maxLength": MAX_ID_LENGTH},
-                        "parameters": _PARAMETERS,
-                        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1, "maxItems": 1},
-                        "outputs": {
-                            "type": ["array", "null"],
-                            "items": _OUTPUT,
-                            "maxItems": MAX_ELEMENTS,
-                        },
-                    },
-                },
+                "schema": {"$ref": "#/components/schemas/InferRequest"},
                 "example": {
                     "inputs": [
                         {"name": INPUT.name, "datatype": "BYTES", "shape": [1], "data": [EXAMPLE]}

@@ -172,7 +172,7 @@ def test_images_that_are_all_bad_have_an_error_each(client: TestClient) -> None:
         (b'{"image": "", "images": [""]}', "either"),
         (b'{"images": []}', "either"),
         (b'{"image": 3}', "string"),
-        (b'{"url": "http://169.254.169.254/"}', "not permitted"),
+        (b'{"url": "http://169.254.169.254/"}', "no such field"),
         (b'{"image": "http://169.254.169.254/"}', "URLs are not fetched"),
     ],
 )
@@ -233,7 +233,7 @@ def test_urls_are_never_fetched(client: TestClient) -> None:
             client.post("/classify", content=url.encode(), headers=PNG),
             client.post(f"/classify?url={url}", content=b""),
         ):
-            assert response.status_code in (400, 415)
+            assert response.status_code in (400, 415, 422)
         elsewhere.setblocking(False)
         with pytest.raises(BlockingIOError):
             elsewhere.accept()
