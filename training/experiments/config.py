@@ -6,6 +6,8 @@ Knows nothing of how they are carried out.
 import hashlib
 from typing import Literal
 
+from pydantic import Field
+
 from training.base_model import Frozen
 from training.models.device import PrecisionChoice
 
@@ -35,7 +37,8 @@ class Variant(Frozen):
     """The architecture of the network, and the preparation of its inputs.
 
     `dropout` is a probability. `normalised` inputs have mean 0 and standard deviation 1 in each
-    channel, over the training images.
+    channel, over the training images. `width` multiplies the channels and hidden units of a
+    teacher.
     """
 
     conv_blocks: Literal[2, 3]
@@ -43,6 +46,20 @@ class Variant(Frozen):
     dropout: float = 0.0
     augmentation: bool = False
     normalised: bool = False
+    width: int = 1
+
+
+class Distillation(Frozen):
+    """Training towards the softened outputs of a teacher (Hinton et al., 2015).
+
+    The loss is `weight` times the cross entropy to the teacher's probabilities, and the rest times
+    that to the labels. Both networks see the same augmented image. Their logits are divided by
+    `temperature` first, and the first part is multiplied by its square.
+    """
+
+    teacher: "Experiment"
+    weight: float = 0.9
+    temperature: float = 2.0
 
 
 class Config(Frozen):
@@ -65,6 +82,7 @@ class Config(Frozen):
     label_smoothing: float = 0.0
     init: Literal["default", "he"] = "default"
     policy: Policy = REPORT
+    distillation: Distillation | None = None
     precision: PrecisionChoice = "auto"
     memory_format: Literal["channels_last"] = "channels_last"
     compile: Literal[False] = False
@@ -90,13 +108,22 @@ class Experiment(Frozen):
     published_name: str | None
     regularizer: Regularizer
     variant: Variant
-    config: Config = Config()
+    config: Config = Field(default_factory=Config)
     published: Published | None = None
 
     def with_epochs(self, epochs: int | None) -> "Experiment":
-        """Return a copy with this number of epochs; None leaves it unchanged."""
-        update = {} if epochs is None else {"epochs": epochs}
+        """Return a copy with this number of epochs, as has its teacher; None changes nothing."""
+        if epochs is None:
+            return self
+        update: dict[str, object] = {"epochs": epochs}
+        if taught := self.config.distillation:
+            teacher = taught.teacher.with_epochs(epochs)
+            update["distillation"] = taught.model_copy(update={"teacher": teacher})
         return self.model_copy(update={"config": self.config.model_copy(update=update)})
+
+
+Distillation.model_rebuild()
+Config.model_rebuild()
 
 
 def group_id(experiment: Experiment, dataset_fingerprint: str) -> str:

@@ -174,6 +174,7 @@ class LayerRetrieval(Frozen):
 class Record(Frozen):
     """One run: its settings, its environment and its results.
 
+    `teacher` is the id of the run whose network taught this one, a study on the same split.
     A final run also has `retrieval`, over its test images. If the data set provides test images of
     its own, it has `own_test`. The loss of `own_test` is after calibration, all other losses are
     before it; `calibration` has both.
@@ -184,6 +185,7 @@ class Record(Frozen):
     experiment: str
     published_name: str | None
     regularizer: Regularizer
+    teacher: str | None = None
     group_id: str
     status: Status
     error: str | None = None

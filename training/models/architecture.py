@@ -27,6 +27,7 @@ class Architecture(Frozen):
     - `dropout`: the probability after each hidden linear layer; 0 for none.
     - `mean`, `std`: of each channel's pixels, in [0, 1], for recipes with normalised inputs.
     - `temperature`: logits are divided by it, so that their softmax is calibrated.
+    - `width`: channels and hidden units are multiplied by it; above 1 in teachers alone.
     """
 
     classes: int
@@ -36,6 +37,20 @@ class Architecture(Frozen):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     temperature: float = 1.0
+    width: int = 1
+
+    @property
+    def channels(self) -> tuple[tuple[int, int, int], ...]:
+        """Input, middle and output channels of each block."""
+        return tuple(
+            (inner * self.width if number else inner, middle * self.width, outer * self.width)
+            for number, (inner, middle, outer) in enumerate(CHANNELS[: self.conv_blocks])
+        )
+
+    @property
+    def hidden(self) -> int:
+        """Length of the last hidden layer."""
+        return HIDDEN * self.width
 
 
 class LayerSpec(Frozen):
@@ -90,12 +105,13 @@ class NetworkSpec(Frozen):
 
 def describe_blocknet(architecture: Architecture) -> NetworkSpec:
     """Return the input and the layers of a `BlockNet`."""
-    blocks = CHANNELS[: architecture.conv_blocks]
     shapes: dict[Layer, tuple[int, ...]] = {
         name: (channels[2], BLOCKNET_SIDE >> halvings, BLOCKNET_SIDE >> halvings)
-        for halvings, (name, channels) in enumerate(zip(LAYERS, blocks, strict=False), start=1)
+        for halvings, (name, channels) in enumerate(
+            zip(LAYERS, architecture.channels, strict=False), start=1
+        )
     }
-    shapes |= {"penultimate": (HIDDEN,), "logits": (architecture.classes,)}
+    shapes |= {"penultimate": (architecture.hidden,), "logits": (architecture.classes,)}
     return NetworkSpec(
         family="blocknet",
         side=BLOCKNET_SIDE,

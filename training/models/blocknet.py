@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.models.architecture import (
-    CHANNELS,
-    HIDDEN,
     LAYERS,
     Architecture,
     Layer,
@@ -54,14 +52,15 @@ class BlockNet(nn.Module):
         self.architecture = architecture
         self.register_buffer("mean", _per_channel(architecture.mean), persistent=False)
         self.register_buffer("std", _per_channel(architecture.std), persistent=False)
-        channels = CHANNELS[: architecture.conv_blocks]
+        channels = architecture.channels
         self.blocks = nn.ModuleList(
             Block(*sizes, batch_norm=architecture.batch_norm) for sizes in channels
         )
         side = self.spec.side // 2 ** len(channels)
-        self.hidden1 = nn.Linear(channels[-1][2] * side * side, 1024)
-        self.hidden2 = nn.Linear(1024, HIDDEN)
-        self.output = nn.Linear(HIDDEN, architecture.classes)
+        middle = 2 * architecture.hidden
+        self.hidden1 = nn.Linear(channels[-1][2] * side * side, middle)
+        self.hidden2 = nn.Linear(middle, architecture.hidden)
+        self.output = nn.Linear(architecture.hidden, architecture.classes)
         self.dropout = nn.Dropout(architecture.dropout)
 
     @property

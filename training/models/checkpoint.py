@@ -57,8 +57,12 @@ def load(folder: Path) -> BlockNet:
 
 
 def architecture_text(architecture: Architecture) -> str:
-    """Return the `network.json` of version 1, of which the id of a network is made."""
-    return architecture.model_dump_json(indent=1) + "\n"
+    """Return the `network.json` of version 1, of which the id of a network is made.
+
+    It has no width of 1, so that networks keep the id that they had before there were others.
+    """
+    left_out = {"width"} if architecture.width == 1 else None
+    return architecture.model_dump_json(indent=1, exclude=left_out) + "\n"
 
 
 def _read_architecture(file: Path) -> Architecture:

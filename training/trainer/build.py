@@ -27,6 +27,7 @@ def build_network(experiment: Experiment, classes: int, seed: int, images: Tenso
         conv_blocks=variant.conv_blocks,
         batch_norm=variant.batch_norm,
         dropout=variant.dropout,
+        width=variant.width,
     )
     if variant.normalised:
         architecture = architecture.model_copy(update=_moments(images))

@@ -53,6 +53,7 @@ def fit(
     seeds: Seeds,
     *,
     augmentation: bool,
+    teacher: BlockNet | None = None,
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -71,6 +72,7 @@ def fit(
         config: optimizer, schedule, epochs, batch size.
         seeds: seeds of the image order and of the augmentation.
         augmentation: whether to apply the policy of `config`.
+        teacher: a trained network on any device, if `config` has distillation.
         stop_if_collapsed: stop early if 3 epochs and 500 steps have not lowered the loss below
             chance.
         on_step: called after each training step.
@@ -88,7 +90,8 @@ def fit(
     order = torch.Generator().manual_seed(seeds.order)
     generator = torch.Generator(device)
     policy = config.policy if augmentation else None
-    step = step_for(config)(network, training, config, precision, policy, generator)
+    taught_by = teacher.to(device).to(memory_format=torch.channels_last).eval() if teacher else None
+    step = step_for(config)(network, training, config, precision, policy, generator, taught_by)
     chance = chance_loss(training, network.architecture.classes, config.label_smoothing)
     setup = time.perf_counter() - started
 

@@ -6,7 +6,7 @@ both parts. Each is tested once, on the other 15 %. Writes no files.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
@@ -26,6 +26,10 @@ from training.trainer.diagnostics import chance_loss, collapsed, diagnose
 from training.trainer.evaluation import predict, score
 from training.trainer.fit import fit
 from training.trainer.resume import Resume
+
+
+class LeakageError(RuntimeError):
+    """Raised if a teacher may have seen the student's test images; the message names both runs."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,16 @@ class RunSpec:
         )
 
     @property
+    def teacher(self) -> "RunSpec | None":
+        """The run that teaches this one, or None.
+
+        It is always a study, on the same split. So no teacher has seen a test image, and a final
+        run is taught by a network that has not seen its validation images either.
+        """
+        taught = self.experiment.config.distillation
+        return replace(self, experiment=taught.teacher, stage="study") if taught else None
+
+    @property
     def steps(self) -> int:
         """Number of training steps."""
         config = self.experiment.config
@@ -100,6 +114,7 @@ def run(
     spec: RunSpec,
     *,
     temperature: float | None = None,
+    teacher: tuple[BlockNet, Record] | None = None,
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -111,6 +126,7 @@ def run(
         spec: what to run.
         temperature: temperature of the study, for a final run, which has no validation images. A
             study fits its own.
+        teacher: the network and the record of `spec.teacher`, if it has one.
         stop_if_collapsed: stop a run early if it does not learn.
         on_step: called after each training step.
         on_epoch: called with the metrics of each epoch.
@@ -126,6 +142,8 @@ def run(
     """
     started = time.perf_counter()
     initial = initial_record(spec)
+    if teacher:
+        initial = initial.model_copy(update={"teacher": _check_teacher(teacher[1], initial)})
     experiment, dataset = spec.resolved, spec.dataset
     parts = {name: spec.part(name) for name in spec.indices}
     network = build_network(experiment, len(dataset.classes), spec.seed, parts["train"].images)
@@ -137,6 +155,7 @@ def run(
         experiment.config,
         initial.seeds,
         augmentation=experiment.variant.augmentation,
+        teacher=teacher[0] if teacher else None,
         stop_if_collapsed=stop_if_collapsed,
         on_step=on_step,
         on_epoch=on_epoch,
@@ -158,6 +177,22 @@ def run(
     if temperature is not None:
         made = calibrate(network, made, logits, parts["test"].labels, temperature)
     return network, made
+
+
+def _check_teacher(teacher: Record, student: Record) -> str:
+    """Return the id of the teacher's run.
+
+    Raises:
+        LeakageError: the teacher was trained on other data, or on another split of it.
+
+    """
+    mine, theirs = student.dataset, teacher.dataset
+    if mine.fingerprint != theirs.fingerprint or mine.splits["test"] != theirs.splits["test"]:
+        raise LeakageError(
+            f"{teacher.run_id} may have been trained on the test images of {student.run_id}: "
+            "train a teacher on the same split"
+        )
+    return teacher.run_id
 
 
 def initial_record(spec: RunSpec) -> Record:

@@ -34,6 +34,7 @@ class Step:
         precision: Precision,
         policy: Policy | None,
         generator: torch.Generator,
+        teacher: BlockNet | None = None,
     ) -> None:
         self.network = network
         self.optimizers = build_optimizers(network, config)
@@ -43,6 +44,8 @@ class Step:
         self._precision = precision
         self._policy = policy
         self._generator = generator
+        self._distillation = config.distillation
+        self._teacher = teacher
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +67,10 @@ class Step:
             loss = (own * own_loss + (1 - own) * pasted_loss).mean()
         else:
             loss = self._losses(logits, labels).mean()
+        if self._teacher and (taught := self._distillation):
+            loss = (1 - taught.weight) * loss + taught.weight * self._teaching(
+                images, logits, self._teacher, taught.temperature
+            )
         self.network.zero_grad()
         loss.backward()
         for optimizer in self.optimizers:
@@ -75,6 +82,15 @@ class Step:
         return functional.cross_entropy(
             logits, labels, label_smoothing=self._smoothing, reduction="none"
         )
+
+    def _teaching(
+        self, images: Tensor, logits: Tensor, teacher: BlockNet, temperature: float
+    ) -> Tensor:
+        """Return the cross entropy to the teacher's softened probabilities, times T squared."""
+        with torch.no_grad(), autocast(self.device, self._precision):
+            outputs = teacher(images.contiguous(memory_format=torch.channels_last))
+        softened = (outputs.float() / temperature).softmax(1)
+        return functional.cross_entropy(logits / temperature, softened) * temperature**2
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the next steps."""

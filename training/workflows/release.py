@@ -72,6 +72,7 @@ def select_experiment(
         and one.dataset.splits["test"].indices_sha256 == held_out
         and one.variant.batch_norm
         and one.variant.conv_blocks == 3
+        and one.variant.width == 1  # a wider one is a teacher
     ]
     scores = {
         summary.name: summary.validation_accuracy.mean

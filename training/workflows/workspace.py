@@ -222,12 +222,14 @@ class Workspace:
                 f"{self.experiments}/{replace(spec, stage='study').run_id}.json",
                 style="yellow",
             )
+        teacher = self.train_or_load(spec.teacher) if spec.teacher else None
         print_line(f"{label}{spec.run_id} on {spec.dataset.name} ({spec.device})")
         description = f"{spec.experiment.name}, seed {spec.seed}"
         with progress.track(description, spec.steps, parent) as advance:
             network, made = run(
                 spec,
                 temperature=temperature,
+                teacher=teacher,
                 stop_if_collapsed=self.stop_if_collapsed,
                 on_step=advance,
                 on_epoch=progress.show_epoch,

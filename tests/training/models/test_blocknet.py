@@ -53,6 +53,15 @@ def test_every_layer_has_its_dimension(conv_blocks: int) -> None:
     assert {layer: vectors.shape[1] for layer, vectors in found.items()} == expected
 
 
+def test_a_wider_network_has_more_channels_and_hidden_units_but_the_same_input() -> None:
+    architecture = Architecture(classes=10, conv_blocks=3, batch_norm=True, dropout=0, width=2)
+    wide = BlockNet(architecture).eval()
+    found = wide.representations(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), wide.layers)
+    lengths = {name: vectors.shape[1] for name, vectors in found.items()}
+    assert lengths == {layer.name: layer.length for layer in wide.spec.layers}
+    assert (lengths["conv2"], lengths["penultimate"], lengths["logits"]) == (16384, 1024, 10)
+
+
 def test_a_network_of_two_blocks_has_no_conv3() -> None:
     assert "conv3" not in network(2).layers
     with pytest.raises(ValueError, match=r"no layer \['conv3'\]; this network has conv1, conv2"):

@@ -60,6 +60,11 @@ def test_only_batch_norm_with_three_blocks_is_eligible(name: str) -> None:
     assert select_experiment([made_record(name, validation=0.99), made_record()]) == "batchnorm-3"
 
 
+def test_a_wider_teacher_is_not_eligible() -> None:
+    records = [made_record("teacher-3", validation=0.99), made_record()]
+    assert select_experiment(records) == "batchnorm-3"
+
+
 def test_batch_norm_with_other_regularizers_is_eligible() -> None:
     mixed = Variant(conv_blocks=3, batch_norm=True, dropout=0.2, augmentation=True)
     assert (

@@ -6,7 +6,7 @@ Knows records; nothing of networks, images or files.
 from collections.abc import Sequence
 
 from training.experiments.aggregate import RunStats, summarize
-from training.experiments.config import Policy
+from training.experiments.config import Distillation, Policy
 from training.experiments.record import Evaluation, Record
 from training.experiments.reports.figures import confusion_matrix, retrieval_by_layer
 from training.experiments.reports.markdown import FIGURES, format_stats, paragraph, table
@@ -52,6 +52,7 @@ def _description(final: Record, studies: Sequence[Record]) -> str:
         if config.optimizer == "muon"
         else "",
         f"label smoothing {config.label_smoothing:g}" if config.label_smoothing else "",
+        _distillation(config.distillation) if config.distillation else "",
         f"{config.epochs} epochs of batches of {config.batch_size}",
     ]
     rows = []
@@ -117,6 +118,13 @@ def _augmentation(policy: Policy) -> str:
         f"CutMix for {policy.cutmix:.0%} of the images" if policy.cutmix else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _distillation(taught: Distillation) -> str:
+    return (
+        f"distilled from `{taught.teacher.name}` (weight {taught.weight:g}, temperature "
+        f"{taught.temperature:g})"
+    )
 
 
 def _selection(final: Record) -> str:

@@ -93,6 +93,7 @@ def _released(records: Sequence[Record], studies: Sequence[Record]) -> Record | 
         for one in records
         if one.stage == "final"
         and one.status != "failed"
+        and one.variant.width == 1
         and one.group_id in scores
         and one.dataset.splits["test"] == studies[-1].dataset.splits["test"]
     ]
