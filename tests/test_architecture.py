@@ -42,6 +42,7 @@ ARROWS = {
     "benchmarks.peers": "benchmarks.harness",
     "benchmarks.search": "benchmarks.harness service.settings training.workflows",
     "benchmarks.training": "benchmarks.harness training.workflows",
+    "benchmarks.human": "training.workflows",
     "benchmarks.harness": "training.bundle",
 }
 """Each package, and the packages directly below it."""

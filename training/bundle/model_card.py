@@ -44,7 +44,7 @@ images ({pixels}) is searched by cosine similarity at two layers.
 - Validation accuracy of the chosen settings: {validation}.
 - Test accuracy: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss
   {metrics.test_loss:.4f}, over {metrics.test_count:,} images that were used neither for training
-  nor for model selection.{_own_test(final)}{_calibration(manifest, final)}
+  nor for model selection.{_own_test(final)}{_near_duplicates(final)}{_calibration(manifest, final)}
 
 | layer | precision@10 | recall@10 of the index | ms per query | ms per exact query |
 | --- | --- | --- | --- | --- |
@@ -97,6 +97,20 @@ def _own_test(final: Record) -> str:
     return f"""
 - On the data set's own {final.own_test.count:,} test images: {final.own_test.accuracy:.4f} (95 %
   interval {low:.4f} to {high:.4f})."""
+
+
+def _near_duplicates(final: Record) -> str:
+    found = final.near_duplicates
+    if not found:
+        return ""
+    if not found.count or found.accuracy_with is None:
+        return """
+- No test image has a near-duplicate among the images that the network was trained on."""
+    without = found.accuracy_without
+    others = f", and {without:.4f} on the others" if without is not None else ""
+    return f"""
+- Test images with a near-duplicate among the images that the network was trained on:
+  {found.count:,}. Accuracy is {found.accuracy_with:.4f} on them{others}."""
 
 
 def _novelty(manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from training.bundle import BundleError
-from training.cli import build, embed, train
+from training.cli import build, embed, examine, train
 from training.data.dataset import DatasetError
 from training.embedding.job import BulkError
 from training.embedding.shards import ShardError
@@ -19,6 +19,7 @@ from training.experiments.reports.results import ReportError
 from training.models.checkpoint import CheckpointError
 from training.models.device import DeviceError
 from training.trainer.fit import DivergedError
+from training.trainer.run import LeakageError
 from training.workflows.progress import print_line
 from training.workflows.release import ReleaseError
 
@@ -44,6 +45,8 @@ app.command("resolve-bundle")(build.resolve_bundle_command)
 app.command("eval-retrieval")(build.eval_retrieval)
 app.command()(embed.embed)
 app.command("report")(train.report_command)
+app.command()(examine.duplicates)
+app.command()(examine.labels)
 
 
 def main() -> None:
@@ -62,6 +65,7 @@ def main() -> None:
         DatasetError,
         DeviceError,
         DivergedError,
+        LeakageError,
         RecordError,
         ReleaseError,
         ReportError,

@@ -171,13 +171,26 @@ class LayerRetrieval(Frozen):
     by_class: tuple[Ranking | None, ...]
 
 
+class NearDuplicates(Frozen):
+    """The test images with a near-duplicate among the images that the network was trained on.
+
+    `count` is their number, by a score of at least `threshold`. The accuracies are those on these
+    test images (None if there are none) and on the others (None if there are no others).
+    """
+
+    count: int
+    threshold: float
+    accuracy_with: float | None
+    accuracy_without: float | None
+
+
 class Record(Frozen):
     """One run: its settings, its environment and its results.
 
     `teacher` is the id of the run whose network taught this one, a study on the same split.
-    A final run also has `retrieval`, over its test images. If the data set provides test images of
-    its own, it has `own_test`. The loss of `own_test` is after calibration, all other losses are
-    before it; `calibration` has both.
+    A final run also has `near_duplicates` and `retrieval`, over its test images. If the data set
+    provides test images of its own, it has `own_test`. The loss of `own_test` is after calibration,
+    all other losses are before it; `calibration` has both.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -201,6 +214,7 @@ class Record(Frozen):
     test: Evaluation | None = None
     calibration: Calibration | None = None
     own_test: Evaluation | None = None
+    near_duplicates: NearDuplicates | None = None
     retrieval: dict[str, LayerRetrieval] | None = None
     diagnostics: Diagnostics | None = None
     published: Published | None = None

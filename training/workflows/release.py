@@ -19,6 +19,7 @@ from training.experiments.config import Experiment
 from training.experiments.record import Record
 from training.models.blocknet import BlockNet
 from training.trainer.evaluation import evaluate
+from training.workflows import near_duplicates
 from training.workflows.retrieval_metrics import pick_queries, rank
 
 DEFAULT = "batchnorm-3"
@@ -94,9 +95,9 @@ def evaluate_release(
 ) -> Record:
     """Return the record with the metrics that only a released network has.
 
-    These are the retrieval metrics of each layer over the test images, and the accuracy on the
-    test images that the data set itself provides. Metrics that the record has are not measured
-    again.
+    These are the retrieval metrics of each layer over the test images, the accuracy on the test
+    images that the data set itself provides, and the test images with a near-duplicate among the
+    training images. Metrics that the record has are not measured again.
     """
     test = splits.indices("test")
     kept = np.sort(test[pick_queries(dataset.labels[test].numpy(), MAX_RANKED)])
@@ -112,6 +113,8 @@ def evaluate_release(
         update["own_test"] = evaluate(
             network, LabelledTensors(own_test.images.to(device), own_test.labels.to(device))
         )
+    if final.near_duplicates is None:
+        update["near_duplicates"] = near_duplicates.measure(network, dataset, splits, device)
     return final.model_copy(update=update)
 
 

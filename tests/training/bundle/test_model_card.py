@@ -7,7 +7,7 @@ import pytest
 from tests.support.factories import made_record
 from training.bundle.manifest import DatasetMetadata, GalleryMetadata, Manifest, Metrics
 from training.bundle.model_card import model_card
-from training.experiments.record import Evaluation, Record
+from training.experiments.record import Evaluation, NearDuplicates, Record
 from training.index.tuning import Quality
 from training.models.architecture import Layer
 from training.models.measurements import Calibration
@@ -105,3 +105,13 @@ def test_the_card_omits_calibration_and_own_test_if_they_were_not_measured() -> 
     text = card(final=made_record(stage="final"))
     assert "temperature" not in text
     assert "own 10,000" not in text
+
+
+def test_the_card_counts_test_images_with_a_near_duplicate_in_training() -> None:
+    found = NearDuplicates(count=12, threshold=0.78, accuracy_with=0.9876, accuracy_without=0.8765)
+    text = " ".join(card(final=CALIBRATED.model_copy(update={"near_duplicates": found})).split())
+    assert "was trained on: 12. Accuracy is 0.9876 on them, and 0.8765 on the others." in text
+    none = found.model_copy(update={"count": 0, "accuracy_with": None})
+    text = " ".join(card(final=CALIBRATED.model_copy(update={"near_duplicates": none})).split())
+    assert "No test image has a near-duplicate" in text
+    assert "near-duplicate" not in card(final=CALIBRATED)
