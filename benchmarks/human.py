@@ -148,7 +148,7 @@ def threshold_table(pairs: Pairs, judged: Judged) -> Table:
 
 
 def looked_at(best: Pairs, judged: Judged) -> str:
-    """Say how many of the pairs beyond the list that were looked at are true."""
+    """Describe how many pairs beyond the list are true, of those that were looked at."""
     if not LOOKED_AT.exists():
         return "No pairs beyond the list were looked at."
     with LOOKED_AT.open(encoding="utf-8", newline="") as lines:
