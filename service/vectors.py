@@ -1,16 +1,21 @@
 """Query vectors on either side of the device boundary: NumPy arrays or tensors."""
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
 
 from training.bundle import Vectors
 
-Queries = Vectors | Tensor
+if TYPE_CHECKING:  # imported where PyTorch runs something
+    from torch import Tensor
+
+Queries = Union[Vectors, "Tensor"]
 """Query vectors [N, dimension], in memory or on the network's device."""
 
 
 def in_memory(vectors: Queries) -> Vectors:
     """Return query vectors as a float32 array in memory."""
-    if not isinstance(vectors, Tensor):
+    if isinstance(vectors, np.ndarray):
         return vectors
     array: Vectors = vectors.float().cpu().numpy()
     return array

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 
 from benchmarks.harness.worker import Worker, serve
@@ -21,7 +22,7 @@ from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.local.snapshot import Snapshot
 from service.settings import Settings
 from training.base_model import Frozen
-from training.bundle import Pixels, load
+from training.bundle import Pixels, load, search_multi
 
 
 class RooflineRequest(Frozen):
@@ -60,17 +61,17 @@ def main(bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")]) ->
     backend.prepare(settings.max_batch_size)
     index = opened.indexes["conv2"]
     searcher: GpuSearcher | None = None
-    if backend.device.type == "cuda":
+    if backend.device != "cpu":
         bundle_images = BundleImages(opened)
         snapshot = Snapshot((bundle_images.segment,), bundle_images.classes, lambda *_: b"")
-        searcher = GpuSearcher(lambda: snapshot, backend.device)
+        searcher = GpuSearcher(lambda: snapshot, torch.device(backend.device))
 
     def run(task: Task, images: Pixels) -> None:
         found = backend.run(channels_first(images))
         if task == "conv2" and searcher:
             searcher.search("conv2", found.queries("conv2", range(len(images))), NEAREST)
         elif task == "conv2":
-            index.search(found.layers["conv2"], NEAREST)
+            search_multi([index], found.layers["conv2"], NEAREST, project=backend.project)
 
     def measure(request: RooflineRequest) -> RooflineRate:
         images = np.resize(pixels, (request.batch, *pixels.shape[1:]))

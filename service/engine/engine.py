@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Final
@@ -18,10 +18,10 @@ import numpy as np
 
 from service import concurrency
 from service.engine.admission import AdmissionController
-from service.engine.backends.base import Backend, OutputView, channels_first, zeros
-from service.engine.queue import RequestQueue
+from service.engine.backends.base import Backend, BatchOutput, OutputView, channels_first, zeros
+from service.engine.queue import BatchItem, RequestQueue
 from service.engine.search_stage import PendingSearch, Searcher, SearchStage
-from service.engine.types import Embeddings, Entry, Priority, SearchQuery
+from service.engine.types import Embeddings, Entry, Outcomes, Priority, SearchQuery, deliver
 from service.errors import DeadlinePassedError, InferenceFailedError, UnavailableError
 from training.bundle import Layer, Pixels
 
@@ -52,7 +52,7 @@ class Engine:
 
         Args:
             backend: runs the network; only the engine's worker may call it from now on.
-            search: finds the nearest images of the gallery; if None, `submit` accepts no searches.
+            search: finds the nearest images of the gallery; if None, `embed` accepts no searches.
             max_batch_size: images in a batch.
             max_queue_size: images that may be admitted and not yet answered, for each priority.
             batch_timeout: seconds in one batch after which the worker counts as stuck.
@@ -72,7 +72,7 @@ class Engine:
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._changed = threading.Condition()  # guards all fields below
         self._queue = RequestQueue(self.admission)
-        self._running: tuple[Entry, ...] = ()
+        self._running: tuple[BatchItem, ...] = ()
         self._running_since = 0.0
         self._unhealthy_reason: str | None = LOADING_REASON
 
@@ -83,7 +83,7 @@ class Engine:
 
     @property
     def searches(self) -> bool:
-        """Whether `submit` accepts searches."""
+        """Whether `embed` accepts searches."""
         return self._search_stage is not None
 
     def start(self) -> None:
@@ -112,11 +112,11 @@ class Engine:
     @property
     def unhealthy_reason(self) -> str | None:
         """Why no images are accepted now; None if the engine is healthy."""
-        with self._changed:
+        if self._running:
             busy = time.monotonic() - self._running_since
-            if self._running and busy > self._batch_timeout:
+            if busy > self._batch_timeout:
                 return f"the worker has been at one batch for {busy:.0f} s"
-            return self._unhealthy_reason
+        return self._unhealthy_reason
 
     def check_healthy(self) -> None:
         """Return if images are accepted now.
@@ -133,39 +133,6 @@ class Engine:
         """Number of images that wait for a batch."""
         return len(self._queue)
 
-    def submit(
-        self,
-        images: Sequence[Pixels],
-        deadline: float,
-        searches: Iterable[SearchQuery] = (),
-        *,
-        priority: Priority = Priority.INTERACTIVE,
-    ) -> "list[Future[Embeddings]]":
-        """Queue all of these images, or none; each has the same searches.
-
-        To remove an image from the queue, cancel its future.
-
-        Args:
-            images: uint8 [32, 32, 3] each.
-            deadline: a reading of `time.monotonic()`.
-            searches: made with each image's embeddings.
-            priority: of all images.
-
-        Raises:
-            UnavailableError: the worker is loading, stuck, restarting or stopped.
-            QueueFullError: background images that could not run before their deadline.
-
-        """
-        queries = frozenset(searches)
-        entries = [Entry(pixels, deadline, queries, priority) for pixels in images]
-        with self._changed:
-            self.check_healthy()
-            self._queue.add(entries)
-            self._changed.notify_all()
-        for entry in entries:
-            entry.future.add_done_callback(partial(self._remove_if_cancelled, entry))
-        return [entry.future for entry in entries]
-
     async def embed(
         self,
         images: Sequence[Pixels],
@@ -173,10 +140,19 @@ class Engine:
         searches: Iterable[SearchQuery] = (),
         *,
         priority: Priority = Priority.INTERACTIVE,
-    ) -> list[Embeddings | InferenceFailedError]:
-        """Embed images, in their order; one image may fail alone. Arguments as for `submit`.
+        with_novelty: bool = False,
+    ) -> Outcomes:
+        """Embed images, in their order; one image may fail alone.
 
-        If the caller is cancelled, its images are removed from the queue.
+        All of the images are queued, or none. If the caller is cancelled, those that still wait
+        are removed from the queue.
+
+        Args:
+            images: uint8 [32, 32, 3] each, at least one.
+            deadline: a reading of `time.monotonic()`.
+            searches: made with each image's embeddings.
+            priority: of all images.
+            with_novelty: whether to compute the novelty of each image.
 
         Raises:
             UnavailableError: the worker is loading, stuck, restarting or stopped.
@@ -184,23 +160,51 @@ class Engine:
             DeadlinePassedError: the deadline passed in the queue.
 
         """
-        futures = self.submit(images, deadline, searches, priority=priority)
-        found: list[Embeddings | InferenceFailedError] = []
+        future: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
+        entry = Entry(
+            images, deadline, future, searches, priority=priority, with_novelty=with_novelty
+        )
+        self._enqueue(entry)
         try:
-            for future in map(asyncio.wrap_future, futures):
-                try:
-                    found.append(await future)
-                except InferenceFailedError as error:
-                    found.append(error)
+            return await future
         finally:
-            for left in futures:
-                left.cancel()
-        return found
+            if future.cancelled():
+                self._withdraw(entry)
 
-    def _remove_if_cancelled(self, entry: Entry, future: "Future[Embeddings]") -> None:
+    def submit(
+        self,
+        images: Sequence[Pixels],
+        deadline: float,
+        searches: Iterable[SearchQuery] = (),
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        with_novelty: bool = False,
+    ) -> "Future[Outcomes]":
+        """Embed images as `embed` does, from a thread without an event loop.
+
+        To remove the images from the queue, cancel the future.
+        """
+        future: Future[Outcomes] = Future()
+        entry = Entry(
+            images, deadline, future, searches, priority=priority, with_novelty=with_novelty
+        )
+        self._enqueue(entry)
+        future.add_done_callback(partial(self._withdraw_if_cancelled, entry))
+        return future
+
+    def _withdraw_if_cancelled(self, entry: Entry, future: "Future[Outcomes]") -> None:
         if future.cancelled():
-            with self._changed:
-                self._queue.remove(entry)
+            self._withdraw(entry)
+
+    def _enqueue(self, entry: Entry) -> None:
+        with self._changed:
+            self.check_healthy()
+            self._queue.add(entry)
+            self._changed.notify_all()
+
+    def _withdraw(self, entry: Entry) -> None:
+        with self._changed:
+            self._queue.remove(entry)
 
     def _wake_for_background(self) -> None:
         if self._queue.count(Priority.BACKGROUND):
@@ -233,66 +237,87 @@ class Engine:
             try:
                 self._run_batch(batch)
             except Exception:  # one image must not fail another: run each alone
-                for entry in batch:
-                    if entry.expired:
-                        entry.set_exception(
-                            DeadlinePassedError("The deadline passed in a failing batch.")
-                        )
-                    else:
-                        self._run_single(entry)
+                for item in batch:
+                    self._run_single(item)
             with self._changed:
                 self._running = ()
-                if batch[0].priority is Priority.BACKGROUND:
+                if batch[0].entry.priority is Priority.BACKGROUND:
                     self._queue.record_background(len(batch))
 
-    def _next_batch(self) -> tuple[Entry, ...]:
+    def _next_batch(self) -> tuple[BatchItem, ...]:
         """Wait for images and return the next batch; empty when stopping."""
         with self._changed:
             while not self._stopping.is_set():
                 if batch := self._queue.next_batch(self._max_batch_size):
-                    self._running = batch
                     self._running_since = time.monotonic()
+                    self._running = batch
                     return batch
                 self._changed.wait(self._queue.background_delay)
         return ()
 
-    def _run_batch(self, batch: Sequence[Entry]) -> None:
+    def _run_batch(self, batch: Sequence[BatchItem]) -> None:
         started = time.monotonic()
-        found = self._backend.run(channels_first(np.stack([entry.pixels for entry in batch])))
-        ended = time.monotonic()
-        novelty = [None] * len(batch) if found.novelty is None else found.novelty.tolist()
+        found = self._backend.run(
+            channels_first(np.stack([item.pixels for item in batch])),
+            with_novelty=any(item.entry.with_novelty for item in batch),
+        )
+        inference = time.monotonic() - started
         pending: list[PendingSearch] = []
-        for row, entry in enumerate(batch):
-            embeddings = Embeddings(
-                layers=OutputView(found.layers, row),
-                novelty=novelty[row],
-                queued=started - entry.submitted,
-                inference=ended - started,
-            )
-            if entry.searches:
-                pending.append(PendingSearch(entry, embeddings, row))
-            else:  # resolve it now: it need not wait for the searches of others
-                entry.set_result(embeddings)
+        complete: list[Entry] = []
+        for row, (item, embeddings) in enumerate(zip(batch, _split(found), strict=True)):
+            embeddings.queued = started - item.entry.submitted
+            embeddings.inference = inference
+            if item.entry.searches:
+                pending.append(PendingSearch(item, embeddings, row))
+            elif item.entry.set_outcome(item.number, embeddings):
+                complete.append(item.entry)  # resolved now: it need not wait for others' searches
+        deliver(complete)
         if pending:
-            assert self._search_stage  # noqa: S101 - `submit` accepts searches only with it
+            assert self._search_stage  # noqa: S101 - `embed` accepts searches only with it
             self._search_stage.dispatch(
                 found, pending, in_background=bool(self._queue.count(Priority.INTERACTIVE))
             )
 
-    def _run_single(self, entry: Entry) -> None:
+    def _run_single(self, item: BatchItem) -> None:
+        entry = item.entry
+        if entry.expired:
+            entry.fail(DeadlinePassedError("The deadline passed in a failing batch."))
+            deliver([entry])
+            return
         try:
-            self._run_batch([entry])
+            self._run_batch([item])
         except Exception as error:
             self._backend.run(zeros(1))  # if it fails on zeros too, the worker dies
             entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
-            entry.set_exception(InferenceFailedError(f"The network failed on this image: {error}."))
+            failure = InferenceFailedError(f"The network failed on this image: {error}.")
+            if entry.set_outcome(item.number, failure):
+                deliver([entry])
 
     def _fail_all(self, reason: str) -> None:
         """Mark the engine unhealthy and fail the images that run or wait."""
         with self._changed:
-            lost = (*self._running, *self._queue.clear())
+            lost = {*(item.entry for item in self._running), *self._queue.clear()}
             self._running = ()
             self._unhealthy_reason = reason
             self._changed.notify_all()
         for entry in lost:
-            entry.set_exception(UnavailableError(f"The image was dropped: {reason}."))
+            entry.fail(UnavailableError(f"The image was dropped: {reason}."))
+        deliver(tuple(lost))
+
+
+def _split(found: BatchOutput) -> Iterator[Embeddings]:
+    """Yield the embeddings of each image of a batch, without times."""
+    logits = found.layers["logits"].astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    rankings = np.argsort(-probabilities, axis=1, kind="stable")
+    novelty = [None] * len(logits) if found.novelty is None else found.novelty.tolist()
+    for row in range(len(logits)):
+        yield Embeddings(
+            OutputView(found.layers, row),
+            probabilities[row],
+            rankings[row],
+            novelty[row],
+            queued=0.0,
+            inference=0.0,
+        )

@@ -4,13 +4,12 @@ Knows entries and admission; nothing of threads: the engine guards the queue wit
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.engine.admission import AdmissionController
-from service.engine.types import Entry, Priority
+from service.engine.types import Entry, Priority, deliver
 from service.errors import DeadlinePassedError, QueueFullError
+from training.bundle import Pixels
 
 BACKGROUND_BATCH_SIZE: Final = 8
 """Maximum background images in a batch, so that an interactive request waits for few."""
@@ -24,76 +23,111 @@ SMOOTHING: Final = 0.1
 """Weight of the latest batch in the average time of a background image."""
 
 
+class BatchItem(NamedTuple):
+    """One image of a batch: the entry that it belongs to, and its number there."""
+
+    entry: Entry
+    number: int
+
+    @property
+    def pixels(self) -> Pixels:
+        """The image, uint8 [32, 32, 3]."""
+        return self.entry.images[self.number]
+
+
 class RequestQueue:
     """First in, first out within a priority. Not thread-safe."""
 
     def __init__(self, admission: AdmissionController) -> None:
         """Start empty; `admission` reports whether interactive requests are active."""
         self._admission = admission
-        self._entries: tuple[OrderedDict[Entry, None], ...] = tuple(OrderedDict() for _ in Priority)
+        self._entries: tuple[dict[Entry, None], ...] = tuple({} for _ in Priority)
+        self._waiting = [0 for _ in Priority]
         self._skipped = 0
         self._background_since = 0.0
         self._background_seconds = 0.0
 
     def __len__(self) -> int:
         """Return the number of images that wait."""
-        return sum(map(len, self._entries))
+        return sum(self._waiting)
 
     def count(self, priority: Priority) -> int:
         """Return the number of images of a priority that wait."""
-        return len(self._entries[priority])
+        return self._waiting[priority]
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entry: Entry) -> None:
         """Append the images of one request.
 
         Raises:
             QueueFullError: background images that could not run before their deadline.
 
         """
-        if entries and entries[0].priority is Priority.BACKGROUND:
+        if entry.priority is Priority.BACKGROUND:
             if self.count(Priority.BACKGROUND) == 0:
                 self._background_since = time.monotonic()
             else:
-                self._check_deadline(entries)
-        for entry in entries:
-            self._entries[entry.priority][entry] = None
+                self._check_deadline(entry)
+        self._entries[entry.priority][entry] = None
+        self._waiting[entry.priority] += entry.waiting
 
-    def _check_deadline(self, entries: Sequence[Entry]) -> None:
+    def _check_deadline(self, entry: Entry) -> None:
         waiting = self.count(Priority.BACKGROUND)
-        seconds = (waiting + len(entries)) * self._background_seconds
-        if time.monotonic() + seconds > entries[0].deadline:
+        seconds = (waiting + entry.waiting) * self._background_seconds
+        if time.monotonic() + seconds > entry.deadline:
             raise QueueFullError(
                 f"{waiting} images wait to be added, so these would pass their deadline. Try again "
                 "later, or send fewer images."
             )
 
     def remove(self, entry: Entry) -> None:
-        """Remove an entry that has been cancelled, if it still waits."""
-        self._entries[entry.priority].pop(entry, None)
+        """Remove the images of an entry that still wait, if any."""
+        if entry in self._entries[entry.priority]:
+            del self._entries[entry.priority][entry]
+            self._waiting[entry.priority] -= entry.waiting
 
     def clear(self) -> tuple[Entry, ...]:
         """Remove all entries and return them."""
         removed = tuple(entry for entries in self._entries for entry in entries)
-        for entries in self._entries:
-            entries.clear()
+        for priority in Priority:
+            self._entries[priority].clear()
+            self._waiting[priority] = 0
         return removed
 
-    def next_batch(self, limit: int) -> tuple[Entry, ...]:
-        """Remove and return up to `limit` live entries of one priority; fail the expired ones.
+    def next_batch(self, limit: int) -> tuple[BatchItem, ...]:
+        """Remove and return up to `limit` live images of one priority; fail the expired ones.
 
-        Interactive entries go first. Background entries follow in small batches, and go first after
+        Interactive images go first. Background images follow in small batches, and go first after
         `STARVATION_LIMIT` interactive batches. Empty if nothing may run now.
         """
-        interactive, background = self._entries
+        background = self.count(Priority.BACKGROUND)
         background_limit = min(limit, self._background_batch_size()) if background else 0
-        order = [(interactive, limit), (background, background_limit)]
+        order = [(Priority.INTERACTIVE, limit), (Priority.BACKGROUND, background_limit)]
         if self._skipped >= STARVATION_LIMIT:
             order.reverse()
-        for entries, size in order:
-            if batch := _take(entries, size):
-                self._skipped = self._skipped + 1 if entries is interactive and background else 0
+        for priority, size in order:
+            if batch := self._take(priority, size):
+                interactive = priority is Priority.INTERACTIVE
+                self._skipped = self._skipped + 1 if interactive and background else 0
                 return batch
         return ()
+
+    def _take(self, priority: Priority, limit: int) -> tuple[BatchItem, ...]:
+        entries = self._entries[priority]
+        batch: list[BatchItem] = []
+        while entries and len(batch) < limit:
+            entry = next(iter(entries))
+            if entry.expired:
+                entry.fail(DeadlinePassedError("The deadline passed in the queue."))
+                deliver([entry])
+            if not entry.is_live:
+                self.remove(entry)
+                continue
+            numbers = entry.take(limit - len(batch))
+            self._waiting[priority] -= len(numbers)
+            batch += [BatchItem(entry, number) for number in numbers]
+            if not entry.waiting:
+                del entries[entry]
+        return tuple(batch)
 
     def record_background(self, count: int) -> None:
         """Update the average time of a background image after a batch of `count` images."""
@@ -105,7 +139,7 @@ class RequestQueue:
     @property
     def background_delay(self) -> float | None:
         """Seconds until background images may run without an idle moment; None if none wait."""
-        if not self._entries[Priority.BACKGROUND]:
+        if not self._waiting[Priority.BACKGROUND]:
             return None
         return max(0.0, self._background_since + self._admission.idle_timeout - time.monotonic())
 
@@ -115,14 +149,3 @@ class RequestQueue:
         if self._admission.idle:
             return BACKGROUND_BATCH_SIZE_IDLE
         return 0 if self.background_delay else BACKGROUND_BATCH_SIZE_BUSY
-
-
-def _take(entries: OrderedDict[Entry, None], limit: int) -> tuple[Entry, ...]:
-    batch: list[Entry] = []
-    while entries and len(batch) < limit:
-        entry, _ = entries.popitem(last=False)
-        if entry.expired:
-            entry.set_exception(DeadlinePassedError("The deadline passed in the queue."))
-        elif entry.future.set_running_or_notify_cancel():
-            batch.append(entry)
-    return tuple(batch)

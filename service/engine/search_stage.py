@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 from service import concurrency
 from service.engine.backends.base import BatchOutput
-from service.engine.types import Embeddings, Entry, SearchQuery
+from service.engine.queue import BatchItem
+from service.engine.types import Embeddings, Entry, Outcome, SearchQuery, deliver
 from service.errors import InferenceFailedError, UnavailableError
 from service.gallery.types import ScoredItem
 from service.vectors import Queries
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class PendingSearch(NamedTuple):
     """An image with searches, and its row in the batch."""
 
-    entry: Entry
+    item: BatchItem
     embeddings: Embeddings
     row: int
 
@@ -66,35 +66,50 @@ class SearchStage:
 
     def _search_batch(self, found: BatchOutput, pending: Sequence[PendingSearch]) -> None:
         try:
-            self._search_and_resolve(found, pending)
+            _resolve(pending, self._search_all(found, pending))
         except Exception:  # one image must not fail another: search for each alone
             for one in pending:
                 self._search_single(found, one)
         except BaseException as error:
             for one in pending:
-                one.entry.set_exception(
+                one.item.entry.fail(
                     UnavailableError(f"The image was dropped: the search died ({error!r}).")
                 )
+            deliver([one.item.entry for one in pending])
             raise
 
     def _search_single(self, found: BatchOutput, one: PendingSearch) -> None:
+        outcome: Outcome
         try:
-            self._search_and_resolve(found, [one])
+            (outcome,) = self._search_all(found, [one])
         except Exception as error:
-            one.entry.context.run(logger.warning, "The search failed for one image", exc_info=error)
-            one.entry.set_exception(
-                InferenceFailedError(f"The search failed for this image: {error}.")
+            one.item.entry.context.run(
+                logger.warning, "The search failed for one image", exc_info=error
             )
+            outcome = InferenceFailedError(f"The search failed for this image: {error}.")
+        _resolve([one], [outcome])
 
-    def _search_and_resolve(self, found: BatchOutput, pending: Sequence[PendingSearch]) -> None:
+    def _search_all(self, found: BatchOutput, pending: Sequence[PendingSearch]) -> list[Embeddings]:
+        """Return the embeddings with the matches of all their searches."""
         began = time.monotonic()
         matches: list[dict[SearchQuery, Sequence[ScoredItem]]] = [{} for _ in pending]
-        for search in frozenset().union(*(one.entry.searches for one in pending)):
-            positions = [n for n, one in enumerate(pending) if search in one.entry.searches]
+        for search in frozenset().union(*(one.item.entry.searches for one in pending)):
+            positions = [n for n, one in enumerate(pending) if search in one.item.entry.searches]
             queries = found.queries(search.layer, [pending[position].row for position in positions])
             nearest = self._search(search.layer, queries, search.limit)
             for position, items in zip(positions, nearest, strict=True):
                 matches[position][search] = items
         searching = time.monotonic() - began
         for one, own in zip(pending, matches, strict=True):
-            one.entry.set_result(replace(one.embeddings, searching=searching, matches=own))
+            one.embeddings.searching = searching
+            one.embeddings.matches = own
+        return [one.embeddings for one in pending]
+
+
+def _resolve(pending: Sequence[PendingSearch], outcomes: Sequence[Outcome]) -> None:
+    """Store the outcomes, and resolve the entries that are complete with them."""
+    complete: list[Entry] = []
+    for one, outcome in zip(pending, outcomes, strict=True):
+        if one.item.entry.set_outcome(one.item.number, outcome):
+            complete.append(one.item.entry)
+    deliver(complete)

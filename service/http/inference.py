@@ -46,6 +46,7 @@ async def respond_per_image(
     answer: Callable[[Sequence[Embeddings]], Sequence[Schema]],
     *,
     searches: Collection[SearchQuery] = (),
+    with_novelty: bool = False,
     light: bool = False,
 ) -> Response:
     """Respond to one image, or to several by a list in which each may have its own error.
@@ -56,6 +57,7 @@ async def respond_per_image(
         uploads: its images.
         answer: builds the responses to the images that have been embedded.
         searches: made by the engine, so that `answer` finds their results.
+        with_novelty: whether `answer` needs the novelty of the images.
         light: whether `answer` for one image is faster than handing it to a thread.
 
     Raises:
@@ -66,7 +68,9 @@ async def respond_per_image(
     light = light and len(batched) == len(searches)
     with state.admission.permit(Priority.INTERACTIVE, len(uploads.images)) as permit:
         pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
-        results = await embed_images(request, state, pixels, permit.priority, batched)
+        results = await embed_images(
+            request, state, pixels, permit.priority, batched, with_novelty=with_novelty
+        )
         if not uploads.several and isinstance(results[0], KindredError):
             raise results[0]
 
@@ -125,6 +129,8 @@ async def embed_images(
     images: Sequence[Pixels | KindredError],
     priority: Priority,
     searches: Collection[SearchQuery] = (),
+    *,
+    with_novelty: bool = False,
 ) -> list[Embeddings | KindredError]:
     """Embed the decoded images of a request; each may have its own error.
 
@@ -138,7 +144,9 @@ async def embed_images(
     deadline: float = request.state.deadline
     found: list[Embeddings | InferenceFailedError] = []
     if pixels:
-        embedding = state.engine.embed(pixels, deadline, searches, priority=priority)
+        embedding = state.engine.embed(
+            pixels, deadline, searches, priority=priority, with_novelty=with_novelty
+        )
         found = await _cancel_on_disconnect(request, embedding)
     embedded = [image for image in found if isinstance(image, Embeddings)]
     if embedded:

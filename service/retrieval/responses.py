@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from service.engine.backends.base import LAYERS
 from service.engine.types import Embeddings
@@ -123,31 +122,24 @@ class ResponseBuilder:
 
     def tensors(self, images: Sequence[Embeddings]) -> dict[str, Array]:
         """Return the output tensors: labels, probabilities, and the vectors at each layer."""
-        probabilities = np.stack([_probabilities(image) for image in images])
-        labels = [self._classes[index] for index in probabilities.argmax(1)]
+        probabilities = np.stack([image.probabilities for image in images])
+        labels = [self._classes[image.ranking[0]] for image in images]
         vectors: dict[str, Array] = {
             layer: np.stack([image.layers[layer] for image in images]) for layer in LAYERS
         }
         return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
 
     def _predictions(self, image: Embeddings) -> tuple[Prediction, ...]:
-        probabilities = _probabilities(image)
+        probabilities = image.probabilities[image.ranking].tolist()
         return tuple(
-            Prediction(label=self._classes[index], index=index, probability=probabilities[index])
-            for index in np.argsort(-probabilities, kind="stable").tolist()
+            Prediction(label=self._classes[index], index=index, probability=probability)
+            for index, probability in zip(image.ranking.tolist(), probabilities, strict=True)
         )
 
     def _is_familiar(self, image: Embeddings) -> bool | None:
         if image.novelty is None or self._threshold is None:
             return None
         return image.novelty <= self._threshold
-
-
-def _probabilities(image: Embeddings) -> npt.NDArray[np.float64]:
-    logits = image.layers["logits"].astype(np.float64)
-    exponentials = np.exp(logits - logits.max())
-    probabilities: npt.NDArray[np.float64] = exponentials / exponentials.sum()
-    return probabilities
 
 
 def _known(name: str, layers: Sequence[Layer]) -> Layer:

@@ -2,21 +2,20 @@
 
 from dataclasses import replace
 
-import torch
-
+from service.engine.backends.base import Backend
 from service.engine.backends.factory import open_backend
 from service.engine.engine import Engine
 from service.engine.search_stage import Searcher
 from service.gallery.factory import open_gallery, rebind_gallery
 from service.gallery.local.gallery import LocalGallery
-from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.protocol import Gallery
+from service.gallery.types import ScoredItem
 from service.retrieval.responses import ResponseBuilder
 from service.settings import Settings, default_bundle
 from service.state import State
 from service.telemetry.metrics import Metrics
-from service.vectors import in_memory
-from training.bundle import Bundle, load
+from service.vectors import Queries, in_memory
+from training.bundle import Bundle, Layer, load
 
 
 def load_state(settings: Settings) -> State:
@@ -69,7 +68,7 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
     )
     return Engine(
         backend,
-        searcher(gallery, backend.device),
+        searcher(gallery, backend),
         max_batch_size=settings.max_batch_size,
         max_queue_size=settings.max_queue_size,
         batch_timeout=settings.request_timeout,
@@ -77,15 +76,25 @@ def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Galle
     )
 
 
-def searcher(gallery: Gallery, device: torch.device) -> Searcher | None:
+def searcher(gallery: Gallery, backend: Backend) -> Searcher | None:
     """Return the search that the engine runs after a batch; None if the gallery is remote.
 
     On a GPU it searches there, where the vectors of the batch already are.
     """
     if not isinstance(gallery, LocalGallery):
         return None
-    if device.type == "cuda":
-        gpu_searcher = GpuSearcher(gallery.snapshot, device)
+    if backend.device != "cpu":
+        import torch  # noqa: PLC0415  only a GPU needs it
+
+        from service.gallery.local.gpu_search import GpuSearcher  # noqa: PLC0415
+
+        gpu_searcher = GpuSearcher(gallery.snapshot, torch.device(backend.device))
         gpu_searcher.warm_up()
         return gpu_searcher.search
-    return lambda layer, queries, limit: gallery.snapshot().search(layer, in_memory(queries), limit)
+    for projection in gallery.snapshot().projections.values():
+        backend.project(projection, projection.matrix[:1])  # compiled now, not at a request
+
+    def search(layer: Layer, queries: Queries, limit: int) -> list[list[ScoredItem]]:
+        return gallery.snapshot().search(layer, in_memory(queries), limit, project=backend.project)
+
+    return search

@@ -1,28 +1,29 @@
 """Image files, a scripted network and running engines, for the tests of the service."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
-import torch
 from fastapi import FastAPI
 from PIL import Image
 from torch import Tensor
 
 from service.engine.backends.torch_eager import TorchEager
 from service.engine.engine import Engine
+from service.engine.types import Embeddings, Outcomes, Priority, SearchQuery
 from service.server.startup import searcher
 from service.state import State
 from tests.support.images import striped_image
-from training.bundle import BlockNet, Layer, Pixels
+from training.bundle import Layer, Pixels, Vectors
+from training.bundle.network import BlockNet
 from training.models.architecture import Architecture
 
 BATCH_TIMEOUT = 20.0
 """Seconds after which a test that waits fails."""
 SMALL = Architecture(classes=10, conv_blocks=2, batch_norm=False, dropout=0.0)
-CPU = torch.device("cpu")
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -85,10 +86,51 @@ def running(engine: Engine) -> Iterator[Engine]:
 def use_network(app: FastAPI, network: ScriptedNetwork, max_queue_size: int = 512) -> State:
     """Replace the network of an app that has not started yet."""
     state: State = app.state.kindred
-    state.engine = Engine(
-        TorchEager(network, device=CPU), searcher(state.gallery, CPU), max_queue_size=max_queue_size
-    )
+    backend = TorchEager(network, device="cpu")
+    state.engine = Engine(backend, searcher(state.gallery, backend), max_queue_size=max_queue_size)
     return state
+
+
+def embeddings(layers: Mapping[Layer, Vectors]) -> Embeddings:
+    """Return the embeddings of an image that no engine has embedded, for searches."""
+    nothing = np.empty(0)
+    return Embeddings(layers, nothing, nothing, novelty=None, queued=0, inference=0)
+
+
+def submit(
+    engine: Engine,
+    images: Sequence[Pixels],
+    deadline: float,
+    searches: Iterable[SearchQuery] = (),
+    priority: Priority = Priority.INTERACTIVE,
+) -> list[Future[Embeddings]]:
+    """Submit images one by one, and return the future of each. Cancel it to abandon the image."""
+    return [
+        _of_one(engine.submit([image], deadline, searches, priority=priority)) for image in images
+    ]
+
+
+def _of_one(submitted: Future[Outcomes]) -> Future[Embeddings]:
+    """Return a future of the only outcome; cancelling it cancels the submission."""
+    future: Future[Embeddings] = Future()
+
+    def copy(done: Future[Outcomes]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        outcome = error or done.result()[0]
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def cancel(done: Future[Embeddings]) -> None:
+        if done.cancelled():
+            submitted.cancel()
+
+    future.add_done_callback(cancel)
+    submitted.add_done_callback(copy)
+    return future
 
 
 def flat(shade: int) -> Pixels:

@@ -21,26 +21,23 @@ from training.index.cosine import (
     from_fp16,
     normalise,
 )
-from training.index.multi_index import search_multi
+from training.index.multi_index import Project, search_multi
 from training.index.projection import Projection
 from training.models.architecture import Layer
-from training.models.blocknet import BlockNet
-from training.models.device import (
+from training.models.measurements import ActivationRanges
+from training.models.novelty import Novelty
+from training.models.precision import (
     DeviceError,
     Precision,
     PrecisionChoice,
-    autocast,
-    pick_device,
-    pick_precision,
+    may_have_gpu,
+    processor_flags,
 )
-from training.models.measurements import ActivationRanges
-from training.models.novelty import Novelty
 
 __all__ = [
     "MEDIA_TYPES",
     "SIZE",
     "ActivationRanges",
-    "BlockNet",
     "Bundle",
     "BundleError",
     "Comparison",
@@ -59,21 +56,21 @@ __all__ = [
     "Positions",
     "Precision",
     "PrecisionChoice",
+    "Project",
     "Projection",
     "Record",
     "Regularizer",
     "Summary",
     "Vectors",
-    "autocast",
     "compare",
     "concatenate",
     "describe_error",
     "from_fp16",
     "load",
+    "may_have_gpu",
     "normalise",
     "open_image",
-    "pick_device",
-    "pick_precision",
+    "processor_flags",
     "reduce_jpeg",
     "search_multi",
     "summarize",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +46,22 @@ from training.index.cosine import (
     CosineIndex,
     IndexFileError,
 )
-from training.models import checkpoint, novelty
-from training.models.architecture import Layer
-from training.models.blocknet import BlockNet
-from training.models.checkpoint import ARCHITECTURE, WEIGHTS, CheckpointError
+from training.models import novelty
+from training.models.architecture import (
+    ARCHITECTURE,
+    WEIGHTS,
+    Architecture,
+    Layer,
+    NetworkSpec,
+    architecture_text,
+    describe_blocknet,
+    read_architecture,
+)
 from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty, NoveltyFileError
+
+if TYPE_CHECKING:
+    from training.models.blocknet import BlockNet
 
 ThumbnailReader = Callable[[int], bytes | None]
 """Returns the thumbnail of the image at a position, if it has one."""
@@ -98,7 +109,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle in memory, with the network in evaluation mode at fp32.
+    """A verified bundle in memory, but for the network, which is read when it is asked for.
 
     `onnx` is the file of the same network for other runtimes. `ranges` are the activation ranges
     for int8. Older bundles have neither.
@@ -106,7 +117,7 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    network: BlockNet
+    architecture: Architecture
     onnx: Path | None
     ranges: ActivationRanges | None
     gallery: Gallery
@@ -117,11 +128,33 @@ class Bundle:
     figures: dict[str, bytes]
     card: str
 
+    @cached_property
+    def network(self) -> "BlockNet":
+        """The network in evaluation mode at fp32. Imports PyTorch, which takes seconds.
+
+        Raises:
+            BundleError: the files were changed, or do not hold a network.
+
+        """
+        from training.models import checkpoint  # noqa: PLC0415 - most services run the ONNX file
+
+        for name in (WEIGHTS, ARCHITECTURE):
+            verify(self.path / name, self.manifest.files[name])
+        try:
+            return checkpoint.load(self.path)
+        except checkpoint.CheckpointError as error:
+            raise BundleError(f"{self.path} is not a valid bundle: {error}") from error
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The input and the layers of the network."""
+        return describe_blocknet(self.architecture)
+
     @property
     def network_id(self) -> str:
         """Sixteen hexadecimal digits that change if the weights or the architecture change."""
         weights = self.manifest.files[WEIGHTS].sha256
-        architecture = checkpoint.architecture_text(self.network.architecture)
+        architecture = architecture_text(self.architecture)
         hashes = weights + hashlib.sha256(architecture.encode()).hexdigest()
         return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
@@ -140,7 +173,7 @@ def load(path: Path) -> Bundle:
         verify(path / name, expected)
     _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
     try:
-        network = checkpoint.load(path)
+        architecture = read_architecture(path / ARCHITECTURE)
         index_metadata = parse(IndexesFile, path / INDEXES).indexes
         gallery = parse(GalleryFile, path / GALLERY)
         _require_listed(manifest, *(entry.file for entry in index_metadata))
@@ -149,7 +182,7 @@ def load(path: Path) -> Bundle:
         }
         if manifest.novelty:
             _require_listed(manifest, NOVELTY)
-        novelty_model = novelty.load(path / NOVELTY) if manifest.novelty else None
+        novelty_model = novelty.read(path / NOVELTY) if manifest.novelty else None
         record_names = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
         records = sorted(
             (record.read(path / name) for name in record_names), key=lambda run: run.started_at
@@ -162,12 +195,11 @@ def load(path: Path) -> Bundle:
         ranges = parse(ActivationRanges, path / RANGES) if RANGES in manifest.files else None
         card = (path / CARD).read_text(encoding="utf-8")
     except (
-        CheckpointError,
         IndexFileError,
         NoveltyFileError,
         RecordError,
         OSError,
-        UnicodeError,
+        ValueError,
     ) as error:
         raise BundleError(f"{path} is not a valid bundle: {error}") from error
     if manifest.gallery.pixels:
@@ -177,7 +209,7 @@ def load(path: Path) -> Bundle:
     bundle = Bundle(
         path=path,
         manifest=manifest,
-        network=network,
+        architecture=architecture,
         onnx=path / ONNX if ONNX in manifest.files else None,
         ranges=ranges,
         gallery=Gallery(
@@ -234,7 +266,7 @@ def _check_consistency(bundle: Bundle) -> None:
     """Check that the files are from one bundle; each alone has been verified."""
     gallery, classes = bundle.gallery, bundle.manifest.classes
     count = bundle.manifest.gallery.count
-    side = bundle.network.spec.side
+    side = bundle.spec.side
     model_sha256 = bundle.manifest.files[WEIGHTS].sha256
     inconsistent = {
         GALLERY: len(gallery.positions) != count
@@ -247,7 +279,7 @@ def _check_consistency(bundle: Bundle) -> None:
         or not np.isin(gallery.labels, np.arange(len(classes))).all(),
         PIXELS: gallery.pixels is not None
         and (gallery.pixels.shape != (count, side, side, 3) or gallery.pixels.dtype != np.uint8),
-        ARCHITECTURE: bundle.network.architecture.classes != len(classes),
+        ARCHITECTURE: bundle.architecture.classes != len(classes),
     }
     for layer, metadata in bundle.index_metadata.items():
         index = bundle.indexes[layer]

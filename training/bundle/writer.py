@@ -52,9 +52,8 @@ from training.experiments.record import Record
 from training.index.cosine import CosineIndex
 from training.index.tuning import Quality
 from training.models import checkpoint, novelty, onnx_export
-from training.models.architecture import Layer
+from training.models.architecture import WEIGHTS, Layer
 from training.models.blocknet import BlockNet
-from training.models.checkpoint import WEIGHTS
 from training.models.measurements import ActivationRanges
 from training.models.novelty import THRESHOLD, Fitted
 
@@ -146,7 +145,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     write_gallery(gallery, folder)
     write_indexes(contents.indexes, contents.qualities, gallery, folder)
     if contents.novelty:
-        novelty.save(contents.novelty.novelty, folder / NOVELTY)
+        novelty.write(contents.novelty.novelty, folder / NOVELTY)
     if contents.ranges:
         dump(contents.ranges, folder / RANGES)
     for run in contents.records:

@@ -17,7 +17,7 @@ from training.experiments.catalogue import UnknownExperimentError
 from training.experiments.record import RecordError
 from training.experiments.reports.results import ReportError
 from training.models.checkpoint import CheckpointError
-from training.models.device import DeviceError
+from training.models.precision import DeviceError
 from training.trainer.fit import DivergedError
 from training.trainer.run import LeakageError
 from training.workflows.progress import print_line

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from training.base_model import Frozen
-from training.models.device import PrecisionChoice
+from training.models.precision import PrecisionChoice
 
 
 class Policy(Frozen):

@@ -4,7 +4,7 @@ Indexes that share a projection propose candidates together. A query is then pro
 as few vectors are rescored as in one index. Works on indexes; independent of images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, sqrt
 from typing import NamedTuple
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from training.index.cosine import CosineIndex, Positions, Vectors, normalise
 from training.index.projection import Projection
+
+Project = Callable[[Projection, Vectors], Vectors]
+"""Projects unit vectors [N, dimension] as `Projection.project` does."""
 
 
 class Hit(NamedTuple):
@@ -32,10 +35,12 @@ def search_multi(
     *,
     exact: bool = False,
     row_ids: Sequence[Positions] | None = None,
+    project: Project = Projection.project,
 ) -> list[list[Hit]]:
     """Return the `limit` nearest vectors of all indexes to each query [N, dimension], best first.
 
-    `exact` and `row_ids` (one array for each index) are those of `CosineIndex.search`.
+    `exact` and `row_ids` (one array for each index) are those of `CosineIndex.search`. `project`
+    projects the queries of a two-stage search.
     """
     queries = normalise(queries)
     results: list[list[Hit]] = [[] for _ in queries]
@@ -45,11 +50,12 @@ def search_multi(
             _add_hits(results, number, index.search(queries, limit, exact=exact, row_ids=only))
     else:
         for projection, numbers in _group_by_projection(indexes):
-            if projection is None or len(numbers) == 1:
+            if projection is None:
                 for number in numbers:
                     _add_hits(results, number, indexes[number].search(queries, limit))
             else:
-                _search_two_stage(results, indexes, numbers, projection, queries, limit)
+                projected = project(projection, queries)
+                _search_two_stage(results, indexes, numbers, queries, projected, limit)
     return [sorted(hits, key=_best_first)[:limit] for hits in results]
 
 
@@ -86,19 +92,21 @@ def _search_two_stage(
     results: list[list[Hit]],
     indexes: Sequence[CosineIndex],
     numbers: Sequence[int],
-    projection: Projection,
     queries: Vectors,
+    projected: Vectors,
     limit: int,
 ) -> None:
     """Rescore the best candidates of all indexes that share a projection."""
     group = [indexes[number] for number in numbers]
     count = _candidate_count(group, limit)
-    projected = projection.project(queries)
     proposals = [index.propose(projected, count) for index in group]
     scores = np.concatenate([scores for scores, _ in proposals], axis=1)
     positions = np.concatenate([positions for _, positions in proposals], axis=1)
     index_numbers = np.repeat(numbers, [scores.shape[1] for scores, _ in proposals])
-    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    if scores.shape[1] > count:
+        best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    else:
+        best = np.tile(np.arange(scores.shape[1]), (len(queries), 1))
     for query, columns in enumerate(best):
         for number in numbers:
             candidates = positions[query, columns[index_numbers[columns] == number]]

@@ -10,7 +10,6 @@ from typing import Final
 import faiss
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Vectors = npt.NDArray[np.float32]
 
@@ -51,16 +50,23 @@ class Projection:
         The directions come from an uncentred randomised SVD (Halko et al., 2011). Centring would
         change the measure: inner products of centred vectors are not cosines.
         """
+        import torch  # noqa: PLC0415 - only where an index is built
+
         with torch.random.fork_rng():
             torch.manual_seed(0)
             _, _, directions = torch.svd_lowrank(torch.from_numpy(vectors), q=PROJECTED_DIMENSIONS)
         return cls.from_directions(directions.T.contiguous().numpy())
 
     @property
+    def matrix(self) -> Vectors:
+        """The matrix [256, dimension] that vectors are multiplied by: the scaled directions."""
+        scaled: Vectors = faiss.vector_to_array(self._transform.A)
+        return scaled.reshape(self._transform.d_out, -1)
+
+    @property
     def directions(self) -> Vectors:
         """The directions projected to, [256, dimension]."""
-        scaled: Vectors = faiss.vector_to_array(self._transform.A)
-        return scaled.reshape(self._transform.d_out, -1) / np.float32(INT8_SCALE)
+        return self.matrix / np.float32(INT8_SCALE)
 
     def project(self, vectors: Vectors) -> Vectors:
         """Project vectors [N, dimension] to [N, 256], scaled by `INT8_SCALE`."""

@@ -1,18 +1,22 @@
-"""Networks as data: their layers, and the hyperparameters of a `BlockNet`.
+"""Networks as data: their layers, their files, and the hyperparameters of a `BlockNet`.
 
 Must not know PyTorch.
 """
 
 from math import prod
+from pathlib import Path
 from typing import Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from training.base_model import Frozen
 
 Layer = Literal["conv1", "conv2", "conv3", "penultimate", "logits"]
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
+WEIGHTS = "model.safetensors"
+ARCHITECTURE = "network.json"
+"""The files of a network."""
 CHANNELS = ((3, 32, 64), (64, 128, 128), (128, 256, 256))
 """Input, middle and output channels of each block."""
 BLOCKNET_SIDE = 32
@@ -122,3 +126,35 @@ def describe_blocknet(architecture: Architecture) -> NetworkSpec:
         classes="logits",
         novelty=("conv2", "penultimate"),
     )
+
+
+class NetworkFile(NetworkSpec):
+    """The contents of `network.json`. Until version 1 of bundles, it was the architecture alone."""
+
+    architecture: Architecture
+
+
+def architecture_text(architecture: Architecture) -> str:
+    """Return the `network.json` of version 1, of which the id of a network is made.
+
+    It has no width of 1, so that networks keep the id that they had before there were others.
+    """
+    left_out = {"width"} if architecture.width == 1 else None
+    return architecture.model_dump_json(indent=1, exclude=left_out) + "\n"
+
+
+def read_architecture(file: Path) -> Architecture:
+    """Read the architecture of either version.
+
+    Raises:
+        ValueError: the file is damaged, or its layers are not those of its architecture.
+
+    """
+    read = TypeAdapter(NetworkFile | Architecture).validate_json(file.read_bytes())
+    if isinstance(read, Architecture):
+        return read
+    if dict(describe_blocknet(read.architecture)) != {
+        name: getattr(read, name) for name in NetworkSpec.model_fields
+    }:
+        raise ValueError(f"{file.name} describes other layers than its architecture has")
+    return read.architecture

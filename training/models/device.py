@@ -3,16 +3,9 @@
 Independent of networks and data. The service uses it too, through `training.bundle`.
 """
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["fp32", "bf16"]
-PrecisionChoice = Literal["auto", "fp32", "bf16"]
-
-
-class DeviceError(RuntimeError):
-    """The requested device is not available; the message lists those that are."""
+from training.models.precision import DeviceError, Precision, PrecisionChoice
 
 
 def pick_device(choice: str = "auto") -> torch.device:

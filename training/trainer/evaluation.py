@@ -7,7 +7,8 @@ from torch.nn import functional
 from training.data.tensors import LabelledTensors
 from training.experiments.record import MATRIX_CLASSES, Evaluation, wilson95
 from training.models.blocknet import BlockNet
-from training.models.device import Precision, autocast
+from training.models.device import autocast
+from training.models.precision import Precision
 
 EVALUATION_BATCH = 500
 """Images in a batch; the results do not depend on it."""

@@ -10,7 +10,8 @@ from torch.nn import functional
 from training.data.tensors import LabelledTensors
 from training.experiments.config import Config, Policy
 from training.models.blocknet import BlockNet
-from training.models.device import Precision, autocast
+from training.models.device import autocast
+from training.models.precision import Precision
 from training.trainer.augmentation import apply_cutmix, augment
 from training.trainer.optimizers import build_optimizers
 

@@ -5,14 +5,15 @@ Knows arrays; nothing of queues, galleries or requests.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from service.vectors import Queries, in_memory
-from training.bundle import SIZE, Layer, Pixels, PrecisionChoice, Vectors
+from service.vectors import Queries
+from training.bundle import SIZE, Layer, Pixels, PrecisionChoice, Projection, Vectors
+
+if TYPE_CHECKING:  # imported where PyTorch runs something
+    from torch import Tensor
 
 LAYERS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
 """The layers that a backend returns."""
@@ -25,13 +26,14 @@ ServedPrecision = PrecisionChoice | Literal["int8"]
 class BatchOutput:
     """A batch at each of `LAYERS`, float32 [N, dimension]; later batches do not overwrite it.
 
-    `novelty` is [N], or None if the bundle has no statistics of it. `tensors` are the same vectors
+    `novelty` is [N], or None if the bundle has no statistics of it or if it was not asked for.
+    `tensors` are the same vectors
     on the device, or None if `layers` are the only copy.
     """
 
     layers: Mapping[Layer, Vectors]
     novelty: Vectors | None
-    tensors: Mapping[Layer, Tensor] | None = None
+    tensors: "Mapping[Layer, Tensor] | None" = None
 
     def queries(self, layer: Layer, rows: Sequence[int]) -> Queries:
         """Return the vectors of some images, on the device if they are there."""
@@ -58,28 +60,6 @@ class OutputView(Mapping[Layer, Vectors]):
         return len(self._layers)
 
 
-class LazyArrays(Mapping[Layer, Vectors]):
-    """Tensors on a device as arrays in memory, each copied at its first access.
-
-    The vectors of `conv2` are long, and few responses need them after the search.
-    """
-
-    def __init__(self, tensors: Mapping[Layer, Tensor]) -> None:
-        self._tensors = tensors
-        self._arrays: dict[Layer, Vectors] = {}
-
-    def __getitem__(self, layer: Layer) -> Vectors:
-        if layer not in self._arrays:
-            self._arrays[layer] = in_memory(self._tensors[layer])
-        return self._arrays[layer]
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-
 class Backend(Protocol):
     """A network on a device. Not thread-safe."""
 
@@ -88,8 +68,8 @@ class Backend(Protocol):
         """The runtime, precision and device, as text for display."""
 
     @property
-    def device(self) -> torch.device:
-        """The device that the network runs on."""
+    def device(self) -> str:
+        """The device that the network runs on: `cpu` or `cuda:0`."""
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:
         """Prepare for batches of up to `max_batch_size` images; return each layer's dimension.
@@ -97,8 +77,12 @@ class Backend(Protocol):
         Called in the thread that calls `run`, and again after that thread has died.
         """
 
-    def run(self, images: Pixels) -> BatchOutput:
+    def run(self, images: Pixels, *, with_novelty: bool = True) -> BatchOutput:
         """Embed uint8 [N, 3, 32, 32]; fastest if the channels are last in memory."""
+
+    def project(self, projection: Projection, vectors: Vectors) -> Vectors:
+        """Project vectors [N, dimension] for a search. One thread at a time, beside `run`."""
+        return projection.project(vectors)
 
 
 def channels_first(images: Pixels) -> Pixels:

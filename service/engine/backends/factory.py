@@ -11,9 +11,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from service.engine.backends.base import Backend, ServedPrecision
-from service.engine.backends.torch_eager import TorchEager
-from service.engine.backends.torch_graphs import TorchGraphs
-from training.bundle import Bundle, BundleError, pick_device, pick_precision
+from training.bundle import Bundle, BundleError, PrecisionChoice, may_have_gpu
 
 BackendChoice = Literal["auto", "torch", "openvino"]
 
@@ -47,8 +45,8 @@ def open_backend(
                 "set KINDRED_BACKEND=torch"
             )
         device = "cpu"
-    where = pick_device(device)
-    fits = where.type == "cpu" and bundle.onnx is not None and has_openvino()
+    where = _device_name(device)
+    fits = where == "cpu" and bundle.onnx is not None and has_openvino()
     if bundle.onnx and (backend == "openvino" or (backend == "auto" and fits)):
         from service.engine.backends.openvino_cpu import OpenVino  # noqa: PLC0415  optional package
 
@@ -67,12 +65,38 @@ def open_backend(
             "only OpenVINO on a CPU runs int8: pip install '.[openvino]' in the checkout, or "
             "set KINDRED_PRECISION=auto"
         )
-    torch_backend = TorchGraphs if where.type == "cuda" else TorchEager
-    return torch_backend(
+    return _open_torch(bundle, where, precision, intra_op_threads)
+
+
+def _device_name(choice: str) -> str:
+    """Return the name of a device. Where there can be no GPU, PyTorch is not imported.
+
+    Raises:
+        DeviceError: the device is not available.
+
+    """
+    if choice == "cpu" or (choice == "auto" and not may_have_gpu()):
+        return "cpu"
+    from training.bundle.network import pick_device  # noqa: PLC0415  imports PyTorch
+
+    return str(pick_device(choice))
+
+
+def _open_torch(
+    bundle: Bundle, device: str, precision: PrecisionChoice, intra_op_threads: int | None
+) -> Backend:
+    import torch  # noqa: PLC0415  takes seconds and 300 MB, which OpenVINO does without
+
+    from service.engine.backends.torch_eager import TorchEager  # noqa: PLC0415
+    from service.engine.backends.torch_graphs import TorchGraphs  # noqa: PLC0415
+    from training.bundle.network import pick_precision  # noqa: PLC0415
+
+    backend = TorchGraphs if device.startswith("cuda") else TorchEager
+    return backend(
         bundle.network,
         bundle.novelty,
-        device=where,
-        precision=pick_precision(precision, where),
+        device=device,
+        precision=pick_precision(precision, torch.device(device)),
         intra_op_threads=intra_op_threads,
     )
 

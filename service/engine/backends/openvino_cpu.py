@@ -7,15 +7,31 @@ by OpenVINO's runtime and not by its converter, which sends telemetry.
 from functools import cache
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import openvino as ov
-import torch
 from openvino.preprocess import PrePostProcessor
 
-from service.engine.backends.base import LAYERS, BatchOutput, ServedPrecision, batch_sizes, warm_up
+from service.engine.backends.base import (
+    LAYERS,
+    Backend,
+    BatchOutput,
+    ServedPrecision,
+    batch_sizes,
+    warm_up,
+)
 from service.engine.backends.int8 import fake_quantize
-from training.bundle import ActivationRanges, Layer, Novelty, Pixels, Vectors
+from service.engine.backends.openvino_heads import NoveltyHead, ProjectionHead
+from training.bundle import (
+    ActivationRanges,
+    Layer,
+    Novelty,
+    Pixels,
+    Projection,
+    Vectors,
+    processor_flags,
+)
 
 CPU: Final = "CPU"
 THROUGHPUT_BATCH: Final = 48
@@ -32,7 +48,7 @@ def _core() -> ov.Core:
     return ov.Core()
 
 
-class OpenVino:
+class OpenVino(Backend):
     """A network compiled for the CPU."""
 
     def __init__(
@@ -55,7 +71,6 @@ class OpenVino:
             intra_op_threads: threads of the network; None leaves the choice to OpenVINO.
 
         """
-        self.device = torch.device("cpu")
         self._core = _core()
         self._novelty = novelty
         self._intra_op_threads = intra_op_threads
@@ -66,10 +81,22 @@ class OpenVino:
         if precision != "int8":
             ranges = None
             self._float_type = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
-        self.name = f"OpenVINO, {precision}, cpu"
+        self._name = f"OpenVINO, {precision}, cpu"
         self._model = self._read(onnx, ranges)
         self._all_cores: ov.InferRequest | None = None
         self._each_core: list[ov.InferRequest] = []
+        self._novelty_head: NoveltyHead | None = None
+        self._projection_heads: WeakKeyDictionary[Projection, ProjectionHead] = WeakKeyDictionary()
+
+    @property
+    def name(self) -> str:
+        """The runtime, precision and device."""
+        return self._name
+
+    @property
+    def device(self) -> str:
+        """The device that the network runs on."""
+        return "cpu"
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:
         """Compile the network for small and for large batches, and warm both up.
@@ -78,18 +105,22 @@ class OpenVino:
         event loop, the others wait for it at each layer. A large batch, as in an overload, is
         therefore split into parts, one for each core.
         """
-        # Torch computes only the novelty here. Its own threads would keep spinning after that, on
-        # cores that the network needs next.
-        torch.set_num_threads(1)
         self._all_cores = self._compiled("LATENCY").create_infer_request()
         if max_batch_size >= THROUGHPUT_BATCH:
             compiled = self._compiled("THROUGHPUT")
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             number = min(number, THROUGHPUT_BATCH)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
+        if self._novelty is not None:
+            outputs = [self._model.output(name) for name in ("conv2", "penultimate")]
+            self._novelty_head = NoveltyHead(
+                self._novelty,
+                [output.partial_shape[1].get_length() for output in outputs],
+                lambda model: self._one_thread(model, ov.Type.f32),
+            )
         return warm_up(self, batch_sizes(max_batch_size))
 
-    def run(self, images: Pixels) -> BatchOutput:
+    def run(self, images: Pixels, *, with_novelty: bool = True) -> BatchOutput:
         """Embed uint8 [N, 3, 32, 32]."""
         assert self._all_cores is not None  # noqa: S101  `prepare` comes before `run`
         channels_last = images.transpose(0, 2, 3, 1)
@@ -107,15 +138,26 @@ class OpenVino:
             layer: np.concatenate([request.get_tensor(layer).data for request in busy])
             for layer in LAYERS
         }
-        return BatchOutput(layers, self._novelty_of(layers["conv2"], layers["penultimate"]))
+        head = self._novelty_head if with_novelty else None
+        novelty = None if head is None else head(layers["conv2"], layers["penultimate"])
+        return BatchOutput(layers, novelty)
 
-    @torch.inference_mode()
-    def _novelty_of(self, conv2: Vectors, penultimate: Vectors) -> Vectors | None:
-        if self._novelty is None:
-            return None
-        vectors = (torch.from_numpy(conv2), torch.from_numpy(penultimate))
-        novelty: Vectors = self._novelty(*vectors).numpy()
-        return novelty
+    def project(self, projection: Projection, vectors: Vectors) -> Vectors:
+        """Project vectors [N, dimension] for a search, at the precision of the network's floats.
+
+        Compiles a model at the first call for a projection.
+        """
+        if projection not in self._projection_heads:
+            self._projection_heads[projection] = ProjectionHead(
+                projection, lambda model: self._one_thread(model, self._float_type)
+            )
+        return self._projection_heads[projection](vectors)
+
+    def _one_thread(self, model: ov.Model, float_type: ov.Type) -> ov.InferRequest:
+        """Compile a small model for one thread: waiting for a second one would take longer."""
+        options = {"INFERENCE_PRECISION_HINT": float_type, "INFERENCE_NUM_THREADS": 1}
+        compiled = self._core.compile_model(model, CPU, {"PERFORMANCE_HINT": "LATENCY", **options})
+        return compiled.create_infer_request()
 
     def _compiled(self, hint: str) -> ov.CompiledModel:
         options: dict[str, object] = {
@@ -145,5 +187,9 @@ def _has_int8() -> bool:
 
     OpenVINO itself lists int8 for every processor.
     """
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    flags = processor_flags()
+    if flags is None:
+        import torch  # noqa: PLC0415  what Linux says at once
+
+        flags = frozenset(name for name, has in torch.cpu.get_capabilities().items() if has)
+    return not flags.isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8"})

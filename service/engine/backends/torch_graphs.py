@@ -38,12 +38,12 @@ class Graph:
 
 
 class TorchGraphs(TorchEager):
-    """`BlockNet` and `Novelty`, captured once for each batch size and replayed."""
+    """`BlockNet` and `NoveltyModule`, captured once for each batch size and replayed."""
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:
         """Run all batch sizes eagerly, as capture requires, then capture them."""
         self._graphs: dict[int, Graph] = {}
-        with torch.cuda.device(self.device), CAPTURE_LOCK:
+        with torch.cuda.device(self._device), CAPTURE_LOCK:
             super().prepare(max_batch_size)
             self._pool = torch.cuda.graph_pool_handle()  # shared, since graphs run one at a time
             self._stream = torch.cuda.Stream()
@@ -56,13 +56,13 @@ class TorchGraphs(TorchEager):
         fitting = [size for size in self._graphs if size >= len(images)]
         if not fitting:
             return super()._compute(images)
-        with torch.cuda.device(self.device):
+        with torch.cuda.device(self._device):
             return self._graphs[min(fitting)].run(images)
 
     @torch.inference_mode()
     def _capture(self, size: int) -> Graph:
         shape = (size, 3, SIZE, SIZE)
-        images = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        images = torch.zeros(shape, dtype=torch.uint8, device=self._device)
         images = images.to(memory_format=torch.channels_last)
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):

@@ -14,7 +14,7 @@ from service.errors import NotEmbeddedError, NotFoundError
 from service.gallery.protocol import Missing, View
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem
-from training.bundle import Layer, Projection, Vectors, concatenate, search_multi
+from training.bundle import Layer, Project, Projection, Vectors, concatenate, search_multi
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,12 @@ class Snapshot(View):
         *,
         filter_: Filter = MATCH_ALL,
         exact: bool = False,
+        project: Project = Projection.project,
     ) -> list[list[ScoredItem]]:
-        """Return the `limit` nearest images to each of the queries [N, dimension], best first."""
+        """Return the `limit` nearest images to each of the queries [N, dimension], best first.
+
+        Arguments as for `View.search`; `project` projects the queries of a two-stage search.
+        """
         segments = self.searchable(layer)
         self._check(filter_)
         indexes = [segment.indexes[layer] for segment in segments]
@@ -78,7 +82,9 @@ class Snapshot(View):
         deleted = 0 if row_ids else sum(len(segment.deleted) for segment in segments)
         fetch_limit = limit + min(deleted, limit)
         while True:  # until `limit` live images are found for each query
-            all_hits = search_multi(indexes, queries, fetch_limit, exact=exact, row_ids=row_ids)
+            all_hits = search_multi(
+                indexes, queries, fetch_limit, exact=exact, row_ids=row_ids, project=project
+            )
             found = [
                 [
                     ScoredItem(segments[hit.index_number].items[hit.position], hit.score)

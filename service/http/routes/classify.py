@@ -23,5 +23,10 @@ async def classify(
 ) -> Response:
     """Classify images: return the most probable classes of each."""
     return await respond_per_image(
-        request, state, uploads, lambda images: state.responses.classify(images, top_k), light=True
+        request,
+        state,
+        uploads,
+        lambda images: state.responses.classify(images, top_k),
+        with_novelty=True,
+        light=True,
     )

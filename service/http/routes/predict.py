@@ -32,5 +32,6 @@ async def predict(
         uploads,
         lambda images: state.responses.predict(images, searched, limit, with_attribution=explain),
         searches=[] if explain else [SearchQuery(layer, limit) for layer in searched],
+        with_novelty=True,
         light=not explain,
     )

@@ -16,13 +16,12 @@ from service.engine.backends.base import (
     LAYERS,
     Backend,
     BatchOutput,
-    LazyArrays,
     OutputView,
     batch_sizes,
     channels_first,
 )
 from service.engine.backends.factory import open_backend
-from service.engine.backends.torch_eager import DEFAULT_THREADS
+from service.engine.backends.torch_eager import DEFAULT_THREADS, LazyArrays
 from service.engine.backends.torch_graphs import TorchGraphs
 from service.settings import Settings
 from service.vectors import in_memory

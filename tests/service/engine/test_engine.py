@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.gallery.types import Item, ScoredItem
 from service.vectors import Queries
-from tests.support.fakes import BATCH_TIMEOUT, CPU, ScriptedNetwork, cosine, flat, running
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, cosine, flat, running, submit
 from training import bundle
 from training.bundle import Bundle, Layer
 
@@ -35,7 +35,7 @@ def occupy(engine: Engine, network: ScriptedNetwork) -> "Future[Embeddings]":
     """Block the network in a batch of one black image."""
     network.gate.clear()
     network.forget()
-    (future,) = engine.submit([flat(0)], soon())
+    (future,) = submit(engine, [flat(0)], soon())
     assert network.entered.wait(BATCH_TIMEOUT)
     return future
 
@@ -50,7 +50,7 @@ def wait_until_ready(engine: Engine) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
 def test_the_worker_has_a_lower_priority_than_the_event_loop(network: ScriptedNetwork) -> None:
     others = set(threading.enumerate())
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         (worker,) = {one for one in threading.enumerate() if one.name == "engine"} - others
         assert worker.native_id is not None
         ours, its = (os.getpriority(os.PRIO_PROCESS, one) for one in (0, worker.native_id))
@@ -63,7 +63,7 @@ def test_an_image_has_the_same_embeddings_alone_and_in_a_batch_of_32(loaded: Bun
     assert pixels is not None
     network = bundle.load(loaded.path).network
     images = [np.array(image) for image in pixels[:32]]
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         together = asyncio.run(engine.embed(images, soon()))
         for image, companion in zip(images, together, strict=True):
             (alone,) = asyncio.run(engine.embed([image], soon()))
@@ -74,7 +74,7 @@ def test_an_image_has_the_same_embeddings_alone_and_in_a_batch_of_32(loaded: Bun
 
 
 def test_embeddings_have_the_dimensions_of_their_layers(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         (found,) = asyncio.run(engine.embed([flat(7)], soon()))
         assert isinstance(found, Embeddings)
         assert {layer: len(vector) for layer, vector in found.layers.items()} == engine.dimensions
@@ -82,9 +82,9 @@ def test_embeddings_have_the_dimensions_of_their_layers(network: ScriptedNetwork
 
 
 def test_images_that_wait_run_at_once_up_to_max_batch_size(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_batch_size=4)) as engine:
+    with running(Engine(TorchEager(network, device="cpu"), max_batch_size=4)) as engine:
         first = occupy(engine, network)
-        futures = engine.submit([flat(shade) for shade in range(1, 7)], soon())
+        futures = submit(engine, [flat(shade) for shade in range(1, 7)], soon())
         network.gate.set()
         for future in (first, *futures):
             future.result(BATCH_TIMEOUT)
@@ -94,10 +94,10 @@ def test_images_that_wait_run_at_once_up_to_max_batch_size(network: ScriptedNetw
 def test_interactive_images_run_first_and_background_images_in_small_batches(
     network: ScriptedNetwork,
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         first = occupy(engine, network)
-        background = engine.submit([flat(200)] * 20, soon(), priority=Priority.BACKGROUND)
-        interactive = engine.submit([flat(1), flat(2)], soon())
+        background = submit(engine, [flat(200)] * 20, soon(), priority=Priority.BACKGROUND)
+        interactive = submit(engine, [flat(1), flat(2)], soon())
         assert engine.depth == 22
         network.gate.set()
         for future in (first, *interactive, *background):
@@ -109,10 +109,10 @@ def test_interactive_images_run_first_and_background_images_in_small_batches(
 def test_background_images_run_though_interactive_images_always_wait(
     network: ScriptedNetwork,
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU), max_batch_size=1)) as engine:
+    with running(Engine(TorchEager(network, device="cpu"), max_batch_size=1)) as engine:
         first = occupy(engine, network)
-        (background,) = engine.submit([flat(200)], soon(), priority=Priority.BACKGROUND)
-        interactive = engine.submit([flat(shade) for shade in range(1, 9)], soon())
+        (background,) = submit(engine, [flat(200)], soon(), priority=Priority.BACKGROUND)
+        interactive = submit(engine, [flat(shade) for shade in range(1, 9)], soon())
         network.gate.set()
         for future in (first, background, *interactive):
             future.result(BATCH_TIMEOUT)
@@ -120,10 +120,10 @@ def test_background_images_run_though_interactive_images_always_wait(
 
 
 def test_abandoned_images_leave_the_queue_at_once(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         occupy(engine, network)
-        abandoned = engine.submit([flat(1)] * 2, soon())
-        (other,) = engine.submit([flat(2)], soon())
+        abandoned = submit(engine, [flat(1)] * 2, soon())
+        (other,) = submit(engine, [flat(2)], soon())
         for future in abandoned:
             future.cancel()
         assert engine.depth == 1
@@ -135,11 +135,11 @@ def test_abandoned_images_leave_the_queue_at_once(network: ScriptedNetwork) -> N
 def test_background_images_run_in_the_idle_moments_of_interactive_requests(
     network: ScriptedNetwork,
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         engine.admission.idle_timeout = engine.admission.recent_seconds = BATCH_TIMEOUT
         network.forget()
         with engine.admission.permit(Priority.INTERACTIVE):
-            waiting = engine.submit([flat(1)] * 3, soon(), priority=Priority.BACKGROUND)
+            waiting = submit(engine, [flat(1)] * 3, soon(), priority=Priority.BACKGROUND)
             time.sleep(0.05)
             assert network.batches == []
         for future in waiting:
@@ -148,10 +148,10 @@ def test_background_images_run_in_the_idle_moments_of_interactive_requests(
 
 
 def test_background_images_run_though_there_is_no_idle_moment(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         network.forget()
         with engine.admission.permit(Priority.INTERACTIVE):
-            for future in engine.submit([flat(1)] * 6, soon(), priority=Priority.BACKGROUND):
+            for future in submit(engine, [flat(1)] * 6, soon(), priority=Priority.BACKGROUND):
                 future.result(BATCH_TIMEOUT)
         assert network.batches == [4, 2]
 
@@ -165,11 +165,11 @@ def test_equal_searches_of_a_batch_are_made_together(network: ScriptedNetwork) -
         return [[ScoredItem(item, float(vector[0]))] for vector in vectors]
 
     ten = SearchQuery("conv2", 10)
-    with running(Engine(TorchEager(network, device=CPU), search)) as engine:
+    with running(Engine(TorchEager(network, device="cpu"), search)) as engine:
         first = occupy(engine, network)
-        alike = engine.submit([flat(1), flat(2)], soon(), [ten])
-        (none,) = engine.submit([flat(3)], soon())
-        (more,) = engine.submit([flat(4)], soon(), [ten, SearchQuery("logits", 5)])
+        alike = submit(engine, [flat(1), flat(2)], soon(), [ten])
+        (none,) = submit(engine, [flat(3)], soon())
+        (more,) = submit(engine, [flat(4)], soon(), [ten, SearchQuery("logits", 5)])
         network.gate.set()
         found = [one.result(BATCH_TIMEOUT) for one in (first, *alike, none, more)]
     assert sorted(searched) == [("conv2", 3, 10), ("logits", 1, 5)]
@@ -187,20 +187,20 @@ def test_an_abandoned_image_never_runs(network: ScriptedNetwork) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         occupy(engine, network)
         asyncio.run(disconnect(engine))
-        (last,) = engine.submit([flat(1)], soon())
+        (last,) = submit(engine, [flat(1)], soon())
         network.gate.set()
         last.result(BATCH_TIMEOUT)
         assert network.seen == [0, 1]
 
 
 def test_an_expired_image_never_runs(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         occupy(engine, network)
-        (late,) = engine.submit([flat(66)], time.monotonic())
-        (last,) = engine.submit([flat(1)], soon())
+        (late,) = submit(engine, [flat(66)], time.monotonic())
+        (last,) = submit(engine, [flat(1)], soon())
         network.gate.set()
         last.result(BATCH_TIMEOUT)
         with pytest.raises(DeadlinePassedError):
@@ -213,7 +213,7 @@ def fail_on_white(images: Tensor) -> BaseException | None:
 
 
 def test_an_image_that_fails_does_not_fail_the_rest_of_its_batch(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         network.failure = fail_on_white
         found = asyncio.run(engine.embed([flat(1), flat(255), flat(2)], soon()))
         assert [type(one) for one in found] == [
@@ -227,11 +227,11 @@ def test_an_image_that_fails_does_not_fail_the_rest_of_its_batch(network: Script
 def test_an_image_that_expires_while_its_batch_fails_does_not_run_again(
     network: ScriptedNetwork,
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         first = occupy(engine, network)
         deadline = time.monotonic() + 0.2
-        (late,) = engine.submit([flat(1)], deadline)
-        others = engine.submit([flat(255), flat(2)], soon())
+        (late,) = submit(engine, [flat(1)], deadline)
+        others = submit(engine, [flat(255), flat(2)], soon())
 
         def fail(images: Tensor) -> BaseException | None:
             while len(images) == 3 and time.monotonic() < deadline:
@@ -250,16 +250,16 @@ def test_an_image_that_expires_while_its_batch_fails_does_not_run_again(
 
 
 def test_images_are_refused_before_the_network_is_ready(network: ScriptedNetwork) -> None:
-    engine = Engine(TorchEager(network, device=CPU))
+    engine = Engine(TorchEager(network, device="cpu"))
     with pytest.raises(UnavailableError, match="being loaded"):
-        engine.submit([flat(1)], soon())
+        submit(engine, [flat(1)], soon())
 
 
 def test_a_dead_worker_fails_all_images_that_wait_and_is_restarted(
     network: ScriptedNetwork,
 ) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
-        futures = [occupy(engine, network), *engine.submit([flat(1)] * 3, soon())]
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
+        futures = [occupy(engine, network), *submit(engine, [flat(1)] * 3, soon())]
         network.failure = lambda _: SystemExit("shot")
         network.gate.set()
         for future in futures:
@@ -267,16 +267,16 @@ def test_a_dead_worker_fails_all_images_that_wait_and_is_restarted(
                 future.result(BATCH_TIMEOUT)
         assert engine.unhealthy_reason is not None
         with pytest.raises(UnavailableError):
-            engine.submit([flat(1)], soon())
+            submit(engine, [flat(1)], soon())
         network.failure = lambda _: None
         wait_until_ready(engine)
         assert len(asyncio.run(engine.embed([flat(1)], soon()))) == 1
 
 
 def test_a_network_that_fails_on_every_image_is_a_dead_worker(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU))) as engine:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
         network.failure = lambda _: RuntimeError("the device is lost")
-        (future,) = engine.submit([flat(1)], soon())
+        (future,) = submit(engine, [flat(1)], soon())
         with pytest.raises(UnavailableError, match="the device is lost"):
             future.result(BATCH_TIMEOUT)
 
@@ -286,7 +286,7 @@ def test_the_network_uses_the_threads_of_the_setting(network: ScriptedNetwork) -
     network.failure = lambda _: seen.append(torch.get_num_threads())
     try:
         with running(
-            Engine(TorchEager(network, device=CPU, intra_op_threads=before + 1), max_batch_size=1)
+            Engine(TorchEager(network, device="cpu", intra_op_threads=before + 1), max_batch_size=1)
         ):
             assert seen == [before + 1]
     finally:
@@ -294,24 +294,24 @@ def test_the_network_uses_the_threads_of_the_setting(network: ScriptedNetwork) -
 
 
 def test_a_stuck_worker_refuses_images(network: ScriptedNetwork) -> None:
-    with running(Engine(TorchEager(network, device=CPU), batch_timeout=0.05)) as engine:
+    with running(Engine(TorchEager(network, device="cpu"), batch_timeout=0.05)) as engine:
         occupy(engine, network)
         time.sleep(0.1)
         with pytest.raises(UnavailableError, match="at one batch"):
-            engine.submit([flat(1)], soon())
+            submit(engine, [flat(1)], soon())
         network.gate.set()
 
 
 def test_an_engine_that_cannot_warm_up_does_not_start(network: ScriptedNetwork) -> None:
     network.failure = lambda _: RuntimeError("no such device")
     with pytest.raises(UnavailableError, match="no such device"):
-        Engine(TorchEager(network, device=CPU)).start()
+        Engine(TorchEager(network, device="cpu")).start()
 
 
 def test_stopping_fails_the_images_that_wait(network: ScriptedNetwork) -> None:
-    engine = Engine(TorchEager(network, device=CPU), batch_timeout=1.0)
+    engine = Engine(TorchEager(network, device="cpu"), batch_timeout=1.0)
     with running(engine):
         occupy(engine, network)
-        (waiting,) = engine.submit([flat(1)], soon())
+        (waiting,) = submit(engine, [flat(1)], soon())
     with pytest.raises(UnavailableError, match="stopping"):
         waiting.result(BATCH_TIMEOUT)

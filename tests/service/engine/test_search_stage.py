@@ -15,7 +15,7 @@ from service.errors import InferenceFailedError, UnavailableError
 from service.gallery.types import Item, ScoredItem
 from service.vectors import Queries
 from tests.service.engine.test_engine import occupy, soon
-from tests.support.fakes import BATCH_TIMEOUT, CPU, ScriptedNetwork, flat, running
+from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, running, submit
 from training.bundle import Layer
 
 TEN = SearchQuery("conv2", 10)
@@ -53,11 +53,14 @@ def test_the_next_batch_runs_during_the_searches_of_the_last(
     network: ScriptedNetwork, scripted_search: ScriptedSearch
 ) -> None:
     with running(
-        Engine(TorchEager(network, device=CPU), scripted_search, max_batch_size=1)
+        Engine(TorchEager(network, device="cpu"), scripted_search, max_batch_size=1)
     ) as engine:
         first = occupy(engine, network)
         scripted_search.gate.clear()
-        searching, plain = engine.submit([flat(1)], soon(), [TEN]), engine.submit([flat(2)], soon())
+        searching, plain = (
+            submit(engine, [flat(1)], soon(), [TEN]),
+            submit(engine, [flat(2)], soon()),
+        )
         network.gate.set()
         assert plain[0].result(BATCH_TIMEOUT).matches == {}
         assert not searching[0].done()
@@ -69,14 +72,14 @@ def test_the_next_batch_runs_during_the_searches_of_the_last(
 
 def test_searches_do_not_pile_up(network: ScriptedNetwork, scripted_search: ScriptedSearch) -> None:
     with running(
-        Engine(TorchEager(network, device=CPU), scripted_search, max_batch_size=1)
+        Engine(TorchEager(network, device="cpu"), scripted_search, max_batch_size=1)
     ) as engine:
         occupy(engine, network)
         scripted_search.gate.clear()
-        searching = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
+        searching = submit(engine, [flat(1), flat(2), flat(3)], soon(), [TEN])
         network.gate.set()
         assert scripted_search.entered.wait(BATCH_TIMEOUT)
-        (last,) = engine.submit([flat(4)], soon())
+        (last,) = submit(engine, [flat(4)], soon())
         with pytest.raises(TimeoutError):
             last.result(0.3)
         assert network.seen == [0, 1, 2]  # one search runs, and one batch waits for it
@@ -89,16 +92,16 @@ def test_a_failing_batch_search_is_repeated_image_by_image_without_the_network(
     network: ScriptedNetwork, scripted_search: ScriptedSearch
 ) -> None:
     scripted_search.failure[3] = ValueError("three are too many")
-    with running(Engine(TorchEager(network, device=CPU), scripted_search)) as engine:
+    with running(Engine(TorchEager(network, device="cpu"), scripted_search)) as engine:
         occupy(engine, network)
-        searching = engine.submit([flat(1), flat(2), flat(3)], soon(), [TEN])
+        searching = submit(engine, [flat(1), flat(2), flat(3)], soon(), [TEN])
         network.gate.set()
         assert all(len(future.result(BATCH_TIMEOUT).matches) == 1 for future in searching)
         scripted_search.failure[1] = ValueError("one is too few")
-        (failing,) = engine.submit([flat(4)], soon(), [TEN])
+        (failing,) = submit(engine, [flat(4)], soon(), [TEN])
         with pytest.raises(InferenceFailedError, match="one is too few"):
             failing.result(BATCH_TIMEOUT)
-        (plain,) = engine.submit([flat(5)], soon())
+        (plain,) = submit(engine, [flat(5)], soon())
         plain.result(BATCH_TIMEOUT)
     assert scripted_search.sizes == [3, 1, 1, 1, 1, 1]
     assert network.seen == [0, 1, 2, 3, 4, 5]
@@ -110,11 +113,11 @@ def test_a_search_that_kills_its_thread_fails_its_images_and_the_worker_is_resta
 ) -> None:
     scripted_search.failure[1] = SystemExit()
     with running(
-        Engine(TorchEager(network, device=CPU), scripted_search, max_batch_size=1)
+        Engine(TorchEager(network, device="cpu"), scripted_search, max_batch_size=1)
     ) as engine:
         occupy(engine, network)
-        (dying,) = engine.submit([flat(1)], soon(), [TEN])
-        others = engine.submit([flat(2), flat(3)], soon(), [TEN]) if in_background else []
+        (dying,) = submit(engine, [flat(1)], soon(), [TEN])
+        others = submit(engine, [flat(2), flat(3)], soon(), [TEN]) if in_background else []
         network.gate.set()
         for future in (dying, *others):
             with pytest.raises(UnavailableError, match="died"):
@@ -129,7 +132,7 @@ def search_when_ready(engine: Engine) -> "Future[Embeddings]":
     while True:
         assert time.monotonic() < deadline
         with suppress(UnavailableError):
-            (future,) = engine.submit([flat(4)], soon(), [TEN])
+            (future,) = submit(engine, [flat(4)], soon(), [TEN])
             future.result(BATCH_TIMEOUT)
             return future
         time.sleep(0.01)

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery import backup
 from service.gallery.protocol import Gallery
 from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
+from tests.support.fakes import embeddings
 from tests.support.galleries import addition, on_milvus_lite
 from training.bundle import Bundle
 
@@ -68,7 +68,7 @@ def test_matches_removed_after_the_search_are_left_out(
     query: SimilarityQuery, gallery: Gallery, loaded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_after("search", "added-0001", gallery, monkeypatch)
-    image = Embeddings(addition(loaded, 1).vectors, None, queued=0, inference=0)
+    image = embeddings(addition(loaded, 1).vectors)
     search = SimilaritySearch(ModelName(name="x", version="y"), gallery)
     (response,) = search.similar([image], query)
     assert response.similar

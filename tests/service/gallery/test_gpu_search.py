@@ -15,7 +15,7 @@ from service.gallery.local.gallery import LocalGallery
 from service.gallery.local.gpu_search import GpuSearcher
 from service.gallery.types import ScoredItem
 from tests.service.engine.test_engine import soon
-from tests.support.fakes import BATCH_TIMEOUT, flat, running
+from tests.support.fakes import BATCH_TIMEOUT, flat, running, submit
 from tests.support.galleries import addition
 from training import bundle
 from training.bundle import Bundle, Layer, Vectors
@@ -134,9 +134,9 @@ def test_the_engine_searches_with_vectors_that_stay_on_the_device(
     searcher = GpuSearcher(gallery.snapshot, device)
     searcher.warm_up()
     ten = SearchQuery("conv2", 10)
-    backend = TorchEager(bundle.load(loaded.path).network, device=device)
+    backend = TorchEager(bundle.load(loaded.path).network, device=str(device))
     with running(Engine(backend, searcher.search)) as engine:
-        futures = engine.submit([flat(30), flat(200), flat(90)], soon(), [ten])
+        futures = submit(engine, [flat(30), flat(200), flat(90)], soon(), [ten])
         answers = [future.result(BATCH_TIMEOUT) for future in futures]
     vectors = np.stack([answer.layers["conv2"] for answer in answers])
     exact = gallery.snapshot().search("conv2", vectors, 10, exact=True)

@@ -17,7 +17,15 @@ from service.settings import Settings
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.factories import linked_copy
-from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, flat, image_file, png, use_network
+from tests.support.fakes import (
+    BATCH_TIMEOUT,
+    ScriptedNetwork,
+    flat,
+    image_file,
+    png,
+    submit,
+    use_network,
+)
 from tests.support.processes import running_app
 from training.bundle import Bundle
 
@@ -81,7 +89,7 @@ def occupy(state: State, network: ScriptedNetwork) -> None:
     """Block the network in a batch of one image."""
     network.gate.clear()
     network.forget()  # else it waits for what warming up has entered
-    state.engine.submit([flat(0)], time.monotonic() + BATCH_TIMEOUT)
+    submit(state.engine, [flat(0)], time.monotonic() + BATCH_TIMEOUT)
     assert network.entered.wait(BATCH_TIMEOUT)
 
 

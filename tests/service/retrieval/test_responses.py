@@ -12,7 +12,7 @@ from service.retrieval.responses import ResponseBuilder
 from service.server.startup import searcher
 from service.state import State
 from tests.service.conftest import MakeApp
-from tests.support.fakes import CPU, cosine, image_file, png
+from tests.support.fakes import cosine, image_file, png
 from training.bundle import Bundle
 
 PNG = {"Content-Type": "image/png"}
@@ -216,7 +216,8 @@ def test_without_novelty_statistics_both_fields_are_left_out(
     state: State = app.state.kindred
     manifest = loaded.manifest.model_copy(update={"novelty": None})
     state.responses = ResponseBuilder(manifest, state.gallery)
-    state.engine = Engine(TorchEager(loaded.network, device=CPU), searcher(state.gallery, CPU))
+    backend = TorchEager(loaded.network, device="cpu")
+    state.engine = Engine(backend, searcher(state.gallery, backend))
     with TestClient(app) as running:
         answer = running.post("/predict", content=image_file(), headers=PNG).json()
     assert {"familiar", "novelty"}.isdisjoint(answer)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from service.engine.types import Embeddings
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.types import Filter
 from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
+from tests.support.fakes import embeddings
 from tests.support.galleries import addition, ids
 from training.bundle import Bundle, Projection, from_fp16
 
@@ -62,7 +62,7 @@ def test_pages_show_each_image_once(
     random = np.random.default_rng(1)
     for vector in bundle.indexes["conv2"].reconstruct(random.choice(150, QUERIES)):
         noisy = vector + 0.01 * random.normal(size=vector.shape).astype(np.float32)
-        image = Embeddings({"conv2": noisy}, None, queued=0, inference=0)
+        image = embeddings({"conv2": noisy})
         query = dataclasses.replace(SimilarityQuery("conv2", LIMIT), **options)  # type: ignore[arg-type]
         shown: list[str] = []
         while True:

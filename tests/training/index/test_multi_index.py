@@ -53,11 +53,11 @@ def test_a_query_is_projected_once_and_rescores_as_few_vectors_as_one_index(
     parts: list[CosineIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     projected, rescored = [], []
-    project, search = Projection.project, CosineIndex.search
+    search = CosineIndex.search
 
-    def count_projected(self: Projection, vectors: Vectors) -> Vectors:
+    def count_projected(projection: Projection, vectors: Vectors) -> Vectors:
         projected.append(len(vectors))
-        return project(self, vectors)
+        return projection.project(vectors)
 
     def count_rescored(
         self: CosineIndex, queries: Vectors, limit: int, **options: object
@@ -65,10 +65,9 @@ def test_a_query_is_projected_once_and_rescores_as_few_vectors_as_one_index(
         rescored.append(len(options["row_ids"]))  # type: ignore[arg-type]
         return search(self, queries, limit, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Projection, "project", count_projected)
     monkeypatch.setattr(CosineIndex, "search", count_rescored)
     parts[0].k_factor = 3.0
-    search_multi(parts, QUERIES[:1], 10)
+    search_multi(parts, QUERIES[:1], 10, project=count_projected)
     assert projected == [1]
     assert sum(rescored) == 40  # of them 30 for the largest index alone
 

@@ -8,6 +8,7 @@ import torch
 
 from tests.support.factories import network
 from training.models import checkpoint
+from training.models.architecture import architecture_text
 from training.models.checkpoint import CheckpointError
 
 
@@ -78,7 +79,7 @@ def test_each_described_layer_has_the_length_that_the_network_computes() -> None
 def test_a_file_of_version_1_is_read(tmp_path: Path) -> None:
     saved = network(3)
     checkpoint.save(saved, tmp_path)
-    (tmp_path / "network.json").write_text(checkpoint.architecture_text(saved.architecture))
+    (tmp_path / "network.json").write_text(architecture_text(saved.architecture))
     assert checkpoint.load(tmp_path).spec == saved.spec
 
 

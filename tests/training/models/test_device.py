@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from training.models.device import DeviceError, autocast, pick_device, pick_precision
+from training.models.device import autocast, pick_device, pick_precision
+from training.models.precision import DeviceError
 
 CPU = torch.device("cpu")
 

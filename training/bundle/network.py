@@ -1,0 +1,7 @@
+"""The part of the public API that needs PyTorch: the network itself, for those who run it there."""
+
+from training.models.blocknet import BlockNet
+from training.models.device import autocast, pick_device, pick_precision
+from training.models.novelty_module import NoveltyModule
+
+__all__ = ["BlockNet", "NoveltyModule", "autocast", "pick_device", "pick_precision"]
