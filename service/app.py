@@ -7,22 +7,13 @@ from functools import partial
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
-from fastapi.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.types import Receive, Scope, Send
 
 from service import images
 from service.errors import KindredError
 from service.http import parameters, problems
 from service.http.auth import Keys
-from service.http.middleware.access_log import AccessLogMiddleware
-from service.http.middleware.admission import AdmissionMiddleware
-from service.http.middleware.auth import APIKeyMiddleware
-from service.http.middleware.body_limit import BodyLimitMiddleware
-from service.http.middleware.deadline import DeadlineMiddleware
-from service.http.middleware.head import HeadMiddleware
-from service.http.middleware.request_id import RequestIDMiddleware
-from service.http.middleware.state import StateMiddleware
+from service.http.gate.gate import Gate, is_traced
 from service.http.openapi import API_VERSION, SecuredApp
 from service.http.routes import (
     admin,
@@ -74,6 +65,28 @@ ROUTES = (
 )
 
 
+ACCEPTED_HEADERS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-ID"),
+    oip.JSON_LENGTH,
+)
+"""Headers that pages of other origins may send."""
+EXPOSED_HEADERS = (
+    *("ETag", "Retry-After", "Server-Timing", "X-Request-ID"),
+    oip.JSON_LENGTH,
+)
+"""Headers that pages of other origins may read."""
+
+
+class KindredApp(SecuredApp):
+    """An app behind a gate."""
+
+    gate: Gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request by the gate; it calls the routes."""
+        await self.gate(scope, receive, send)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Load the bundle and create the app; inference runs during the app's lifespan.
 
@@ -88,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         (key.get_secret_value() for key in settings.admin_keys),
         allow_anonymous=settings.allow_anonymous,
     )
-    app = SecuredApp(
+    app = KindredApp(
         title="kindred",
         version=API_VERSION,
         description=DESCRIPTION,
@@ -97,10 +110,18 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": settings.telemetry},
         dependencies=[Depends(parameters.check_query)],
-        middleware=_middleware(settings, keys, state.metrics),
     )
     app.state.keys = keys
     _serve(app, state)
+    app.gate = Gate(
+        partial(SecuredApp.__call__, app),
+        settings,
+        keys=keys,
+        metrics=state.metrics,
+        current=partial(_current, app),
+        traced=is_traced(app),
+        cors_headers=(ACCEPTED_HEADERS, EXPOSED_HEADERS),
+    )
     _export_gauges(app, state.metrics)
     problems.install(app)
     for module in ROUTES:
@@ -123,63 +144,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await reembedding.stop()
     await app.state.reloader.close()
     await anyio.to_thread.run_sync(current().close)
-
-
-def _middleware(settings: Settings, keys: Keys, metrics: Metrics) -> list[Middleware]:
-    """Return the middleware, outermost first."""
-    return [
-        # First, because refusing an upload to a full queue should cost as little as possible.
-        Middleware(AdmissionMiddleware, keys=keys, metrics=metrics),
-        # Before routing, because the routes know no HEAD.
-        Middleware(HeadMiddleware),
-        # Before the log, so that each line has the id of its request.
-        Middleware(RequestIDMiddleware),
-        # Around every middleware that may refuse, so that refusals are logged and counted too.
-        Middleware(AccessLogMiddleware, metrics=metrics),
-        # Before authentication, because browsers send preflight requests without a key.
-        *_cors(settings),
-        # Before the body is read, so that requests without a key cost little.
-        Middleware(APIKeyMiddleware, keys=keys),
-        # Outside the deadline, so that responses of status 504 are compressed too.
-        Middleware(
-            GZipMiddleware,
-            minimum_size=1024,
-            compresslevel=1,
-            exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, embed.NPY),
-        ),
-        # Around the reading of the body, so that a slow upload counts against the deadline.
-        Middleware(DeadlineMiddleware, seconds=settings.request_timeout),
-        # Within the deadline, because it wraps the reading of the body.
-        Middleware(
-            BodyLimitMiddleware,
-            limit=settings.max_body_bytes,
-            max_in_flight=settings.max_in_flight_bytes,
-        ),
-        # Last, so that a reload waits for no request that was refused.
-        Middleware(StateMiddleware),
-    ]
-
-
-def _cors(settings: Settings) -> list[Middleware]:
-    """Return the CORS middleware, if any origins are allowed."""
-    if not settings.cors_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
-            allow_headers=(
-                *("Authorization", "Content-Type", "Idempotency-Key"),
-                *("X-API-Key", "X-Request-ID"),
-                oip.JSON_LENGTH,
-            ),
-            expose_headers=(
-                *("ETag", "Retry-After", "Server-Timing", "X-Request-ID"),
-                oip.JSON_LENGTH,
-            ),
-        )
-    ]
 
 
 def _serve(app: FastAPI, state: State) -> None:

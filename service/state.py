@@ -8,6 +8,7 @@ from service.engine.admission import AdmissionController
 from service.engine.engine import Engine
 from service.gallery.protocol import Gallery
 from service.resources import RefCounted
+from service.retrieval.plan import Plan
 from service.retrieval.responses import ResponseBuilder
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -38,7 +39,9 @@ class State:
     searchers: ThreadPoolExecutor = field(default_factory=lambda: cpu_pool("answering"))
     background: ThreadPoolExecutor = field(default_factory=background_pool)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
-    # `replace` must not copy these: each state counts its own requests.
+    # `replace` must not copy these: each state counts its own requests, and has its own plans.
+    plans: dict[tuple[str, bytes], Plan] = field(default_factory=dict, init=False)
+    """Plans of calls that have been answered, by path and query."""
     requests: RefCounted[None] = field(default_factory=lambda: RefCounted(None), init=False)
 
     def close(self) -> None:

@@ -131,8 +131,8 @@ def test_training_imports_neither_the_service_nor_an_http_library() -> None:
     assert used.isdisjoint({"service", "benchmarks", "tests"} | HTTP)
 
 
-@pytest.mark.parametrize("folder", ["routes", "middleware"])
-def test_routes_and_middleware_import_no_torch_or_faiss(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["routes", "gate"])
+def test_routes_and_gate_import_no_torch_or_faiss(folder: str) -> None:
     used = {name for file in files(f"service/http/{folder}") for name in roots(file)}
     assert used.isdisjoint({"torch", "faiss"})
 

@@ -8,14 +8,15 @@ import hashlib
 import hmac
 from collections.abc import Collection, Iterable
 from enum import IntEnum
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.errors import ForbiddenError, MisdirectedError, UnauthorizedError
+from service.http.gate.headers import HeaderMap
 from service.settings import is_loopback
 
 PUBLIC_PATHS = frozenset(
@@ -71,7 +72,7 @@ class Keys:
         """Whether only requests addressed to this machine are answered."""
         return not (self._readers or self._allow_anonymous)
 
-    def authenticate(self, scope: Scope) -> Role:
+    def authenticate(self, scope: Scope, headers: HeaderMap) -> Role:
         """Return the role of a request.
 
         Raises:
@@ -80,10 +81,10 @@ class Keys:
 
         """
         if self.local:
-            _require_known_host(scope)
-        return self.role(Headers(scope=scope))
+            _require_known_host(headers.get("Host"), scope.get("server"))
+        return self.role(headers)
 
-    def role(self, headers: Headers) -> Role:
+    def role(self, headers: HeaderMap) -> Role:
         """Return the role that these headers give.
 
         Raises:
@@ -137,16 +138,16 @@ def _contains_digest(given: bytes, known: Collection[bytes]) -> bool:
     return any(matches)
 
 
-def _key_digest(headers: Headers) -> bytes | None:
+def _key_digest(headers: HeaderMap) -> bytes | None:
     """Return the digest of the key in these headers, or None if they have none."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    scheme, _, token = headers.text("Authorization").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return _digest(token.strip())
-    key = headers.get("X-API-Key", "").strip()
+    key = headers.text("X-API-Key").strip()
     return _digest(key) if key else None
 
 
-def _is_cross_site(headers: Headers) -> bool:
+def _is_cross_site(headers: HeaderMap) -> bool:
     """Return whether a page of another origin sent this; it must not write without a key.
 
     Browsers send `Origin` with what changes anything. Where it was removed, `Sec-Fetch-Site` and
@@ -162,7 +163,7 @@ def _is_cross_site(headers: Headers) -> bool:
     return referer is not None and referer.partition("://")[2].partition("/")[0] != host
 
 
-def _require_known_host(scope: Scope) -> None:
+def _require_known_host(host: str | None, server: tuple[str, int | None] | None) -> None:
     """Refuse a `Host` that is not a name or address of this machine (DNS rebinding).
 
     A page can point a name of its own at this machine; to the browser both are then the same site.
@@ -172,17 +173,18 @@ def _require_known_host(scope: Scope) -> None:
         MisdirectedError: `Host` names another machine.
 
     """
-    host = Headers(scope=scope).get("Host")
-    if host is None:
-        return
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        name = ""
-    server_address, _ = scope.get("server") or (None, None)
-    if not is_loopback(name) and name != server_address:
+    if host is not None and not _is_own_name(host, server[0] if server else None):
         raise MisdirectedError(
             f"Without API keys, only requests to this machine are answered, and {host[:100]!r} is "
             "not its name. Use http://localhost or http://127.0.0.1, set KINDRED_API_KEYS, or set "
             "KINDRED_ALLOW_ANONYMOUS=true to answer requests under any name."
         )
+
+
+@lru_cache(maxsize=64)
+def _is_own_name(host: str, server_address: str | None) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = ""
+    return is_loopback(name) or name == server_address

@@ -3,23 +3,25 @@
 Knows HTTP and the engine; nothing of single routes.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
 
 from fastapi import Depends, Request, Response
+from starlette.types import Scope
 
 from service import concurrency
 from service.engine.admission import Permit
 from service.engine.types import Embeddings, Priority, SearchQuery
-from service.errors import ClientGoneError, InferenceFailedError, KindredError
+from service.errors import InferenceFailedError, KindredError
 from service.http import problems
 from service.http.codecs.bodies import request_body
 from service.http.codecs.form_fields import FormReader
 from service.http.codecs.images import decode_images
-from service.http.codecs.uploads import Uploads
+from service.http.codecs.uploads import Uploads, is_raw_image
 from service.http.dependencies import UPLOAD_ERRORS
+from service.http.gate.exchange import cancelled_if_gone
 from service.http.problems import error_responses
+from service.retrieval.plan import Plan
 from service.schemas.base import Schema
 from service.schemas.errors import ItemError, Results
 from service.state import State
@@ -27,6 +29,10 @@ from service.telemetry.timings import timings_of
 from training.bundle import Fit, Pixels
 
 T = TypeVar("T")
+
+MAX_PLANS: Final = 256
+"""Queries whose plans are remembered: programs send the same few again and again."""
+MAX_QUERY_BYTES: Final = 512
 
 
 def per_image(response: type[Schema], *, body_required: bool = True) -> dict[str, Any]:
@@ -39,51 +45,49 @@ def per_image(response: type[Schema], *, body_required: bool = True) -> dict[str
     }
 
 
-async def respond_per_image(
-    request: Request,
-    state: State,
-    uploads: Uploads,
-    answer: Callable[[Sequence[Embeddings]], Sequence[Schema]],
-    *,
-    searches: Collection[SearchQuery] = (),
-    with_novelty: bool = False,
-    light: bool = False,
-) -> Response:
+async def respond_per_image(scope: Scope, state: State, uploads: Uploads, plan: Plan) -> Response:
     """Respond to one image, or to several by a list in which each may have its own error.
-
-    Args:
-        request: the request.
-        state: the state that serves it.
-        uploads: its images.
-        answer: builds the responses to the images that have been embedded.
-        searches: made by the engine, so that `answer` finds their results.
-        with_novelty: whether `answer` needs the novelty of the images.
-        light: whether `answer` for one image is faster than handing it to a thread.
 
     Raises:
         KindredError: the request as a whole failed, or its only image.
 
     """
-    batched = searches if state.engine.searches else ()
-    light = light and len(batched) == len(searches)
+    batched = plan.searches if state.engine.searches else ()
+    light = plan.light and len(batched) == len(plan.searches) and not uploads.several
     with state.admission.permit(Priority.INTERACTIVE, len(uploads.images)) as permit:
-        pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
+        pixels = await decode_images(scope, state, uploads.files, uploads.fit, permit)
         results = await embed_images(
-            request, state, pixels, permit.priority, batched, with_novelty=with_novelty
+            scope, state, pixels, permit.priority, batched, with_novelty=plan.with_novelty
         )
         if not uploads.several and isinstance(results[0], KindredError):
             raise results[0]
 
         def work() -> str:
-            return _build_response(request.url.path, results, answer, several=uploads.several)
+            return _build_response(scope["path"], results, plan.answer, several=uploads.several)
 
-        with timings_of(request.scope).measure("search"):
+        with timings_of(scope).measure("search"):
             body = (
                 work()
-                if light and not uploads.several
+                if light
                 else await concurrency.run_in_pool(work, state.searchers, permit.retain())
             )
     return Response(body, media_type="application/json")
+
+
+async def respond_and_remember(
+    request: Request, state: State, uploads: Uploads, plan: Plan
+) -> Response:
+    """Respond as `respond_per_image` does, and answer later calls of this query by the plan.
+
+    A plan is remembered only if it is light: for others, routing takes a small part of the time.
+    The body must be a raw image, as the fields of a form count as the query's.
+    """
+    response = await respond_per_image(request.scope, state, uploads, plan)
+    key = request.scope["path"], request.scope["query_string"]
+    is_plain = plan.light and is_raw_image(request.headers.get("Content-Type", ""))
+    if is_plain and len(state.plans) < MAX_PLANS and len(key[1]) <= MAX_QUERY_BYTES:
+        state.plans[key] = plan
+    return response
 
 
 def _build_response(
@@ -124,7 +128,7 @@ async def run_in_search_pool(state: State, images: int, work: Callable[[], T]) -
 
 
 async def embed_images(
-    request: Request,
+    scope: Scope,
     state: State,
     images: Sequence[Pixels | KindredError],
     priority: Priority,
@@ -134,23 +138,23 @@ async def embed_images(
 ) -> list[Embeddings | KindredError]:
     """Embed the decoded images of a request; each may have its own error.
 
-    If the client disconnects, the images are removed from the queue.
+    If the client disconnects meanwhile, the request is cancelled and its images never run.
 
     Raises:
         KindredError: the request as a whole failed.
 
     """
     pixels = [image for image in images if not isinstance(image, KindredError)]
-    deadline: float = request.state.deadline
-    found: list[Embeddings | InferenceFailedError] = []
+    deadline: float = scope["state"]["deadline"]
+    found: Sequence[Embeddings | InferenceFailedError] = ()
     if pixels:
-        embedding = state.engine.embed(
-            pixels, deadline, searches, priority=priority, with_novelty=with_novelty
-        )
-        found = await _cancel_on_disconnect(request, embedding)
+        with cancelled_if_gone(scope):
+            found = await state.engine.embed(
+                pixels, deadline, searches, priority=priority, with_novelty=with_novelty
+            )
     embedded = [image for image in found if isinstance(image, Embeddings)]
     if embedded:
-        timings = timings_of(request.scope)
+        timings = timings_of(scope)
         timings.add("queue", max(image.queued for image in embedded))
         timings.add("inference", max(image.inference for image in embedded))
         if searches:
@@ -162,7 +166,7 @@ async def embed_images(
 
 
 async def embed_all(
-    request: Request,
+    scope: Scope,
     state: State,
     files: Sequence[bytes | Pixels | KindredError],
     fit: Fit,
@@ -174,43 +178,10 @@ async def embed_all(
         KindredError: the request failed, or one of its images.
 
     """
-    pixels = await decode_images(request, state, files, fit, permit)
+    pixels = await decode_images(scope, state, files, fit, permit)
     embedded: list[Embeddings] = []
-    for image in await embed_images(request, state, pixels, permit.priority):
+    for image in await embed_images(scope, state, pixels, permit.priority):
         if isinstance(image, KindredError):
             raise image
         embedded.append(image)
     return embedded
-
-
-async def _cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
-    """Await `work`; cancel it as soon as the client disconnects.
-
-    Only the watcher is a task: a second task, for the work, would cost as much again.
-    """
-    working = asyncio.current_task()
-    assert working is not None  # noqa: S101  a coroutine runs in a task
-    gone = over = False
-
-    def leave(_: "asyncio.Task[None]") -> None:
-        nonlocal gone
-        if not over:  # the work may have ended before this callback
-            gone = True
-            working.cancel()
-
-    watching = asyncio.create_task(_wait_for_disconnect(request))
-    watching.add_done_callback(leave)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if gone and working.uncancel() == 0:  # not cancelled by the deadline too
-            raise ClientGoneError("The client disconnected before the response.") from None
-        raise
-    finally:
-        over = True
-        watching.cancel()
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

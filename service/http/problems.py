@@ -11,6 +11,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
+from starlette.types import Scope
 
 from service.errors import ClientGoneError, KindredError
 from service.schemas.errors import FieldProblem, Problem
@@ -32,14 +33,22 @@ def problem(error: KindredError, path: str) -> Problem:
     return Problem.of(error.status, error.title, error.detail, path, type=kind)
 
 
-def respond(error: KindredError, request: Request) -> Response:
+def respond(error: KindredError, scope: Scope) -> Response:
     """Return the response to a request that failed with an error of the service."""
-    request.state.rejection = error.name
-    return build_response(error, request.url.path)
+    scope["state"]["rejection"] = error.name
+    return build_response(error, scope["path"])
+
+
+def unexpected(error: Exception, scope: Scope) -> Response:
+    """Log an error that nobody expected, and return the response."""
+    logger.error("Unexpected error at %s", scope["path"], exc_info=error)
+    return respond(
+        KindredError("An unexpected error occurred; the service's log has the details."), scope
+    )
 
 
 def build_response(error: KindredError, path: str) -> Response:
-    """Return the response to a request at a path, for which there is no `Request` yet."""
+    """Return the response to a request at a path that has failed."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -84,21 +93,15 @@ def _response(body: Problem, headers: Mapping[str, str]) -> Response:
 
 
 async def _on_kindred_error(request: Request, error: KindredError) -> Response:
-    return respond(error, request)
+    return respond(error, request.scope)
 
 
 async def _on_disconnect(request: Request, _: Exception) -> Response:
-    return respond(ClientGoneError("The client closed the connection."), request)
+    return respond(ClientGoneError("The client closed the connection."), request.scope)
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    logger.error("Unexpected error at %s", request.url.path, exc_info=error)
-    response = respond(
-        KindredError("An unexpected error occurred; the service's log has the details."), request
-    )
-    # Starlette sends this outside of our middleware, which adds the header otherwise.
-    response.headers["X-Request-ID"] = getattr(request.state, "request_id", "unknown")
-    return response
+    return unexpected(error, request.scope)
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:

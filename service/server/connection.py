@@ -8,6 +8,7 @@ requests, but nothing of the app.
 
 import asyncio
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -25,6 +26,8 @@ the response is complete, a chunk makes up for a quarter of its bytes.
 MAX_HEADERS: Final = 256
 MAX_PIPELINED: Final = 128
 """Requests that wait on one connection at most."""
+CONNECTION: Final = "kindred.connection"
+"""The ASGI extension that gives a request its connection, whose `on_lost` it may set."""
 MIN_READ_RATE: Final = 128 * 1024
 """Bytes of a response that a client must read within each client timeout."""
 _UPGRADE: Final = re.compile(rb"(?<=\r\n)upgrade:[^\r\n]*\r\n", re.IGNORECASE)
@@ -75,6 +78,8 @@ class Connection(HttpToolsProtocol):
         self._overhead = 0
         self._request_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the client disconnects, if a request has set it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request, if there is room for one more connection."""
@@ -86,11 +91,13 @@ class Connection(HttpToolsProtocol):
         self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel all timers."""
+        """Cancel all timers, and tell the request that runs."""
         _cancel(self._request_timer)
         _cancel(self._read_timer)
         self.idle.pop(self, None)
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request or several requests, unless too much of it is not its body."""
@@ -107,6 +114,7 @@ class Connection(HttpToolsProtocol):
         Trailers are dropped: the app would take them for headers.
         """
         self._check_head()
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]  # our own
         super().on_headers_complete()
         self.headers = _DROPPED
         self._in_head = False

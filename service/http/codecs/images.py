@@ -6,7 +6,7 @@ Knows the request's permit; nothing of how images are sent or of the network.
 import asyncio
 from collections.abc import Sequence
 
-from fastapi import Request
+from starlette.types import Scope
 
 from service import concurrency, images
 from service.engine.admission import Permit
@@ -18,7 +18,7 @@ from training.bundle import Fit, Pixels
 
 
 async def decode_images(
-    request: Request,
+    scope: Scope,
     state: State,
     files: Sequence[bytes | Pixels | KindredError],
     fit: Fit,
@@ -29,7 +29,7 @@ async def decode_images(
     Pixels and errors among the files are returned as they are.
     """
     decoded: list[Pixels | KindredError] = []
-    with timings_of(request.scope).measure("decode"):
+    with timings_of(scope).measure("decode"):
         for file in files:
             if not isinstance(file, bytes):
                 decoded.append(file)

@@ -94,6 +94,12 @@ async def read_uploads(request: Request, state: StateDep, fit: FitQuery = "crop"
 UploadsDep = Annotated[Uploads, Depends(read_uploads)]
 
 
+def is_raw_image(content_type: str) -> bool:
+    """Return whether a body of this type is an image file as it is."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in ("", _OCTETS) or media_type.startswith("image/")
+
+
 async def parse_uploads(
     request: Request, state: State, fit: Fit, *, labelled: bool = False
 ) -> Uploads:
@@ -117,7 +123,7 @@ async def parse_uploads(
         return await concurrency.run_in_pool(
             lambda: _parse_json(body, fit, limit, labelled=labelled), state.decoders
         )
-    if media_type == _OCTETS or media_type.startswith("image/"):
+    if is_raw_image(media_type):
         return Uploads((Upload(await request.body()),), several=False, fit=fit)
     raise NotAnImageError(
         f"A body of type {media_type!r} is not supported. Send the image itself with its type, "

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.http.codecs.uploads import UploadsDep
 from service.http.dependencies import StateDep
-from service.http.inference import per_image, respond_per_image
+from service.http.inference import per_image, respond_and_remember
+from service.retrieval.plan import Plan
 from service.schemas.images import ClassifyResponse
 
 router = APIRouter(tags=["images"])
@@ -22,11 +23,11 @@ async def classify(
     ] = 3,
 ) -> Response:
     """Classify images: return the most probable classes of each."""
-    return await respond_per_image(
-        request,
-        state,
-        uploads,
-        lambda images: state.responses.classify(images, top_k),
+    responses = state.responses
+    plan = Plan(
+        lambda images: responses.classify(images, top_k),
+        fit=uploads.fit,
         with_novelty=True,
         light=True,
     )
+    return await respond_and_remember(request, state, uploads, plan)

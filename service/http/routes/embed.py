@@ -10,6 +10,7 @@ from service.engine.types import Priority
 from service.http.codecs.uploads import UploadsDep
 from service.http.dependencies import StateDep
 from service.http.inference import embed_all, per_image, respond_per_image
+from service.retrieval.plan import Plan
 from service.schemas.images import EmbedResponse
 
 router = APIRouter(tags=["images"])
@@ -38,11 +39,10 @@ async def embed(
     """Embed images: return the vector of each at one layer."""
     known_layer = state.responses.embedding_layer(layer)
     if NPY not in accept:
-        return await respond_per_image(
-            request, state, uploads, lambda images: state.responses.embed(images, known_layer)
-        )
+        plan = Plan(lambda images: state.responses.embed(images, known_layer))
+        return await respond_per_image(request.scope, state, uploads, plan)
     with state.admission.permit(Priority.INTERACTIVE, len(uploads.images)) as permit:
-        embedded = await embed_all(request, state, uploads.files, uploads.fit, permit)
+        embedded = await embed_all(request.scope, state, uploads.files, uploads.fit, permit)
         vectors = [image.layers[known_layer] for image in embedded]
         file = BytesIO()
         np.save(file, np.stack(vectors) if uploads.several else vectors[0], allow_pickle=False)

@@ -123,8 +123,8 @@ async def remove(state: StateDep, _: RequireAdmin, image_id: str) -> None:
 
 async def _add(request: Request, state: State, uploads: Uploads, *, replace: bool) -> Response:
     with state.admission.permit(Priority.BACKGROUND, len(uploads.images)) as permit:
-        pixels = await decode_images(request, state, uploads.files, uploads.fit, permit)
-        results = await embed_images(request, state, pixels, permit.priority)
+        pixels = await decode_images(request.scope, state, uploads.files, uploads.fit, permit)
+        results = await embed_images(request.scope, state, pixels, permit.priority)
         additions = await concurrency.run_in_pool(
             lambda: _additions(state, uploads, pixels, results), state.background, permit.retain()
         )

@@ -169,7 +169,7 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
         head["id"] = infer_request.id
 
     with state.admission.permit(Priority.INTERACTIVE, len(sent)) as permit:
-        embedded = await embed_all(request, state, sent, "crop", permit)
+        embedded = await embed_all(request.scope, state, sent, "crop", permit)
 
         def write() -> oip.OIPResponse:
             values = state.responses.tensors(embedded)

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from service.engine.types import SearchQuery
 from service.http.codecs.uploads import UploadsDep
 from service.http.dependencies import Explain, Limit, StateDep
-from service.http.inference import per_image, respond_per_image
+from service.http.inference import per_image, respond_and_remember
+from service.retrieval.plan import Plan
 from service.schemas.images import PredictResponse
 
 router = APIRouter(tags=["images"])
@@ -25,13 +26,13 @@ async def predict(
     explain: Explain = False,
 ) -> Response:
     """Classify images, and return the nearest neighbours of each at each layer."""
-    searched = state.responses.indexed_layers(layers)
-    return await respond_per_image(
-        request,
-        state,
-        uploads,
-        lambda images: state.responses.predict(images, searched, limit, with_attribution=explain),
-        searches=[] if explain else [SearchQuery(layer, limit) for layer in searched],
+    responses = state.responses
+    searched = responses.indexed_layers(layers)
+    plan = Plan(
+        lambda images: responses.predict(images, searched, limit, with_attribution=explain),
+        fit=uploads.fit,
+        searches=() if explain else tuple(SearchQuery(layer, limit) for layer in searched),
         with_novelty=True,
         light=not explain,
     )
+    return await respond_and_remember(request, state, uploads, plan)

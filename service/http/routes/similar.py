@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.http.codecs.uploads import FitQuery, read_uploads
 from service.http.dependencies import LayerName, SimilarityDep, StateDep
-from service.http.inference import per_image, respond_per_image, run_in_search_pool
+from service.http.inference import per_image, respond_and_remember, run_in_search_pool
+from service.retrieval.plan import Plan
 from service.schemas.images import SimilarResponse
 from service.telemetry.timings import timings_of
 
@@ -45,14 +46,14 @@ async def similar(
     similarity = state.responses.similarity
     if not positive or _has_body(request):
         uploads = await read_uploads(request, state, fit)
-        return await respond_per_image(
-            request,
-            state,
-            uploads,
+        batched = params.batch_query
+        plan = Plan(
             lambda images: similarity.similar(images, params),
-            searches=(params.batch_query,) if params.batch_query else (),
-            light=params.batch_query is not None and params.offset == 0,
+            fit=uploads.fit,
+            searches=() if batched is None else (batched,),
+            light=batched is not None,
         )
+        return await respond_and_remember(request, state, uploads, plan)
     with timings_of(request.scope).measure("search"):
         found = await run_in_search_pool(state, 1, lambda: similarity.recommend(params))
     return Response(found.model_dump_json(exclude_none=True), media_type="application/json")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from service import images
 from service.engine.types import Embeddings, Priority
-from service.http.middleware.admission import REPLACE_ROUTE, UPLOAD_ROUTES
+from service.http.gate.admission import REPLACE_ROUTE, UPLOAD_ROUTES
 from service.schemas.errors import Problem
 from service.schemas.images import EmbedResponse
 from service.state import State

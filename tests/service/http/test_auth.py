@@ -1,15 +1,16 @@
 """API keys, roles and the `Host` check, alone and through the app."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
-from starlette.datastructures import Headers
 
 from service.errors import UnauthorizedError
 from service.http.auth import Keys, Role, is_public
+from service.http.gate.headers import HeaderMap
 from service.settings import Settings
 from tests.service.conftest import MakeApp
 
@@ -17,15 +18,19 @@ READER, ADMIN = "reader-key", "admin-key"
 BOTH = Keys([READER, "other-key"], [ADMIN], allow_anonymous=False)
 
 
-def bearer(key: str) -> Headers:
-    return Headers({"Authorization": f"Bearer {key}"})
+def header_map(headers: Mapping[str, str]) -> HeaderMap:
+    return HeaderMap((name.lower().encode(), value.encode()) for name, value in headers.items())
+
+
+def bearer(key: str) -> HeaderMap:
+    return header_map({"Authorization": f"Bearer {key}"})
 
 
 @pytest.mark.parametrize("key", [READER, "other-key", ADMIN])
 @pytest.mark.parametrize("style", ["Bearer", "bearer", "header"])
 def test_a_known_key_gives_its_role(key: str, style: str) -> None:
     headers = {"X-API-Key": key} if style == "header" else {"Authorization": f"{style} {key}"}
-    assert BOTH.role(Headers(headers)) == (Role.WRITE if key == ADMIN else Role.READ)
+    assert BOTH.role(header_map(headers)) == (Role.WRITE if key == ADMIN else Role.READ)
 
 
 @pytest.mark.parametrize(
@@ -43,15 +48,15 @@ def test_a_known_key_gives_its_role(key: str, style: str) -> None:
 )
 def test_a_missing_or_unknown_key_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(UnauthorizedError):
-        BOTH.role(Headers(headers))
+        BOTH.role(header_map(headers))
 
 
 def test_without_keys_every_request_may_write() -> None:
-    assert Keys([], [], allow_anonymous=False).role(Headers({})) == Role.WRITE
+    assert Keys([], [], allow_anonymous=False).role(header_map({})) == Role.WRITE
 
 
 def test_anonymous_requests_may_only_read() -> None:
-    assert Keys([], [], allow_anonymous=True).role(Headers({})) == Role.READ
+    assert Keys([], [], allow_anonymous=True).role(header_map({})) == Role.READ
 
 
 def test_an_admin_key_may_write_where_anonymous_requests_read() -> None:
@@ -60,7 +65,7 @@ def test_an_admin_key_may_write_where_anonymous_requests_read() -> None:
 
 def test_with_admin_keys_alone_anonymous_requests_read_and_admins_write() -> None:
     keys = Keys([], [ADMIN], allow_anonymous=False)
-    assert keys.role(Headers({})) == Role.READ
+    assert keys.role(header_map({})) == Role.READ
     assert keys.role(bearer(ADMIN)) == Role.WRITE
     with pytest.raises(UnauthorizedError):
         keys.role(bearer("wrong"))
@@ -76,7 +81,7 @@ def test_with_admin_keys_alone_anonymous_requests_read_and_admins_write() -> Non
     ],
 )
 def test_a_page_of_another_site_may_not_write_without_a_key(origin: str, role: Role) -> None:
-    headers = Headers({"Host": "127.0.0.1:8000", "Origin": origin})
+    headers = header_map({"Host": "127.0.0.1:8000", "Origin": origin})
     assert Keys([], [], allow_anonymous=False).role(headers) == role
 
 

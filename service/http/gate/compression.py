@@ -1,0 +1,61 @@
+"""Compresses complete response bodies by gzip, for clients that accept it.
+
+Knows headers and bytes; nothing of requests.
+"""
+
+import gzip
+from typing import Final
+
+import anyio.to_thread
+from starlette.datastructures import MutableHeaders
+
+MIN_BYTES: Final = 1024
+"""Bodies below it are sent as they are."""
+THREAD_BYTES: Final = 128 * 1024
+"""Bodies from this size on are compressed in a thread."""
+LEVEL: Final = 1
+_COMPRESSIBLE: Final = ("text/", "application/json", "application/problem+json", "image/svg+xml")
+"""The beginnings of the media types that become smaller."""
+
+
+def accepts_gzip(header: str) -> bool:
+    """Return whether an `Accept-Encoding` header accepts gzip (RFC 9110, 12.5.3)."""
+    if not header:
+        return False
+    qualities = {}
+    for part in header.lower().split(","):
+        coding, _, parameters = part.partition(";")
+        qualities[coding.strip()] = _quality(parameters)
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+
+
+def is_compressible(headers: MutableHeaders) -> bool:
+    """Return whether a response of these headers becomes smaller and is not compressed yet."""
+    media_type = headers.get("Content-Type", "").lower()
+    return media_type.startswith(_COMPRESSIBLE) and "Content-Encoding" not in headers
+
+
+async def compress(headers: MutableHeaders, body: bytes, *, accepted: bool) -> bytes:
+    """Compress a body if gzip is accepted; say in the headers that the response varies."""
+    if len(body) < MIN_BYTES:
+        return body
+    headers.add_vary_header("Accept-Encoding")
+    if not accepted:
+        return body
+    if len(body) < THREAD_BYTES:
+        packed = gzip.compress(body, LEVEL, mtime=0)
+    else:
+        packed = await anyio.to_thread.run_sync(gzip.compress, body, LEVEL)
+    headers["Content-Encoding"] = "gzip"
+    headers["Content-Length"] = str(len(packed))
+    return packed
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.partition("=")
+    if name.strip() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0

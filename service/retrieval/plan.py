@@ -1,0 +1,24 @@
+"""The plan of a request about images: what the engine computes, and how it is answered."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.engine.types import Embeddings, SearchQuery
+from service.schemas.base import Schema
+from training.bundle import Fit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How images are answered. It depends on the query of a request and on the state alone.
+
+    `answer` builds a response to each image that has been embedded. The engine makes `searches`, so
+    that `answer` finds their results. `light` says whether `answer` takes less time for one image
+    than handing it to a thread.
+    """
+
+    answer: Callable[[Sequence[Embeddings]], Sequence[Schema]]
+    fit: Fit = "crop"
+    searches: tuple[SearchQuery, ...] = ()
+    with_novelty: bool = False
+    light: bool = False
