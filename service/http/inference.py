@@ -6,6 +6,7 @@ Knows HTTP and the engine; nothing of single routes.
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
+import orjson
 from fastapi import Depends, Request, Response
 from starlette.types import Scope
 
@@ -22,8 +23,8 @@ from service.http.dependencies import UPLOAD_ERRORS
 from service.http.gate.exchange import cancelled_if_gone
 from service.http.problems import error_responses
 from service.retrieval.plan import Plan
-from service.schemas.base import Schema
-from service.schemas.errors import ItemError, Results
+from service.schemas.base import Fields, Schema
+from service.schemas.errors import Results
 from service.state import State
 from service.telemetry.timings import timings_of
 from training.bundle import Fit, Pixels
@@ -62,7 +63,7 @@ async def respond_per_image(scope: Scope, state: State, uploads: Uploads, plan: 
         if not uploads.several and isinstance(results[0], KindredError):
             raise results[0]
 
-        def work() -> str:
+        def work() -> bytes:
             return _build_response(scope["path"], results, plan.answer, several=uploads.several)
 
         with timings_of(scope).measure("search"):
@@ -93,26 +94,25 @@ async def respond_and_remember(
 def _build_response(
     path: str,
     results: Sequence[Embeddings | KindredError],
-    answer: Callable[[Sequence[Embeddings]], Sequence[Schema]],
+    answer: Callable[[Sequence[Embeddings]], Sequence[Fields]],
     *,
     several: bool,
-) -> str:
+) -> bytes:
     embedded = [image for image in results if isinstance(image, Embeddings)]
     answers = iter(answer(embedded) if embedded else ())
     outcomes = [image if isinstance(image, KindredError) else next(answers) for image in results]
-    return to_json(outcomes, path, several=several, exclude_none=True)
+    return to_json(outcomes, path, several=several)
 
 
-def to_json(
-    outcomes: Sequence[Schema | KindredError], path: str, *, several: bool, exclude_none: bool
-) -> str:
+def to_json(outcomes: Sequence[Fields | KindredError], path: str, *, several: bool) -> bytes:
     """Return the responses and errors of the images of a request as JSON."""
-    items = (
-        ItemError(error=problems.problem(one, path)) if isinstance(one, KindredError) else one
+    items = [
+        {"error": problems.problem(one, path).model_dump(exclude_none=True)}
+        if isinstance(one, KindredError)
+        else one
         for one in outcomes
-    )
-    encoded = [item.model_dump_json(exclude_none=exclude_none) for item in items]
-    return f'{{"results":[{",".join(encoded)}]}}' if several else encoded[0]
+    ]
+    return orjson.dumps({"results": items} if several else items[0])
 
 
 async def run_in_search_pool(state: State, images: int, work: Callable[[], T]) -> T:

@@ -1,15 +1,20 @@
 """Converts gallery items to response schemas."""
 
+import re
+from typing import Final
 from urllib.parse import quote
 
 from service.gallery.types import Item, ScoredItem
+from service.schemas.base import DECIMALS, Fields
 from service.schemas.gallery import GalleryItem
-from service.schemas.images import Neighbour
+
+_NEEDS_NO_QUOTING: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def image_path(image_id: str) -> str:
     """Return the URL path of a gallery image's pixels."""
-    return f"/gallery/{quote(image_id, safe='')}/image"
+    name = image_id if _NEEDS_NO_QUOTING.fullmatch(image_id) else quote(image_id, safe="")
+    return f"/gallery/{name}/image"
 
 
 def gallery_item(item: Item) -> GalleryItem:
@@ -26,16 +31,15 @@ def gallery_item(item: Item) -> GalleryItem:
     )
 
 
-def neighbour(
-    match: ScoredItem, *, heat: list[list[float]] | None = None, terms: list[float] | None = None
-) -> Neighbour:
-    """Convert a match to its schema; `heat` and `terms` are its attribution, if computed."""
-    return Neighbour(
-        id=match.item.id,
-        label=match.item.label,
-        score=match.score,
-        image=image_path(match.item.id),
-        attributes=dict(match.item.attributes) or None,
-        heat=None if heat is None else tuple(map(tuple, heat)),
-        terms=None if terms is None else tuple(terms),
-    )
+def neighbour(match: ScoredItem) -> Fields:
+    """Return the fields of a `Neighbour`."""
+    item = match.item
+    fields: Fields = {
+        "id": item.id,
+        "label": item.label,
+        "score": round(match.score, DECIMALS),
+        "image": image_path(item.id),
+    }
+    if item.attributes:
+        fields["attributes"] = dict(item.attributes)
+    return fields

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.engine.types import Embeddings, SearchQuery
-from service.schemas.base import Schema
+from service.schemas.base import Fields
 from training.bundle import Fit
 
 
@@ -17,7 +17,7 @@ class Plan:
     than handing it to a thread.
     """
 
-    answer: Callable[[Sequence[Embeddings]], Sequence[Schema]]
+    answer: Callable[[Sequence[Embeddings]], Sequence[Fields]]
     fit: Fit = "crop"
     searches: tuple[SearchQuery, ...] = ()
     with_novelty: bool = False

@@ -13,8 +13,7 @@ from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery.protocol import Gallery
 from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
-from service.schemas.base import ModelName
-from service.schemas.images import ClassifyResponse, EmbedResponse, Prediction, PredictResponse
+from service.schemas.base import DECIMALS, Fields, ModelName
 from service.schemas.oip import Array, TensorMetadata
 from training.bundle import Layer, Manifest
 
@@ -27,6 +26,7 @@ class ResponseBuilder:
 
     def __init__(self, manifest: Manifest, gallery: Gallery) -> None:
         self.model = ModelName(name=manifest.name, version=manifest.version)
+        self._model = self.model.model_dump()
         self._classes = manifest.classes
         self._threshold = manifest.novelty.threshold if manifest.novelty else None
         self._gallery = gallery
@@ -59,19 +59,14 @@ class ResponseBuilder:
         """
         return _known(name, EMBEDDING_LAYERS)
 
-    def classify(
-        self, images: Sequence[Embeddings], top_k: int | None = None
-    ) -> list[ClassifyResponse]:
-        """Return the `top_k` most probable classes of each image, or all of them."""
-        return [
-            ClassifyResponse(
-                model=self.model,
-                predictions=self._predictions(image)[:top_k],
-                novelty=image.novelty,
-                familiar=self._is_familiar(image),
-            )
-            for image in images
-        ]
+    def classify(self, images: Sequence[Embeddings], top_k: int | None = None) -> list[Fields]:
+        """Return a `ClassifyResponse` for each image: its `top_k` best classes, or all of them."""
+        return [self._classification(image, top_k) for image in images]
+
+    def predicted(self, image: Embeddings) -> str:
+        """Return the most probable class of an image."""
+        label: str = self._classes[image.ranking[0]]
+        return label
 
     def predict(
         self,
@@ -80,8 +75,8 @@ class ResponseBuilder:
         limit: int,
         *,
         with_attribution: bool,
-    ) -> list[PredictResponse]:
-        """Return the classes of each image, and its nearest neighbours at each layer."""
+    ) -> list[Fields]:
+        """Return a `PredictResponse` for each image: its classes, and its nearest at each layer."""
         view = self._gallery.snapshot()
         found = {
             layer: self.similarity.nearest(
@@ -90,21 +85,16 @@ class ResponseBuilder:
             for layer in layers
         }
         return [
-            PredictResponse(
-                model=self.model,
-                predictions=self._predictions(image),
-                novelty=image.novelty,
-                familiar=self._is_familiar(image),
-                similar={layer: neighbours[row] for layer, neighbours in found.items()},
-            )
+            self._classification(image)
+            | {"similar": {layer: neighbours[row] for layer, neighbours in found.items()}}
             for row, image in enumerate(images)
         ]
 
-    def embed(self, images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
-        """Return the vector of each image at one layer."""
+    def embed(self, images: Sequence[Embeddings], layer: Layer) -> list[Fields]:
+        """Return an `EmbedResponse` for each image: its vector at one layer."""
         vectors = (image.layers[layer].tolist() for image in images)
         return [
-            EmbedResponse(model=self.model, layer=layer, dimension=len(vector), vector=vector)
+            {"model": self._model, "layer": layer, "dimension": len(vector), "vector": vector}
             for vector in vectors
         ]
 
@@ -123,23 +113,31 @@ class ResponseBuilder:
     def tensors(self, images: Sequence[Embeddings]) -> dict[str, Array]:
         """Return the output tensors: labels, probabilities, and the vectors at each layer."""
         probabilities = np.stack([image.probabilities for image in images])
-        labels = [self._classes[image.ranking[0]] for image in images]
+        labels = [self.predicted(image) for image in images]
         vectors: dict[str, Array] = {
             layer: np.stack([image.layers[layer] for image in images]) for layer in LAYERS
         }
         return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
 
-    def _predictions(self, image: Embeddings) -> tuple[Prediction, ...]:
-        probabilities = image.probabilities[image.ranking].tolist()
-        return tuple(
-            Prediction(label=self._classes[index], index=index, probability=probability)
-            for index, probability in zip(image.ranking.tolist(), probabilities, strict=True)
-        )
-
-    def _is_familiar(self, image: Embeddings) -> bool | None:
-        if image.novelty is None or self._threshold is None:
-            return None
-        return image.novelty <= self._threshold
+    def _classification(self, image: Embeddings, top_k: int | None = None) -> Fields:
+        ranking = image.ranking[:top_k]
+        probabilities = image.probabilities[ranking].tolist()
+        fields: Fields = {
+            "model": self._model,
+            "predictions": [
+                {
+                    "label": self._classes[index],
+                    "index": index,
+                    "probability": round(probability, DECIMALS),
+                }
+                for index, probability in zip(ranking.tolist(), probabilities, strict=True)
+            ],
+        }
+        if image.novelty is not None:
+            fields["novelty"] = round(image.novelty, DECIMALS)
+            if self._threshold is not None:
+                fields["familiar"] = image.novelty <= self._threshold
+        return fields
 
 
 def _known(name: str, layers: Sequence[Layer]) -> Layer:

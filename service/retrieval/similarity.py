@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from service.gallery.protocol import Gallery, View
 from service.gallery.types import MATCH_ALL, Filter, ScoredItem
 from service.retrieval import explain
 from service.retrieval.convert import neighbour
-from service.schemas.base import ModelName
-from service.schemas.images import Neighbour, SimilarResponse
+from service.schemas.base import DECIMALS, Fields, ModelName
 from training.bundle import Layer, Vectors, normalise
 
 DUPLICATE_COSINE: Final = 0.9995
@@ -77,12 +76,10 @@ class SimilaritySearch:
     """Searches one gallery with the vectors of one network."""
 
     def __init__(self, model: ModelName, gallery: Gallery) -> None:
-        self._model = model
+        self._model = model.model_dump()
         self._gallery = gallery
 
-    def similar(
-        self, images: Sequence[Embeddings], params: SimilarityQuery
-    ) -> list[SimilarResponse]:
+    def similar(self, images: Sequence[Embeddings], params: SimilarityQuery) -> list[Fields]:
         """Return the nearest neighbours of each image.
 
         With examples, the query is the average vector of the image and the examples.
@@ -99,7 +96,7 @@ class SimilaritySearch:
             found = self.nearest(view, images, params)
         return [self._build_response(params, nearest) for nearest in found]
 
-    def recommend(self, params: SimilarityQuery) -> SimilarResponse:
+    def recommend(self, params: SimilarityQuery) -> Fields:
         """Return the nearest neighbours of the average vector of the examples."""
         view = self._gallery.snapshot()
         (nearest,) = self._search(view, _average_vector(view, params)[None], params)
@@ -107,7 +104,7 @@ class SimilaritySearch:
 
     def nearest(
         self, view: View, images: Sequence[Embeddings], params: SimilarityQuery
-    ) -> list[tuple[Neighbour, ...]]:
+    ) -> list[list[Fields]]:
         """Return the nearest neighbours of each image; reuse matches found during inference."""
         first = None
         if (batch_query := params.batch_query) and all(
@@ -115,14 +112,12 @@ class SimilaritySearch:
         ):
             first = [image.matches[batch_query] for image in images]
             if params.offset == 0:
-                return [tuple(map(neighbour, matches)) for matches in first]
+                return [list(map(neighbour, matches)) for matches in first]
         queries = np.stack([image.layers[params.layer] for image in images])
         return self._search(view, queries, params, first=first)
 
-    def _build_response(
-        self, params: SimilarityQuery, nearest: tuple[Neighbour, ...]
-    ) -> SimilarResponse:
-        return SimilarResponse(model=self._model, layer=params.layer, similar=nearest)
+    def _build_response(self, params: SimilarityQuery, nearest: list[Fields]) -> Fields:
+        return {"model": self._model, "layer": params.layer, "similar": nearest}
 
     def _search(
         self,
@@ -131,7 +126,7 @@ class SimilaritySearch:
         params: SimilarityQuery,
         conv2_vectors: Vectors | None = None,
         first: Sequence[Sequence[ScoredItem]] | None = None,
-    ) -> list[tuple[Neighbour, ...]]:
+    ) -> list[list[Fields]]:
         if first is None:
             first = view.search(
                 params.layer,
@@ -155,7 +150,7 @@ class SimilaritySearch:
             for row, query in enumerate(queries)
         ]
         if not params.with_attribution:
-            return [tuple(map(neighbour, matches)) for matches in shown]
+            return [list(map(neighbour, matches)) for matches in shown]
         return [
             _explain_results(view, query, params.layer, matches)
             for query, matches in zip(queries, shown, strict=True)
@@ -257,15 +252,21 @@ def _is_query(view: View, match: ScoredItem, conv2: Vectors | None) -> bool:
 
 def _explain_results(
     view: View, query: Vectors, layer: Layer, matches: Sequence[ScoredItem]
-) -> tuple[Neighbour, ...]:
+) -> list[Fields]:
     """Convert matches with their attributions, skipping images removed after the search."""
     vectors = view.vectors(layer, [match.item.id for match in matches], missing="skip")
     if not vectors:
-        return ()
+        return []
     matches = [match for match in matches if match.item.id in vectors]
     others = np.stack([vectors[match.item.id] for match in matches])
     if layer == "conv2":
-        maps = explain.attribution_map(query, others).tolist()
-        return tuple(neighbour(m, heat=heat) for m, heat in zip(matches, maps, strict=True))
-    rows = explain.attribution(query, others).tolist()
-    return tuple(neighbour(m, terms=row) for m, row in zip(matches, rows, strict=True))
+        maps = _rounded(explain.attribution_map(query, others))
+        return [neighbour(m) | {"heat": heat} for m, heat in zip(matches, maps, strict=True)]
+    rows = _rounded(explain.attribution(query, others))
+    return [neighbour(m) | {"terms": row} for m, row in zip(matches, rows, strict=True)]
+
+
+def _rounded(values: Vectors) -> list[Any]:
+    """Return an array as nested lists, rounded as in JSON."""
+    rounded: list[Any] = values.astype(np.float64).round(DECIMALS).tolist()
+    return rounded

@@ -1,11 +1,22 @@
 """The base class of the schemas, and the schemas that several routes share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-RoundedFloat = Annotated[float, PlainSerializer(lambda value: round(value, 6), return_type=float)]
+DECIMALS: Final = 6
+RoundedFloat = Annotated[
+    float, PlainSerializer(lambda value: round(value, DECIMALS), return_type=float)
+]
 """A float that is rounded to six decimals in JSON."""
+
+
+Fields = dict[str, Any]
+"""The fields of a response as JSON, floats rounded and absent ones left out.
+
+The busiest routes build these instead of schemas, in a seventh of the time. A test holds that they
+match their schemas.
+"""
 
 
 class Schema(BaseModel):

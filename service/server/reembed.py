@@ -110,12 +110,11 @@ async def _outdated_count(state: State) -> int:
 
 
 def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVectors:
-    (answer,) = state.responses.classify([image], 1)
     return NewVectors(
         one.id,
         one.revision,
         vectors={layer: image.layers[layer] for layer in state.gallery.snapshot().layers},
-        predicted=answer.predictions[0].label,
+        predicted=state.responses.predicted(image),
         network=state.gallery.network,
     )
 

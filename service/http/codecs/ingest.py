@@ -98,7 +98,7 @@ async def _read(
 
 def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embeddings) -> Addition:
     """Return an image as the gallery stores it; `meta` has an id."""
-    predicted_label = state.responses.classify([image], 1)[0].predictions[0].label
+    predicted_label = state.responses.predicted(image)
     assert meta.id is not None  # noqa: S101  `_complete` sets it
     return Addition(
         Item(

@@ -10,6 +10,7 @@ from service.http.dependencies import FilterDep, LayerName, Limit, SimilarityDep
 from service.http.inference import run_in_search_pool
 from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
+from service.schemas.base import Fields
 from service.schemas.gallery import GalleryItem, GalleryPage
 from service.schemas.images import SimilarResponse
 from service.state import State
@@ -97,6 +98,7 @@ def _read(state: State, image_id: str, size: str) -> tuple[bytes, str]:
 
 @router.get(
     "/{image_id}/similar",
+    response_model=SimilarResponse,
     response_model_exclude_none=True,
     responses=error_responses(404, 422, 429, 503),
 )
@@ -107,7 +109,7 @@ async def similar(
     options: SimilarityDep,
     layer: LayerName = "conv2",
     exclude_self: Annotated[bool, Query(description="Leave out this image.")] = True,
-) -> SimilarResponse:
+) -> Fields:
     """Return the nearest neighbours of one image at one layer."""
     searched = state.responses.indexed_layer(layer)
     params = options(searched, exclude_self=exclude_self, positive=(image_id,))

@@ -139,9 +139,12 @@ async def _add(request: Request, state: State, uploads: Uploads, *, replace: boo
     for one in shown:
         state.metrics.changes.labels(one.outcome).inc()
     new = [one.item.id for one in shown if one.outcome == "created"]
-    responses = [_to_response(one) if isinstance(one, Added) else one for one in outcomes]
+    responses = [
+        _to_response(one).model_dump(mode="json") if isinstance(one, Added) else one
+        for one in outcomes
+    ]
     return Response(
-        to_json(responses, request.url.path, several=uploads.several, exclude_none=False),
+        to_json(responses, request.url.path, several=uploads.several),
         status_code=HTTPStatus.CREATED if new else HTTPStatus.OK,
         headers={"Location": f"/gallery/{quote(new[0], safe='')}"} if len(new) == 1 else {},
         media_type="application/json",

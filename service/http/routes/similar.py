@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from service.http.codecs.uploads import FitQuery, read_uploads
@@ -56,7 +57,7 @@ async def similar(
         return await respond_and_remember(request, state, uploads, plan)
     with timings_of(request.scope).measure("search"):
         found = await run_in_search_pool(state, 1, lambda: similarity.recommend(params))
-    return Response(found.model_dump_json(exclude_none=True), media_type="application/json")
+    return Response(orjson.dumps(found), media_type="application/json")
 
 
 def _has_body(request: Request) -> bool:

@@ -17,8 +17,8 @@ from PIL import Image
 from service import images
 from service.engine.types import Embeddings, Priority
 from service.http.gate.admission import REPLACE_ROUTE, UPLOAD_ROUTES
+from service.schemas.base import Fields
 from service.schemas.errors import Problem
-from service.schemas.images import EmbedResponse
 from service.state import State
 from tests.service.conftest import MakeApp
 from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, image_file, png, use_network
@@ -201,7 +201,7 @@ def test_images_that_are_being_searched_count(
     state: State = app.state.kindred
     entered, gate, embed = threading.Event(), threading.Event(), state.responses.embed
 
-    def slowly(images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
+    def slowly(images: Sequence[Embeddings], layer: Layer) -> list[Fields]:
         entered.set()
         assert gate.wait(BATCH_TIMEOUT)
         return embed(images, layer)
@@ -275,7 +275,7 @@ def test_an_abandoned_search_counts_until_its_thread_ends(
     state: State = app.state.kindred
     gate, embed = threading.Event(), state.responses.embed
 
-    def slowly(images: Sequence[Embeddings], layer: Layer) -> list[EmbedResponse]:
+    def slowly(images: Sequence[Embeddings], layer: Layer) -> list[Fields]:
         assert gate.wait(BATCH_TIMEOUT)
         return embed(images, layer)
 

@@ -67,10 +67,10 @@ def test_pages_show_each_image_once(
         shown: list[str] = []
         while True:
             (found,) = search.similar([image], dataclasses.replace(query, offset=len(shown)))
-            scores = [one.score for one in found.similar]
+            scores = [one["score"] for one in found["similar"]]
             assert scores == sorted(scores, reverse=True)
-            shown += [one.id for one in found.similar]
-            if len(found.similar) < LIMIT:
+            shown += [one["id"] for one in found["similar"]]
+            if len(found["similar"]) < LIMIT:
                 break
         assert len(shown) == len(set(shown))
         if not {"diversity", "exclude_self"} & options.keys():
