@@ -106,7 +106,7 @@ def test_a_page_of_another_site_may_not_write_without_a_key(origin: str, role: R
 def test_without_an_origin_the_other_headers_tell_the_site_of_a_page(
     headers: dict[str, str], role: Role
 ) -> None:
-    sent = Headers({"Host": "127.0.0.1:8000", **headers})
+    sent = header_map({"Host": "127.0.0.1:8000", **headers})
     assert Keys([], [], allow_anonymous=False).role(sent) == role
 
 
