@@ -138,7 +138,7 @@ async def embed_images(
 ) -> list[Embeddings | KindredError]:
     """Embed the decoded images of a request; each may have its own error.
 
-    If the client disconnects meanwhile, the request is cancelled and its images never run.
+    If the client disconnects before the result, the request is cancelled.
 
     Raises:
         KindredError: the request as a whole failed.

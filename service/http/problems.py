@@ -40,7 +40,7 @@ def respond(error: KindredError, scope: Scope) -> Response:
 
 
 def unexpected(error: Exception, scope: Scope) -> Response:
-    """Log an error that nobody expected, and return the response."""
+    """Log an unexpected error, and return the response."""
     logger.error("Unexpected error at %s", scope["path"], exc_info=error)
     return respond(
         KindredError("An unexpected error occurred; the service's log has the details."), scope

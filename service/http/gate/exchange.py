@@ -93,7 +93,7 @@ class Exchange:
             self._cancel()
 
     def uncancel(self) -> bool:
-        """Return whether the exchange itself cancelled the task, and nobody else."""
+        """Return whether the exchange alone cancelled the task."""
         task = self._task
         return (self.expired or self.gone) and task is not None and task.uncancel() == 0
 

@@ -42,7 +42,7 @@ class Gate:
         traced: Callable[[], bool],
         cors_headers: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ) -> None:
-        """Stand before the routes.
+        """Handle the requests of an app.
 
         Args:
             routes: the app with the routes.
@@ -154,7 +154,7 @@ class Gate:
         return ClientGoneError("The client disconnected before the response.")
 
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        """Answer by a plan or by the routes; the state stays, even if a reload replaces it."""
+        """Call the plan or the route. The state stays, even if a reload replaces it."""
         scope, state = exchange.scope, self._current()
         scope["state"]["serving"] = state
         with state.requests.acquire():

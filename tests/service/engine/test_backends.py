@@ -206,6 +206,32 @@ def test_openvino_is_chosen_if_the_bundle_has_an_onnx_file(loaded: Bundle) -> No
     assert open_backend(loaded, device="cpu").name.startswith("OpenVINO")
 
 
+WITHOUT_TORCH = """
+import sys, time
+import numpy as np
+from service.server.startup import load_state
+from service.settings import Settings
+
+state = load_state(Settings(bundle=sys.argv[1], gallery=sys.argv[2]))
+state.engine.start()
+image = np.zeros((32, 32, 3), np.uint8)
+(outcome,) = state.engine.submit([image], time.monotonic() + 60, with_novelty=True).result()
+assert outcome.novelty is not None
+assert state.engine.description.startswith("OpenVINO")
+assert "torch" not in sys.modules
+state.close()
+"""
+
+
+def test_the_service_runs_without_torch_on_openvino(tmp_path: Path) -> None:
+    """PyTorch takes seconds to import, and 300 MB."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(ROOT / "starter"), str(tmp_path)]
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_torch_is_chosen_for_an_older_bundle_without_an_onnx_file(older: Bundle) -> None:
     assert open_backend(older, device="cpu").name.startswith("torch")
 

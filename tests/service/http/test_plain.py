@@ -73,7 +73,7 @@ def shown(response: Response) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
 
 @contextmanager
 def without_plans(client: TestClient) -> Iterator[None]:
-    """Forget all plans, and every plan that is made meanwhile."""
+    """Forget all plans before and after the block."""
     plans = state_of(client).plans
     plans.clear()
     yield
