@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training import bundle
-from training.bundle import BlockNet, Layer, pick_device
+from training.bundle import Layer
+from training.bundle.network import BlockNet, pick_device
 from training.data import dataset
 from training.data.dataset import Dataset
 from training.embedding.embed import batch_count, embed
