@@ -225,6 +225,8 @@ class Connection(HttpToolsProtocol):
         def check() -> None:
             if self.flow.write_paused:  # the client still reads the response
                 self._wait_for_request()
+            elif self._in_head and self._overhead:
+                self._refuse(_too_slow(self.client_timeout))
             else:
                 self.transport.abort()
 
@@ -276,6 +278,12 @@ def _too_long(in_head: bool) -> _RefusedError:
         HTTPStatus.BAD_REQUEST,
         f"There are more than {MAX_OVERHEAD_BYTES:,} bytes between the chunks of the body or after "
         "it: send larger chunks, without extensions or trailers.",
+    )
+
+
+def _too_slow(seconds: float) -> _RefusedError:
+    return _RefusedError(
+        HTTPStatus.REQUEST_TIMEOUT, f"The headers did not end within {seconds:g} s."
     )
 
 
