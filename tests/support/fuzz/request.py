@@ -36,7 +36,19 @@ ROUTES: Final = (
 )
 IDS: Final = ("fuzz-1", "fuzz-2", "fuzz-3", "cifar10-train-09858", "best-3", "loss", "main.js")
 NAMES: Final = (
-    *("limit", "layer", "layers", "top_k", "fit", "explain", "exact", "offset", "cursor", "id"),
+    *(
+        "layer",
+        "layer",
+        "limit",
+        "layers",
+        "top_k",
+        "fit",
+        "explain",
+        "exact",
+        "offset",
+        "cursor",
+        "id",
+    ),
     *("score_threshold", "threshold", "diversity", "positive", "negative", "exclude_self"),
     *("label", "predicted", "source", "regularizer", "blocks", "size", "attribute.a", "attribute."),
 )
@@ -47,6 +59,16 @@ VALUES: Final = (
     *("batchnorm", "fuzz-1", "cifar10-train-09858", "../..", "%", "\0", "\n", "é", "😀", "\ufeff"),
     *("'", '"', "<b>", "{}", "[]", "a" * 300, "x" * 5000, "[/b]", "\u202e", "=", "&", ";", "+"),
 )
+LIKELY: Final = {
+    "layer": ("conv2", "logits", "conv2,logits"),
+    "layers": ("conv2", "conv2,logits", "conv2,conv2"),
+    "positive": ("fuzz-1", "cifar10-train-09858"),
+    "negative": ("fuzz-1", "cifar10-train-09858"),
+    "cursor": ("cifar10-train-09858", "fuzz-1"),
+    "label": ("cat", "dog"),
+    "predicted": ("cat", "dog"),
+}
+"""Values that are right, or almost."""
 IMAGE: Final = image_file()
 KEYS: Final = tuple((b"Idempotency-Key", b"key-%d" % number) for number in range(5))
 """Headers of additions; they are few, so that few images are stored."""
@@ -75,10 +97,8 @@ class Request:
 
 def random_query(random: Random) -> str:
     """Return a query of up to six parameters, some repeated, some not even pairs."""
-    pairs = [
-        f"{_quoted(random, random.choice(NAMES))}={_quoted(random, _value(random))}"
-        for _ in range(random.choice((0, 1, 1, 2, 3, 6)))
-    ]
+    names = random.choices(NAMES, k=random.choice((0, 1, 1, 2, 3, 6)))
+    pairs = [f"{_quoted(random, name)}={_quoted(random, _value(random, name))}" for name in names]
     if random.random() < 0.1:
         pairs.append(random.choice(("=", "&&", "limit", "%zz=%f", "limit=%ff%fe", "layer")))
     return "&".join(pairs)
@@ -106,10 +126,10 @@ def _id(random: Random) -> str:
     return random.choice(IDS if random.random() < 0.8 else VALUES) or "-"
 
 
-def _value(random: Random) -> str:
+def _value(random: Random, name: str) -> str:
     if random.random() < 0.1:
         return ",".join(random.choices(VALUES, k=random.randint(2, 5)))
-    return random.choice(VALUES)
+    return random.choice(LIKELY.get(name, VALUES) if random.random() < 0.7 else VALUES)
 
 
 def _quoted(random: Random, text: str) -> str:
