@@ -1,5 +1,6 @@
 """Wires the app together: state, middleware and routes. Has no globals: the app holds its state."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,10 +33,11 @@ from service.http.routes import (
     similar,
     web,
 )
-from service.server import reload
+from service.server.memory import trim_heap
 from service.server.reembed import ReembeddingJob
 from service.server.reload import Reloader, StateSlot
-from service.server.startup import load_state, reload_state
+from service.server.startup import load_state, reload_state, start
+from service.server.watch import watch_bundle
 from service.settings import Settings
 from service.state import State
 from service.telemetry.metrics import Metrics
@@ -135,12 +137,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     current = partial(_current, app)
     images.load_plugins()
     app.state.reloader = Reloader(StateSlot(current, partial(_serve, app)), reload_state)
-    await anyio.to_thread.run_sync(current().engine.start)
-    reload.trim_heap()
+    await anyio.to_thread.run_sync(start, current())
+    trim_heap()
+    watching = asyncio.create_task(watch_bundle(current))
     reembedding = ReembeddingJob(current)
     reembedding.start()
     yield
     current().lifecycle.draining = True
+    watching.cancel()
     await reembedding.stop()
     await app.state.reloader.close()
     await anyio.to_thread.run_sync(current().close)

@@ -20,6 +20,7 @@ from service.errors import KindredError, StorageError, UnavailableError
 from service.gallery.factory import open_gallery
 from service.gallery.protocol import Gallery
 from service.server import configuration
+from service.server.memory import map_large_blocks
 from service.server.process import (
     StartError,
     bind,
@@ -27,6 +28,7 @@ from service.server.process import (
     tune_garbage_collector,
     within_file_limit,
 )
+from service.server.startup import start
 from service.settings import Settings, default_bundle
 from service.telemetry import logs
 from training.bundle import BundleError, DeviceError, load
@@ -90,7 +92,9 @@ def serve(
         listeners = bind(settings.host, settings.port)
         tune_garbage_collector()
         settings = within_file_limit(settings)
+        map_large_blocks()
         app = create_app(settings)
+        start(app.state.kindred)  # here, so that an error is one line
         run(app, settings, listeners)
     except (BundleError, DeviceError, StorageError, UnavailableError, StartError) as error:
         raise _exit_with(str(error)) from error

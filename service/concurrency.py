@@ -8,10 +8,12 @@ import asyncio
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -42,6 +44,50 @@ def lower_priority() -> None:
         with suppress(OSError):  # not permitted: keep the priority
             before = os.getpriority(os.PRIO_PROCESS, thread)
             os.setpriority(os.PRIO_PROCESS, thread, max(before, _BACKGROUND_NICENESS))
+
+
+class Budget:
+    """A number of units that tasks take and give back; those that wait are served in order.
+
+    Not thread-safe: use from the event loop.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = total
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, amount: int) -> Callable[[], None]:
+        """Wait until units are free, and return the function that gives them back.
+
+        More than the total counts as the total.
+        """
+        amount = min(amount, self._total)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((amount, turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._serve()  # those behind it may fit
+            else:
+                self._give_back(amount)
+            raise
+        return partial(self._give_back, amount)
+
+    def _give_back(self, amount: int) -> None:
+        self._free += amount
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            amount, turn = self._waiting[0]
+            if not turn.cancelled():
+                if amount > self._free:
+                    return
+                self._free -= amount
+                turn.set_result(None)
+            self._waiting.popleft()
 
 
 async def run_in_pool(

@@ -105,6 +105,13 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
+def pixels_to_decode(image: Image.Image) -> int:
+    """Let a JPEG be decoded smaller; return how many pixels will be in memory at the same time."""
+    whole = image.width * image.height
+    reduce_jpeg(image)
+    return whole if image.info.get("progressive") else image.width * image.height
+
+
 def decode(image: Image.Image, fit: Fit = "crop") -> Pixels:
     """Decode the first frame to the network's input, uint8 [32, 32, 3].
 

@@ -32,8 +32,17 @@ STARTER = Path("starter")
 
 
 def default_bundle() -> Path:
-    """Return the bundle that was built last, else the starter bundle."""
-    return BUILT if BUILT.exists() else STARTER
+    """Return the bundle that was built last, else the starter bundle.
+
+    A link that leads nowhere counts as built: to serve the starter instead would hide the fault.
+    """
+    try:
+        BUILT.lstat()
+    except FileNotFoundError:
+        return STARTER
+    except OSError:  # `load` says why it cannot be reached
+        pass
+    return BUILT
 
 
 def _split(value: object) -> object:

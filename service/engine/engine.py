@@ -102,12 +102,18 @@ class Engine:
             raise UnavailableError(failed)
 
     def stop(self) -> None:
-        """Fail the images that wait and end the worker."""
+        """Fail the images that wait, end the worker and free the network."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._fail_all("the service is stopping")
-        self._thread.join(timeout=self._batch_timeout)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(timeout=self._batch_timeout)
         if self._search_stage:
             self._search_stage.stop()
+        if not self._thread.is_alive():  # else the worker is stuck in the network
+            self._backend.close()
+            self._search_stage = None  # it refers to the gallery
 
     @property
     def unhealthy_reason(self) -> str | None:

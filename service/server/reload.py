@@ -1,12 +1,10 @@
-"""Loads another bundle into the running process, and returns freed memory to the system.
+"""Loads another bundle into the running process.
 
 Knows the state and its engine and gallery, but nothing of HTTP.
 """
 
 import asyncio
-import ctypes
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import anyio.to_thread
 
 from service.errors import BundleRefusedError, KindredError, UnavailableError
 from service.schemas.base import ModelName, ReloadResponse
+from service.server.memory import trim_heap
 from service.state import State
 from training.bundle import BundleError, DeviceError
 
@@ -43,7 +42,7 @@ class Reloader:
 
         Args:
             slot: the state that is served.
-            make: returns a new state, not yet started, from the old one.
+            make: returns a new state, started, from the old one.
 
         """
         self._slot = slot
@@ -105,17 +104,26 @@ class Reloader:
         """Build and start the new state."""
         if old.lifecycle.draining:
             raise UnavailableError("The service is stopping.")
-        try:
-            new = await anyio.to_thread.run_sync(self._make, old)
-            try:
-                await anyio.to_thread.run_sync(new.engine.start)
-            except BaseException:
-                await anyio.to_thread.run_sync(new.gallery.close)
-                raise
-        except (BundleError, DeviceError, UnavailableError) as error:
-            logger.warning("Reload refused: %s", error)
-            raise BundleRefusedError(f"{error}. The previous bundle is still served.") from error
-        return new
+        outcome = await anyio.to_thread.run_sync(_attempt, self._make, old)
+        if isinstance(outcome, str):
+            logger.warning("Reload refused: %s", outcome)
+            await anyio.to_thread.run_sync(trim_heap)
+            raise BundleRefusedError(f"{outcome}. The previous bundle is still served.")
+        return outcome
+
+
+def _attempt(make: Callable[[State], State], old: State) -> State | str:
+    """Return a new state, or why there is none.
+
+    The error itself ends here: its frames refer to all that has been loaded.
+    """
+    try:
+        return make(old)
+    except (BundleError, DeviceError, KindredError) as error:
+        return str(error)
+    except Exception as error:  # a fault of this code must not end the service of the old bundle
+        logger.exception("The reload failed")
+        return f"The bundle cannot be loaded: {error!r}"
 
 
 async def _drain_and_close(old: State) -> None:
@@ -130,15 +138,3 @@ async def _drain_and_close(old: State) -> None:
 
 def _name(model: ModelName) -> str:
     return f"{model.name} {model.version}"
-
-
-def trim_heap() -> None:
-    """Return free heap memory to the system.
-
-    Loading a bundle and compiling its network leaves tens of MB that are not used again. Only glibc
-    keeps them until `malloc_trim` is called.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim:
-            trim(0)

@@ -1,21 +1,23 @@
 """Builds the state of the app from settings: bundle, gallery, engine. Knows nothing of HTTP."""
 
+import math
 from dataclasses import replace
 
 from service.engine.backends.base import Backend
 from service.engine.backends.factory import open_backend
-from service.engine.engine import Engine
+from service.engine.engine import LOADING_REASON, Engine
 from service.engine.search_stage import Searcher
+from service.errors import InferenceFailedError
 from service.gallery.factory import open_gallery, rebind_gallery
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.protocol import Gallery
 from service.gallery.types import ScoredItem
 from service.retrieval.responses import ResponseBuilder
-from service.settings import Settings, default_bundle
+from service.settings import STARTER, Settings, default_bundle
 from service.state import State
 from service.telemetry.metrics import Metrics
 from service.vectors import Queries, in_memory
-from training.bundle import Bundle, Layer, load
+from training.bundle import Bundle, BundleError, Layer, load
 
 
 def load_state(settings: Settings) -> State:
@@ -29,33 +31,75 @@ def load_state(settings: Settings) -> State:
 
     """
     metrics = Metrics()
-    bundle = load(settings.bundle or default_bundle())
+    source = settings.bundle or default_bundle()
+    bundle = load(source)
     gallery = open_gallery(settings.gallery, bundle)
     engine = _engine(settings, metrics, bundle, gallery)
-    return State(
-        settings, bundle, engine, gallery, ResponseBuilder(bundle.manifest, gallery), metrics
-    )
+    responses = ResponseBuilder(bundle.manifest, gallery)
+    return State(settings, source, bundle, engine, gallery, responses, metrics)
 
 
 def reload_state(old: State) -> State:
-    """Load the bundle again, and build a state that shares the rest with the old one.
+    """Load the bundle again and start it, in a state that shares the rest with the old one.
 
-    Raises: as `load_state`.
+    The place does not change, but for one case: the first bundle that is built replaces the starter
+    that is served until then.
+
+    Raises: as `load_state` and `start`.
     """
-    bundle = load(old.settings.bundle or default_bundle())  # another may have been built
+    waiting = old.settings.bundle is None and old.source == STARTER
+    source = default_bundle() if waiting else old.source
+    bundle = load(source)
     gallery = rebind_gallery(old.gallery, old.settings.gallery, bundle)
     try:
         engine = _engine(old.settings, old.metrics, bundle, gallery)
     except BaseException:
         gallery.close()  # else it would keep receiving changes
         raise
-    return replace(
+    new = replace(
         old,
+        source=source,
         bundle=bundle,
         engine=engine,
         gallery=gallery,
         responses=ResponseBuilder(bundle.manifest, gallery),
     )
+    start(new)
+    return new
+
+
+def start(state: State) -> None:
+    """Start the engine, unless it runs; check that its network knows the bundle's known image.
+
+    If that fails, the state is closed.
+
+    Raises:
+        BundleError: the network is not that of the bundle.
+        UnavailableError: the network does not run on this device.
+
+    """
+    if state.engine.unhealthy_reason != LOADING_REASON:
+        return
+    try:
+        state.engine.start()
+        _check_known_image(state)
+    except BaseException:
+        state.close()
+        raise
+
+
+def _check_known_image(state: State) -> None:
+    known = state.bundle.known
+    if known is None:  # an older bundle without pixels
+        return
+    (found,) = state.engine.submit([known.pixels], math.inf).result()
+    if isinstance(found, InferenceFailedError):
+        raise found
+    if mismatch := known.mismatch(found.layers):
+        raise BundleError(
+            f"{state.bundle.path} does not fit together: with {state.engine.description}, the "
+            f"network does not recognise the bundle's known image ({mismatch})"
+        )
 
 
 def _engine(settings: Settings, metrics: Metrics, bundle: Bundle, gallery: Gallery) -> Engine:

@@ -144,3 +144,48 @@ def test_cancelled_work_is_freed_at_once() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         asyncio.run(go(pool))
+
+
+def test_a_budget_is_shared_in_order_and_given_back() -> None:
+    async def go() -> list[str]:
+        budget = concurrency.Budget(10)
+        events: list[str] = []
+
+        async def take(name: str, amount: int) -> None:
+            give_back = await budget.take(amount)
+            events.append(f"{name} begins")
+            await asyncio.sleep(0)
+            events.append(f"{name} ends")
+            give_back()
+
+        # The small third one could begin at once, but then the second might never begin.
+        await asyncio.gather(take("first", 6), take("second", 99), take("third", 1))
+        return events
+
+    assert asyncio.run(go()) == [
+        *("first begins", "first ends", "second begins", "second ends"),
+        *("third begins", "third ends"),
+    ]
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_a_budget_loses_nothing_to_a_task_that_is_cancelled(granted: bool) -> None:
+    """Also if its turn has come, but it has not run since."""
+
+    async def go() -> None:
+        budget = concurrency.Budget(10)
+        give_back = await budget.take(10)
+        waiting = asyncio.create_task(budget.take(7))
+        behind = asyncio.create_task(budget.take(3))
+        await asyncio.sleep(0)
+        if granted:
+            give_back()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        if not granted:
+            give_back()
+        (await behind)()
+        async with asyncio.timeout(1):
+            await budget.take(10)
+
+    asyncio.run(go())

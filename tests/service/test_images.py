@@ -84,6 +84,47 @@ def test_sixteen_bits_per_channel_become_eight(
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("key", [0, 1, 2, 3, 9, 15])
+def test_a_transparent_level_of_few_bits_becomes_white(depth: int, key: int) -> None:
+    """All levels side by side; one of them is transparent."""
+    levels = [n % 2**depth for n in range(32)]
+    bits = "".join(f"{level:0{depth}b}" for level in levels)
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8)
+    pixels = pixels_of(handmade(32, 32, depth, 0, row * 32, struct.pack(">H", key)))
+    shown = [255 if level == key else level * 255 // (2**depth - 1) for level in levels]
+    assert pixels[0, :, 0].tolist() == shown
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_transparent_colour_of_16_bits_becomes_white(size: int) -> None:
+    """Its neighbours, which differ in the lower byte, do not."""
+    colours = [(0x1234, 0x5678, 0x9ABC), (0x1234, 0x5678, 0x9ABD), (0x1235, 0x5678, 0x9ABC)]
+    row = b"\0" + b"".join(struct.pack(">3H", *colours[x * 3 // size]) for x in range(size))
+    pixels = pixels_of(handmade(size, size, 16, 2, row * size, struct.pack(">3H", *colours[0])))
+    assert (pixels[:, 2] == 255).all()
+    for column in (16, 28):
+        assert pixels[16, column].tolist() == [0x12, 0x56, 0x9A]
+
+
+@pytest.mark.parametrize("name", [b"iCCP", b"zTXt", b"iTXt", b"tEXt"])
+@pytest.mark.parametrize("after", [False, True])
+def test_texts_and_profiles_of_any_size_are_skipped(name: bytes, after: bool) -> None:
+    text = b"x" * 4_000_000
+    packed = zlib.compress(text)
+    data = {
+        b"iCCP": b"profile\0\0" + packed,
+        b"zTXt": b"text\0\0" + packed,
+        b"iTXt": b"text\0\1\0\0\0" + packed,
+        b"tEXt": b"text\0" + text,
+    }[name]
+    sealed = name + data
+    chunk = struct.pack(">I", len(data)) + sealed + struct.pack(">I", zlib.crc32(sealed))
+    image = png(striped_image(1, 1))
+    position = image.index(b"IEND") - 4 if after else 33
+    assert (pixels_of(image[:position] + chunk * 3 + image[position:]) == striped_image(1, 1)).all()
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
 def test_bytes_after_the_image_of_a_polyglot_file_are_ignored(kind: str) -> None:
     """Bytes after the image are never parsed, stored or returned."""

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -86,6 +87,7 @@ def running(engine: Engine) -> Iterator[Engine]:
 def use_network(app: FastAPI, network: ScriptedNetwork, max_queue_size: int = 512) -> State:
     """Replace the network of an app that has not started yet."""
     state: State = app.state.kindred
+    state.bundle = replace(state.bundle, known=None)  # the other network does not know its image
     backend = TorchEager(network, device="cpu")
     state.engine = Engine(backend, searcher(state.gallery, backend), max_queue_size=max_queue_size)
     return state

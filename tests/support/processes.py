@@ -58,6 +58,13 @@ def running_server(
     assert process.returncode == ends_with, ending
 
 
+def resident(http: httpx.Client) -> float:
+    """Return the resident memory of the process in bytes."""
+    found = re.search(r"^process_resident_memory_bytes (\S+)", http.get("/metrics").text, re.M)
+    assert found
+    return float(found[1])
+
+
 def serve_command(bundle: Path) -> list[str | Path]:
     """Return the command that serves a bundle on a free port."""
     return [sys.executable, "-m", "service", "--bundle", bundle, "--port", "0"]

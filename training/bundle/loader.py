@@ -1,26 +1,32 @@
 """Read a bundle: a folder with the network, its cosine indexes, the gallery and all records.
 
-Every file is verified before it is parsed, and none is a pickle. Must not know how a bundle is
-written or served.
+Every file is verified before it is parsed, and none is a pickle. What was loaded does not depend on
+the files any more: those may be overwritten. Must not know how a bundle is written or served.
 """
 
 import hashlib
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from training.bundle import known
+from training.bundle.known import KnownImage
 from training.bundle.manifest import (
     CARD,
     EXPERIMENTS,
     FIGURES,
     GALLERY,
     INDEXES,
+    KNOWN,
     MANIFEST,
     NOVELTY,
     ONNX,
@@ -33,18 +39,19 @@ from training.bundle.manifest import (
     IndexesFile,
     IndexMetadata,
     Manifest,
+    Stamp,
     parse,
     read_manifest,
+    stamp,
     thumbnail_name,
     verify,
 )
 from training.data.preprocessing import Pixels
 from training.experiments import record
-from training.experiments.record import Record, RecordError
+from training.experiments.record import Record
 from training.index import cosine
 from training.index.cosine import (
     CosineIndex,
-    IndexFileError,
 )
 from training.models import novelty
 from training.models.architecture import (
@@ -58,7 +65,7 @@ from training.models.architecture import (
     read_architecture,
 )
 from training.models.measurements import ActivationRanges
-from training.models.novelty import Novelty, NoveltyFileError
+from training.models.novelty import Novelty
 
 if TYPE_CHECKING:
     from training.models.blocknet import BlockNet
@@ -112,7 +119,7 @@ class Bundle:
     """A verified bundle in memory, but for the network, which is read when it is asked for.
 
     `onnx` is the file of the same network for other runtimes. `ranges` are the activation ranges
-    for int8. Older bundles have neither.
+    for int8. `known` is what the network must give for one image. Older bundles may lack them.
     """
 
     path: Path
@@ -127,6 +134,27 @@ class Bundle:
     records: tuple[Record, ...]
     figures: dict[str, bytes]
     card: str
+    known: KnownImage | None = None
+    stamps: Mapping[str, Stamp | None] = field(default_factory=dict)
+
+    def overwritten(self) -> list[str]:
+        """Return the names of the files that were written or replaced since they were loaded."""
+        return [name for name, loaded in self.stamps.items() if stamp(self.path / name) != loaded]
+
+    def read_onnx(self) -> bytes:
+        """Read the ONNX file.
+
+        Raises:
+            BundleError: there is none, or it is not the one that was verified.
+
+        """
+        _require_listed(self.manifest, ONNX)
+        file = self.path / ONNX
+        verify(file, self.manifest.files[ONNX])
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[ONNX].sha256:
+            raise BundleError(f"{file} was overwritten while it was read")
+        return content
 
     @cached_property
     def network(self) -> "BlockNet":
@@ -167,85 +195,114 @@ def load(path: Path) -> Bundle:
             are from different bundles; the message names the file.
 
     """
-    path = path.resolve()
+    path = _resolve(path)
+    stamps = {MANIFEST: stamp(path / MANIFEST)}
     manifest = read_manifest(path)
+    stamps |= {name: stamp(path / name) for name in manifest.files}
     for name, expected in manifest.files.items():
         verify(path / name, expected)
-    _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
     try:
-        architecture = read_architecture(path / ARCHITECTURE)
-        index_metadata = parse(IndexesFile, path / INDEXES).indexes
-        gallery = parse(GalleryFile, path / GALLERY)
-        _require_listed(manifest, *(entry.file for entry in index_metadata))
-        indexes = {
-            entry.layer: cosine.read(path / entry.file, entry.factory) for entry in index_metadata
-        }
-        if manifest.novelty:
-            _require_listed(manifest, NOVELTY)
-        novelty_model = novelty.read(path / NOVELTY) if manifest.novelty else None
-        record_names = (name for name in manifest.files if name.startswith(f"{EXPERIMENTS}/"))
-        records = sorted(
-            (record.read(path / name) for name in record_names), key=lambda run: run.started_at
-        )
-        figures = {
-            name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()
-            for name in manifest.files
-            if name.startswith(f"{FIGURES}/")
-        }
-        ranges = parse(ActivationRanges, path / RANGES) if RANGES in manifest.files else None
-        card = (path / CARD).read_text(encoding="utf-8")
-    except (
-        IndexFileError,
-        NoveltyFileError,
-        RecordError,
-        OSError,
-        ValueError,
-    ) as error:
+        bundle = _read(path, manifest, stamps)
+        _check_consistency(bundle)
+        if bundle.known is None and bundle.gallery.pixels is not None:  # an older bundle
+            bundle = replace(bundle, known=_clearest_image(bundle.gallery.pixels, bundle.indexes))
+    except BundleError:
+        raise
+    except Exception as error:  # the readers of the formats raise many kinds
         raise BundleError(f"{path} is not a valid bundle: {error}") from error
+    if changed := bundle.overwritten():
+        raise BundleError(f"{path} was overwritten while it was read: {', '.join(changed)}")
+    return bundle
+
+
+def _resolve(path: Path) -> Path:
+    """Resolve the links of a path to the folder of a bundle."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # a circle of links is a RuntimeError
+        dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
+        reason = f"its link leads to {path.readlink()}, where nothing is" if dangling else error
+        raise BundleError(f"no bundle at {path}: {reason}") from error
+
+
+def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) -> Bundle:
+    """Read the files of a bundle, which have been verified."""
+    _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
+    index_metadata = parse(IndexesFile, path / INDEXES).indexes
+    _require_listed(manifest, *(entry.file for entry in index_metadata))
+    if manifest.novelty:
+        _require_listed(manifest, NOVELTY)
     if manifest.gallery.pixels:
         _require_listed(manifest, PIXELS)
     if manifest.gallery.thumbnails:
         _require_listed(manifest, THUMBNAILS)
-    bundle = Bundle(
+    architecture = read_architecture(path / ARCHITECTURE)
+    searched = describe_blocknet(architecture).searched
+    _check_layers(path, searched, [entry.layer for entry in index_metadata])
+    listed = parse(GalleryFile, path / GALLERY)
+    gallery = Gallery(
+        ids=listed.ids,
+        labels=np.array(listed.labels, dtype=np.int64),
+        pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
+        parts=listed.parts,
+        files=listed.files,
+        states=listed.states,
+        thumbnails=_read_thumbnails(path / THUMBNAILS) if manifest.gallery.thumbnails else None,
+    )
+    records = (
+        record.read(path / name) for name in manifest.files if name.startswith(f"{EXPERIMENTS}/")
+    )
+    figures = {
+        name.removeprefix(f"{FIGURES}/"): (path / name).read_bytes()
+        for name in manifest.files
+        if name.startswith(f"{FIGURES}/")
+    }
+    return Bundle(
         path=path,
         manifest=manifest,
         architecture=architecture,
         onnx=path / ONNX if ONNX in manifest.files else None,
-        ranges=ranges,
-        gallery=Gallery(
-            ids=gallery.ids,
-            labels=np.array(gallery.labels, dtype=np.int64),
-            pixels=_read_pixels(path / PIXELS) if manifest.gallery.pixels else None,
-            parts=gallery.parts,
-            files=gallery.files,
-            states=gallery.states,
-            thumbnails=_read_thumbnails(path) if manifest.gallery.thumbnails else None,
-        ),
-        indexes=indexes,
+        ranges=parse(ActivationRanges, path / RANGES) if RANGES in manifest.files else None,
+        gallery=gallery,
+        indexes={
+            entry.layer: cosine.read(path / entry.file, entry.factory) for entry in index_metadata
+        },
         index_metadata={entry.layer: entry for entry in index_metadata},
-        novelty=novelty_model,
-        records=tuple(records),
+        novelty=novelty.read(path / NOVELTY) if manifest.novelty else None,
+        records=tuple(sorted(records, key=lambda run: run.started_at)),
         figures=figures,
-        card=card,
+        card=(path / CARD).read_text(encoding="utf-8"),
+        known=known.load(path / KNOWN) if KNOWN in manifest.files else None,
+        stamps=stamps,
     )
-    _check_consistency(bundle)
-    return bundle
 
 
 def _read_pixels(file: Path) -> Pixels:
+    """Map a copy of the pixels that has no name: a file that others truncate ends the process.
+
+    Only the images that are asked for take memory. If there is no room for the copy, read them.
+    """
     try:
-        pixels: Pixels = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        with tempfile.NamedTemporaryFile() as copy:
+            shutil.copyfile(file, copy.name)
+            pixels: Pixels = np.load(copy.name, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        pixels = np.load(file, allow_pickle=False)
+    except ValueError as error:
         raise BundleError(f"{file} cannot be read: {error}") from error
     return pixels
 
 
-def _read_thumbnails(folder: Path) -> ThumbnailReader:
-    """Open the archive of thumbnails; it stays open after the bundle is replaced."""
+def _read_thumbnails(file: Path) -> ThumbnailReader:
+    """Open a copy of the archive of thumbnails that has no name, or read it if there is no room."""
+    copy: IO[bytes]
     try:
-        archive = zipfile.ZipFile(folder / THUMBNAILS)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{folder / THUMBNAILS} cannot be read: {error}") from error
+        copy = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the reader
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, copy, length=2**20)
+    except OSError:
+        copy = BytesIO(file.read_bytes())
+    archive = zipfile.ZipFile(copy)
     names = {*archive.namelist()}
 
     def read(position: int) -> bytes | None:
@@ -253,6 +310,20 @@ def _read_thumbnails(folder: Path) -> ThumbnailReader:
         return archive.read(name) if name in names else None
 
     return read
+
+
+def _clearest_image(pixels: Pixels, indexes: Mapping[Layer, CosineIndex]) -> KnownImage:
+    """Return the image of the gallery that has the clearest class, with its vectors."""
+    row = known.clearest(indexes["logits"].reconstruct(range(len(pixels))))
+    vectors = {layer: index.reconstruct([row])[0] for layer, index in indexes.items()}
+    return KnownImage(np.array(pixels[row]), vectors)
+
+
+def _check_layers(path: Path, searched: Sequence[Layer], layers: Sequence[Layer]) -> None:
+    """Check that every searched layer of the network has an index, and no layer two."""
+    for layer in (*searched, *layers):
+        if layers.count(layer) != 1:
+            raise BundleError(f"{path / INDEXES} has {layers.count(layer)} indexes at {layer}")
 
 
 def _require_listed(manifest: Manifest, *names: str) -> None:
@@ -266,7 +337,8 @@ def _check_consistency(bundle: Bundle) -> None:
     """Check that the files are from one bundle; each alone has been verified."""
     gallery, classes = bundle.gallery, bundle.manifest.classes
     count = bundle.manifest.gallery.count
-    side = bundle.spec.side
+    network = bundle.spec
+    shape = (count, network.side, network.side, 3)
     model_sha256 = bundle.manifest.files[WEIGHTS].sha256
     inconsistent = {
         GALLERY: len(gallery.positions) != count
@@ -278,15 +350,16 @@ def _check_consistency(bundle: Bundle) -> None:
         )
         or not np.isin(gallery.labels, np.arange(len(classes))).all(),
         PIXELS: gallery.pixels is not None
-        and (gallery.pixels.shape != (count, side, side, 3) or gallery.pixels.dtype != np.uint8),
+        and (gallery.pixels.shape != shape or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.architecture.classes != len(classes),
     }
     for layer, metadata in bundle.index_metadata.items():
         index = bundle.indexes[layer]
+        dimension = network.layer(layer).length
         inconsistent[metadata.file] = (metadata.model_sha256, metadata.ids_sha256) != (
             model_sha256,
             gallery.ids_sha256,
-        ) or (len(index), index.dimension) != (count, metadata.dimension)
+        ) or (len(index), index.dimension, metadata.dimension) != (count, dimension, dimension)
     for name, wrong in inconsistent.items():
         if wrong:
             raise BundleError(f"{bundle.path / name} does not belong to the rest of the bundle")

@@ -5,11 +5,12 @@ Works on names, sizes and hashes; must not load networks or vectors.
 
 import hashlib
 import re
+import stat
 from datetime import datetime
-from pathlib import Path
-from typing import Final, Literal, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from training.base_model import Frozen
 from training.data.folder_layout import Part
@@ -28,6 +29,7 @@ THUMBNAILS = "thumbnails.zip"
 NOVELTY = "novelty.safetensors"
 ONNX = "model.onnx"
 RANGES = "ranges.json"
+KNOWN = "known.safetensors"
 CARD = "README.md"
 EXPERIMENTS = "experiments"
 FIGURES = "figures"
@@ -37,6 +39,8 @@ GalleryImages = Literal["all", "test"]
 GalleryPart = Part | Literal["new"]
 """The split of an image; "new" if it was added after the network was trained and tested."""
 Model = TypeVar("Model", bound=BaseModel)
+Stamp = tuple[int, int, int, int]
+"""Device, inode, size and time of change of a file: what differs after it was overwritten."""
 
 
 class BundleError(RuntimeError):
@@ -101,6 +105,13 @@ class NoveltyMetadata(Frozen):
     references: int
 
 
+def _below_the_folder(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("a file of a bundle must be below its folder")
+    return name
+
+
 class Manifest(Frozen):
     """The contents of `manifest.json`, the first file that is read and the last that is written."""
 
@@ -115,7 +126,7 @@ class Manifest(Frozen):
     gallery: GalleryMetadata
     metrics: Metrics
     novelty: NoveltyMetadata | None = None
-    files: dict[str, FileRef]
+    files: dict[Annotated[str, AfterValidator(_below_the_folder)], FileRef]
 
     @property
     def data_key(self) -> str:
@@ -177,8 +188,10 @@ def read_manifest(path: Path) -> Manifest:
     class Version(BaseModel):
         format_version: int
 
-    if not file.is_file():
-        raise BundleError(f"no bundle at {path}: {MANIFEST} is missing")
+    try:
+        require_file(file)
+    except BundleError as error:
+        raise BundleError(f"no bundle at {path}: {error}") from error
     version = parse(Version, file).format_version
     if version not in READ_VERSIONS:
         raise BundleError(
@@ -195,14 +208,39 @@ def verify(file: Path, expected: FileRef) -> None:
         BundleError: the file is missing, unreadable, or not the one described.
 
     """
-    if not file.is_file():
-        raise BundleError(f"{file} is missing")
+    require_file(file)
     try:
         intact = file.stat().st_size == expected.bytes and sha256(file) == expected.sha256
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error}") from error
     if not intact:
         raise BundleError(f"{file} is damaged: it is not the file that {MANIFEST} describes")
+
+
+def require_file(file: Path) -> None:
+    """Check that there is a regular file; to read a pipe could wait without end.
+
+    Raises:
+        BundleError: there is none, or it cannot be reached.
+
+    """
+    try:
+        regular = stat.S_ISREG(file.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(f"{file} is missing") from error
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    if not regular:
+        raise BundleError(f"{file} is not a file")
+
+
+def stamp(file: Path) -> Stamp | None:
+    """Return the stamp of a file; None if it cannot be reached."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def reference(file: Path) -> FileRef:
@@ -225,8 +263,14 @@ def parse(model: type[Model], file: Path) -> Model:
     """
     try:
         return model.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BundleError(
+            f"{file} cannot be read: {f'{place}: ' if place else ''}{first['msg']}"
+        ) from error
 
 
 def dump(model: BaseModel, file: Path) -> None:

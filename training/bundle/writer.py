@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training.bundle import known
+from training.bundle.known import KnownImage
 from training.bundle.loader import Gallery
 from training.bundle.manifest import (
     CARD,
@@ -25,6 +27,7 @@ from training.bundle.manifest import (
     FIGURES,
     GALLERY,
     INDEXES,
+    KNOWN,
     MANIFEST,
     NOVELTY,
     ONNX,
@@ -148,6 +151,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         novelty.write(contents.novelty.novelty, folder / NOVELTY)
     if contents.ranges:
         dump(contents.ranges, folder / RANGES)
+    known.save(_known_image(contents.network, tuple(contents.indexes)), folder / KNOWN)
     for run in contents.records:
         record.write(run, folder / EXPERIMENTS)
     (folder / FIGURES).mkdir()
@@ -232,6 +236,18 @@ def _write_thumbnails(gallery: Gallery, file: Path) -> None:
         for position in range(len(gallery)):
             if (content := gallery.thumbnails(position)) is not None:
                 archive.writestr(zipfile.ZipInfo(thumbnail_name(position)), content)
+
+
+@torch.inference_mode()
+def _known_image(network: BlockNet, layers: Sequence[Layer]) -> KnownImage:
+    """Choose a drawing that has a clear class, and embed it."""
+    drawn = known.drawings()
+    device = next(network.parameters()).device
+    images = torch.from_numpy(drawn).permute(0, 3, 1, 2).to(device)
+    found = network.eval().representations(images, layers)
+    vectors = {layer: tensor.cpu().numpy() for layer, tensor in found.items()}
+    chosen = known.clearest(vectors["logits"])
+    return KnownImage(drawn[chosen], {layer: rows[chosen] for layer, rows in vectors.items()})
 
 
 def _novelty_metadata(fitted: Fitted | None) -> NoveltyMetadata | None:

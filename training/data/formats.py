@@ -36,8 +36,23 @@ OTHER_SUFFIXES: Final = frozenset(
 )
 """Suffixes of images in other formats: such a file is named, not silently skipped."""
 
-PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
-"""By default, Pillow refuses a PNG with a text or a colour profile of more than 1 MB."""
+_TEXT: Final = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
+
+class _PngStream(PngImagePlugin.PngStream):
+    """Skips texts and colour profiles that Pillow finds too large, instead of failing."""
+
+    def call(self, cid: bytes, pos: int, length: int) -> bytes:
+        try:
+            return super().call(cid, pos, length)
+        except ValueError:
+            if cid not in _TEXT or self.fp is None:
+                raise
+            self.fp.seek(pos)
+            return self.fp.read(length)
+
+
+PngImagePlugin.PngStream = _PngStream  # type: ignore[misc]
 
 
 class FormatError(ValueError):

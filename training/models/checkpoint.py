@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save_file
 
 from training.models.architecture import ARCHITECTURE, WEIGHTS, NetworkFile, read_architecture
 from training.models.blocknet import BlockNet
@@ -40,7 +41,8 @@ def load(folder: Path) -> BlockNet:
     """
     try:
         network = BlockNet(read_architecture(folder / ARCHITECTURE))
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        # Read, not mapped: a map of a file that is truncated ends the process.
+        network.load_state_dict(load_bytes((folder / WEIGHTS).read_bytes()))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{folder} does not hold a network: {error}") from error
     return network.eval()

@@ -3,7 +3,9 @@
 Must not know how it is measured, nor PyTorch.
 """
 
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, FiniteFloat
 
 from training.base_model import Frozen
 
@@ -28,6 +30,16 @@ class Calibration(Frozen):
     loss_after: float
 
 
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    smallest, largest = bounds
+    if not smallest <= 0 <= largest or smallest == largest:
+        raise ValueError("a range must begin at or below 0, end at or above 0, and not be empty")
+    return bounds
+
+
+Range = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_in_order)]
+
+
 class ActivationRanges(Frozen):
     """The smallest and largest input of each convolution that may run at int8, by its name.
 
@@ -36,9 +48,9 @@ class ActivationRanges(Frozen):
     cosine at `conv2` between both networks.
     """
 
-    inputs: dict[str, tuple[float, float]]
-    same_class: float
-    least_cosine: float
+    inputs: dict[str, Range]
+    same_class: FiniteFloat
+    least_cosine: FiniteFloat
     checks: int
 
     @property

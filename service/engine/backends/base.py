@@ -84,6 +84,9 @@ class Backend(Protocol):
         """Project vectors [N, dimension] for a search. One thread at a time, beside `run`."""
         return projection.project(vectors)
 
+    def close(self) -> None:
+        """Release the network; the backend is not used any more."""
+
 
 def channels_first(images: Pixels) -> Pixels:
     """Return a view [N, 3, 32, 32] of images [N, 32, 32, 3]."""

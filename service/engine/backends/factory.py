@@ -52,14 +52,15 @@ def open_backend(
 
         try:
             return OpenVino(
-                bundle.onnx,
+                bundle.read_onnx(),
                 bundle.novelty,
                 bundle.ranges,
                 precision=precision,
                 intra_op_threads=intra_op_threads,
             )
         except RuntimeError as error:
-            raise BundleError(f"OpenVINO cannot read {bundle.onnx}: {error}") from error
+            reason = " ".join(str(error).split())  # it has several lines
+            raise BundleError(f"OpenVINO cannot read {bundle.onnx}: {reason}") from error
     if precision == "int8":
         raise BundleError(
             "only OpenVINO on a CPU runs int8: pip install '.[openvino]' in the checkout, or "

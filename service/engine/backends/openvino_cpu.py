@@ -5,7 +5,6 @@ by OpenVINO's runtime and not by its converter, which sends telemetry.
 """
 
 from functools import cache
-from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -53,17 +52,17 @@ class OpenVino(Backend):
 
     def __init__(
         self,
-        onnx: Path,
+        onnx: bytes,
         novelty: Novelty | None = None,
         ranges: ActivationRanges | None = None,
         *,
         precision: ServedPrecision = "auto",
         intra_op_threads: int | None = None,
     ) -> None:
-        """Read the file now, since it may be deleted later; `prepare` compiles the network.
+        """Parse the network; `prepare` compiles it.
 
         Args:
-            onnx: the bundle's ONNX file.
+            onnx: the content of the bundle's ONNX file.
             novelty: the novelty model of this network.
             ranges: the activation ranges of this network; int8 needs them.
             precision: of multiplications. "auto" is int8 if the processor has instructions for it
@@ -159,6 +158,11 @@ class OpenVino(Backend):
         compiled = self._core.compile_model(model, CPU, {"PERFORMANCE_HINT": "LATENCY", **options})
         return compiled.create_infer_request()
 
+    def close(self) -> None:
+        """Release the network and its threads."""
+        del self._all_cores, self._each_core, self._model, self._novelty, self._novelty_head
+        self._projection_heads.clear()
+
     def _compiled(self, hint: str) -> ov.CompiledModel:
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": self._float_type,
@@ -171,9 +175,9 @@ class OpenVino(Backend):
     def _has(self, capability: str) -> bool:
         return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
-    def _read(self, onnx: Path, ranges: ActivationRanges | None) -> ov.Model:
+    def _read(self, onnx: bytes, ranges: ActivationRanges | None) -> ov.Model:
         """Read the network with a channels-last input, so that images need not be copied."""
-        model = self._core.read_model(onnx.read_bytes())
+        model = self._core.read_model(onnx)
         if ranges:
             fake_quantize(model, ranges.inputs)
         prepared = PrePostProcessor(model)

@@ -103,6 +103,10 @@ class TorchEager(Backend):
         layers["logits"]  # copy them now: every response needs them
         return BatchOutput(layers, scores, tensors)
 
+    def close(self) -> None:
+        """Release the network."""
+        del self._network, self._novelty
+
     def _compute(self, images: Tensor) -> TensorOutput:
         """Embed uint8 [N, 3, 32, 32] from memory; later calls do not overwrite the result."""
         return self._embed(images.to(self._device))

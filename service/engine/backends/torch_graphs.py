@@ -52,6 +52,11 @@ class TorchGraphs(TorchEager):
                 self._graphs[size] = self._capture(size)
         return super().prepare(max_batch_size)
 
+    def close(self) -> None:
+        """Release the network and its graphs."""
+        self._graphs = {}
+        super().close()
+
     def _compute(self, images: Tensor) -> TensorOutput:
         fitting = [size for size in self._graphs if size >= len(images)]
         if not fitting:

@@ -80,6 +80,7 @@ class Compactor:
             thread = self._thread
         if thread is not None:
             thread.join()
+        self._replace_snapshot = lambda _: None  # the gallery is freed with its last user
 
     def _run_loop(self) -> None:
         while True:

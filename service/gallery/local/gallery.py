@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ class LocalGallery(Gallery):
         self._compactor = Compactor(self._exchange)
         self._outdated: set[str] = set()
         self._reembeddable: set[str] = set()  # outdated images that have pixels
+        self._png = partial(_png, writer.store, self._bundle_images)
         self._snapshot = Snapshot(
             (self._bundle_images.segment,), self._bundle_images.classes, self._png
         )
@@ -223,16 +225,18 @@ class LocalGallery(Gallery):
             for layer, index in self._bundle_images.segment.indexes.items()
         )
 
-    def _png(self, segment: Segment, row: int) -> bytes:
-        image_id, number = segment.items[row].id, int(segment.numbers[row])
-        if number == OF_BUNDLE:
-            return self._bundle_images.image(image_id)
-        png = self._writer.store.png(number)
-        if png is None:
-            raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
-        return png
-
     def _exchange(self, exchange: Callable[[Snapshot], Snapshot]) -> None:
         """Replace the snapshot by the result of compaction."""
         with self._writer.lock:
             self._snapshot = exchange(self._snapshot)
+
+
+def _png(store: Store, bundle_images: BundleImages, segment: Segment, row: int) -> bytes:
+    """Return the PNG of a row. Not a method: a snapshot must not refer to its gallery."""
+    image_id, number = segment.items[row].id, int(segment.numbers[row])
+    if number == OF_BUNDLE:
+        return bundle_images.image(image_id)
+    png = store.png(number)
+    if png is None:
+        raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
+    return png

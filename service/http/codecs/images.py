@@ -6,6 +6,7 @@ Knows the request's permit; nothing of how images are sent or of the network.
 import asyncio
 from collections.abc import Sequence
 
+from PIL import Image
 from starlette.types import Scope
 
 from service import concurrency, images
@@ -46,7 +47,8 @@ async def decode_images(
 async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels:
     """Decode a large image in a thread, and a small one on the event loop.
 
-    A small image of background priority is decoded in the background thread.
+    Large images share a budget of pixels: decoding takes up to 16 bytes of each. A small image of
+    background priority is decoded in the background thread.
     """
     max_pixels = state.settings.max_pixels
     if len(file) <= images.SMALL_BYTES:
@@ -62,7 +64,15 @@ async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels
                 lambda: images.decode(image, fit), state.background, permit.retain()
             )
 
-    def work() -> Pixels:
-        return images.decode(images.read_header(file, max_pixels), fit)
+    def read() -> tuple[Image.Image, int]:
+        image = images.read_header(file, max_pixels)
+        return image, images.pixels_to_decode(image)
 
-    return await concurrency.run_in_pool(work, state.decoders, permit.retain())
+    header, count = await concurrency.run_in_pool(read, state.decoders, permit.retain())
+    give_back, release = await state.pixels.take(count), permit.retain()
+
+    def end() -> None:
+        give_back()
+        release()
+
+    return await concurrency.run_in_pool(lambda: images.decode(header, fit), state.decoders, end)

@@ -135,7 +135,7 @@ import os, signal, sys, threading
 from pathlib import Path
 from service.engine.backends.openvino_cpu import OpenVino
 
-held = [OpenVino(Path(sys.argv[1]))]
+held = [OpenVino(Path(sys.argv[1]).read_bytes())]
 elsewhere = threading.Thread(target=held.clear)
 elsewhere.start()
 elsewhere.join()

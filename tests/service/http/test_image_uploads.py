@@ -4,8 +4,10 @@ import base64
 import gzip
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from service import images
 from service.errors import MalformedBodyError
 from service.http.codecs.uploads import decode_base64
 from tests.service.conftest import MakeApp
 from tests.support.fakes import file_of, image_file
+from training.bundle import Fit, Pixels
 
 PNG = {"Content-Type": "image/png"}
 
@@ -336,3 +340,39 @@ def test_too_many_images_are_413_in_either_form(strict: TestClient) -> None:
     for response in (form, json):
         assert response.status_code == 413
         assert "more than 3 images" in response.json()["detail"]
+
+
+def test_large_images_are_decoded_together_up_to_a_number_of_pixels(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JPEG counts with the pixels that are left of it after it was read small."""
+    decode = images.decode
+    lock = threading.Lock()
+    running: list[int] = []
+    most: list[int] = []
+
+    def slow(image: Image.Image, fit: Fit = "crop") -> Pixels:
+        with lock:
+            running.append(image.width * image.height)
+            most.append(sum(running))
+        time.sleep(0.02)
+        with lock:
+            running.remove(image.width * image.height)
+        return decode(image, fit)
+
+    monkeypatch.setattr(images, "decode", slow)
+    large = {kind: file_of(Image.new("RGB", (1000, 600)), kind) for kind in ("PNG", "JPEG")}
+    with (
+        TestClient(make_app(max_pixels=1_000_000, max_batch_size=1)) as http,
+        ThreadPoolExecutor(8) as clients,
+    ):
+
+        def post(kind: str) -> int:
+            status: int = http.post("/classify", files={"file": large[kind]}).status_code
+            return status
+
+        assert {*clients.map(post, ["PNG"] * 8)} == {200}
+        assert max(most) == 600_000
+        most.clear()
+        assert {*clients.map(post, ["JPEG"] * 4)} == {200}
+        assert {pixels % (500 * 300) for pixels in most} == {0}

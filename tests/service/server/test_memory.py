@@ -1,17 +1,15 @@
 """Memory does not grow with small files that decode to large images."""
 
-import re
 import struct
 import zlib
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image
 
 from tests.support.fakes import file_of
 from tests.support.lengths import length
-from tests.support.processes import running_server, serve_command
+from tests.support.processes import resident, running_server, serve_command
 
 pytestmark = pytest.mark.slow
 
@@ -56,13 +54,6 @@ def bombs() -> dict[str, bytes]:
             flat.convert("CMYK"), "JPEG", quality=1, progressive=True, optimize=True
         ),
     }
-
-
-def resident(http: httpx.Client) -> float:
-    """Return the resident memory of the process in bytes."""
-    found = re.search(r"^process_resident_memory_bytes (\S+)", http.get("/metrics").text, re.M)
-    assert found
-    return float(found[1])
 
 
 @pytest.mark.soak

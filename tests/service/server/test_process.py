@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from select import select
+from typing import TextIO
 
 import httpx
 import pytest
@@ -18,9 +19,11 @@ from typer.testing import CliRunner
 
 from service.cli import command
 from service.server.process import StartError, bind
-from tests.support.factories import linked_copy
+from tests.support.factories import accept, linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.processes import ROOT, running_server, serve_command
+from training.bundle import known
+from training.bundle.known import KnownImage
 from training.bundle.writer import update_current_link
 
 pytestmark = pytest.mark.slow
@@ -86,7 +89,7 @@ def test_a_stopping_service_is_not_ready_and_answers_during_the_shutdown_delay(
 
 @contextmanager
 def started(
-    command: list[str | Path], stdin: int | None = None
+    command: list[str | Path], stdin: int | None = None, stderr: TextIO | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start a server in a session of its own, and yield its process and URL."""
     with subprocess.Popen(
@@ -94,6 +97,7 @@ def started(
         cwd=ROOT,
         stdin=stdin,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     ) as process:
@@ -262,6 +266,52 @@ def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
         file.seek(1000)
         file.write(b"damage")
     assert "model.safetensors is damaged" in refusal(serve_command(damaged))
+
+
+def test_a_bundle_whose_network_is_another_is_refused_in_one_line(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    copy = linked_copy(bundle_path, tmp_path / "bundle")
+    found = known.load(copy / "known.safetensors")
+    vectors = {layer: vector[::-1].copy() for layer, vector in found.vectors.items()}
+    (copy / "known.safetensors").unlink()
+    known.save(KnownImage(found.pixels, vectors), copy / "known.safetensors")
+    accept(copy, "known.safetensors")
+    assert "does not recognise the bundle's known image" in refusal(serve_command(copy))
+
+
+def test_a_bundle_that_is_overwritten_is_served_as_it_was_loaded(
+    bundle_path: Path, bundle_without_pixels_path: Path, tmp_path: Path
+) -> None:
+    """Truncate all its files, then copy another bundle over them, under load."""
+    served = shutil.copytree(bundle_path, tmp_path / "served")
+    image = image_file()
+    log = tmp_path / "log"
+    with (
+        log.open("w") as errors,
+        started(serve_command(served), stderr=errors) as (_, url),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        ids = [item["id"] for item in client.get("/gallery?limit=5").json()["items"]]
+
+        def ask() -> list[object]:
+            answer = client.post("/predict", content=image, headers={"Content-Type": "image/png"})
+            shown = [client.get(f"/gallery/{one}/image") for one in ids]
+            assert {one.status_code for one in (answer, *shown)} == {200}
+            return [answer.json()["similar"], [one.content for one in shown]]
+
+        before = ask()
+        for file in served.rglob("*.*"):
+            os.truncate(file, min(1024, file.stat().st_size))
+        assert ask() == before
+        for file in bundle_without_pixels_path.rglob("*.*"):
+            shutil.copyfile(file, served / file.relative_to(bundle_without_pixels_path))
+            assert ask() == before
+        deadline = time.monotonic() + BATCH_TIMEOUT
+        while "was overwritten" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert "novelty.safetensors" in log.read_text()
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """Reading a bundle: complete and verified, or not at all."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,8 @@ from training.bundle import BundleError
 from training.bundle.manifest import MANIFEST, read_manifest
 from training.data.dataset import Dataset
 from training.data.splits import Splits
+from training.models import checkpoint
+from training.models.blocknet import BlockNet
 from training.workflows.release import TrainedModel
 
 FILES = [
@@ -28,6 +34,7 @@ FILES = [
     "novelty.safetensors",
     "model.onnx",
     "ranges.json",
+    "known.safetensors",
     "README.md",
     "experiments/batchnorm-3-study-*.json",
     "experiments/batchnorm-3-final-*.json",
@@ -89,8 +96,91 @@ def test_a_missing_file_is_rejected_by_name(name: str, copy: Path) -> None:
 
 def test_a_missing_manifest_is_rejected(copy: Path) -> None:
     (copy / MANIFEST).unlink()
-    with pytest.raises(BundleError, match=f"no bundle at {copy}: {MANIFEST} is missing"):
+    with pytest.raises(BundleError, match=f"no bundle at {copy}: .*{MANIFEST} is missing"):
         bundle.load(copy)
+
+
+def test_links_that_lead_nowhere_or_in_a_circle_are_rejected(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("gone")
+    with pytest.raises(BundleError, match=r"dangling: its link leads to gone, where nothing is"):
+        bundle.load(tmp_path / "dangling")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(BundleError, match=r"no bundle at .*circle: .*[Ll]oop"):
+        bundle.load(tmp_path / "circle")
+
+
+def test_paths_that_cannot_be_reached_are_rejected(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("n" * 300)):
+        with pytest.raises(BundleError, match="no bundle at"):
+            bundle.load(path)
+    (copy / "ranges.json").unlink()
+    os.mkfifo(copy / "ranges.json")  # to open it would never return
+    with pytest.raises(BundleError, match=r"ranges\.json is not a file"):
+        bundle.load(copy)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="must become another user for a moment")
+def test_a_folder_that_may_not_be_entered_is_rejected(copy: Path) -> None:
+    copy.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(BundleError, match="Permission denied"):
+            bundle.load(copy)
+    finally:
+        os.seteuid(0)
+
+
+def test_a_bundle_that_is_overwritten_while_it_is_read_is_rejected(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = checkpoint.load
+
+    def overwrite(folder: Path) -> BlockNet:
+        (folder / "README.md").write_bytes((folder / "README.md").read_bytes())
+        return read(folder)
+
+    shutil.copy(copy / "README.md", copy / "new")
+    (copy / "new").replace(copy / "README.md")  # not a link to the file of other tests
+    monkeypatch.setattr(checkpoint, "load", overwrite)
+    with pytest.raises(BundleError, match=r"was overwritten while it was read: README\.md"):
+        bundle.load(copy)
+
+
+def test_a_loaded_bundle_does_not_depend_on_its_files(bundle_path: Path, tmp_path: Path) -> None:
+    """In a process of its own: a map of a truncated file would end it."""
+    copied = shutil.copytree(bundle_path, tmp_path / "bundle")
+    ended = subprocess.run(
+        [sys.executable, "-c", TRUNCATE, copied], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+TRUNCATE = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from training import bundle
+
+loaded = bundle.load(Path(sys.argv[1]))
+assert loaded.overwritten() == []
+before = loaded.network.state_dict(), loaded.novelty.state_dict(), loaded.gallery.pixels
+kept = [{name: tensor.clone() for name, tensor in state.items()} for state in before[:2]]
+pixels = np.array(loaded.gallery.pixels)
+for name in loaded.manifest.files:
+    os.truncate(loaded.path / name, 0)
+for state, copy in zip(before[:2], kept):
+    assert all(state[name].equal(tensor) for name, tensor in copy.items())
+assert np.array_equal(loaded.gallery.pixels, pixels)
+assert len(loaded.indexes["conv2"].reconstruct(range(len(pixels)))) == len(pixels)
+assert set(loaded.overwritten()) == set(loaded.manifest.files)
+try:
+    loaded.read_onnx()
+except bundle.BundleError:
+    pass
+else:
+    raise AssertionError
+"""
 
 
 def test_a_folder_that_does_not_exist_is_rejected(tmp_path: Path) -> None:
@@ -119,6 +209,86 @@ def test_a_required_file_that_the_manifest_does_not_list_is_rejected(name: str, 
     replace_file(copy / MANIFEST, json.dumps(content).encode())
     with pytest.raises(BundleError, match=f"{name} is not listed"):
         bundle.load(copy)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../other/manifest.json"])
+def test_a_file_outside_the_folder_is_rejected(name: str, copy: Path) -> None:
+    content = json.loads((copy / MANIFEST).read_text())
+    content["files"][name] = content["files"]["README.md"]
+    replace_file(copy / MANIFEST, json.dumps(content).encode())
+    with pytest.raises(BundleError, match="below its folder"):
+        bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        (["conv2"], "has 0 indexes at logits"),
+        (["logits"], "has 0 indexes at conv2"),
+        (["conv2", "conv2"], "has 2 indexes at conv2"),
+        (["conv2", "logits", "logits"], "has 2 indexes at logits"),
+    ],
+)
+def test_an_index_file_without_what_is_searched_is_rejected(
+    layers: list[str], reason: str, copy: Path
+) -> None:
+    content = json.loads((copy / "index.json").read_text())
+    by_layer = {entry["layer"]: entry for entry in content["indexes"]}
+    content["indexes"] = [by_layer[layer] for layer in layers]
+    replace_file(copy / "index.json", json.dumps(content).encode())
+    accept(copy, "index.json")
+    with pytest.raises(BundleError, match=f"index.json {reason}"):
+        bundle.load(copy)
+
+
+def test_swapped_layers_are_rejected(copy: Path) -> None:
+    content = (copy / "index.json").read_text()
+    swapped = content.replace('"conv2"', '"other"').replace('"logits"', '"conv2"')
+    replace_file(copy / "index.json", swapped.replace('"other"', '"logits"').encode())
+    accept(copy, "index.json")
+    with pytest.raises(BundleError, match="does not belong"):
+        bundle.load(copy)
+
+
+@pytest.mark.parametrize("bounds", [[0.0, 0.0], [5.0, -5.0], [1.0, 2.0], [-1.0, "Infinity"]])
+def test_ranges_that_are_empty_or_out_of_order_are_rejected(
+    bounds: list[float], copy: Path
+) -> None:
+    content = json.loads((copy / "ranges.json").read_text())
+    content["inputs"]["blocks.0.conv2"] = bounds
+    replace_file(copy / "ranges.json", json.dumps(content).encode())
+    accept(copy, "ranges.json")
+    with pytest.raises(BundleError, match=r"ranges\.json cannot be read: inputs\.blocks\.0\.conv2"):
+        bundle.load(copy)
+
+
+def test_the_network_gives_what_the_bundle_knows_of_one_image(loaded: bundle.Bundle) -> None:
+    known = loaded.known
+    assert known is not None
+    image = torch.from_numpy(known.pixels.copy()).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        found = loaded.network.representations(image, ("conv2", "logits"))
+    vectors = {layer: rows[0].numpy() for layer, rows in found.items()}
+    assert known.mismatch(vectors) is None
+    reversed_logits = {**vectors, "logits": vectors["logits"][::-1]}
+    assert "logits has a cosine" in str(known.mismatch(reversed_logits))
+    assert "no vector of 8192" in str(known.mismatch({"logits": vectors["logits"]}))
+    not_numbers = {**vectors, "conv2": vectors["conv2"] * np.nan}
+    assert "conv2 has a cosine of nan" in str(known.mismatch(not_numbers))
+
+
+def test_an_older_bundle_knows_the_clearest_image_of_its_gallery(
+    copy: Path, loaded: bundle.Bundle
+) -> None:
+    content = json.loads((copy / MANIFEST).read_text())
+    del content["files"]["known.safetensors"]
+    replace_file(copy / MANIFEST, json.dumps(content).encode())
+    known = bundle.load(copy).known
+    assert known is not None
+    assert loaded.gallery.pixels is not None
+    (row,) = np.flatnonzero((loaded.gallery.pixels == known.pixels).all((1, 2, 3)))
+    for layer, index in loaded.indexes.items():
+        assert np.array_equal(index.reconstruct([int(row)])[0], known.vectors[layer])
 
 
 def test_an_onnx_file_that_the_manifest_does_not_list_is_ignored(

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.support.images import striped_image
+from training.data import preprocessing
 from training.data.preprocessing import SIZE, Fit, to_pixels, to_rgb
 
 ALL_FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
@@ -53,6 +54,50 @@ def test_pad_keeps_the_whole_image_between_white_bars() -> None:
 def test_stretch_changes_the_proportions() -> None:
     pixels = to_pixels(bands(96, 32), "stretch")
     assert [int(pixels[0, x].argmax()) for x in (4, 16, 28)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
+def test_pad_keeps_a_pixel_of_the_thinnest_image(size: tuple[int, int]) -> None:
+    pixels = to_pixels(Image.new("RGB", size, (10, 20, 30)), "pad")
+    shown = (pixels == (10, 20, 30)).all(2)
+    assert shown.sum() == SIZE
+    assert (pixels[~shown] == 255).all()
+
+
+@pytest.mark.parametrize("fit", ALL_FITS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_height_of_strips_changes_no_pixel(
+    fit: Fit, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Narrow, wide and small images of noise; in one piece they differ by rounding alone."""
+    random = np.random.default_rng(0)
+    for width, height in ((71, 40), (40, 71), (32, 50), (50, 32), (1, 1500)):
+        noise = random.integers(0, 256, (height, width, 4), dtype=np.uint8)
+        image = Image.fromarray(noise, "RGBA")
+        image = image.convert("RGB").convert(mode) if mode != "LA" else image.convert("LA")
+        if mode in ("L", "P", "1", "I;16"):
+            image.info["transparency"] = 255 if mode == "1" else 3
+        whole = to_pixels(image, fit).astype(int)
+        monkeypatch.setattr(preprocessing, "STRIP_PIXELS", min(1000, width * height - 1))
+        many = to_pixels(image, fit)
+        monkeypatch.setattr(preprocessing, "STRIP_PIXELS", width * height - 1)
+        assert np.array_equal(to_pixels(image, fit), many)
+        assert np.abs(whole - many).mean() < 5
+        monkeypatch.undo()
+
+
+def test_fits_are_those_of_pillow() -> None:
+    random = np.random.default_rng(1)
+    for width, height in ((71, 40), (40, 71), (33, 90), (500, 31)):
+        noise = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        image = Image.fromarray(noise)
+        size, method = (SIZE, SIZE), Image.Resampling.BICUBIC
+        cropped, padded = (
+            ImageOps.fit(image, size, method),
+            ImageOps.pad(image, size, method, color=(255, 255, 255)),
+        )
+        assert np.array_equal(to_pixels(image, "crop"), np.asarray(cropped))
+        assert np.array_equal(to_pixels(image, "pad"), np.asarray(padded))
 
 
 def test_transparent_pixels_become_white() -> None:
