@@ -1,6 +1,6 @@
 """Runs the command line: `python -m service`."""
 
-from service.cli import command
+from service.cli import main
 
 if __name__ == "__main__":
-    command()
+    main()

@@ -3,8 +3,10 @@
 Reads settings and options, and turns errors into one line and exit status 1.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from service.app import create_app
 from service.environment import warn_of_former_names
@@ -212,8 +215,7 @@ def _read_settings(**options: object) -> Settings:
 
 def _exit_with(reason: str) -> typer.Exit:
     """Print an error, and return the exception that ends the command with status 1."""
-    line = f"[bold red]error:[/] {escape(reason)}"
-    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), reason), soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -223,3 +225,11 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def main() -> None:
+    """Run a command. Characters that the output's encoding lacks are printed as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    command()

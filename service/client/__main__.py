@@ -1,6 +1,7 @@
 """The client on the command line: `python -m service.client cat.png`, or `… upload FOLDER`."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -75,7 +76,7 @@ def upload(
 
     A repeated upload adds only new images. Refused images are listed; the others are still added.
     """
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     files = image_files(folder)
     created = refused = 0
     try:
@@ -86,7 +87,7 @@ def upload(
                 if isinstance(result.response, str):
                     refused += 1
                     line = f"{result.file}: {result.response}"
-                    console.print(line, style="red", markup=False, soft_wrap=True)
+                    console.print(line, style="red", soft_wrap=True)
                 else:
                     created += result.response.outcome == "created"
     except (ProblemError, UnreachableError) as error:
@@ -99,9 +100,13 @@ def upload(
 
 def _exit_with(error: Exception) -> typer.Exit:
     """Print an error, and return the exception that ends the command with status 1."""
-    console = Console(stderr=True)
-    console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    _console(stderr=True).print(f"error: {error}", style="red", soft_wrap=True)
     return typer.Exit(1)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Return a console that prints names as they are, with their brackets and colons."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 def _progress(console: Console) -> Progress:
@@ -113,15 +118,15 @@ def _progress(console: Console) -> Progress:
 
 
 def _show(file: Path, answer: PredictResponse | Problem) -> None:
-    console = Console()
-    console.print(str(file), style="bold", highlight=False, markup=False)
+    console = _console()
+    console.print(str(file), style="bold", soft_wrap=True)
     if isinstance(answer, Problem):
-        console.print(f"  {answer.title}: {answer.detail}", style="red", markup=False)
+        console.print(f"  {answer.title}: {answer.detail}", style="red", soft_wrap=True)
         return
+    block = "#" if console.options.ascii_only else "█"
     for one in answer.predictions[:3]:
-        bar = "█" * round(30 * one.probability)
-        line = f"  {one.label:<12} {one.probability:6.1%} {bar}"
-        console.print(line, highlight=False, markup=False)
+        bar = block * round(30 * one.probability)
+        console.print(f"  {one.label:<12} {one.probability:6.1%} {bar}")
     if answer.familiar is False:
         console.print(
             "  Unlike the images that the network was trained on: do not rely on this.",
@@ -144,6 +149,9 @@ def _show(file: Path, answer: PredictResponse | Problem) -> None:
 
 def main() -> None:
     """Run `upload` if it is the first argument, else `predict`. `add` is an alias of `upload`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # print what its encoding lacks as escapes
+            stream.reconfigure(errors="backslashreplace")
     first, *rest = sys.argv[1:] or [""]
     if first == "add":
         typer.echo("'add' is now called 'upload'", err=True)

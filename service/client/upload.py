@@ -130,6 +130,16 @@ def _send(kindred: Kindred, batch: Sequence[_Entry], fit: Fit) -> Iterator[Resul
 
 def _new(folder: Path, file: Path) -> New:
     path = file.relative_to(folder)
-    label = path.parts[0] if len(path.parts) > 1 else None
-    digest = hashlib.sha256(path.as_posix().encode()).hexdigest()[:16]
-    return New(file, label=label, attributes={"file": path.as_posix()[-256:]}, id=f"file-{digest}")
+    label = _readable(path.parts[0]) if len(path.parts) > 1 else None
+    name = path.as_posix()
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
+    return New(file, label=label, attributes={"file": _readable(name)[-256:]}, id=f"file-{digest}")
+
+
+def _readable(name: str) -> str:
+    """Read bytes of a name that are not UTF-8 as Latin-1; Python keeps them as surrogates."""
+    encoded = name.encode(errors="surrogateescape")
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        return encoded.decode("latin-1")

@@ -5,6 +5,7 @@ The work itself is done in `workflows` and `embedding`.
 
 import sys
 import warnings
+from io import TextIOWrapper
 
 import typer
 
@@ -50,7 +51,13 @@ app.command()(examine.labels)
 
 
 def main() -> None:
-    """Run a command. Print an expected error in one line, without a traceback."""
+    """Run a command. Print an expected error in one line, without a traceback.
+
+    Characters that the output's encoding lacks are printed as escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module="PIL")  # damaged images are named by the commands
     arguments = sys.argv[1:]
     if arguments and (name := RENAMED.get(arguments[0])):

@@ -31,7 +31,7 @@ from training.experiments.catalogue import find
 from training.index.tuning import TARGET_RECALL
 from training.models.device import pick_device
 from training.workflows.export import ExportOptions, among
-from training.workflows.progress import print_line
+from training.workflows.progress import print_line, print_path
 from training.workflows.release import from_bundle
 from training.workflows.resolve import resolve_bundle, summarize_bundle
 from training.workflows.retrieval_metrics import pick_queries, precision_at_k
@@ -75,7 +75,7 @@ def release(
     made = workspace.release(images, splits, target, options, own_test, experiment, epochs)
     if output is None:
         writer.update_current_link(workspace.current, made)
-    typer.echo(made)
+    print_path(made)
 
 
 def reindex(
@@ -104,7 +104,7 @@ def reindex(
     made = workspace.publish(trained, images, splits, target, options)
     if output is None:
         writer.update_current_link(workspace.current, made)
-    typer.echo(made)
+    print_path(made)
 
 
 def resolve_bundle_command(
@@ -138,7 +138,7 @@ def resolve_bundle_command(
     path = resolve_bundle(workspace, data, download=download, retrain=retrain)
     if url:
         print_line(summarize_bundle(path, time.monotonic() - start, url))
-    typer.echo(path)
+    print_path(path)
 
 
 def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
@@ -163,4 +163,4 @@ def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
         table.add_row(name, *(f"{np.mean(values[own]):.3f}" for values in precision.values()))
     table.add_section()
     table.add_row("all", *(f"{np.mean(values):.3f}" for values in precision.values()))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

@@ -11,7 +11,7 @@ from training.experiments.catalogue import EIGHT, find
 from training.experiments.reports import results
 from training.models.device import pick_device
 from training.workflows import progress
-from training.workflows.progress import print_line
+from training.workflows.progress import print_line, print_path
 from training.workflows.workspace import Workspace
 
 INTERRUPTED = 130
@@ -37,7 +37,7 @@ def run_command(
     workspace, images, splits = workspace.open(data)
     spec = workspace.spec(experiment, "study", images, splits)
     _, made = workspace.train_or_load(spec)
-    typer.echo(workspace.experiments / f"{made.run_id}.json")
+    print_path(workspace.experiments / f"{made.run_id}.json")
 
 
 def sweep(
@@ -127,4 +127,4 @@ def report_command(
     for name, content in results.results(records).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    typer.echo(folder / "results.md")
+    print_path(folder / "results.md")

@@ -37,7 +37,7 @@ def key_of(path: Path) -> str:
     """Return a name for the images at a path: the name of the file, and a hash of the path."""
     path = path.expanduser().resolve()
     name = re.sub(r"\.(tar|tgz|zip)\b.*$", "", path.name) or "images"
-    return f"{name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    return f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}"
 
 
 def scan(path: Path) -> Source:

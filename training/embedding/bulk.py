@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from training.data import names as file_names
 from training.data.archive import DAMAGED, NoSourceError, iter_files
 from training.data.dataset import NoImagesError
 from training.data.formats import OTHER_SUFFIXES, SUFFIXES, describe_error, open_image
@@ -211,7 +212,7 @@ def _iter_images(job: Job) -> Iterator[tuple[int, tuple[str, Read]]]:
     try:
         for path, read in iter_files(job.source):
             if path.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
-                yield position // job.size, (str(path), read)
+                yield position // job.size, (file_names.readable(str(path)), read)
                 position += 1
     except NoSourceError as error:
         raise BulkError(str(error)) from error

@@ -3,13 +3,15 @@
 Knows rich and run records; nothing of how the work is done.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
+import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,14 +24,19 @@ from rich.table import Table
 
 from training.experiments.record import Epoch, Record
 
-console = Console(stderr=True)
-"""Standard error. Standard output has the results only."""
+console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+"""Standard error; names are printed as they are. Standard output has the results only."""
 SECONDS_BETWEEN_LINES = 10.0
 
 
 def print_line(text: str, style: str | None = None) -> None:
     """Print one line on stderr as it is, without rich's markup, colours or wrapping."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, style=style, soft_wrap=True)
+
+
+def print_path(path: Path) -> None:
+    """Print a path on stdout as the bytes that it has, in any encoding of the output."""
+    typer.echo(os.fsencode(path))
 
 
 class Advance(Protocol):
@@ -75,14 +82,14 @@ def track(
 @contextmanager
 def _bar(description: str, total: int | None) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(escape(description), total=total)
+        task = bars.add_task(description, total=total)
         yield lambda steps=1: bars.advance(task, steps)
 
 

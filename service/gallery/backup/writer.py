@@ -1,5 +1,6 @@
 """Exports a gallery to a file, a link to one, or a pipe."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +58,8 @@ def _sink(file: Path) -> Iterator[BinaryIO]:
             yield sink
         return
     target = Path(os.path.realpath(file))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     temporary = target.with_name(f".{target.name}-{os.getpid()}")
     try:
         with temporary.open("wb") as sink:

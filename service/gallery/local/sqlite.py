@@ -91,15 +91,19 @@ class Database:
         try:
             self._open(writable=False)
         except StorageError:
-            log = self.folder / f"{FILE}-wal"
-            if log.exists() and log.stat().st_size:
+            if self._size(f"{FILE}-wal"):
                 raise  # to read it, SQLite must create another file in the folder
             self._open(writable=False, immutable=True)
 
     @property
     def exists(self) -> bool:
-        """Whether there is a database file."""
-        return (self.folder / FILE).exists()
+        """Whether there is a database file.
+
+        Raises:
+            StorageError: the folder cannot be entered.
+
+        """
+        return self._size(FILE) is not None
 
     @property
     def locked(self) -> bool:
@@ -196,6 +200,18 @@ class Database:
                 if self._connection.in_transaction:  # else SQLite has rolled back itself
                     self._run("ROLLBACK")
 
+    def _size(self, name: str) -> int | None:
+        """Return the size of a file of the folder; None if it is missing."""
+        try:
+            return (self.folder / name).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(
+                f"The gallery's folder {self.folder} cannot be read: {error.strerror}. Permit it, "
+                "or set another KINDRED_GALLERY."
+            ) from error
+
     def _open(self, *, writable: bool, immutable: bool = False) -> None:
         file = self.folder / FILE
         with translate_errors(self.folder):
@@ -246,6 +262,11 @@ def translate_errors(folder: Path) -> Iterator[None]:
             raise StorageError(
                 f"{folder / FILE} is damaged: {error}. Move it away and restore a backup with "
                 "'python -m service gallery import'."
+            ) from error
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+            raise StorageError(
+                f"The gallery in {folder} cannot be opened: {error}. Permit this user to read and "
+                "write its files."
             ) from error
         raise StorageError(
             f"The gallery in {folder} cannot be changed: {error}. Nothing stored was lost. Make "

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
 from operator import and_
+from pathlib import Path
 from typing import Any, Final
 
 from grpc import RpcError
@@ -68,7 +69,7 @@ class Collection:
         self._address = address
         self._timeout = timeout
         if address.file:
-            address.file.parent.mkdir(parents=True, exist_ok=True)
+            _create_folder(address.file.parent)
         self._clients = ClientPool(self._connect)
         with self._translated_errors() as client:
             self._lite = "lite" in client.get_server_version()
@@ -260,3 +261,12 @@ class Collection:
         return UnavailableError(
             f"The Milvus at {self._address.uri} is not available: {reason}. Retry later."
         )
+
+
+def _create_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The gallery's folder {folder} cannot be written: {error.strerror}."
+        ) from error

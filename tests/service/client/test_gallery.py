@@ -1,6 +1,7 @@
 """The gallery methods of the clients, and uploads, against a real server process."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -292,3 +293,25 @@ def test_the_former_command_add_is_not_in_the_help() -> None:
         assert ended.returncode == 0
         assert "client upload" in ended.stdout
         assert "client add" not in ended.stdout
+
+
+def test_names_are_sent_and_printed_as_they_are(url: str, kindred: Kindred, tmp_path: Path) -> None:
+    label = "[b]cat [old] :cat:"
+    folder = tmp_path / label
+    folder.mkdir()
+    noise(folder / os.fsdecode(b"caf\xe9.png"), 20)
+    noise(folder / "[red].png", 21)
+    (folder / "[bold].png").mkdir()
+    first = upload(tmp_path, url)
+    assert first.stdout.strip() == "2 added, 0 were there already, 1 refused"
+    assert f"{folder}/[bold].png: " in first.stderr
+    assert upload(tmp_path, url).stdout.strip() == "0 added, 2 were there already, 1 refused"
+    assert added(kindred) == {f"{label}/café.png", f"{label}/[red].png"}
+    command = [sys.executable, "-m", "service.client", str(folder / "[red].png"), "--url", url]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{folder}/[red].png\n")
+    assert f"1.000 {label} file-" in ended.stdout

@@ -1,5 +1,7 @@
 """Tests of nested progress bars."""
 
+from io import StringIO
+
 import pytest
 
 from training.workflows import progress
@@ -49,3 +51,15 @@ def test_lines_are_seconds_apart_and_the_last_one_is_always_printed(
         for _ in range(1000):
             advance()
     assert capsys.readouterr().err.splitlines() == ["reading: 1,000, 0 s"]
+
+
+@pytest.mark.parametrize("name", ["[/b]", "cat [old]", "[red]x[/red]", ":cat:"])
+def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    shown = StringIO()
+    for attribute, value in {"file": shown, "_force_terminal": True, "width": 200}.items():
+        monkeypatch.setattr(progress.console, attribute, value)
+    progress.print_line(f"error: {name}", style="red")
+    with track(f"reading {name}", 1) as advance:
+        advance()
+    assert f"error: {name}" in shown.getvalue()
+    assert f"reading {name}" in shown.getvalue()
