@@ -124,7 +124,8 @@ def report_command(
         and (data_set in (None, one.dataset.name) or one.dataset.fingerprint.startswith(data_set))
     ]
     folder = output or root / "docs"
-    for name, content in results.results(records).items():
+    gap = record.read_all(home / "experiments" / "gap")
+    for name, content in results.results(records, gap).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     print_path(folder / "results.md")

@@ -66,7 +66,8 @@ class Config(Frozen):
     """The settings of the training.
 
     With `decay_decoupled`, Adam is AdamW. The optimizer `muon` is Muon for convolution kernels, at
-    `kernel_rate` times the learning rate, and Adam for the other parameters. `policy` applies if
+    `kernel_rate` times the learning rate, and Adam for the other parameters. `decay_norms` applies
+    the weight decay to the parameters of batch norms too, as PyTorch does. `policy` applies if
     the variant has augmentation. `init` is PyTorch's default, or He's (2015) for ReLU.
     """
 
@@ -75,6 +76,7 @@ class Config(Frozen):
     kernel_rate: float = 1.0
     weight_decay: float = 5e-4  # in the report's code, not in its text
     decay_decoupled: bool = False
+    decay_norms: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["constant", "one_cycle"] = "constant"
     batch_size: int = 64

@@ -188,6 +188,8 @@ class Record(Frozen):
     """One run: its settings, its environment and its results.
 
     `teacher` is the id of the run whose network taught this one, a study on the same split.
+    `validation` is a study's evaluation at fp32 after training; that of `curves` is at the
+    precision of the training, and earlier records have it alone.
     A final run also has `near_duplicates` and `retrieval`, over its test images. If the data set
     provides test images of its own, it has `own_test`. The loss of `own_test` is after calibration,
     all other losses are before it; `calibration` has both.
@@ -211,6 +213,7 @@ class Record(Frozen):
     environment: Environment
     timing: Timing | None = None
     curves: tuple[Epoch, ...] = ()
+    validation: Evaluation | None = None
     test: Evaluation | None = None
     calibration: Calibration | None = None
     own_test: Evaluation | None = None

@@ -85,10 +85,15 @@ def build_optimizers(network: nn.Module, config: Config) -> tuple[Optimizer, ...
         rate = torch.tensor(config.learning_rate, device=parameters[0].device)
     kernels = [one for one in parameters if one.ndim == 4] if config.optimizer == "muon" else []
     others = [one for one in parameters if not any(one is kernel for kernel in kernels)]
+    undecayed = [] if config.decay_norms else _norm_parameters(network)
+    decayed = [one for one in others if not any(one is norm for norm in undecayed)]
+    groups: list[dict[str, object]] = [{"params": decayed}]
+    if undecayed:
+        groups.append({"params": undecayed, "weight_decay": 0.0})
     adam = torch.optim.AdamW if config.decay_decoupled else torch.optim.Adam
     made: tuple[Optimizer, ...] = (
         adam(
-            others,
+            groups,
             lr=rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
@@ -100,3 +105,8 @@ def build_optimizers(network: nn.Module, config: Config) -> tuple[Optimizer, ...
         scale, decay = config.kernel_rate, config.weight_decay
         made += (Muon(kernels, rate, scale=scale, weight_decay=decay),)
     return made
+
+
+def _norm_parameters(network: nn.Module) -> list[Tensor]:
+    norms = (module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    return [parameter for norm in norms for parameter in norm.parameters()]

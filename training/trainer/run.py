@@ -172,7 +172,9 @@ def run(
         "diagnostics": diagnose(network, parts.get("validation", parts["train"])),
     }
     if validation := parts.get("validation"):
-        temperature = fit_temperature(predict(network, validation), validation.labels)
+        validated = predict(network, validation)
+        outcome["validation"] = score(validated, validation.labels)
+        temperature = fit_temperature(validated, validation.labels)
     made = initial.model_copy(update=outcome)
     if temperature is not None:
         made = calibrate(network, made, logits, parts["test"].labels, temperature)

@@ -25,3 +25,8 @@ def format_stats(stats: RunStats, form: str) -> str:
     """Format a mean, with standard deviation and number of runs if there are several."""
     mean = form.format(stats.mean)
     return mean if stats.std is None else f"{mean} ± {form.format(stats.std)}, {stats.n} runs"
+
+
+def format_values(values: Sequence[float], form: str) -> str:
+    """Format the statistics of some values; a dash if there are none."""
+    return format_stats(RunStats.of(values), form) if values else "-"

@@ -12,6 +12,7 @@ from training.experiments.config import Regularizer
 from training.experiments.record import Record
 from training.experiments.reports import release_chapter, seeds
 from training.experiments.reports.figures import compared_curves
+from training.experiments.reports.gap import chapter as gap_chapter
 from training.experiments.reports.markdown import FIGURES, format_stats, paragraph, table
 
 REGULARIZERS: tuple[Regularizer, ...] = ("batchnorm", "dropout", "augmentation", "none")
@@ -28,11 +29,15 @@ class ReportError(RuntimeError):
     """Raised if there are no runs to report; the message names the command to run."""
 
 
-def results(records: Iterable[Record]) -> dict[str, bytes]:
+def results(records: Iterable[Record], gap: Sequence[Record] = ()) -> dict[str, bytes]:
     """Build the files of the report by their names, `results.md` first.
 
     If the records are of several data sets or splits, those of the latest study are reported. The
     other runs are listed by name.
+
+    Args:
+        records: of studies and final runs.
+        gap: of the variations of `batchnorm-3`, if they were run.
 
     Raises:
         ReportError: no study has finished.
@@ -53,6 +58,8 @@ def results(records: Iterable[Record]) -> dict[str, bytes]:
         seeds.chapter(ordered),
         _curves(),
     ]
+    if base := runs_by_name.get("batchnorm-3"):
+        sections.insert(3, gap_chapter([*base, *gap]))
     if final := _released(records, studies):
         sections.append(release_chapter.chapter(final, studies))
         figures |= release_chapter.figures(final)
