@@ -98,7 +98,7 @@ def _encode(pixels: np.ndarray, times: int) -> np.ndarray:
 
 @contextmanager
 def torchvision_augmentation() -> Iterator[None]:
-    """Augment by torchvision's transforms, image by image, as the report does."""
+    """Use torchvision's transforms to augment, image by image, as the report does."""
     left, right, top, bottom = REPORT.padding
     crop = v2.RandomCrop(32, padding=[left, top, right, bottom])
     transform = v2.Compose([v2.RandomHorizontalFlip(), crop])
