@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from training.data.dataset import Dataset, load
@@ -35,6 +36,7 @@ from training.experiments.config import REPORT, Experiment
 from training.experiments.environment import describe
 from training.models.blocknet import BlockNet
 from training.models.device import pick_device, pick_precision, synchronize
+from training.models.precision import Precision, PrecisionChoice
 from training.trainer.build import build_network
 from training.trainer.evaluation import evaluate
 from training.trainer.run import RunSpec, run
@@ -42,6 +44,11 @@ from training.trainer.train_step import Step, step_for
 from training.workflows import progress
 
 app = typer.Typer(add_completion=False)
+
+COUNTED = 8
+"""Images over which operations are counted."""
+PEAK_SIDE, PEAK_ROUNDS = 2048, 5
+"""Side of the matrices whose product is the machine's peak, and how often it is measured."""
 
 
 class PILDataset(TorchDataset[tuple[Tensor, int]]):
@@ -137,21 +144,56 @@ def endless(loop: Loop) -> Iterator[int]:
         yield from loop.epoch()
 
 
-def make(kind: Kind, name: str, seed: int, data: LabelledTensors, classes: int) -> Loop:
-    """Build a loop over the data, with initial weights by the seed."""
+def make(
+    kind: Kind,
+    name: str,
+    seed: int,
+    data: LabelledTensors,
+    classes: int,
+    precision: PrecisionChoice = "auto",
+) -> Loop:
+    """Build a loop over the data, with initial weights by the seed; `precision` is of ours."""
     torch.manual_seed(seed)
     experiment = find(name)
+    config = experiment.config.model_copy(update={"precision": precision})
+    experiment = experiment.model_copy(update={"config": config})
     network = build_network(experiment, classes, seed, data.images).to(data.images.device)
     host = LabelledTensors(data.images.cpu(), data.labels.cpu())
     return kind(experiment, network, host if kind is PlainLoop else data)
 
 
+def flops_per_image(name: str, data: LabelledTensors, classes: int) -> float:
+    """Count the floating-point operations of a forward and a backward pass, for one image."""
+    network = build_network(find(name), classes, 0, data.images).to(data.images.device)
+    images, labels = data.images[:COUNTED], data.labels[:COUNTED]
+    with FlopCounterMode(display=False) as counter:
+        nn.functional.cross_entropy(network(images), labels).backward()
+    total: int = counter.get_total_flops()
+    return total / COUNTED
+
+
+def peak(device: torch.device, precision: Precision) -> float:
+    """Measure the floating-point operations per second of a product of two large matrices."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    one, other = torch.randn(2, PEAK_SIDE, PEAK_SIDE, device=device).to(dtype)
+    times = []
+    for _ in range(PEAK_ROUNDS):
+        synchronize(device)
+        started = time.perf_counter()
+        torch.mm(one, other)
+        synchronize(device)
+        times.append(time.perf_counter() - started)
+    return 2 * PEAK_SIDE**3 / min(times)
+
+
 def compare_speed(
-    name: str, data: LabelledTensors, classes: int, steps: int, rounds: int
+    name: str, data: LabelledTensors, classes: int, steps: int, rounds: int, precision: Precision
 ) -> tuple[list[float], list[float]]:
     """Measure images/s of both loops in each round, alternately, after a warm-up."""
     device = data.images.device
-    plain, ours = (endless(make(kind, name, 0, data, classes)) for kind in (PlainLoop, FastLoop))
+    plain, ours = (
+        endless(make(kind, name, 0, data, classes, precision)) for kind in (PlainLoop, FastLoop)
+    )
     for batches in (plain, ours):
         rate(batches, device, 3)  # warm-up
     speeds: tuple[list[float], list[float]] = ([], [])
@@ -210,6 +252,9 @@ def main(
     count: Annotated[int, typer.Option(help="Training images for --accuracy.")] = 10_000,
     epochs: Annotated[int, typer.Option(help="Epochs for --accuracy.")] = 3,
     seeds: Annotated[int, typer.Option(help="Seeds for --accuracy.")] = 3,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="Precision of our loop: auto, fp32 or bf16.")
+    ] = "auto",
     sweep: Annotated[
         bool, typer.Option("--sweep", "--suite", help="Also time the eight runs in full.")
     ] = False,
@@ -222,16 +267,19 @@ def main(
     splits = split(images, 0)
     training = part(images, splits.indices("train"), chosen)
     classes = len(images.classes)
-    environment, precision = describe(chosen), pick_precision("auto", chosen)
+    environment, ours_at = describe(chosen), pick_precision(precision, chosen)
+    fastest = peak(chosen, ours_at)
     table = Table(
         title=f"Training speed, images/s, medians of {rounds} rounds of {steps} steps of 64\n"
-        f"{environment.machine}, torch {environment.torch}; ours at {precision}; "
-        "set-up and warm-up left out, synchronised"
+        f"{environment.machine}, torch {environment.torch}; ours at {ours_at}; "
+        "set-up and warm-up left out, synchronised\n"
+        f"peak of a product of matrices at {ours_at}: {fastest / 1e9:.0f} GFLOP/s"
     )
-    for column in ("experiment", "plain loop", "ours", "ratio", "ratios of the rounds"):
+    for column in ("experiment", "plain loop", "ours", "ratio", "ratios of the rounds", "of peak"):
         table.add_column(column, justify="left" if column == "experiment" else "right")
     for name in names or ["batchnorm-3", "augmentation-3"]:
-        plain, ours = compare_speed(name, training, classes, steps, rounds)
+        plain, ours = compare_speed(name, training, classes, steps, rounds, ours_at)
+        share = statistics.median(ours) * flops_per_image(name, training, classes) / fastest
         ratios = [b / a for a, b in zip(plain, ours, strict=True)]
         table.add_row(
             name,
@@ -239,6 +287,7 @@ def main(
             f"{statistics.median(ours):.0f}",
             f"{statistics.median(ratios):.2f}",
             f"{min(ratios):.2f} to {max(ratios):.2f}",
+            f"{share:.0%}",
         )
     console.print(table)
     if accuracy:
