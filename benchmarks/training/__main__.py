@@ -187,7 +187,12 @@ def peak(device: torch.device, precision: Precision) -> float:
 
 
 def compare_speed(
-    name: str, data: LabelledTensors, classes: int, steps: int, rounds: int, precision: Precision
+    name: str,
+    data: LabelledTensors,
+    classes: int,
+    steps: int,
+    rounds: int,
+    precision: PrecisionChoice = "auto",
 ) -> tuple[list[float], list[float]]:
     """Measure images/s of both loops in each round, alternately, after a warm-up."""
     device = data.images.device
