@@ -112,6 +112,14 @@ class Server:
         """The resident memory of all its processes; shared pages count for each process."""
         return sum(memory_bytes(pid) for pid in process_tree(self.pid))
 
+    @property
+    def loop_seconds(self) -> float:
+        """The CPU seconds of its first thread, which runs the event loop of our service.
+
+        They depend less on the load of the machine than the time of a request does.
+        """
+        return thread_seconds(self.pid, self.pid)
+
     def _signal(self, number: signal.Signals) -> None:
         for pid in process_tree(self.pid):
             with suppress(ProcessLookupError):
@@ -156,6 +164,12 @@ def memory_bytes(pid: int, kind: str = "VmRSS") -> int:
             if line.startswith(f"{kind}:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def thread_seconds(pid: int, thread: int) -> float:
+    """Read the CPU seconds of a thread, to the nanosecond."""
+    running = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text(encoding="ascii").split()[0]
+    return int(running) / 1e9
 
 
 def _is_ready(address: Address, path: str) -> bool:

@@ -62,6 +62,8 @@ class Measurement:
     p99: float
     errors: int
     generator_cores: float
+    loop_ms: float | None = None
+    """CPU milliseconds of kindred's event loop for each request; None for peers."""
 
 
 @dataclass(frozen=True)
@@ -164,20 +166,21 @@ class _Comparison:
 
     def _closed(self, system: System, connections: int) -> Measurement:
         server, scenario = self._servers[system], self._scenario
+        requests = self._requests[system]
         with _resumed(server):
+            closed_loop(server.address, requests, connections, scenario.warmup, warmup=0)
             before = _batches(server) if system is KINDRED else None
-            load = closed_loop(
-                server.address,
-                self._requests[system],
-                connections,
-                scenario.seconds,
-                scenario.warmup,
-            )
+            busy = server.loop_seconds
+            load = closed_loop(server.address, requests, connections, scenario.seconds, warmup=0)
+            busy = server.loop_seconds - busy
             after = _batches(server) if system is KINDRED else None
         if scenario.index == "flat" and before and after and after[1] > before[1]:
             batch_size = (after[0] - before[0]) / (after[1] - before[1])
             self._compare_with_roofline(connections, batch_size, load.rate)
-        return self._record("closed", system, connections, load, None)
+        loop_ms = None
+        if system is KINDRED and load.responses:
+            loop_ms = 1000 * busy / len(load.responses)
+        return self._record("closed", system, connections, load, None, loop_ms)
 
     def _open(self, loop: Loop, system: System, connections: int, rate: float) -> None:
         server = self._servers[system]
@@ -199,16 +202,23 @@ class _Comparison:
         self.results.shares[connections].append(share)
 
     def _record(
-        self, loop: Loop, system: System, connections: int, load: Load, offered: float | None
+        self,
+        loop: Loop,
+        system: System,
+        connections: int,
+        load: Load,
+        offered: float | None,
+        loop_ms: float | None = None,
     ) -> Measurement:
         p50, p95, p99 = load.latencies_ms(50, 95, 99)
         errors = len(self._wrong(load))
         rate = (len(load.responses) - errors) / load.seconds
-        found = Measurement(offered, rate, p50, p95, p99, errors, load.generator_cores)
+        found = Measurement(offered, rate, p50, p95, p99, errors, load.generator_cores, loop_ms)
         self.results.measurements[system.name, loop, connections].append(found)
         print_line(
             f"{self._scenario.task}, {loop}, {connections:3}: {system.name:20} "
             f"{found.rate:6.0f}/s  p50 {found.p50:6.1f} ms  p99 {found.p99:6.1f} ms"
+            + (f"  loop {loop_ms:.3f} ms" if loop_ms is not None else "")
             + (f"  {found.errors} errors" if found.errors else "")
         )
         return found
