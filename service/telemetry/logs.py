@@ -55,7 +55,10 @@ class _TextFormatter(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n    ".join(map(_printable, super().format(record).splitlines()))
+        text = super().format(record)
+        if text.isprintable():  # most lines
+            return text
+        return "\n    ".join(map(_printable, text.splitlines()))
 
 
 def _printable(line: str) -> str:

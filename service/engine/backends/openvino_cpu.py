@@ -142,13 +142,10 @@ class OpenVino(Backend):
         return BatchOutput(layers, novelty)
 
     def project(self, projection: Projection, vectors: Vectors) -> Vectors:
-        """Project vectors [N, dimension] for a search, at the precision of the network's floats.
-
-        Compiles a model at the first call for a projection.
-        """
+        """Project vectors [N, dimension] for a search; the first call compiles a model."""
         if projection not in self._projection_heads:
             self._projection_heads[projection] = ProjectionHead(
-                projection, lambda model: self._one_thread(model, self._float_type)
+                projection, lambda model: self._one_thread(model, ov.Type.f32)
             )
         return self._projection_heads[projection](vectors)
 

@@ -55,10 +55,17 @@ class Exchange:
     )
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, limits: BodyLimits, *, traced: bool
+        self,
+        scope: Scope,
+        headers: HeaderMap,
+        receive: Receive,
+        send: Send,
+        *,
+        limits: BodyLimits,
+        traced: bool,
     ) -> None:
         self.scope = scope
-        self.headers = HeaderMap(scope["headers"])
+        self.headers = headers
         self.request_id = request_id(self.headers)
         self.timings = Timings()
         self.started = time.perf_counter()

@@ -79,10 +79,13 @@ class Gate:
             return
         if scope["method"] == "HEAD":  # the server's own scope still says so, and sends no body
             scope = {**scope, "method": "GET"}
-        if (refusal := self._refusal(scope)) is not None:
-            await self._refuse(*refusal, scope, send)
+        headers = HeaderMap(scope["headers"])
+        if (refusal := self._refusal(scope, headers)) is not None:
+            await self._refuse(*refusal, scope, headers, send)
             return
-        exchange = Exchange(scope, receive, send, self._limits, traced=self._traced())
+        exchange = Exchange(
+            scope, headers, receive, send, limits=self._limits, traced=self._traced()
+        )
         self._metrics.in_flight.inc()
         try:
             await self._inner(scope, exchange.receive, exchange.send)
@@ -91,7 +94,7 @@ class Gate:
             exchange.end()
             self._record(exchange)
 
-    def _refusal(self, scope: Scope) -> tuple[str, KindredError] | None:
+    def _refusal(self, scope: Scope, headers: HeaderMap) -> tuple[str, KindredError] | None:
         """Return the route and the error of an upload that is refused before all else.
 
         In an overload most responses are refusals, and their cost slows down the others. Requests
@@ -104,7 +107,6 @@ class Gate:
         try:
             self._current().admission.check(admission.priority_of(template))
         except KindredError as error:
-            headers = HeaderMap(scope["headers"])
             if "origin" in headers or not self._is_authorized(scope, headers):
                 return None
             return template, error
@@ -117,14 +119,15 @@ class Gate:
             return False
         return True
 
-    async def _refuse(self, template: str, error: KindredError, scope: Scope, send: Send) -> None:
+    async def _refuse(
+        self, template: str, error: KindredError, scope: Scope, headers: HeaderMap, send: Send
+    ) -> None:
         """Send a refusal as it is, without an exchange."""
         started = time.perf_counter()
         response = problems.build_response(error, scope["path"])
-        given_id = request_id(HeaderMap(scope["headers"]))
-        headers = [*response.raw_headers, (b"x-request-id", given_id.encode())]
+        sent = [*response.raw_headers, (b"x-request-id", request_id(headers).encode())]
         try:
-            await send({"type": "http.response.start", "status": error.status, "headers": headers})
+            await send({"type": "http.response.start", "status": error.status, "headers": sent})
             await send({"type": "http.response.body", "body": response.body})
         finally:
             seconds = time.perf_counter() - started

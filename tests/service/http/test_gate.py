@@ -126,7 +126,8 @@ class Server:
     def exchange(self, *headers: Header, limits: BodyLimits | None = None) -> Exchange:
         scope = {"type": "http", "headers": list(headers)}
         limits = limits or BodyLimits(10, 100)
-        return Exchange(scope, self.receive, self.send, limits, traced=False)
+        headers_of = HeaderMap(headers)
+        return Exchange(scope, headers_of, self.receive, self.send, limits=limits, traced=False)
 
 
 def test_a_body_is_refused_by_its_announced_length_before_it_is_read() -> None:
