@@ -81,7 +81,9 @@ class OpenVino(Backend):
             ranges = None
             self._float_type = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
         self._name = f"OpenVINO, {precision}, cpu"
-        self._model = self._read(onnx, ranges)
+        self._onnx = onnx
+        self._ranges = ranges
+        self._parsed: ov.Model | None = self._parse()  # now, to refuse a damaged file
         self._all_cores: ov.InferRequest | None = None
         self._each_core: list[ov.InferRequest] = []
         self._novelty_head: NoveltyHead | None = None
@@ -104,18 +106,20 @@ class OpenVino(Backend):
         event loop, the others wait for it at each layer. A large batch, as in an overload, is
         therefore split into parts, one for each core.
         """
-        self._all_cores = self._compiled("LATENCY").create_infer_request()
+        # Released at the end: it has a copy of the weights.
+        model, self._parsed = self._parsed or self._parse(), None
+        self._all_cores = self._compiled(model, "LATENCY").create_infer_request()
         if max_batch_size >= THROUGHPUT_BATCH:
-            compiled = self._compiled("THROUGHPUT")
+            compiled = self._compiled(model, "THROUGHPUT")
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             number = min(number, THROUGHPUT_BATCH)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
         if self._novelty is not None:
-            outputs = [self._model.output(name) for name in ("conv2", "penultimate")]
+            outputs = [model.output(name) for name in ("conv2", "penultimate")]
             self._novelty_head = NoveltyHead(
                 self._novelty,
                 [output.partial_shape[1].get_length() for output in outputs],
-                lambda model: self._one_thread(model, ov.Type.f32),
+                self._compiled_for_one_thread,
             )
         return warm_up(self, batch_sizes(max_batch_size))
 
@@ -145,38 +149,38 @@ class OpenVino(Backend):
         """Project vectors [N, dimension] for a search; the first call compiles a model."""
         if projection not in self._projection_heads:
             self._projection_heads[projection] = ProjectionHead(
-                projection, lambda model: self._one_thread(model, ov.Type.f32)
+                projection, self._compiled_for_one_thread
             )
         return self._projection_heads[projection](vectors)
 
-    def _one_thread(self, model: ov.Model, float_type: ov.Type) -> ov.InferRequest:
-        """Compile a small model for one thread: waiting for a second one would take longer."""
-        options = {"INFERENCE_PRECISION_HINT": float_type, "INFERENCE_NUM_THREADS": 1}
+    def _compiled_for_one_thread(self, model: ov.Model) -> ov.InferRequest:
+        """Compile a small model at fp32: waiting for a second thread would take longer."""
+        options = {"INFERENCE_PRECISION_HINT": ov.Type.f32, "INFERENCE_NUM_THREADS": 1}
         compiled = self._core.compile_model(model, CPU, {"PERFORMANCE_HINT": "LATENCY", **options})
         return compiled.create_infer_request()
 
     def close(self) -> None:
         """Release the network and its threads."""
-        del self._all_cores, self._each_core, self._model, self._novelty, self._novelty_head
+        del self._all_cores, self._each_core, self._parsed, self._novelty, self._novelty_head
         self._projection_heads.clear()
 
-    def _compiled(self, hint: str) -> ov.CompiledModel:
+    def _compiled(self, model: ov.Model, hint: str) -> ov.CompiledModel:
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": self._float_type,
             "PERFORMANCE_HINT": hint,
         }
         if self._intra_op_threads:
             options["INFERENCE_NUM_THREADS"] = self._intra_op_threads
-        return self._core.compile_model(self._model, CPU, options)
+        return self._core.compile_model(model, CPU, options)
 
     def _has(self, capability: str) -> bool:
         return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
-    def _read(self, onnx: bytes, ranges: ActivationRanges | None) -> ov.Model:
+    def _parse(self) -> ov.Model:
         """Read the network with a channels-last input, so that images need not be copied."""
-        model = self._core.read_model(onnx)
-        if ranges:
-            fake_quantize(model, ranges.inputs)
+        model = self._core.read_model(self._onnx)
+        if self._ranges:
+            fake_quantize(model, self._ranges.inputs)
         prepared = PrePostProcessor(model)
         prepared.input().tensor().set_layout(ov.Layout("NHWC"))
         prepared.input().model().set_layout(ov.Layout("NCHW"))
