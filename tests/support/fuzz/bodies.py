@@ -152,7 +152,7 @@ def with_body(
     *headers: tuple[bytes, bytes],
 ) -> Request:
     """Return a request with a body."""
-    target = random_target(random, template) if random.random() < 0.3 else template.encode()
+    target = random_target(random, method, template) if random.random() < 0.3 else template.encode()
     return Request(
         method,
         target.replace(b"{}", b"fuzz-%d" % random.randrange(3)),

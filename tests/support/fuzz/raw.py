@@ -91,7 +91,7 @@ def raw_request(random: Random) -> Request:
     method = random.choice(METHODS if random.random() < 0.4 else (b"GET", b"POST"))
     target = random.choice(TARGETS)
     if random.random() < 0.3:
-        target += b"?" + random_query(random).encode()
+        target += b"?" + random_query(random, "limit label").encode()
     headers = [HOST] if random.random() < 0.9 else []
     headers += random.choices(HEADERS, k=random.choice((0, 0, 1, 2, 4)))
     version = random.choice(VERSIONS if random.random() < 0.3 else (b"HTTP/1.1",))
