@@ -60,7 +60,7 @@ ATTACKS: Final[Mapping[str, Attack]] = {
     "pipelined requests": Attack(b"", GET + b"\r\n"),
     "short pipelined requests": Attack(b"", b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"),
     "pipelined requests, slow": Attack(
-        b"", b"POST /predict HTTP/1.1\r\nHost:a\r\nContent-Length:1\r\n\r\nx"
+        b"", b"POST /predict HTTP/1.1\r\nHost:localhost\r\nContent-Length:1\r\n\r\nx"
     ),
 }
 

@@ -175,15 +175,14 @@ class Connection(HttpToolsProtocol):
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"More than {MAX_PIPELINED} requests wait on this connection: read the responses.",
             )
-        elif len(hosts) > 1 or b"" in hosts or not (hosts or self._is_http_1_0()):
+        elif len(hosts) != 1 or not hosts[0]:
+            if not hosts and self.parser.get_http_version() == "1.0":
+                return
             self.refusal = _RefusedError(
                 HTTPStatus.BAD_REQUEST, "A request must have one Host header, and not an empty one."
             )
         if self.refusal is not None:
             raise self.refusal
-
-    def _is_http_1_0(self) -> bool:
-        return bool(self.parser.get_http_version() == "1.0")
 
     def _refuse(self, refusal: _RefusedError) -> None:
         """Stop to read. Send the refusal when the requests before the refused one are answered."""
@@ -304,5 +303,7 @@ def _without_upgrade(data: bytes) -> bytes:
     A server may ignore it (RFC 9110, 7.8). The parser would treat the body as data of the other
     protocol and lose it.
     """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"", head + end) + rest if end else data
+    end = data.find(b"\r\n\r\n") + 2
+    if b"upgrade:" not in data[:end].lower():  # which is quick: nearly all heads have none
+        return data
+    return _UPGRADE.sub(b"", data[:end]) + data[end:]
