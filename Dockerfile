@@ -11,6 +11,7 @@ RUN pip install --no-cache-dir --require-hashes -r "$LOCK" \
     && useradd --create-home --uid 1000 kindred \
     && install --directory --owner kindred gallery
 
+COPY kindred ./kindred
 COPY training ./training
 COPY service ./service
 COPY starter ./starter

@@ -61,8 +61,8 @@ release: .venv/installed ## Train on DATA and make a bundle of it
 
 lock: .venv/installed-dev ## Pin what pyproject.toml asks for, with hashes
 	$(BIN)/python -m uv --version >/dev/null
-	for lock in "pyproject.toml --extra openvino -o requirements.lock" \
-		"pyproject.toml --extra openvino --extra milvus -o requirements-milvus.lock" \
+	for lock in "pyproject.toml --extra serve --extra train -o requirements.lock" \
+		"pyproject.toml --extra serve --extra train --extra milvus -o requirements-milvus.lock" \
 		"pyproject.toml --extra dev -o requirements-dev.lock" \
 		"benchmarks/peers.in -o benchmarks/peers.lock"; do \
 		$(BIN)/uv pip compile $$lock --universal --python-version 3.11 --generate-hashes \

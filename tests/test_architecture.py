@@ -26,7 +26,8 @@ ARROWS = {
     "service.gallery": "service.images service.vectors service.schemas",
     "service.images": "service.errors training.bundle",
     "service.vectors": "training.bundle",
-    "service.client": "service.schemas",
+    "service.client": "kindred",
+    "kindred": "service.schemas",
     "service.schemas": "training.bundle",  # `model` alone, as tested below
     "training.__main__": "training.cli",
     "training.cli": "training.workflows",
@@ -49,7 +50,7 @@ ARROWS = {
 COMMON = {"service.errors", "service.telemetry", "service.concurrency", "service.resources"}
 """Packages that import no other, and that all of `service` but `schemas` and `client` may use."""
 HTTP = {"fastapi", "starlette", "uvicorn", "httpx"}
-ALL = ("service", "training", "benchmarks")
+ALL = ("kindred", "service", "training", "benchmarks")
 
 
 def files(folder: str) -> list[Path]:
@@ -86,8 +87,9 @@ def roots(file: Path) -> set[str]:
 
 
 def package(module: str) -> str:
-    """Return the package of a module: the first two parts of its name."""
-    return ".".join(module.split(".")[:2])
+    """Return the package of a module: the first two parts of its name, or `kindred`."""
+    parts = module.split(".")[:2]
+    return "kindred" if parts[0] == "kindred" else ".".join(parts)
 
 
 def reachable(name: str) -> set[str]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("service", "training", "benchmarks", "tests", "docs", "deploy", "experiments", ".github")
+CODE = ("kindred", "service", "training", "benchmarks")
+FOLDERS = (*CODE, "tests", "docs", "deploy", "experiments", ".github")
 SUFFIXES = {".py", ".md", ".js", ".yml", ".yaml", ".toml"}
 
 _VERBS = """
@@ -66,7 +67,7 @@ def name(file: Path) -> str:
 
 def test_docstrings_of_functions_begin_with_an_imperative_verb() -> None:
     wrong: dict[str, list[str]] = {}
-    for folder in ("service", "training", "benchmarks"):
+    for folder in CODE:
         for file in (ROOT / folder).rglob("*.py"):
             for text in docstrings(file):
                 first = re.match(r"[\w-]*", text)

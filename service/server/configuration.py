@@ -23,8 +23,8 @@ takes; keys and passwords are hidden. A variable `KINDRED_*` that does not exist
 A former name is still accepted. The log then has a warning that names the new variable. If both are
 set, the new one is used.
 
-The client has two variables of its own: `KINDRED_URL` and `KINDRED_API_KEY`, see
-`python -m service.client --help`. `python -m training` reads `KINDRED_DATA` and `KINDRED_DOWNLOAD`;
+The command `kindred` has two variables of its own: `KINDRED_URL` and `KINDRED_API_KEY`, see
+`kindred predict --help`. `python -m training` reads `KINDRED_DATA` and `KINDRED_DOWNLOAD`;
 see its `--help`.
 
 This file is generated from `service/settings.py`: `make docs` writes it.

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from service.client import AsyncKindred, Fit, Kindred, Problem, ProblemError, UnreachableError
-from service.client.endpoints import Vector
+from kindred import AsyncClient, Client, Fit, Problem, ProblemError, UnreachableError
+from kindred.pictures import decode, encode
+from kindred.vectors import Vector
 from service.schemas.base import ReloadResponse
 from service.schemas.images import PredictResponse
 from tests.service.conftest import MakeApp
@@ -37,8 +38,8 @@ def url(bundle_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def kindred(url: str) -> Iterator[Kindred]:
-    with Kindred(url) as connected:
+def kindred(url: str) -> Iterator[Client]:
+    with Client(url) as connected:
         yield connected
 
 
@@ -46,7 +47,7 @@ def kindred(url: str) -> Iterator[Kindred]:
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds of each sleep, which is replaced by a stub."""
     slept: list[float] = []
-    monkeypatch.setattr("service.client.client.time.sleep", slept.append)
+    monkeypatch.setattr("kindred.client.time.sleep", slept.append)
     return slept
 
 
@@ -62,9 +63,7 @@ def same_vector(one: Vector | Problem, other: Vector | Problem) -> bool:
     return np.array_equal(one, other)
 
 
-def test_an_image_may_be_path_bytes_pillow_image_or_pixels(
-    kindred: Kindred, tmp_path: Path
-) -> None:
+def test_an_image_may_be_path_bytes_pillow_image_or_pixels(kindred: Client, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(file())
     given = (path, str(path), file(), Image.fromarray(PIXELS), PIXELS)
@@ -73,17 +72,17 @@ def test_an_image_may_be_path_bytes_pillow_image_or_pixels(
     assert set(answers[0].similar) == {"conv2", "logits"}
 
 
-def test_grey_and_transparent_pixels_are_accepted(kindred: Kindred) -> None:
+def test_grey_and_transparent_pixels_are_accepted(kindred: Client) -> None:
     for pixels in (PIXELS[..., 0], np.dstack([PIXELS, PIXELS[..., :1]])):
         assert kindred.classify(pixels).predictions
 
 
-def test_pixels_of_another_type_raise_before_a_request_is_sent(kindred: Kindred) -> None:
+def test_pixels_of_another_type_raise_before_a_request_is_sent(kindred: Client) -> None:
     with pytest.raises(TypeError, match="float64"):
         kindred.classify(PIXELS / 255.0)  # type: ignore[arg-type]
 
 
-def test_parameters_reach_the_service(kindred: Kindred) -> None:
+def test_parameters_reach_the_service(kindred: Client) -> None:
     answer = kindred.predict(PIXELS, limit=3, layers=["conv2"], explain=True)
     assert [len(image) for image in answer.similar.values()] == [3]
     assert answer.similar["conv2"][0].heat
@@ -94,7 +93,7 @@ def test_parameters_reach_the_service(kindred: Kindred) -> None:
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_fit_decides_how_an_image_becomes_square(kindred: Kindred, url: str, fit: Fit) -> None:
+def test_fit_decides_how_an_image_becomes_square(kindred: Client, url: str, fit: Fit) -> None:
     square = to_pixels(Image.fromarray(WIDE), fit)
     assert kindred.predict(WIDE, fit=fit) == kindred.predict(square)
     assert kindred.predict_many([WIDE], fit=fit) == kindred.predict_many([square])
@@ -106,7 +105,7 @@ def test_fit_decides_how_an_image_becomes_square(kindred: Kindred, url: str, fit
     assert same_vector(kindred.embed_many([WIDE], fit=fit)[0], kindred.embed_many([square])[0])
 
     async def compare() -> None:
-        async with AsyncKindred(url) as other:
+        async with AsyncClient(url) as other:
             assert await other.predict(WIDE, fit=fit) == kindred.predict(square)
             assert await other.predict_many([WIDE], fit=fit) == kindred.predict_many([square])
             assert await other.classify(WIDE, fit=fit) == kindred.classify(square)
@@ -120,13 +119,13 @@ def test_fit_decides_how_an_image_becomes_square(kindred: Kindred, url: str, fit
     asyncio.run(compare())
 
 
-def test_images_are_cropped_by_default(kindred: Kindred) -> None:
+def test_images_are_cropped_by_default(kindred: Client) -> None:
     found = [kindred.classify(WIDE, fit=fit) for fit in ("crop", "pad", "stretch")]
     assert kindred.classify(WIDE) == found[0]
     assert found[0] not in found[1:]
 
 
-def test_predict_many_returns_a_response_or_a_problem_for_each_image(kindred: Kindred) -> None:
+def test_predict_many_returns_a_response_or_a_problem_for_each_image(kindred: Client) -> None:
     good, bad, again = kindred.predict_many([PIXELS, b"no image", PIXELS])
     assert isinstance(good, PredictResponse)
     assert isinstance(bad, Problem)
@@ -134,7 +133,7 @@ def test_predict_many_returns_a_response_or_a_problem_for_each_image(kindred: Ki
     assert again == good
 
 
-def test_similar_many_returns_neighbours_or_a_problem_for_each_image(kindred: Kindred) -> None:
+def test_similar_many_returns_neighbours_or_a_problem_for_each_image(kindred: Client) -> None:
     other = striped_image(5, 8)
     good, bad, last = kindred.similar_many([PIXELS, b"no image", other], layer="logits", limit=3)
     assert good == kindred.similar(PIXELS, layer="logits", limit=3)
@@ -144,14 +143,14 @@ def test_similar_many_returns_neighbours_or_a_problem_for_each_image(kindred: Ki
 
 
 def test_similar_many_uses_the_same_examples_for_each_image(
-    kindred: Kindred,
+    kindred: Client,
 ) -> None:
     like, unlike = (item.id for item in list(kindred.gallery())[:2])
     (found,) = kindred.similar_many([PIXELS], positive=[like], negative=[unlike], exact=True)
     assert found == kindred.similar(PIXELS, positive=[like], negative=[unlike], exact=True)
 
 
-def test_embed_many_returns_a_vector_or_a_problem_for_each_image(kindred: Kindred) -> None:
+def test_embed_many_returns_a_vector_or_a_problem_for_each_image(kindred: Client) -> None:
     good, bad, last = kindred.embed_many([PIXELS, b"no image", striped_image(5, 8)])
     assert isinstance(good, np.ndarray)
     assert isinstance(last, np.ndarray)
@@ -163,7 +162,7 @@ def test_embed_many_returns_a_vector_or_a_problem_for_each_image(kindred: Kindre
 
 
 @pytest.mark.parametrize("picture", [PIXELS, b"no image"], ids=["good", "bad"])
-def test_a_list_of_one_image_returns_a_list(kindred: Kindred, picture: bytes) -> None:
+def test_a_list_of_one_image_returns_a_list(kindred: Client, picture: bytes) -> None:
     (classified,) = kindred.classify_many([picture])
     (found,) = kindred.similar_many([picture])
     (vector,) = kindred.embed_many([picture])
@@ -171,18 +170,18 @@ def test_a_list_of_one_image_returns_a_list(kindred: Kindred, picture: bytes) ->
         assert isinstance(answer, Problem) == isinstance(picture, bytes)
 
 
-def test_an_empty_list_raises(kindred: Kindred) -> None:
+def test_an_empty_list_raises(kindred: Client) -> None:
     with pytest.raises(ValueError, match="at least one"):
         kindred.predict_many([])
 
 
-def test_a_vector_is_a_float32_array(kindred: Kindred) -> None:
+def test_a_vector_is_a_float32_array(kindred: Client) -> None:
     vector = kindred.embed(PIXELS, layer="conv2")
     assert vector.shape == (8192,)
     assert vector.dtype == np.float32
 
 
-def test_the_gallery_is_read_page_by_page(kindred: Kindred) -> None:
+def test_the_gallery_is_read_page_by_page(kindred: Client) -> None:
     everything = list(kindred.gallery(page=40))
     ids = [item.id for item in everything]
     assert len(ids) == len(set(ids)) == 150
@@ -198,7 +197,7 @@ def test_the_gallery_is_read_page_by_page(kindred: Kindred) -> None:
     assert ids[0] not in {image.id for image in nearest}
 
 
-def test_model_and_experiments_are_typed(kindred: Kindred) -> None:
+def test_model_and_experiments_are_typed(kindred: Client) -> None:
     model = kindred.model()
     assert (model.gallery.size, len(model.classes)) == (150, 10)
     assert (model.limits.body_bytes, model.limits.images) == (16 * 2**20, 64)
@@ -210,15 +209,15 @@ def test_model_and_experiments_are_typed(kindred: Kindred) -> None:
     assert len(kindred.experiment(model.name).records) == 2
 
 
-def test_unknown_fields_of_a_response_are_kept(kindred: Kindred) -> None:
+def test_unknown_fields_of_a_response_are_kept(kindred: Client) -> None:
     extra = kindred.model().model_extra
     assert extra
     assert extra["input"]["side"] == 32
 
 
-def test_the_asynchronous_client_returns_the_same(url: str, kindred: Kindred) -> None:
+def test_the_asynchronous_client_returns_the_same(url: str, kindred: Client) -> None:
     async def compare() -> None:
-        async with AsyncKindred(url) as other:
+        async with AsyncClient(url) as other:
             assert await other.predict(PIXELS) == kindred.predict(PIXELS)
             assert await other.predict_many([PIXELS, b""]) == kindred.predict_many([PIXELS, b""])
             assert await other.classify(PIXELS) == kindred.classify(PIXELS)
@@ -246,12 +245,12 @@ def test_the_asynchronous_client_returns_the_same(url: str, kindred: Kindred) ->
 
 def test_reload_needs_an_admin_key(make_app: MakeApp) -> None:
     async def reload(url: str) -> ReloadResponse:
-        async with AsyncKindred(url, key="admin") as admin:
+        async with AsyncClient(url, key="admin") as admin:
             return await admin.reload()
 
     with running_app(make_app(api_keys=("reader",), admin_keys=("admin",))) as http:
         url = str(http.base_url)
-        with Kindred(url, key="admin") as admin, Kindred(url, key="reader") as reader:
+        with Client(url, key="admin") as admin, Client(url, key="reader") as reader:
             response = admin.reload()
             assert response.current.version == reader.model().version
             with pytest.raises(ProblemError, match="403"):
@@ -259,7 +258,7 @@ def test_reload_needs_an_admin_key(make_app: MakeApp) -> None:
         assert asyncio.run(reload(url)) == response
 
 
-def test_a_refusal_raises_a_problem_error_with_the_reason(kindred: Kindred) -> None:
+def test_a_refusal_raises_a_problem_error_with_the_reason(kindred: Client) -> None:
     with pytest.raises(ProblemError, match=r"404 Not found: .*conv9") as raised:
         kindred.similar(PIXELS, layer="conv9")
     assert raised.value.status == 404
@@ -271,7 +270,7 @@ def test_a_refusal_raises_a_problem_error_with_the_reason(kindred: Kindred) -> N
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def against(*answers: httpx.Response | Exception, retries: int = 4) -> tuple[Kindred, list[int]]:
+def against(*answers: httpx.Response | Exception, retries: int = 4) -> tuple[Client, list[int]]:
     """A client of a server with these responses in order, and the requests so far."""
     requests: list[int] = []
 
@@ -282,7 +281,7 @@ def against(*answers: httpx.Response | Exception, retries: int = 4) -> tuple[Kin
             raise found
         return found
 
-    return Kindred(transport=httpx.MockTransport(answer), retries=retries), requests
+    return Client(transport=httpx.MockTransport(answer), retries=retries), requests
 
 
 def busy(status: int = 429, wait: str | None = None) -> httpx.Response:
@@ -347,7 +346,7 @@ def test_a_broken_connection_is_not_retried(sleeps: list[float]) -> None:
 
 def test_unreachable_error_names_the_url(sleeps: list[float]) -> None:
     with pytest.raises(UnreachableError, match=r"no answer from http://127\.0\.0\.1:9"):
-        Kindred("http://127.0.0.1:9", retries=1).experiments()
+        Client("http://127.0.0.1:9", retries=1).experiments()
     assert sleeps == [0.2]
 
 
@@ -358,7 +357,7 @@ def test_a_key_is_sent_as_a_bearer_token() -> None:
         seen.append(request.headers["Authorization"])
         return NONE
 
-    Kindred(key="secret", transport=httpx.MockTransport(answer)).experiments()
+    Client(key="secret", transport=httpx.MockTransport(answer)).experiments()
     assert seen == ["Bearer secret"]
 
 
@@ -376,7 +375,7 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_the_class_and_the_similar_images(
-    url: str, kindred: Kindred, tmp_path: Path
+    url: str, kindred: Client, tmp_path: Path
 ) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(file())
@@ -403,7 +402,7 @@ def test_the_command_prints_json(url: str, tmp_path: Path) -> None:
     )
 
 
-def test_the_command_passes_the_fit_on(url: str, kindred: Kindred, tmp_path: Path) -> None:
+def test_the_command_passes_the_fit_on(url: str, kindred: Client, tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
     Image.fromarray(WIDE).save(path)
     ended = command(path, "--url", url, "--json", "--fit", "pad", "--limit", "2")
@@ -437,3 +436,86 @@ def test_importing_the_client_needs_neither_torch_nor_faiss() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ended.stdout.strip() == "[]", ended.stderr
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without proxies."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def test_a_proxy_of_the_environment_is_not_for_this_machine(
+    url: str, proxied: pytest.MonkeyPatch
+) -> None:
+    proxied.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    proxied.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with Client(url) as client:
+        assert client.model().classes
+    with Client(url.replace("127.0.0.1", "localhost")) as client:
+        assert client.model().classes
+
+
+def test_a_dead_proxy_is_named_without_its_password(proxied: pytest.MonkeyPatch) -> None:
+    proxied.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(UnreachableError) as raised:
+        Client("http://kindred.example", retries=0).experiments()
+    assert str(raised.value).startswith("no answer from http://kindred.example (")
+    assert str(raised.value).endswith("check the URL, and the proxy http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "socks"),
+        ("HTTP_PROXY", "gopher://127.0.0.1:9", "proxy"),
+    ],
+)
+def test_an_unusable_proxy_is_one_clear_line(
+    variable: str, value: str, reason: str, proxied: pytest.MonkeyPatch
+) -> None:
+    proxied.setenv(variable, value)
+    ended = command("predict.png", "--url", "http://kindred.example")
+    assert ended.returncode == 2  # there is no such file
+    ended = command(ROOT / "docs/page.png", "--url", "http://kindred.example")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: no answer from http://kindred.example (")
+    assert reason in line.lower()
+
+
+@pytest.mark.parametrize("key", ["secret\n", "two words", "schlüssel"])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(ValueError, match="no header can carry") as raised:
+        Client(key=key)
+    assert key.strip() not in str(raised.value)
+
+
+def pictures_of_all_modes() -> Iterator[Image.Image]:
+    """Yield an image in each mode that Pillow reads or makes."""
+    colours = Image.fromarray(PIXELS)
+    alpha = Image.linear_gradient("L").resize(colours.size)
+    transparent = colours.copy()
+    transparent.putalpha(alpha)
+    for mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "LAB", "RGBX"):
+        yield colours.convert(mode)
+    for mode in ("RGBA", "RGBa", "LA", "PA"):
+        yield transparent.convert("LA" if mode == "PA" else "RGBA").convert(mode)
+    levels = np.asarray(colours.convert("L"), np.uint16) * 257
+    yield Image.fromarray(levels)
+    yield Image.fromarray(levels.astype(">u2"))
+    yield Image.fromarray(levels.astype(np.int32))
+    yield Image.fromarray(np.array([[-5, 70000], [256, 65535]], np.int32))
+    yield Image.fromarray(np.asarray(colours.convert("L"), np.float32))
+    yield Image.fromarray(np.asarray(colours.convert("L"), np.float32) / 255)
+    with_level = colours.convert("L")
+    with_level.info["transparency"] = 7
+    yield with_level
+
+
+@pytest.mark.parametrize("picture", pictures_of_all_modes(), ids=lambda image: image.mode)
+def test_a_picture_of_any_mode_arrives_as_training_sees_it(picture: Image.Image) -> None:
+    sent = decode(encode(picture))
+    assert np.array_equal(to_pixels(sent), to_pixels(picture))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.client import AsyncKindred, Fit, Kindred, New, Problem, ProblemError
-from service.client.upload import upload_files
+from kindred import AsyncClient, Client, Fit, New, Problem, ProblemError
+from kindred.upload import upload_files
 from service.schemas.gallery import UpsertResult
 from tests.support.images import striped_image
 from tests.support.processes import ROOT, running_server, serve_command
@@ -28,20 +28,20 @@ def url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield str(http.base_url)
 
 
-def connected(url: str) -> Iterator[Kindred]:
+def connected(url: str) -> Iterator[Client]:
     """A connection. All added images are removed at the end."""
-    with Kindred(url) as found:
+    with Client(url) as found:
         yield found
         for item in list(found.gallery(source="added")):
             found.remove(item.id)
 
 
 @pytest.fixture
-def kindred(url: str) -> Iterator[Kindred]:
+def kindred(url: str) -> Iterator[Client]:
     yield from connected(url)
 
 
-def test_an_image_is_added_found_edited_replaced_and_removed(kindred: Kindred) -> None:
+def test_an_image_is_added_found_edited_replaced_and_removed(kindred: Client) -> None:
     added = kindred.add(striped_image(3, 900), label="cat", attributes={"shelf": 3}, id="mine")
     assert (added.outcome, added.label, added.attributes) == ("created", "cat", {"shelf": 3})
     assert kindred.add(striped_image(3, 900), id="mine").outcome == "unchanged"
@@ -56,7 +56,7 @@ def test_an_image_is_added_found_edited_replaced_and_removed(kindred: Kindred) -
         kindred.item("mine")
 
 
-def test_add_many_returns_a_result_or_a_problem_for_each_image(kindred: Kindred) -> None:
+def test_add_many_returns_a_result_or_a_problem_for_each_image(kindred: Client) -> None:
     new = [New(striped_image(3, n), label="x", attributes={"n": n}, id=f"m{n}") for n in range(3)]
     one, other, problem = kindred.add_many([*new[:2], New(b"no image")])
     assert isinstance(one, UpsertResult)
@@ -68,7 +68,7 @@ def test_add_many_returns_a_result_or_a_problem_for_each_image(kindred: Kindred)
     assert kindred.similar_to("m0", source="added", diversity=0.0)[0].id == "m1"
 
 
-def test_an_added_image_is_stored_with_the_given_fit(kindred: Kindred, url: str) -> None:
+def test_an_added_image_is_stored_with_the_given_fit(kindred: Client, url: str) -> None:
     wide = np.concatenate([striped_image(kind, 7) for kind in (3, 5, 7)], axis=1)
 
     def is_stored(image_id: str, fit: Fit) -> bool:
@@ -83,7 +83,7 @@ def test_an_added_image_is_stored_with_the_given_fit(kindred: Kindred, url: str)
     assert is_stored("two", "pad")
 
     async def go() -> None:
-        async with AsyncKindred(url) as connected:
+        async with AsyncClient(url) as connected:
             await connected.add(wide, id="three", fit="pad")
             await connected.put("one", wide, fit="crop")
             await connected.add_many([New(wide, id="four")], fit="stretch")
@@ -94,20 +94,20 @@ def test_an_added_image_is_stored_with_the_given_fit(kindred: Kindred, url: str)
     assert is_stored("four", "stretch")
 
 
-def test_an_idempotency_key_adds_an_image_once(kindred: Kindred) -> None:
+def test_an_idempotency_key_adds_an_image_once(kindred: Client) -> None:
     outcomes = [kindred.add(striped_image(3, 9), key="parcel 7").outcome for _ in range(2)]
     assert outcomes == ["created", "unchanged"]
 
 
-def test_duplicates_are_found(kindred: Kindred) -> None:
+def test_duplicates_are_found(kindred: Client) -> None:
     kindred.add_many([New(striped_image(3, 9), id="one"), New(striped_image(3, 9), id="two")])
     (pair,) = kindred.duplicates(threshold=0.9995, source="added")
     assert (pair.first.id, pair.second.id) == ("one", "two")
 
 
-def test_the_asynchronous_client_does_the_same(url: str, kindred: Kindred) -> None:
+def test_the_asynchronous_client_does_the_same(url: str, kindred: Client) -> None:
     async def go() -> None:
-        async with AsyncKindred(url) as connected:
+        async with AsyncClient(url) as connected:
             added = await connected.add(striped_image(3, 900), id="mine")
             assert (await connected.similar(striped_image(3, 900), limit=1))[0].id == added.id
             await connected.add_many([New(striped_image(3, 900), id="twin")])
@@ -143,7 +143,7 @@ def upload(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess
 
 
 def test_a_repeated_upload_adds_nothing_and_sub_folders_are_labels(
-    url: str, kindred: Kindred, image_folder: Path, tmp_path: Path
+    url: str, kindred: Client, image_folder: Path, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
     for name in ("amber", "blue"):
@@ -164,7 +164,7 @@ def test_a_repeated_upload_adds_nothing_and_sub_folders_are_labels(
     assert sorted(labels) == ["amber"] * 10 + ["blue"] * 10
 
 
-def test_upload_passes_the_fit_on(url: str, kindred: Kindred, tmp_path: Path) -> None:
+def test_upload_passes_the_fit_on(url: str, kindred: Client, tmp_path: Path) -> None:
     wide = Image.fromarray(np.concatenate([striped_image(kind, 7) for kind in (3, 5)], axis=1))
     wide.save(tmp_path / "wide.png")
     assert upload(tmp_path, url, "--fit", "pad").returncode == 0
@@ -189,7 +189,7 @@ def strict_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def strict(strict_url: str) -> Iterator[Kindred]:
+def strict(strict_url: str) -> Iterator[Client]:
     yield from connected(strict_url)
 
 
@@ -200,12 +200,12 @@ def noise(file: Path, side: int) -> Path:
     return file
 
 
-def added(kindred: Kindred) -> set[object]:
+def added(kindred: Client) -> set[object]:
     return {item.attributes["file"] for item in kindred.gallery(source="added")}
 
 
 def test_upload_splits_images_that_exceed_one_request(
-    strict: Kindred, strict_url: str, tmp_path: Path
+    strict: Client, strict_url: str, tmp_path: Path
 ) -> None:
     files = [noise(tmp_path / f"{side}.png", side) for side in range(80, 86)]
     assert sum(file.stat().st_size for file in files[:2]) > LIMIT / 4 * 3 > files[-1].stat().st_size
@@ -216,7 +216,7 @@ def test_upload_splits_images_that_exceed_one_request(
 
 
 def test_upload_names_an_image_that_is_too_large_and_adds_the_others(
-    strict: Kindred, strict_url: str, tmp_path: Path
+    strict: Client, strict_url: str, tmp_path: Path
 ) -> None:
     noise(tmp_path / "a.png", 20)
     noise(tmp_path / "large.png", 120)
@@ -229,7 +229,7 @@ def test_upload_names_an_image_that_is_too_large_and_adds_the_others(
 
 
 def test_upload_adds_the_largest_image_that_fits_one_request(
-    strict: Kindred, tmp_path: Path
+    strict: Client, tmp_path: Path
 ) -> None:
     """The size computed before reading equals the size of the request, to the byte."""
     file = noise(tmp_path / "padded.png", 20)
@@ -248,7 +248,7 @@ def test_upload_adds_the_largest_image_that_fits_one_request(
 
 
 def test_upload_sends_the_images_of_a_refused_batch_separately(
-    strict: Kindred, strict_url: str, tmp_path: Path
+    strict: Client, strict_url: str, tmp_path: Path
 ) -> None:
     """A label of more than a hundred letters makes the JSON of the whole batch invalid."""
     (tmp_path / ("m" * 101)).mkdir()
@@ -262,7 +262,7 @@ def test_upload_sends_the_images_of_a_refused_batch_separately(
 
 
 def test_upload_names_an_unreadable_file_and_adds_the_others(
-    strict: Kindred, strict_url: str, tmp_path: Path
+    strict: Client, strict_url: str, tmp_path: Path
 ) -> None:
     (tmp_path / "broken-link.png").symlink_to(tmp_path / "nowhere.png")
     noise(tmp_path / "z.png", 22)
@@ -272,36 +272,23 @@ def test_upload_names_an_unreadable_file_and_adds_the_others(
     assert added(strict) == {"z.png"}
 
 
-def test_the_former_command_add_uploads_and_names_the_new_one(
-    url: str, kindred: Kindred, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["add", "upload"])
+def test_the_former_commands_add(name: str, url: str, kindred: Client, tmp_path: Path) -> None:
     noise(tmp_path / "a.png", 20)
-    command = [sys.executable, "-m", "service.client", "add", str(tmp_path), "--url", url]
+    command = [sys.executable, "-m", "service.client", name, str(tmp_path), "--url", url]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout.strip()) == (
-        0,
-        "1 added, 0 were there already, 0 refused",
-    )
-    assert ended.stderr.splitlines()[0] == "'add' is now called 'upload'"
+    assert ended.returncode == 0
+    assert ended.stdout.strip() == "1 added, 0 were there already, 0 refused"
     assert added(kindred) == {"a.png"}
 
 
-def test_the_former_command_add_is_not_in_the_help() -> None:
-    for arguments in (["--help"], ["upload", "--help"]):
-        command = [sys.executable, "-m", "service.client", *arguments]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0
-        assert "client upload" in ended.stdout
-        assert "client add" not in ended.stdout
-
-
-def test_names_are_sent_and_printed_as_they_are(url: str, kindred: Kindred, tmp_path: Path) -> None:
+def test_names_are_sent_and_printed_as_they_are(url: str, kindred: Client, tmp_path: Path) -> None:
     label = "[b]cat [old] :cat:"
     folder = tmp_path / label
     folder.mkdir()
     noise(folder / os.fsdecode(b"caf\xe9.png"), 20)
     noise(folder / "[red].png", 21)
-    (folder / "[bold].png").mkdir()
+    (folder / "[bold].png").write_text("no image")
     first = upload(tmp_path, url)
     assert first.stdout.strip() == "2 added, 0 were there already, 1 refused"
     assert f"{folder}/[bold].png: " in first.stderr
@@ -315,3 +302,24 @@ def test_names_are_sent_and_printed_as_they_are(url: str, kindred: Kindred, tmp_
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(f"{folder}/[red].png\n")
     assert f"1.000 {label} file-" in ended.stdout
+
+
+def test_links_are_followed_and_what_was_left_out_is_named(
+    url: str, kindred: Client, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    (folder / "cat").mkdir(parents=True)
+    elsewhere.mkdir()
+    noise(elsewhere / "a.png", 21)
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "cat" / "around").symlink_to(folder)
+    (folder / "cat" / "b.png").symlink_to(elsewhere / "a.png")
+    for name in ("notes.txt", "cat/list.csv", ".DS_Store"):
+        (folder / name).write_text("no image")
+    ended = upload(folder, url)
+    assert ended.returncode == 0, ended.stderr
+    assert added(kindred) == {"linked/a.png", "cat/b.png"}
+    assert ended.stdout.splitlines() == [
+        "2 added, 0 were there already, 0 refused",
+        "2 left out, no image by their names: cat/list.csv, notes.txt",
+    ]

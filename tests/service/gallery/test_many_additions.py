@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Kindred, New, Problem
+from kindred import Client, New, Problem
 from tests.support.images import striped_image
 from tests.support.lengths import length
 from tests.support.processes import ROOT, running_server, serve_command
@@ -24,7 +24,7 @@ def test_all_additions_are_found_before_and_after_a_restart(tmp_path: Path) -> N
     command = serve_command(ROOT / "starter")
     with (
         running_server(command, KINDRED_GALLERY=str(tmp_path)) as http,
-        Kindred(str(http.base_url), timeout=60) as kindred,
+        Client(str(http.base_url), timeout=60) as kindred,
     ):
         for start in range(0, COUNT, BATCH):
             batch = [new_image(number) for number in range(start, min(start + BATCH, COUNT))]
@@ -35,12 +35,12 @@ def test_all_additions_are_found_before_and_after_a_restart(tmp_path: Path) -> N
         check(kindred)
     with (
         running_server(command, KINDRED_GALLERY=str(tmp_path)) as http,
-        Kindred(str(http.base_url), timeout=60) as kindred,
+        Client(str(http.base_url), timeout=60) as kindred,
     ):
         check(kindred)
 
 
-def check(kindred: Kindred) -> None:
+def check(kindred: Client) -> None:
     """Count the additions, and search for a sample of them by their own images."""
     assert len(list(kindred.gallery(source="added"))) == COUNT
     for number in range(0, COUNT, max(1, COUNT // SAMPLE)):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from service.client import upload
+from kindred import upload
 from service.images import decode, read_header
 from tests.support.factories import labelled
 from tests.support.images import striped_image

@@ -13,22 +13,21 @@ from urllib.parse import quote
 import httpx
 from PIL import Image
 
-from service.client.endpoints import (
+from kindred.endpoints import (
     JSON,
     OCTETS,
     A,
     Call,
     Endpoints,
     Fit,
-    Picture,
     Query,
-    encode,
     endpoint,
     parse_image,
     parse_response,
     parse_results,
     post_many,
 )
+from kindred.pictures import Picture, encode
 from service.schemas.errors import Problem
 from service.schemas.gallery import DuplicatesResponse, GalleryItem, GalleryPage, Pair, UpsertResult
 from service.schemas.images import Neighbour, SimilarResponse

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from service.client import Fit, Kindred, New, ProblemError
-from service.client.models import Limits
+from kindred import Client, Fit, New, ProblemError
+from kindred.models import Limits
 from service.schemas.gallery import UpsertResult
 
 SUFFIXES = frozenset(
@@ -53,13 +53,33 @@ class _Entry:
     size: int
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the image files below a folder, and the files that are none by their suffix; sorted.
+
+    Links are followed, except those to a folder that contains them. Hidden files are skipped.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in _visible_files(folder, frozenset()):
+        (images if file.suffix.lower() in SUFFIXES else others).append(file)
+    return sorted(images), sorted(others)
+
+
+def _visible_files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _visible_files(entry, above | {real})
+        else:
+            yield entry
 
 
 def upload_files(
-    kindred: Kindred, folder: Path, files: Sequence[Path], fit: Fit = "crop"
+    kindred: Client, folder: Path, files: Sequence[Path], fit: Fit = "crop"
 ) -> Iterator[Result]:
     """Upload files of a folder, and yield a result for each. A sub-folder's name is the label.
 
@@ -109,7 +129,7 @@ def _read(folder: Path, file: Path, limits: Limits) -> _Entry | Result:
         return Result(file, f"The file cannot be read: {error.strerror}.")
 
 
-def _send(kindred: Kindred, batch: Sequence[_Entry], fit: Fit) -> Iterator[Result]:
+def _send(kindred: Client, batch: Sequence[_Entry], fit: Fit) -> Iterator[Result]:
     """Send a batch. If it is refused as a whole, send each of its images separately."""
     try:
         responses = kindred.add_many([entry.new for entry in batch], fit=fit)

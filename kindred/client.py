@@ -4,14 +4,15 @@ Their other methods are in the endpoints. Knows nothing of files or terminals.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 
-from service.client.endpoints import AsyncSender, Call, Sender
-from service.client.gallery_endpoints import (
+from kindred.endpoints import AsyncSender, Call, Sender
+from kindred.gallery_endpoints import (
     PAGE,
     Filters,
     GalleryEndpoints,
@@ -19,12 +20,13 @@ from service.client.gallery_endpoints import (
     duplicates_page,
     gallery_page,
 )
-from service.client.retries import ProblemError, RetryPolicy
+from kindred.retries import ProblemError, RetryPolicy, UnreachableError, is_loopback
 from service.schemas.gallery import GalleryItem, Pair
 
 URL = "http://127.0.0.1:8000"
 
 A = TypeVar("A")
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 
 class Options(TypedDict, total=False):
@@ -52,6 +54,10 @@ class _Base(GalleryEndpoints):
         retries: int = 4,
         longest_wait: float = 30.0,
     ) -> None:
+        if key is not None and not re.fullmatch("[!-~]+", key):
+            raise ValueError(
+                "the API key has a space, a line end or another character that no header can carry"
+            )
         self.url = url
         self._retries = retries
         self._longest_wait = longest_wait
@@ -59,13 +65,29 @@ class _Base(GalleryEndpoints):
             "base_url": url,
             "timeout": timeout,
             "headers": {"Authorization": f"Bearer {key}"} if key else {},
+            # Proxies of the environment are for other machines.
+            "trust_env": not is_loopback(url),
         }
+
+    def _connect(self, kind: Callable[..., H], transport: object) -> H:
+        """Open the connections of httpx.
+
+        Raises:
+            UnreachableError: the URL or the proxy is unusable.
+
+        """
+        try:
+            return kind(transport=transport, **self._arguments)
+        except ImportError as error:  # httpx names the package and how to install it
+            raise UnreachableError(self.url, str(error)) from error
+        except (httpx.InvalidURL, ValueError) as error:
+            raise UnreachableError(self.url, str(error)) from error
 
     def _retry_policy(self) -> RetryPolicy:
         return RetryPolicy(self.url, self._retries, self._longest_wait)
 
 
-class Kindred(_Base, Sender):
+class Client(_Base, Sender):
     """A connection to the service. Close it, or use it in a `with` statement.
 
     `key` is an API key, if the service needs one. After 429, 503 or a failed connection, a request
@@ -89,7 +111,7 @@ class Kindred(_Base, Sender):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(url, **options)
-        self._http = httpx.Client(transport=transport, **self._arguments)
+        self._http = self._connect(httpx.Client, transport)
 
     def __enter__(self) -> Self:
         return self
@@ -126,8 +148,8 @@ class Kindred(_Base, Sender):
                 time.sleep(retry_policy.wait(error))
 
 
-class AsyncKindred(_Base, AsyncSender):
-    """`Kindred` with `await`, and the same methods."""
+class AsyncClient(_Base, AsyncSender):
+    """`Client` with `await`, and the same methods."""
 
     def __init__(
         self,
@@ -137,7 +159,7 @@ class AsyncKindred(_Base, AsyncSender):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(url, **options)
-        self._http = httpx.AsyncClient(transport=transport, **self._arguments)
+        self._http = self._connect(httpx.AsyncClient, transport)
 
     async def __aenter__(self) -> Self:
         return self

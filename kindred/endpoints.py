@@ -4,40 +4,33 @@ Knows paths, parameters and types, but neither connections nor retries.
 """
 
 import base64
-import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 from urllib.parse import quote
 
 import httpx
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import TypeAdapter
 
-from service.client.models import ExperimentList, ExperimentRecords, ExperimentSummary, Model
-from service.client.retries import ProblemError
+from kindred.models import ExperimentList, ExperimentRecords, ExperimentSummary, Model
+from kindred.pictures import Picture, decode, encode
+from kindred.retries import ProblemError
+from kindred.vectors import Vector, read_npy, vector_of
 from service.schemas.base import ReloadResponse, Schema
 from service.schemas.errors import ItemError, Problem, Results
 from service.schemas.images import ClassifyResponse, EmbedResponse, PredictResponse
 
-Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
-"""An image: path, bytes of a file, Pillow image, or pixels uint8 [H, W] or [H, W, 3 or 4]."""
 Fit = Literal["crop", "pad", "stretch"]
 """How an image becomes square: by its centre, with bars, or distorted."""
-Vector = npt.NDArray[np.float32]
-"""One embedding, float32 [dimension]."""
 Query = Mapping[str, str | int | float | bool | Sequence[str]]
 
 NPY = "application/x-npy"
 OCTETS = {"Content-Type": "application/octet-stream"}
 JSON = {"Content-Type": "application/json"}
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -247,43 +240,16 @@ def parse_results(kind: type[W]) -> Callable[[httpx.Response], list[W | Problem]
 
 
 def _vector(response: httpx.Response) -> Vector:
-    vector: Vector = np.load(io.BytesIO(response.content), allow_pickle=False)
-    return vector
+    return read_npy(response.content)
 
 
 def _vectors(response: httpx.Response) -> list[Vector | Problem]:
     return [
-        one if isinstance(one, Problem) else np.array(one.vector, np.float32)
+        one if isinstance(one, Problem) else vector_of(one.vector)
         for one in parse_results(EmbedResponse)(response)
     ]
 
 
 def parse_image(response: httpx.Response) -> Image.Image:
     """Decode an image."""
-    image = Image.open(io.BytesIO(response.content))
-    image.load()
-    return image
-
-
-def encode(picture: Picture) -> bytes:
-    """Return an image as the bytes of a file. A file is returned unchanged, the rest as PNG.
-
-    Raises:
-        TypeError: pixels are not uint8.
-        OSError: the file cannot be read.
-
-    """
-    if isinstance(picture, bytes):
-        return picture
-    if isinstance(picture, str | Path):
-        return Path(picture).read_bytes()
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8:
-            raise TypeError(f"pixels must be uint8, not {picture.dtype}: convert them to 0 to 255")
-        picture = Image.fromarray(picture)
-    picture = ImageOps.exif_transpose(picture)  # the PNG has no orientation
-    if picture.mode not in PNG_MODES:
-        picture = picture.convert("RGB")
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG")
-    return stream.getvalue()
+    return decode(response.content)

@@ -4,8 +4,12 @@ Knows statuses and seconds, but not images.
 """
 
 import email.utils
+import ipaddress
+import re
 import time
 from http import HTTPStatus
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 from pydantic import ValidationError
@@ -30,11 +34,11 @@ class ProblemError(Exception):
 class UnreachableError(Exception):
     """There is no connection to the service, or it broke. The message has the URL."""
 
-    def __init__(self, url: str, cause: httpx.TransportError) -> None:
+    def __init__(self, url: str, cause: httpx.TransportError | str) -> None:
         reason = str(cause) or type(cause).__name__
-        super().__init__(
-            f"no answer from {url} ({reason}): check the URL, and that the service is running"
-        )
+        proxy = _proxy_of(url)
+        checked = f"the proxy {proxy}" if proxy else "that the service is running"
+        super().__init__(f"no answer from {url} ({reason}): check the URL, and {checked}")
 
 
 class RetryPolicy:
@@ -87,3 +91,25 @@ def _problem(response: httpx.Response) -> Problem:
     except ValidationError:
         detail = response.text.strip()[:200] or response.reason_phrase
         return Problem.of(response.status_code, response.reason_phrase, detail, response.url.path)
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL is one of this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, without its password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if is_loopback(url) or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return re.sub("//[^/]*@", "//", proxy) if proxy else None
