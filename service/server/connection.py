@@ -7,6 +7,7 @@ requests, but nothing of the app.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.schemas.errors import Problem
+from service.telemetry import logs
 
 MAX_OVERHEAD_BYTES: Final = 64 * 1024
 """Bytes of a request that are not its body at most, rounded up to one read.
@@ -72,6 +74,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: the arguments of uvicorn
         super().__init__(*args, **kwargs)
+        self.logger = logging.getLogger(logs.REFUSED_REQUESTS)
         self.refusal: _RefusedError | None = None
         """Set once a request is refused. Nothing more is read then."""
         self._in_head = True

@@ -16,6 +16,9 @@ from uvicorn.config import LOG_LEVELS
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
+REFUSED_REQUESTS = "uvicorn.error.requests"
+"""The logger of connections: refused requests as warnings, and failures of the app as errors."""
+
 request_id: ContextVar[str] = ContextVar("request_id")
 """The id of the current request, also set in its worker threads."""
 
@@ -26,6 +29,9 @@ def configure(form: LogFormat, level: LogLevel) -> None:
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler(form)], force=True)
     logging.getLogger("service").setLevel(threshold)
     logging.getLogger("uvicorn").setLevel(max(threshold, logging.DEBUG))  # below, it logs requests
+    if threshold > logging.INFO:  # else clients could fill the log with requests that are refused
+        for name in (REFUSED_REQUESTS, "python_multipart"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(True)
     # Pillow warns of odd metadata in images, with which clients could fill the log.
     warnings.filterwarnings("ignore", module="PIL")
