@@ -203,6 +203,11 @@ class Settings(BaseSettings):
     max_client_batch_size: int = Field(64, ge=1)
     """Images in one request at most; more get 413. Must not exceed KINDRED_MAX_QUEUE_SIZE."""
 
+    keep_alive_timeout: int = Field(130, ge=1)
+    """Seconds that an idle connection stays open. Set it above the time of your proxy (nginx: 60,
+    Caddy: 120). Else the proxy may send a request on a connection that is just being closed, and
+    answer 502.
+    """
     shutdown_delay: float = Field(0.0, ge=0)
     """Seconds after SIGTERM during which requests are still accepted while /readyz answers 503. Set
     it above the time in which your load balancer removes a replica.

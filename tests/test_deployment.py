@@ -267,7 +267,7 @@ def test_the_dashboard_queries_all_metrics_and_no_others() -> None:
     metrics.changes.labels("created").inc()
     metrics.seconds.labels("/").observe(1)
     metrics.stages.labels("decode").observe(1)
-    measured = set(re.findall(r"^(\w+)[{ ]", metrics.exposition().decode(), re.MULTILINE))
+    measured = set(re.findall(r"^(\w+)[{ ]", metrics.exposition()[0].decode(), re.MULTILINE))
     queried = set(re.findall(r"(?:kindred|process)_\w+", " ".join(expressions())))
     assert queried <= measured
     own = {name for name in measured if name.startswith("kindred_")}

@@ -119,7 +119,7 @@ def test_a_pod_has_no_privileges_that_it_does_not_need() -> None:
 def test_the_autoscaler_uses_a_metric_that_exists() -> None:
     (measure,) = manifest("autoscaler")["spec"]["metrics"]
     name = measure["pods"]["metric"]["name"]
-    assert re.search(rf"^{name} ", Metrics().exposition().decode(), re.MULTILINE)
+    assert re.search(rf"^{name} ", Metrics().exposition()[0].decode(), re.MULTILINE)
     target = float(measure["pods"]["target"]["averageValue"])
     assert target < Settings.model_fields["max_queue_size"].default
     (rule,) = manifest("metrics")["rules"]["custom"]

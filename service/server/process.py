@@ -196,6 +196,7 @@ def run(app: FastAPI, settings: Settings, listeners: list[socket.socket]) -> Non
         access_log=False,  # it has neither durations nor request ids
         proxy_headers=False,  # the app uses neither the client's address nor the scheme
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
     )
     server = Server(config, app, f"http://{host}:{listeners[0].getsockname()[1]}")

@@ -10,8 +10,8 @@ from prometheus_client import (
     Histogram,
     Info,
     ProcessCollector,
-    generate_latest,
 )
+from prometheus_client.exposition import choose_encoder
 
 from service.telemetry.timings import Stage
 
@@ -97,6 +97,7 @@ class Metrics:
         """Set the name and version of the bundle that is served."""
         self._bundle.info({"name": name, "version": version})
 
-    def exposition(self) -> bytes:
-        """Return the metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the metrics, and the media type, that an `Accept` header asks for."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type

@@ -1,7 +1,8 @@
 """`GET /metrics`: metrics for Prometheus."""
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
 
 from service.http.dependencies import StateDep
 
@@ -11,8 +12,19 @@ router = APIRouter(tags=["health"])
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
+    responses={
+        200: {
+            "description": "Prometheus's text format, or OpenMetrics if `Accept` asks for it.",
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/openmetrics-text": {"schema": {"type": "string"}},
+            },
+        }
+    },
 )
-def metrics(state: StateDep) -> Response:
-    """Return the metrics of this process in Prometheus's text format."""
-    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+def metrics(
+    state: StateDep, accept: Annotated[str, Header(include_in_schema=False)] = ""
+) -> Response:
+    """Return the metrics of this process, in the format that is asked for."""
+    content, media_type = state.metrics.exposition(accept)
+    return Response(content, headers={"Content-Type": media_type, "Vary": "Accept"})
