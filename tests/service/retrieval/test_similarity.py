@@ -12,7 +12,7 @@ from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
 from tests.support.fakes import embeddings
 from tests.support.galleries import addition, ids
-from training.bundle import Bundle, Projection, from_fp16
+from training.bundle import Bundle, Layer, Projection, from_fp16
 
 QUERIES = 20
 LIMIT = 5
@@ -75,3 +75,24 @@ def test_pages_show_each_image_once(
         assert len(shown) == len(set(shown))
         if not {"diversity", "exclude_self"} & options.keys():
             assert sorted(shown) == ids(opened, query.filter_)
+
+
+@pytest.mark.parametrize(("cosine", "left_out"), [(0.9993, True), (0.995, True), (0.97, False)])
+@pytest.mark.parametrize("layer", ["conv2", "logits"])
+def test_an_image_is_left_out_of_its_neighbours_however_its_vector_is_rounded(
+    gallery: tuple[Bundle, LocalGallery], layer: Layer, cosine: float, left_out: bool
+) -> None:
+    """int8 changes the cosine of an image to itself to 0.9993."""
+    bundle, opened = gallery
+    search = SimilaritySearch(ModelName(name="any", version="1"), opened)
+    random = np.random.default_rng(2)
+    for row in range(0, 150, 10):
+        vectors = {name: index.reconstruct([row])[0] for name, index in bundle.indexes.items()}
+        noise = random.normal(size=vectors["conv2"].shape).astype(np.float32)
+        noise -= (noise @ vectors["conv2"]) * vectors["conv2"]
+        noise *= np.tan(np.arccos(cosine)) / np.linalg.norm(noise)
+        vectors["conv2"] += noise
+        query = SimilarityQuery(layer, 100, exclude_self=True, exact=True)
+        (found,) = search.similar([embeddings(vectors)], query)
+        shown = {one["id"] for one in found["similar"]}
+        assert (bundle.gallery.ids[row] not in shown) == left_out
