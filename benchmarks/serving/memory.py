@@ -156,7 +156,7 @@ def measure_images(bundle: Path) -> None:
     """Post large images together; print the highest memory, and that which is left."""
     rows = []
     for name, image in large_images().items():
-        with KINDRED.start(bundle, "conv2", "bundle", {"KINDRED_REQUEST_TIMEOUT": "60"}) as server:
+        with KINDRED.start(bundle, "conv2", "bundle", PATIENT) as server:
             started = server.resident_bytes
             statuses, slowest = _post_together(server, image)
             time.sleep(SETTLE_SECONDS)
