@@ -161,7 +161,8 @@ class OpenVino(Backend):
 
     def close(self) -> None:
         """Release the network and its threads."""
-        del self._all_cores, self._each_core, self._parsed, self._novelty, self._novelty_head
+        del self._all_cores, self._each_core, self._parsed, self._onnx, self._novelty
+        self._novelty_head = None
         self._projection_heads.clear()
 
     def _compiled(self, model: ov.Model, hint: str) -> ov.CompiledModel:
