@@ -153,7 +153,7 @@ def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def measure_images(bundle: Path) -> None:
-    """Post large images together; print the highest memory, and that which is left."""
+    """Send large images together; print the highest memory, and that which is left."""
     rows = []
     for name, image in large_images().items():
         with KINDRED.start(bundle, "conv2", "bundle", PATIENT) as server:
@@ -168,7 +168,7 @@ def measure_images(bundle: Path) -> None:
 
 
 def _post_together(server: Server, image: bytes) -> tuple[str, float]:
-    """Post an image several times at once; return the statuses, and the slowest of `/livez`."""
+    """Send an image several times at once; return the statuses, and the slowest of `/livez`."""
     slowest = 0.0
     with (
         httpx.Client(base_url=server.url, timeout=120) as client,
