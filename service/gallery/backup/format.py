@@ -70,7 +70,10 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
 
     """
     try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as backup:
+        with (  # Arrow itself cannot open every name
+            file.open("rb") as source,
+            pq.ParquetFile(source, page_checksum_verification=True) as backup,
+        ):
             _check_columns(file, backup.schema_arrow)
             rows = backup.metadata.num_rows
             if (backup.metadata.metadata or {}).get(COUNT, b"%d" % rows) != b"%d" % rows:

@@ -180,13 +180,11 @@ def test_a_failed_export_below_a_file_or_into_a_folder_says_why(
             backup.write(gallery, target)
 
 
-def test_an_export_follows_links(
-    gallery: LocalGallery, other: LocalGallery, tmp_path: Path
-) -> None:
-    for name in ("there", "missing"):
+def test_an_export_follows_links(gallery: LocalGallery, tmp_path: Path) -> None:
+    for name in ("there", "missing", os.fsdecode(b"caf\xe9")):
         (tmp_path / f"{name}-link").symlink_to(f"{name}.parquet")
     (tmp_path / "there.parquet").write_bytes(b"the one before")
-    for name in ("there", "missing"):
+    for name in ("there", "missing", os.fsdecode(b"caf\xe9")):
         assert backup.write(gallery, tmp_path / f"{name}-link") == len(gallery)
         assert (tmp_path / f"{name}-link").is_symlink()
         assert backup.count(tmp_path / f"{name}.parquet") == len(gallery)
