@@ -120,8 +120,8 @@ def test_no_file_is_written_before_the_first_change(loaded: Bundle, tmp_path: Pa
 
 
 def test_a_folder_that_cannot_be_created_is_a_storage_error(loaded: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    gallery = LocalGallery.open(loaded, tmp_path / "file" / "gallery")
+    (tmp_path / "gallery").symlink_to("missing")
+    gallery = LocalGallery.open(loaded, tmp_path / "gallery")
     with pytest.raises(StorageError, match="KINDRED_GALLERY"):
         gallery.add([addition(loaded, 1)]).result()
     assert len(gallery) == len(loaded.gallery)
