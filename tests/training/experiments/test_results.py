@@ -8,6 +8,7 @@ from training.experiments.record import (
     DatasetRef,
     Evaluation,
     LayerRetrieval,
+    NearDuplicates,
     Ranking,
     Record,
     SplitRef,
@@ -210,6 +211,13 @@ def test_the_report_has_the_figures_of_the_released_network() -> None:
         "| cat | 0.654 / 0.321 |",
     ):
         assert figure in report
+
+
+def test_the_report_has_the_accuracy_without_near_duplicates() -> None:
+    found = NearDuplicates(count=12, threshold=0.78, accuracy_with=0.98, accuracy_without=0.8012)
+    report = text(study("batchnorm-3"), final(near_duplicates=found))
+    assert "without a near-duplicate in training (all but 12) | 0.8012 |" in report
+    assert "near-duplicate" not in text(study("batchnorm-3"), final())
 
 
 def test_the_report_has_all_settings_of_the_released_network() -> None:

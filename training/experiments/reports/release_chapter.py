@@ -78,6 +78,13 @@ def _description(final: Record, studies: Sequence[Record]) -> str:
                 f"{final.own_test.accuracy:.4f} (95 %: {low:.4f} to {high:.4f})",
             ]
         )
+    if (found := final.near_duplicates) and found.accuracy_without is not None:
+        rows.append(
+            [
+                f"test images without a near-duplicate in training (all but {found.count:,})",
+                f"{found.accuracy_without:.4f}",
+            ]
+        )
     description = paragraph(
         f"""Settings: {", ".join(part for part in parts if part)}. The experiment was
         {_selection(final)}. Its network was then trained from new weights on the training and
