@@ -20,7 +20,7 @@ from tests.support.processes import running_server, serve_command
 from training.bundle import to_pixels
 
 ID = {"X-Request-ID": "request-1"}
-SECRETS = ("secret-key", "secret-label")
+SECRETS = ("secret-key", "fit=pad")
 INVALID_EXIF = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
 """An image whose EXIF makes Pillow warn."""
 
@@ -56,8 +56,12 @@ def lines(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[d
         KINDRED_API_KEYS=f"{SECRETS[0]},other",
     ) as client:
         client.headers["Authorization"] = f"Bearer {SECRETS[0]}"
-        client.get(f"/gallery/no%0Asuch%1b[0m?label={SECRETS[1]}", headers=ID)
-        client.post("/classify", content=INVALID_EXIF, headers=ID | {"Content-Type": "image/jpeg"})
+        client.get("/gallery/no%0Asuch%1b[0m", headers=ID)
+        client.post(
+            f"/classify?{SECRETS[1]}",
+            content=INVALID_EXIF,
+            headers=ID | {"Content-Type": "image/jpeg"},
+        )
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
@@ -120,11 +124,11 @@ def test_log_lines_of_worker_threads_have_the_request_id(
 ) -> None:
     app = make_app()
 
-    def indexed_layers(_: str) -> None:
+    def indexed_layer(_: str) -> None:
         logging.getLogger("service.test").warning("from a thread")
 
     with TestClient(app, raise_server_exceptions=False) as client, written("json") as stream:
-        monkeypatch.setattr(app.state.kindred.responses, "indexed_layers", indexed_layers)
+        monkeypatch.setattr(app.state.kindred.responses, "indexed_layer", indexed_layer)
         client.get("/gallery/one/similar", headers=ID)
     (line,) = (line for line in objects(stream) if line["logger"] == "service.test")
     assert line["request_id"] == "request-1"
