@@ -1,3 +1,3 @@
 /** Shows the service's OpenAPI document with Swagger UI. */
 
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", deepLinking: true });
+SwaggerUIBundle({ url: "openapi.json", dom_id: "#api", deepLinking: true });

@@ -66,6 +66,15 @@ export class ApiError extends Error {
   }
 }
 
+/** The path of the service: `/`, or what a proxy puts before it. */
+const BASE = new URL("../../", import.meta.url).pathname;
+
+/**
+ * Return the address of a path of the service.
+ * @param {string} path such as `/model`
+ */
+export const address = (path) => BASE + path.slice(1);
+
 const connectionError = () => new ApiError("The service does not answer. Is it still running?");
 
 /**
@@ -75,7 +84,7 @@ const connectionError = () => new ApiError("The service does not answer. Is it s
 async function send(path, options) {
   let response;
   try {
-    response = await fetch(path, { ...options, headers: { ...options.headers, ...apiKey.header() } });
+    response = await fetch(address(path), { ...options, headers: { ...options.headers, ...apiKey.header() } });
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw connectionError();
@@ -171,7 +180,7 @@ export const runs = (name, signal) => get(`/experiments/${encodeURIComponent(nam
 export function curvesSvg(quantity, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("GET", `/experiments/curves/${quantity}.svg`);
+    request.open("GET", address(`/experiments/curves/${quantity}.svg`));
     request.responseType = "document";
     for (const [name, value] of Object.entries(apiKey.header())) request.setRequestHeader(name, value);
     request.onload = () => {

@@ -9,7 +9,7 @@ import { percent, plural } from "../lib/format.js";
  * @param {Promise<import("../lib/api.js").Model>} model
  */
 export async function about(footer, model) {
-  const reference = element("p", {}, element("a", { href: "/docs" }, "API reference"));
+  const reference = element("p", {}, element("a", { href: "docs" }, "API reference"));
   try {
     const { name, version, classes, metrics, gallery } = await model;
     const accuracy = metrics.test_accuracy;

@@ -94,7 +94,7 @@ def test_no_response_can_become_markup_or_code(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".html"))])
 def test_every_imported_module_exists(name: str) -> None:
     text = (web.WEB / name).read_text(encoding="utf-8")
-    links = [web.WEB / path for path in re.findall(r'"/web/([^"]+)"', text)]
+    links = [web.WEB / path for path in re.findall(r'"web/([^"]+)"', text)]
     imports = re.findall(r'(?:from |import\()"(\.[^"]+)"', text)
     linked = [*links, *((web.WEB / name).parent / path for path in imports)]
     assert [path for path in linked if not path.is_file()] == []
