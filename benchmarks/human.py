@@ -32,6 +32,8 @@ app = typer.Typer(add_completion=False)
 
 LAYERS: tuple[Layer, ...] = ("conv2", "conv3", "penultimate", "logits")
 NEAREST = 10
+FLOOR = 0.65
+"""Lowest score of a pair that is ranked; lower ones hardly change an average precision."""
 LOOKED_AT = Path(__file__).parent / "near_duplicates_looked_at.csv"
 """Pairs that are found beyond the list and that we looked at: `TestID,TrainID,same`."""
 
@@ -227,7 +229,7 @@ def main(
     queries, others = np.arange(len(test)), np.arange(len(test), len(images))
     total = batch_count(len(images))
     with progress.track("near-duplicates", total) as on_batch:
-        pairs = find(network, images, queries, others, chosen, threshold=0.5, on_batch=on_batch)
+        pairs = find(network, images, queries, others, chosen, threshold=FLOOR, on_batch=on_batch)
     pairs = Pairs(pairs.first, pairs.second - len(test), pairs.score)
     console.print(threshold_table(pairs, judged))
     best = best_of_each(pairs)
