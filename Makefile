@@ -91,8 +91,8 @@ clean: ## Remove the environment and everything that was built, but no records
 	@touch $@
 
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null \
-	&& $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) \
-	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
+	&& $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) \
+	|| $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $(1)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
