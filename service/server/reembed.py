@@ -82,9 +82,12 @@ async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = Non
     if not outdated:
         return False
     decoded = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
+    pixels_of_all = [pixels for _, pixels in decoded]
     # Without a permit: a queue that is full of additions must not stop this.
-    results = await state.engine.embed(
-        [pixels for _, pixels in decoded], math.inf, priority=Priority.BACKGROUND
+    results = (
+        await state.engine.embed(pixels_of_all, math.inf, priority=Priority.BACKGROUND)
+        if decoded
+        else ()
     )
     renewed = [
         _new_vectors(state, one, image)
