@@ -38,6 +38,7 @@ bench: .venv/installed .venv-peers/installed ## Measure beside peers; writes doc
 	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)"))" \
 	&& $(BIN)/python -m benchmarks.serving.backends --bundle "$$bundle" --data "$(or $(DATA),$(ROOT)/data)" \
 	&& $(BIN)/python -m benchmarks.serving --bundle "$$bundle" \
+	&& $(BIN)/python -m benchmarks.serving.road --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.serving.overload --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.serving.ingest --bundle "$$bundle" \
 	&& $(BIN)/python -m benchmarks.serving.startup --bundle starter --bundle "$$bundle" \

@@ -4,6 +4,7 @@ Knows headers and bytes; nothing of requests.
 """
 
 import gzip
+from collections.abc import Iterable
 from typing import Final
 
 import anyio.to_thread
@@ -14,7 +15,9 @@ MIN_BYTES: Final = 1024
 THREAD_BYTES: Final = 128 * 1024
 """Bodies from this size on are compressed in a thread."""
 LEVEL: Final = 1
-_COMPRESSIBLE: Final = ("text/", "application/json", "application/problem+json", "image/svg+xml")
+_COMPRESSIBLE: Final = (
+    *(b"text/", b"application/json", b"application/problem+json", b"image/svg+xml"),
+)
 """The beginnings of the media types that become smaller."""
 
 
@@ -29,10 +32,15 @@ def accepts_gzip(header: str) -> bool:
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
 
-def is_compressible(headers: MutableHeaders) -> bool:
+def is_compressible(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return whether a response of these headers becomes smaller and is not compressed yet."""
-    media_type = headers.get("Content-Type", "").lower()
-    return media_type.startswith(_COMPRESSIBLE) and "Content-Encoding" not in headers
+    compressible = False
+    for name, value in headers:
+        if name == b"content-type":
+            compressible = value.lower().startswith(_COMPRESSIBLE)
+        elif name == b"content-encoding":
+            return False
+    return compressible
 
 
 async def compress(headers: MutableHeaders, body: bytes, *, accepted: bool) -> bytes:

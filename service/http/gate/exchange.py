@@ -51,7 +51,7 @@ class Exchange:
     __slots__ = (
         *("cancellable", "expired", "gone", "headers", "request_id", "scope", "started", "status"),
         *("timings", "_connection", "_held", "_limits", "_received", "_receive", "_send", "_task"),
-        *("_timer", "_traced"),
+        *("_timer", "traced"),
     )
 
     def __init__(
@@ -75,7 +75,7 @@ class Exchange:
         self._send = send
         self._limits = limits
         self._received = 0
-        self._traced = traced
+        self.traced = traced
         self._held: Message | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -142,8 +142,8 @@ class Exchange:
         if message["type"] == "http.response.start":
             self._stop_timer()
             self.status = message["status"]
-            headers = self._add_headers(message)
-            if is_compressible(headers):
+            message["headers"] = [*message.get("headers", ()), *self._own_headers()]
+            if is_compressible(message["headers"]):
                 self._held = message
                 return
         elif self._held is not None:
@@ -156,17 +156,14 @@ class Exchange:
             await self._send(start)
         await self._send(message)
 
-    def _add_headers(self, message: Message) -> MutableHeaders:
-        message["headers"] = list(message.get("headers", ()))
-        headers = MutableHeaders(raw=message["headers"])
-        headers["X-Request-ID"] = self.request_id
+    def _own_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"x-request-id", self.request_id.encode()
         if self.timings.seconds:
-            headers["Server-Timing"] = self.timings.header()
-            if self._traced:
+            yield b"server-timing", self.timings.header().encode()
+            if self.traced:
                 span = trace.get_current_span()
                 for stage, seconds in self.timings.seconds.items():
                     span.set_attribute(f"kindred.{stage}.seconds", seconds)
-        return headers
 
     def _check_announced(self) -> None:
         announced = self.headers.text("content-length")

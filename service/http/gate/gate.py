@@ -161,7 +161,7 @@ class Gate:
         scope, state = exchange.scope, self._current()
         scope["state"]["serving"] = state
         with state.requests.acquire():
-            if (plan := plain.plan_of(scope, exchange.headers, state)) is None or self._traced():
+            if exchange.traced or (plan := plain.plan_of(scope, exchange.headers, state)) is None:
                 await self._routes(scope, receive, send)
                 return
             try:
