@@ -39,7 +39,7 @@ ARROWS = {
     "training.models": "training.data training.index",
     "training.data": "training.base_model",
     "training.index": "training.base_model",
-    "benchmarks.serving": "benchmarks.peers service.settings training.workflows",
+    "benchmarks.serving": "benchmarks.peers service.app service.telemetry training.workflows",
     "benchmarks.peers": "benchmarks.harness",
     "benchmarks.search": "benchmarks.harness service.settings training.workflows",
     "benchmarks.training": "benchmarks.harness training.workflows",
