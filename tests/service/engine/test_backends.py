@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -255,8 +256,9 @@ def test_int8_of_openvino_agrees_with_the_fake_quantization_of_training(
     assert loaded.ranges
     backend = open_backend(loaded, backend="openvino", precision="int8")
     assert backend.name == "OpenVINO, int8, cpu"
-    rest = {**vars(loaded), "network": fake_quantized(loaded.network, loaded.ranges.inputs)}
-    tried = outputs(open_backend(Bundle(**rest), backend="torch", precision="fp32"), images)
+    rounded = replace(loaded)
+    vars(rounded)["network"] = fake_quantized(loaded.network, loaded.ranges.inputs)
+    tried = outputs(open_backend(rounded, backend="torch", precision="fp32"), images)
     found, exact = outputs(backend, images), outputs(open_backend(loaded, backend="torch"), images)
     assert min(cosines(found, tried)) >= 0.9995  # the other layers are at bf16, if available
     assert np.mean(cosines(found, tried)) > np.mean(cosines(found, exact))
@@ -275,7 +277,7 @@ def test_int8_is_chosen_only_if_the_ranges_are_within_tolerance(
         "checks": 500 if within_tolerance else 499,
     }
     ranges = loaded.ranges.model_copy(update=measured)
-    chosen = open_backend(Bundle(**{**vars(loaded), "ranges": ranges}), device="cpu").name
+    chosen = open_backend(replace(loaded, ranges=ranges), device="cpu").name
     assert precision in chosen or not within_tolerance
     assert ("int8" in chosen) == within_tolerance
     capable.clear()
@@ -286,13 +288,11 @@ def test_activation_ranges_of_another_network_are_refused(loaded: Bundle) -> Non
     assert loaded.ranges
     ranges = loaded.ranges.model_copy(update={"inputs": {"blocks.7.conv2": (0.0, 1.0)}})
     with pytest.raises(BundleError, match=r"no convolution blocks\.7\.conv2"):
-        open_backend(
-            Bundle(**{**vars(loaded), "ranges": ranges}), backend="openvino", precision="int8"
-        )
+        open_backend(replace(loaded, ranges=ranges), backend="openvino", precision="int8")
 
 
 def test_int8_is_refused_without_ranges_or_openvino(loaded: Bundle) -> None:
-    without = Bundle(**{**vars(loaded), "ranges": None})
+    without = replace(loaded, ranges=None)
     with pytest.raises(BundleError, match="build the bundle again"):
         open_backend(without, backend="openvino", precision="int8")
     with pytest.raises(BundleError, match="KINDRED_PRECISION"):

@@ -19,8 +19,8 @@ from training.bundle import BundleError
 from training.bundle.manifest import MANIFEST, read_manifest
 from training.data.dataset import Dataset
 from training.data.splits import Splits
-from training.models import checkpoint
-from training.models.blocknet import BlockNet
+from training.models import novelty
+from training.models.novelty import Novelty
 from training.workflows.release import TrainedModel
 
 FILES = [
@@ -134,15 +134,15 @@ def test_a_folder_that_may_not_be_entered_is_rejected(copy: Path) -> None:
 def test_a_bundle_that_is_overwritten_while_it_is_read_is_rejected(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = checkpoint.load
+    read = novelty.read
 
-    def overwrite(folder: Path) -> BlockNet:
-        (folder / "README.md").write_bytes((folder / "README.md").read_bytes())
-        return read(folder)
+    def overwrite(file: Path) -> Novelty:
+        (copy / "README.md").write_bytes((copy / "README.md").read_bytes())
+        return read(file)
 
     shutil.copy(copy / "README.md", copy / "new")
     (copy / "new").replace(copy / "README.md")  # not a link to the file of other tests
-    monkeypatch.setattr(checkpoint, "load", overwrite)
+    monkeypatch.setattr(novelty, "read", overwrite)
     with pytest.raises(BundleError, match=r"was overwritten while it was read: README\.md"):
         bundle.load(copy)
 
@@ -164,14 +164,14 @@ from training import bundle
 
 loaded = bundle.load(Path(sys.argv[1]))
 assert loaded.overwritten() == []
-before = loaded.network.state_dict(), loaded.novelty.state_dict(), loaded.gallery.pixels
-kept = [{name: tensor.clone() for name, tensor in state.items()} for state in before[:2]]
-pixels = np.array(loaded.gallery.pixels)
+arrays = {**loaded.novelty.references, "pixels": loaded.gallery.pixels, **loaded.known.vectors}
+copies = {name: np.array(array) for name, array in arrays.items()}
+weights = {name: tensor.clone() for name, tensor in loaded.network.state_dict().items()}
 for name in loaded.manifest.files:
     os.truncate(loaded.path / name, 0)
-for state, copy in zip(before[:2], kept):
-    assert all(state[name].equal(tensor) for name, tensor in copy.items())
-assert np.array_equal(loaded.gallery.pixels, pixels)
+assert all(np.array_equal(array, copies[name]) for name, array in arrays.items())
+assert all(tensor.equal(weights[name]) for name, tensor in loaded.network.state_dict().items())
+pixels = copies["pixels"]
 assert len(loaded.indexes["conv2"].reconstruct(range(len(pixels)))) == len(pixels)
 assert set(loaded.overwritten()) == set(loaded.manifest.files)
 try:
