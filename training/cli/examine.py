@@ -46,8 +46,9 @@ def labels(
     """
     workspace, images, _ = Workspace(root, pick_device(device)).open(data)
     experiment = find(name).with_epochs(epochs)
-    steps = experiment.config.epochs * -(-len(images) // experiment.config.batch_size)
-    with progress.track("judging labels", steps * (folds - 1)) as advance:
+    known = len(images) * (folds - 1) // folds
+    steps = experiment.config.epochs * -(-known // experiment.config.batch_size)
+    with progress.track("judging labels", steps * folds) as advance:
         judged = judge(
             images,
             experiment,
