@@ -154,7 +154,7 @@ class Engine:
         are removed from the queue.
 
         Args:
-            images: uint8 [32, 32, 3] each, at least one.
+            images: uint8 [32, 32, 3] each.
             deadline: a reading of `time.monotonic()`.
             searches: made with each image's embeddings.
             priority: of all images.
@@ -166,6 +166,8 @@ class Engine:
             DeadlinePassedError: the deadline passed in the queue.
 
         """
+        if not images:
+            return []
         future: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
         entry = Entry(
             images, deadline, future, searches, priority=priority, with_novelty=with_novelty

@@ -315,3 +315,8 @@ def test_stopping_fails_the_images_that_wait(network: ScriptedNetwork) -> None:
         (waiting,) = submit(engine, [flat(1)], soon())
     with pytest.raises(UnavailableError, match="stopping"):
         waiting.result(BATCH_TIMEOUT)
+
+
+def test_no_images_have_no_embeddings(network: ScriptedNetwork) -> None:
+    with running(Engine(TorchEager(network, device="cpu"))) as engine:
+        assert asyncio.run(engine.embed([], soon())) == []
