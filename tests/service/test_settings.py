@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from service.cli import command
-from service.environment import FORMER_NAMES, variable, warn_of_former_names
+from service.environment import FORMER_NAMES, unknown_variables, variable, warn_of_former_names
 from service.settings import Settings
 
 VALUES = {
@@ -207,3 +207,11 @@ def test_config_prints_what_counts_and_where_from(monkeypatch: pytest.MonkeyPatc
     assert "KINDRED_API_KEYS=***,***  # KINDRED_API_KEYS" in lines
     assert "KINDRED_ADMIN_KEYS=(none)  # default" in lines
     assert "KINDRED_REQUEST_TIMEOUT=10  # default" in lines
+
+
+def test_variables_of_the_client_and_of_training_are_no_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("KINDRED_URL", "KINDRED_API_KEY", "KINDRED_DATA", "KINDRED_CONCURRENT_RUNS"):
+        monkeypatch.setenv(name, "x")
+    assert unknown_variables(Settings.model_fields) == []
