@@ -21,7 +21,7 @@ help: ## Say what there is
 serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your images; RETRAIN=1: a new network
 	@$(BIN)/python -m service check --host "$(HOST)" --port "$(PORT)"
 	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
-		--url "http://$(HOST):$(PORT)" $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict))" \
+		$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict))" \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
 check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training

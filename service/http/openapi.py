@@ -48,6 +48,8 @@ class SecuredApp(FastAPI):
                     if not is_public(path):
                         admin_only = _requires_admin(route.dependant)
                         _document_security(operation, keys, admin_only=admin_only)
+        for replaced in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(replaced, None)
         return document
 
 

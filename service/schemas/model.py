@@ -16,7 +16,7 @@ class Experiments(Schema):
     """Paired tests over seeds: which of the listed experiments differ by more than the seeds do."""
 
 
-class Experiment(Summary):
+class ExperimentSummary(Summary):
     """One experiment, with the record of each run."""
 
     records: tuple[Record, ...]

@@ -43,7 +43,7 @@ def running_server(
         assert process.stdout is not None
         for line in process.stdout:
             output.append(line)
-            if url := re.search(r"http://127\.0\.0\.1:\d+", line):
+            if url := re.search(r"(?<=ready: )http://127\.0\.0\.1:\d+", line):
                 break
         else:
             raise AssertionError("the server ended before it was ready:\n" + "".join(output))

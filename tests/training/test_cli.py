@@ -177,7 +177,7 @@ def test_resolve_bundle_by_its_former_name_prints_the_bundle_alone_on_stdout(
 def test_run_prints_the_path_of_its_record(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_line, "find", one_epoch)
+    monkeypatch.setattr(train, "find", one_epoch)
     folder = write_folder(tmp_path / "two", per_class=6, kinds=2)
     outcome = command("run", "none-2", "--data", folder, "--seed", "3")
     assert outcome.code == 0

@@ -8,7 +8,7 @@ from service.errors import NotFoundError
 from service.http.codecs.bodies import binary_response
 from service.http.dependencies import StateDep
 from service.http.problems import error_responses
-from service.schemas.model import Experiment, Experiments
+from service.schemas.model import Experiments, ExperimentSummary
 from training.bundle import Bundle, Regularizer, Summary, compare, summarize
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
@@ -54,10 +54,10 @@ async def overlaid_curves(state: StateDep, quantity: Literal["loss", "accuracy"]
 
 
 @router.get("/{name}", responses=error_responses(404, 422))
-async def experiment(state: StateDep, name: str) -> Experiment:
+async def experiment(state: StateDep, name: str) -> ExperimentSummary:
     """Return one experiment, by its name or published name, with the record of every run."""
     summary = _find(state.bundle, name)
-    return Experiment(
+    return ExperimentSummary(
         **dict(summary),
         records=tuple(r for r in state.bundle.records if r.experiment == summary.name),
     )

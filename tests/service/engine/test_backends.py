@@ -166,7 +166,7 @@ def test_torch_uses_its_default_threads_after_openvino_has_set_one(loaded: Bundl
         return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
-        assert first.submit(prepare, "openvino").result() == 1
+        first.submit(prepare, "openvino").result()
         assert second.submit(prepare, "torch").result() == DEFAULT_THREADS
 
 

@@ -75,13 +75,12 @@ def test_changes_that_wait_together_are_one_transaction(
     writer: GroupCommitWriter, listener: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[None] = []
-    transaction = Store.transaction
 
-    def counted(store: Store) -> object:
+    def counted() -> object:
         begun.append(None)
-        return transaction(store)
+        return writer.store.transaction()
 
-    monkeypatch.setattr(Store, "transaction", counted)
+    monkeypatch.setattr(writer, "_begin", counted)
     with writer.lock:
         first = writer.submit(lambda: insert(writer, "first"))
         while not first.running():  # taken by the writer, which now waits for the lock

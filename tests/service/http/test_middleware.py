@@ -78,7 +78,7 @@ def test_images_stages_batches_and_refusals_are_counted(make_app: MakeApp) -> No
             'kindred_images_total{outcome="refused"}': 2,
             'kindred_rejections_total{reason="not-an-image"}': 1,
             'kindred_rejections_total{reason="parameter"}': 1,
-            "kindred_batch_images_sum": 2,
+            "kindred_batch_images_sum": 3,  # one is the image that is checked at the start
             "kindred_queue_images": 0,
             "kindred_requests_in_flight": 1,
             'kindred_stage_seconds_count{stage="inference"}': 1,

@@ -86,16 +86,16 @@ def test_an_unknown_json_field_is_refused_with_the_nearest(client: TestClient) -
 def test_filters_by_attribute_have_a_documented_form(client: TestClient) -> None:
     for name, shelf in (("filter-a", "3"), ("filter-b", "4")):
         added = client.post(
-            f"/gallery?id={name}&attribute.shelf={shelf}&attribute.url=a:b", content=FILE[1]
+            f"/gallery?id={name}&attribute.place={shelf}&attribute.url=a:b", content=FILE[1]
         )
         assert added.status_code in (200, 201)
     try:
-        for query in ("filter=shelf:3", "attribute.shelf=3", "filter=shelf:3&filter=url:a:b"):
+        for query in ("filter=place:3", "attribute.place=3", "filter=place:3&filter=url:a:b"):
             page = client.get(f"/gallery?{query}").json()
             assert [item["id"] for item in page["items"]] == ["filter-a"]
-        both = client.get("/gallery?filter=shelf:3&filter=shelf:4").json()
+        both = client.get("/gallery?filter=place:3&filter=place:4").json()
         assert both["items"] == []
-        assert client.get("/gallery?filter=shelf").status_code == 422
+        assert client.get("/gallery?filter=place").status_code == 422
     finally:
         for name in ("filter-a", "filter-b"):
             client.delete(f"/gallery/{name}")

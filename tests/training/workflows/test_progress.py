@@ -56,7 +56,7 @@ def test_lines_are_seconds_apart_and_the_last_one_is_always_printed(
 @pytest.mark.parametrize("name", ["[/b]", "cat [old]", "[red]x[/red]", ":cat:"])
 def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     shown = StringIO()
-    for attribute, value in {"file": shown, "_force_terminal": True, "width": 200}.items():
+    for attribute, value in {"_file": shown, "_force_terminal": True, "_width": 200}.items():
         monkeypatch.setattr(progress.console, attribute, value)
     progress.print_line(f"error: {name}", style="red")
     with track(f"reading {name}", 1) as advance:
