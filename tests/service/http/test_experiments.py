@@ -123,7 +123,8 @@ def test_the_model_card_has_metrics_limits_and_caveats(client: TestClient, loade
     assert (card["name"], card["version"]) == (loaded.manifest.name, loaded.manifest.version)
     assert card["classes"] == list(loaded.manifest.classes)
     assert card["metrics"]["test_accuracy"] == loaded.manifest.metrics.test_accuracy
-    assert card["gallery"]["size"] == len(loaded.gallery)
+    added = client.get("/gallery?source=added&limit=100").json()["items"]  # by other tests
+    assert card["gallery"]["size"] == len(loaded.gallery) + len(added)
     assert card["gallery"]["layers"]["conv2"]["dimension"] == 8192
     assert card["gallery"]["layers"]["logits"]["recall_at_10"] == 1
     assert card["input"]["embeddings"] == {"conv2": 8192, "penultimate": 512, "logits": 10}
