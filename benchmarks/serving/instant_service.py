@@ -14,7 +14,7 @@ import typer
 
 from service.app import create_app
 from service.engine.engine import Engine
-from service.engine.types import Outcomes, Priority, SearchQuery
+from service.engine.types import Outcomes, SearchQuery
 from service.server.process import bind, run, tune_garbage_collector
 from service.settings import Settings
 from service.state import State
@@ -27,12 +27,7 @@ def answer_at_once(engine: Engine, known: Pixels) -> None:
     answers: dict[frozenset[SearchQuery], Outcomes] = {}
 
     async def embed(
-        images: Sequence[Pixels],
-        deadline: float,
-        searches: Iterable[SearchQuery] = (),
-        *,
-        priority: Priority = Priority.INTERACTIVE,
-        with_novelty: bool = False,
+        images: Sequence[Pixels], deadline: float, searches: Iterable[SearchQuery] = (), **_: object
     ) -> Outcomes:
         wanted = frozenset(searches)
         if wanted not in answers:

@@ -1,4 +1,4 @@
-"""The part of the public API that needs PyTorch: the network itself, for those who run it there."""
+"""The part of the public API that needs PyTorch: the network, its novelty, its device."""
 
 from training.models.blocknet import BlockNet
 from training.models.device import autocast, pick_device, pick_precision

@@ -17,6 +17,7 @@ THREAD_BYTES: Final = 128 * 1024
 LEVEL: Final = 1
 _COMPRESSIBLE: Final = (
     *(b"text/", b"application/json", b"application/problem+json", b"image/svg+xml"),
+    b"application/openmetrics-text",
 )
 """The beginnings of the media types that become smaller."""
 

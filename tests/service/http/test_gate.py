@@ -61,6 +61,7 @@ def test_long_bodies_are_compressed_if_accepted(size: int, *, accepted: bool) ->
     [
         ({"Content-Type": "application/json"}, True),
         ({"Content-Type": "text/html; charset=utf-8"}, True),
+        ({"Content-Type": "application/openmetrics-text; version=1.0.0"}, True),
         ({"Content-Type": "image/png"}, False),
         ({"Content-Type": "application/json", "Content-Encoding": "br"}, False),
         ({}, False),
