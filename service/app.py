@@ -20,6 +20,7 @@ from service.http.routes import (
     admin,
     classify,
     docs,
+    doubtful,
     duplicates,
     embed,
     experiments,
@@ -47,12 +48,13 @@ DESCRIPTION = """Send an image; get its class and the most similar images of the
 Send an image as a raw body (`image/*`), as multipart `file` (one or several), or as JSON with
 base64. Every error is `application/problem+json`."""
 
-# In the order of the OpenAPI document; `/gallery/duplicates` must precede `/gallery/{image_id}`.
+# In the order of the OpenAPI document; `/gallery/doubtful` must precede `/gallery/{image_id}`.
 ROUTES = (
     predict,
     classify,
     similar,
     embed,
+    doubtful,
     duplicates,
     gallery_updates,
     gallery,

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from service.errors import ConflictError, NoPixelsError
+from service.gallery.conditions import Attributes
 from service.gallery.segment import OF_BUNDLE, Segment
-from service.gallery.types import Added, Attributes, Item
+from service.gallery.types import Added, Item
 from service.images import encode
 from training.bundle import Bundle, Gallery, Pixels
 

@@ -5,11 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
+from service.gallery.conditions import Attributes, Condition
 from training.bundle import Layer, Vectors
-
-Value = str | int | float | bool
-
-Attributes = Mapping[str, Value]
 
 Source = Literal["bundle", "added"]
 """Whether an image came with the bundle or was added while serving."""
@@ -63,8 +60,7 @@ class Filter:
     label: str | None = None
     predicted: str | None = None
     source: Source | None = None
-    attributes: tuple[tuple[str, str], ...] = ()
-    """Names and values as text: "3" matches 3 and "3", "true" matches true and "true"."""
+    attributes: tuple[Condition, ...] = ()
 
     def matches(self, item: Item) -> bool:
         """Return whether an image meets all conditions."""
@@ -72,10 +68,7 @@ class Filter:
             self.label in (None, item.label)
             and self.predicted in (None, item.predicted)
             and self.source in (None, item.source)
-            and all(
-                name in item.attributes and _matches_text(item.attributes[name], text)
-                for name, text in self.attributes
-            )
+            and all(condition.matches(item.attributes) for condition in self.attributes)
         )
 
 
@@ -146,14 +139,3 @@ class NewVectors:
     vectors: Mapping[Layer, Vectors]
     predicted: str
     network: str
-
-
-def _matches_text(value: Value, text: str) -> bool:
-    if isinstance(value, bool):
-        return text == str(value).lower()
-    if isinstance(value, str):
-        return text == value
-    try:
-        return float(text) == value
-    except ValueError:
-        return False

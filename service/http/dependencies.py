@@ -4,8 +4,10 @@ from functools import partial
 from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import StringConstraints
 
+from service.gallery import conditions
 from service.gallery.types import Filter, Source
 from service.retrieval.similarity import SimilarityQuery
 from service.schemas.gallery import MAX_ATTRIBUTES
@@ -25,7 +27,7 @@ async def attributes_of(request: Request) -> dict[str, str]:
 
 AttributesDep = Annotated[dict[str, str], Depends(attributes_of)]
 
-Condition = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}:[\s\S]{0,256}$")]
+Condition = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}!?:[\s\S]{0,256}$")]
 
 
 async def _filters(
@@ -38,20 +40,30 @@ async def _filters(
         Source | None,
         Query(description="Only images of the bundle, or only images added to the gallery."),
     ] = None,
-    conditions: Annotated[
+    filters: Annotated[
         list[Condition],
         Query(
             alias="filter",
             max_length=MAX_ATTRIBUTES,
-            description="Only images with this value of an attribute, as `NAME:value`. Repeat it "
-            "for several. `attribute.NAME=value` is the same.",
-            examples=[["shelf:3"]],
+            description="Only images with this attribute, as `NAME:value`. `NAME:one,other` is one "
+            "of several, `NAME:5..20`, `NAME:5..` and `NAME:..20` are ranges of numbers, and "
+            "`NAME!:value` is none of these. Repeat it for several. `attribute.NAME=value` and "
+            "`attribute.NAME!=value` are the same.",
+            examples=[["shelf:3", "price:..20"]],
         ),
     ] = [],  # noqa: B006  FastAPI copies it
 ) -> Filter:
-    pairs = [condition.partition(":") for condition in conditions]
-    given = [*attributes.items(), *((name, value) for name, _, value in pairs)]
-    return Filter(label, predicted, source, tuple(given))
+    given = [(f"{ATTRIBUTE}{name}", name, value) for name, value in attributes.items()]
+    given += [("filter", name, value) for name, _, value in (one.partition(":") for one in filters)]
+    return Filter(label, predicted, source, tuple(_condition(*one) for one in given))
+
+
+def _condition(parameter: str, name: str, text: str) -> conditions.Condition:
+    try:
+        return conditions.Condition.parse(name, text)
+    except ValueError as error:
+        wrong = {"type": "range", "loc": ("query", parameter), "msg": str(error)}
+        raise RequestValidationError([wrong]) from None
 
 
 FilterDep = Annotated[Filter, Depends(_filters)]

@@ -10,6 +10,7 @@ OPERATIONS: Final = {
     "POST /classify": ("classify", "Classify images"),
     "POST /similar": ("similar", "Find similar images"),
     "POST /embed": ("embed", "Embed images"),
+    "GET /gallery/doubtful": ("gallery_doubtful", "Find labels in doubt"),
     "POST /gallery/duplicates": ("gallery_duplicates", "Find near-duplicates"),
     "POST /gallery": ("gallery_add", "Add images"),
     "GET /gallery": ("gallery_list", "List images"),

@@ -99,6 +99,25 @@ class DuplicatesResponse(Schema):
     next: str | None
 
 
+class DoubtfulItem(GalleryItem):
+    """An image whose label is in doubt: the network and its ten nearest disagree with it."""
+
+    doubt: RoundedFloat = Field(ge=0, le=1, examples=[0.8])
+    """By how much the network rates `predicted` above the label."""
+    nearest: dict[str, int] = Field(examples=[{"dog": 9, "cat": 1}])
+    """How many of the ten nearest have each label, most first."""
+
+
+class DoubtfulResponse(Schema):
+    """Images whose label is in doubt, most doubtful first, and the cursor of the next page."""
+
+    layer: str = Field(examples=["logits"])
+    items: tuple[DoubtfulItem, ...]
+    looked_at: int
+    """Number of images examined."""
+    next: str | None
+
+
 class GalleryPage(Schema):
     """Images in the order of their ids; `next` is the cursor of the next page, if any."""
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from service.gallery.conditions import Attributes
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.protocol import Gallery
-from service.gallery.types import Addition, Attributes, Filter, Item
+from service.gallery.types import Addition, Filter, Item
 from tests.support.fakes import png
 from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors

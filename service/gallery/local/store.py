@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from service.errors import NotFoundError
+from service.gallery.conditions import Attributes
 from service.gallery.local.sqlite import Database, translate_errors
 from service.gallery.stored import read_item
-from service.gallery.types import Attributes, Item, OutdatedImage, Override
+from service.gallery.types import Item, OutdatedImage, Override
 from training.bundle import Fp16Vectors, Layer
 
 logger = logging.getLogger(__name__)

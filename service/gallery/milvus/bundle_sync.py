@@ -5,12 +5,13 @@ rows; nothing of added images.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from operator import itemgetter
 
 from service.gallery.bundle_images import BundleImages
 from service.gallery.milvus import rows
 from service.gallery.milvus.collection import CHUNK, Collection, Row
-from service.gallery.milvus.expressions import expression
+from service.gallery.milvus.expressions import expression, tags
 from service.gallery.milvus.projection import StoredProjection
 from service.gallery.milvus.rows import (
     ADDED,
@@ -20,6 +21,7 @@ from service.gallery.milvus.rows import (
     OVERRIDES,
     REMOVED,
     SHOWN,
+    TAGGED,
     key,
 )
 from service.gallery.types import Item, Override
@@ -48,6 +50,7 @@ class BundleSync:
         Several services may sync at once. Rows that are there are left unchanged. The last service
         applies the overrides made in the meantime.
         """
+        self._tag_older_rows()
         done = expression("key == {key}", key=key(self._version, FILLED))
         if not self._rows.query(done, fields=("key",)):
             numbered = list(enumerate(self._items))
@@ -77,6 +80,20 @@ class BundleSync:
             chunk = ids[start : start + CHUNK]
             edits = [key(one, EDITED) for one in chunk]
             self._rows.delete([*self._keys_in_all_bundles(chunk), *edits])
+
+    def _tag_older_rows(self) -> None:
+        """Write the tags of rows from before ranges could be searched, once a collection."""
+        marker = rows.of_marker("ranges", TAGGED, self._rows.dimensions)
+        if self._rows.query(expression("key == {key}", key=marker["key"]), fields=("key",)):
+            return
+        with_attributes = expression("attributes != {none}", none="{}")
+        found = self._rows.scan(with_attributes, fields=SHOWN)
+        while chunk := list(islice(found, CHUNK)):
+            tagged = [
+                {"key": row["key"], "tags": tags(rows.item_of(row).attributes)} for row in chunk
+            ]
+            self._rows.upsert(tagged, partial=True)
+        self._rows.upsert([marker])
 
     def _new_rows(self, numbered: Sequence[tuple[int, Item]]) -> list[Row]:
         positions = [position for position, _ in numbered]

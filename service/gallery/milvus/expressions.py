@@ -6,11 +6,11 @@ filter language; nothing of connections.
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isfinite
 
-from service.gallery.types import Filter, Value
+from service.gallery.conditions import Attributes, Condition, Value, number_of
+from service.gallery.milvus import sortable
+from service.gallery.types import Filter
 
 Parameter = str | int | float | bool | list[str]
 
@@ -49,28 +49,46 @@ def to_expressions(filter_: Filter) -> list[Expression]:
     ]
     filters += [
         expression(
-            f"array_contains_any(tags, {{attribute{number}}})",
-            **{f"attribute{number}": tags_matching(name, text)},
+            f"{'not ' if condition.negated else ''}array_contains_any(tags, {{attribute{number}}})",
+            **{f"attribute{number}": tags_matching(condition)},
         )
-        for number, (name, text) in enumerate(filter_.attributes)
+        for number, condition in enumerate(filter_.attributes)
     ]
     return filters
 
 
-def tags(attributes: Mapping[str, Value]) -> list[str]:
-    """Return attributes as strings, one for each name and value, as Milvus can search them."""
-    return [_tag(name, value) for name, value in attributes.items()]
+def tags(attributes: Attributes) -> list[str]:
+    """Return attributes as strings, as Milvus can search them.
+
+    Each name and value has one. A number has one more for each `sortable.prefixes` of it, so that
+    a range of numbers is a list of tags too.
+    """
+    found = [_tag(name, value) for name, value in attributes.items()]
+    for name, value in attributes.items():
+        if (number := number_of(value)) is not None:
+            found += [_range_tag(name, prefix) for prefix in sortable.prefixes(number)]
+    return found
 
 
-def tags_matching(name: str, text: str) -> list[str]:
-    """Return the tags of all values that a text matches: "3" matches 3, 3.0 and "3"."""
+def tags_matching(condition: Condition) -> list[str]:
+    """Return the tags of all values that a condition names: "3" matches 3, 3.0 and "3"."""
+    found = [_tag(condition.name, value) for text in condition.values for value in _values_of(text)]
+    for one in condition.ranges:
+        prefixes = sortable.prefixes_between(one.lower, one.upper)
+        found += [_range_tag(condition.name, prefix) for prefix in prefixes]
+    return found
+
+
+def _values_of(text: str) -> list[Value]:
     values: list[Value] = [text]
     if text in ("true", "false"):
         values.append(text == "true")
-    with suppress(ValueError):
-        if isfinite(number := float(text)):
-            values.append(number)
-    return [_tag(name, value) for value in values]
+    number = number_of(text)
+    return values if number is None else [*values, number]
+
+
+def _range_tag(name: str, prefix: str) -> str:
+    return json.dumps([name, prefix, "range"])
 
 
 def _tag(name: str, value: Value) -> str:

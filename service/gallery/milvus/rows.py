@@ -27,8 +27,9 @@ EDITED: Final = "edited"
 FILLED: Final = "filled"
 PROJECTION: Final = "basis"
 DIRECTION: Final = "direction"
+TAGGED: Final = "tagged"
 OVERRIDES: Final = (REMOVED, EDITED)
-MARKERS: Final = (*OVERRIDES, FILLED, PROJECTION, DIRECTION)
+MARKERS: Final = (*OVERRIDES, FILLED, PROJECTION, DIRECTION, TAGGED)
 """The kinds of rows that are not images."""
 SHOWN: Final = (
     "id", "bundle", "label", "predicted", "label_predicted", "attributes", "source", "created_at",

@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from service import images
 from service.engine.types import Embeddings, Priority
 from service.errors import MalformedBodyError
-from service.gallery.types import Addition, Item, Value
+from service.gallery.conditions import Value
+from service.gallery.types import Addition, Item
 from service.http.codecs.json_body import describe_error
 from service.http.codecs.uploads import FitQuery, ImageMetadata, Uploads, parse_uploads
 from service.http.dependencies import AttributesDep, StateDep

@@ -1,18 +1,12 @@
-"""`POST /gallery/duplicates`: pairs of near-duplicate images.
+"""`POST /gallery/duplicates`: pairs of near-duplicate images."""
 
-A page may take long, so it is examined in slices at low priority, in the one background thread.
-When half of the request's time has passed, the response has what was found until then.
-"""
-
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service import concurrency
-from service.engine.types import Priority
 from service.http.dependencies import FilterDep, LayerName, StateDep
 from service.http.problems import error_responses
+from service.http.sliced import respond_in_slices
 from service.retrieval import duplicates
 from service.schemas.gallery import DuplicatesResponse
 
@@ -47,19 +41,4 @@ async def find(
     search = duplicates.DuplicateSearch(
         state.gallery.snapshot(), searched, threshold, count=limit, after=cursor, filter_=filter_
     )
-    now = time.monotonic()
-    end = now + (request.state.deadline - now) / 2
-    state.admission.check(Priority.INTERACTIVE)  # those images go first
-    # As many images as a slice has count as in progress; this bounds the requests that take turns.
-    count = min(duplicates.SLICE, state.settings.max_queue_size)
-    with state.admission.permit(Priority.BACKGROUND, count) as permit:
-        is_unfinished = True
-        while is_unfinished and time.monotonic() < end:
-            await state.admission.wait_idle()
-            is_unfinished = await concurrency.run_in_pool(
-                search.examine_slice, state.background, permit.retain()
-            )
-        body = await concurrency.run_in_pool(
-            lambda: search.response().model_dump_json(), state.background, permit.retain()
-        )
-    return Response(body, media_type="application/json")
+    return await respond_in_slices(request, state, search, duplicates.SLICE)

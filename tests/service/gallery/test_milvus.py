@@ -17,6 +17,7 @@ from milvus_lite.search.filter.tokens import TokenKind, tokenize
 from PIL import Image
 
 from service.errors import StorageError, UnavailableError
+from service.gallery.conditions import Condition, Range, Value
 from service.gallery.factory import open_gallery
 from service.gallery.local.gallery import LocalGallery
 from service.gallery.milvus import expressions
@@ -25,7 +26,7 @@ from service.gallery.milvus.collection import Collection, Row
 from service.gallery.milvus.expressions import expression
 from service.gallery.milvus.gallery import MilvusGallery
 from service.gallery.milvus.rows import MARKERS
-from service.gallery.types import Filter, Item, NewVectors, Value
+from service.gallery.types import NewVectors
 from tests.support.galleries import addition, on_milvus_lite, vectors
 from tests.support.images import real_data, striped_image
 from tests.support.lengths import length
@@ -273,9 +274,18 @@ def test_tags_match_exactly_the_attributes_that_the_filter_matches(
         (name, text_of_value),
         *((key, str(other)) for key, other in attributes.items()),
     ):
-        filter_ = Filter(attributes=((key, text),))
-        common = set(expressions.tags(attributes)) & set(expressions.tags_matching(key, text))
-        assert bool(common) == filter_.matches(Item("x", "y", None, attributes=attributes))
+        condition = Condition(key, (text,))
+        common = set(expressions.tags(attributes)) & set(expressions.tags_matching(condition))
+        assert bool(common) == condition.matches(attributes)
+
+
+@given(VALUES, st.floats(allow_nan=False), st.floats(allow_nan=False))
+def test_tags_are_in_exactly_the_ranges_that_the_filter_matches(
+    value: Value, one: float, other: float
+) -> None:
+    condition = Condition("n", ranges=(Range(min(one, other), max(one, other)),))
+    common = set(expressions.tags({"n": value})) & set(expressions.tags_matching(condition))
+    assert bool(common) == condition.matches({"n": value})
 
 
 def test_of_two_networks_only_the_newer_embeds_images_again(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from service.errors import ConflictError, NotFoundError
+from service.gallery.conditions import Condition
 from service.gallery.milvus.view import MilvusView
 from service.gallery.protocol import Gallery
 from service.gallery.types import Added, Filter, Item, Source
@@ -171,9 +172,14 @@ def test_searches_and_pages_return_only_matching_images(gallery: Gallery, loaded
         Filter(source="added"),
         Filter(source="bundle", label="jade"),
         Filter(predicted="blue"),
-        Filter(attributes=(("n", "2"),)),
-        Filter(label="jade", attributes=(("n", "0"),)),
-        Filter(attributes=(("unknown", "0"),)),
+        Filter(attributes=(Condition.parse("n", "2"),)),
+        Filter(label="jade", attributes=(Condition.parse("n", "0"),)),
+        Filter(attributes=(Condition.parse("unknown", "0"),)),
+        Filter(attributes=(Condition.parse("n", "0,2"),)),
+        Filter(attributes=(Condition.parse("n", "1.."),)),
+        Filter(attributes=(Condition.parse("n", "..0,2..9"),)),
+        Filter(attributes=(Condition.parse("n!", "1"),)),
+        Filter(source="added", attributes=(Condition.parse("n!", "..1"),)),
     ):
         listed = ids(gallery, filter_)
         assert listed == [

@@ -95,7 +95,19 @@ def test_filters_by_attribute_have_a_documented_form(client: TestClient) -> None
             assert [item["id"] for item in page["items"]] == ["filter-a"]
         both = client.get("/gallery?filter=place:3&filter=place:4").json()
         assert both["items"] == []
+        for query in (
+            "attribute.place=..3&attribute.place!=4",
+            "filter=place:1..3",
+            "attribute.place=3,9&attribute.url!=c,d",
+            "filter=place!:4&source=added&attribute.url=a:b",
+        ):
+            page = client.get(f"/gallery?{query}").json()
+            assert [item["id"] for item in page["items"]] == ["filter-a"], query
         assert client.get("/gallery?filter=place").status_code == 422
+        for query in ("filter=place:1..x", "attribute.place=9..1"):
+            ((refused, detail),) = errors(client.get(f"/gallery?{query}"))
+            assert refused == f"query.{query.partition('=')[0]}"
+            assert "write 5..20" in detail
     finally:
         for name in ("filter-a", "filter-b"):
             client.delete(f"/gallery/{name}")
