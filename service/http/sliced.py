@@ -18,7 +18,7 @@ class SlicedSearch(Protocol):
     """A search that can be examined slice by slice."""
 
     def examine_slice(self) -> bool:
-        """Examine the next images; return whether images are left."""
+        """Search the next images; return whether images are left."""
 
     def response(self) -> BaseModel:
         """Return what was found so far."""
@@ -27,7 +27,7 @@ class SlicedSearch(Protocol):
 async def respond_in_slices(
     request: Request, state: State, search: SlicedSearch, slice_size: int
 ) -> Response:
-    """Examine slices in the one background thread until the search or half of the time ends.
+    """Search slice by slice in the one background thread until the search or half of the time ends.
 
     Raises:
         QueueFullError: too many images are in progress.

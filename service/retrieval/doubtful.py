@@ -41,7 +41,7 @@ class DoubtSearch:
         self._next: str | None = after
 
     def examine_slice(self) -> bool:
-        """Examine the next images; return whether images of the page are left."""
+        """Search the next images; return whether images of the page are left."""
         left = self._count - self._examined
         page = self._view.page(min(SLICE, left), after=self._next or "", filter_=self._filter)
         self._found += self._doubtful(page.items)
