@@ -77,6 +77,16 @@ class BlockNet(nn.Module):
         """Divide logits by `temperature` from now on. Classes and cosines do not change."""
         self.architecture = self.architecture.model_copy(update={"temperature": temperature})
 
+    def centre_logits(self) -> None:
+        """Change the output layer so that the mean of the logits of any image is 0.
+
+        Probabilities do not change. The cosine of two vectors of logits is then their correlation:
+        without it, what all images have in common takes part in every score.
+        """
+        with torch.no_grad():
+            self.output.weight.sub_(self.output.weight.mean(0))
+            self.output.bias.sub_(self.output.bias.mean())
+
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits [N, classes] of uint8 images [N, 3, 32, 32]."""
         return self.representations(images, ("logits",))["logits"]

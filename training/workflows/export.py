@@ -84,6 +84,7 @@ def build_bundle(
     """
     check_no_leakage(trained, dataset, splits)
     network = copy.deepcopy(trained.network)
+    network.centre_logits()
     if options.half:
         _round_to_fp16(network)
     spec = network.spec

@@ -99,6 +99,14 @@ def test_explanations_are_optional_and_add_up_to_the_score(client: TestClient) -
         assert sum(one["terms"]) == pytest.approx(one["score"], abs=1e-3)
 
 
+def test_the_terms_of_the_output_are_those_of_centred_logits(client: TestClient) -> None:
+    logits = client.post("/embed?layer=logits", content=image_file(), headers=PNG).json()["vector"]
+    assert np.mean(logits) == pytest.approx(0, abs=1e-2 * np.abs(logits).max())
+    query = "/similar?layer=logits&limit=1&explain=true"
+    answer = client.post(query, content=image_file(), headers=PNG).json()
+    assert np.argmax(answer["similar"][0]["terms"]) == np.argmax(logits)
+
+
 @pytest.mark.parametrize(
     ("layer", "dimension"), [("conv2", 8192), ("penultimate", 512), ("logits", 10)]
 )

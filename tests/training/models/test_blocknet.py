@@ -167,3 +167,16 @@ def test_the_network_scales_and_normalises_pixels_itself() -> None:
 
 def test_there_is_one_logit_per_class() -> None:
     assert network(2, classes=7).eval()(images()).shape == (3, 7)
+
+
+def test_centred_logits_have_the_mean_0_and_the_same_probabilities() -> None:
+    built = network(3).eval()
+    before = built(images())
+    built.centre_logits()
+    after = built(images())
+    assert before.mean(1).abs().min() > 1e-3
+    assert torch.allclose(after.mean(1), torch.zeros(3), atol=1e-6)
+    assert torch.allclose(before.softmax(1), after.softmax(1), atol=1e-6)
+    again = built.output.weight.clone()
+    built.centre_logits()
+    assert torch.allclose(built.output.weight, again, atol=1e-7)
