@@ -26,7 +26,8 @@ from training.data import dataset
 from training.data.dataset import Dataset
 from training.embedding.embed import batch_count, embed
 from training.workflows import progress
-from training.workflows.near_duplicates import THRESHOLD, Pairs, find
+from training.workflows.defaults import THRESHOLD
+from training.workflows.near_duplicates import Pairs, find
 
 app = typer.Typer(add_completion=False)
 

@@ -26,7 +26,8 @@ from training.experiments.catalogue import find
 from training.experiments.environment import describe
 from training.models.device import pick_device
 from training.workflows import progress
-from training.workflows.labels import FOLDS, Judgement, doubts, flip, judge, share_found
+from training.workflows.defaults import FOLDS
+from training.workflows.labels import Judgement, doubts, flip, judge, share_found
 
 app = typer.Typer(add_completion=False)
 

@@ -9,10 +9,13 @@ import pytest
 from tests.conftest import short
 from tests.support.factories import linked_copy
 from tests.support.images import write_folder
+from tests.support.processes import ROOT
 from training import bundle
 from training import cli as command_line
+from training.bundle.updater import write_source
 from training.bundle.writer import update_current_link
 from training.cli import train
+from training.data.source import key_of, scan
 from training.experiments import record
 from training.experiments.catalogue import EXPERIMENTS, find
 from training.experiments.config import Experiment
@@ -284,3 +287,45 @@ def test_eval_retrieval_prints_precision_by_layer_and_class(
     (total,) = (line for line in outcome.out.splitlines() if " all " in line)
     assert all(f"{share:.3f}" in total for share in metrics.label_share_at_10.values())
     assert all(name in outcome.out for name in ("conv2", "logits", "amber", "jade"))
+
+
+IMPORTED = """
+import sys
+from training import cli
+sys.argv = ["training", *sys.argv[1:]]
+try:
+    cli.main()
+finally:
+    slow = {"torch", "torchvision", "matplotlib", "onnx", "pyarrow"} & sys.modules.keys()
+    print("imported:", *sorted(slow))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("run", "--help"),
+        ("resolve-bundle", "--root", "{root}"),
+        ("resolve-bundle", "--root", "{root}", "--data", "{data}"),
+    ],
+)
+def test_commands_that_train_nothing_import_no_pytorch(
+    words: tuple[str, ...], tmp_path: Path, bundle_path: Path, image_folder: Path
+) -> None:
+    """PyTorch, torchvision and matplotlib take seconds to import."""
+    made = linked_copy(bundle_path, tmp_path / "bundles" / "made")
+    update_current_link(tmp_path / "bundles" / "current", made)
+    own = linked_copy(bundle_path, tmp_path / "bundles" / key_of(image_folder))
+    write_source(bundle.load(own), scan(image_folder))
+    arguments = [word.format(root=tmp_path, data=image_folder) for word in words]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert done.stdout.splitlines()[-1].split() == ["imported:"]
+    if "{data}" in words:
+        assert done.stdout.splitlines()[0] == str(own)

@@ -1,6 +1,7 @@
 """The command line `python -m training`: its commands, and errors as one line.
 
-The work itself is done in `workflows` and `embedding`.
+The work itself is done in `workflows` and `embedding`. The commands import PyTorch when they run,
+so that `--help`, and a bundle that is there already, need not wait for it.
 """
 
 import sys
@@ -9,20 +10,8 @@ from io import TextIOWrapper
 
 import typer
 
-from training.bundle import BundleError
 from training.cli import build, embed, examine, train
-from training.data.dataset import DatasetError
-from training.embedding.job import BulkError
-from training.embedding.shards import ShardError
-from training.experiments.catalogue import UnknownExperimentError
-from training.experiments.record import RecordError
-from training.experiments.reports.results import ReportError
-from training.models.checkpoint import CheckpointError
-from training.models.precision import DeviceError
-from training.trainer.fit import DivergedError
-from training.trainer.run import LeakageError
 from training.workflows.progress import print_line
-from training.workflows.release import ReleaseError
 
 RENAMED = {
     "suite": "sweep",
@@ -65,19 +54,30 @@ def main() -> None:
         arguments[0] = name
     try:
         app(arguments)
-    except (
-        BulkError,
-        BundleError,
-        CheckpointError,
-        DatasetError,
-        DeviceError,
-        DivergedError,
-        LeakageError,
-        RecordError,
-        ReleaseError,
-        ReportError,
-        ShardError,
-        UnknownExperimentError,
-    ) as error:
+    except Exception as error:
+        if not isinstance(error, _expected_errors()):
+            raise
         print_line(f"error: {error}", style="red")
         raise SystemExit(1) from error
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that are about the input, not about this program."""
+    from training.bundle import BundleError
+    from training.data.dataset import DatasetError
+    from training.embedding.job import BulkError
+    from training.embedding.shards import ShardError
+    from training.experiments.catalogue import UnknownExperimentError
+    from training.experiments.record import RecordError
+    from training.experiments.reports.results import ReportError
+    from training.models.checkpoint import CheckpointError
+    from training.models.precision import DeviceError
+    from training.trainer.fit import DivergedError
+    from training.trainer.run import LeakageError
+    from training.workflows.release import ReleaseError
+
+    return (
+        *(BulkError, BundleError, CheckpointError, DatasetError, DeviceError, DivergedError),
+        *(LeakageError, RecordError, ReleaseError, ReportError, ShardError),
+        UnknownExperimentError,
+    )

@@ -4,13 +4,8 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from training import bundle
-from training.bundle import writer
 from training.cli.options import (
     Data,
     Device,
@@ -29,13 +24,8 @@ from training.cli.options import (
 )
 from training.experiments.catalogue import find
 from training.index.tuning import TARGET_RECALL
-from training.models.device import pick_device
-from training.workflows.export import ExportOptions, among
+from training.workflows.existing import summarize_bundle, up_to_date_bundle
 from training.workflows.progress import print_line, print_path
-from training.workflows.release import from_bundle
-from training.workflows.resolve import resolve_bundle, summarize_bundle
-from training.workflows.retrieval_metrics import pick_queries, precision_at_k
-from training.workflows.workspace import Workspace
 
 
 def release(
@@ -66,6 +56,11 @@ def release(
     Trains from new weights on train and validation together, with the settings of the study, tests
     once, and prints the folder of the bundle.
     """
+    from training.bundle import writer
+    from training.models.device import pick_device
+    from training.workflows.export import ExportOptions
+    from training.workflows.workspace import Workspace
+
     experiment = find(name) if name else None
     workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
     options = ExportOptions(per_class, pixels, half, recall, gallery)
@@ -96,6 +91,13 @@ def reindex(
 
     The data must be the images that the network was trained with. Prints the folder of the bundle.
     """
+    from training import bundle
+    from training.bundle import writer
+    from training.models.device import pick_device
+    from training.workflows.export import ExportOptions
+    from training.workflows.release import from_bundle
+    from training.workflows.workspace import Workspace
+
     workspace = Workspace(root, pick_device(device), split_seed=split_seed, strict=strict)
     trained = from_bundle(bundle.load(source or workspace.current))
     options = ExportOptions(per_class, pixels, half, recall, gallery)
@@ -133,9 +135,15 @@ def resolve_bundle_command(
     Trains only if the starter's network does not fit the data. Updates the gallery of a bundle
     whose data has changed.
     """
-    workspace = Workspace(root, pick_device(device), strict=strict)
     start = time.monotonic()
-    path = resolve_bundle(workspace, data, download=download, retrain=retrain)
+    path = None if retrain else up_to_date_bundle(root, data)
+    if path is None:
+        from training.models.device import pick_device
+        from training.workflows.resolve import resolve_bundle
+        from training.workflows.workspace import Workspace
+
+        workspace = Workspace(root, pick_device(device), strict=strict)
+        path = resolve_bundle(workspace, data, download=download, retrain=retrain)
     if url:
         print_line(summarize_bundle(path, time.monotonic() - start, url))
     print_path(path)
@@ -143,6 +151,14 @@ def resolve_bundle_command(
 
 def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
     """Print a bundle's precision@10 by layer and class: the share of neighbours with its label."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from training import bundle
+    from training.workflows.export import among
+    from training.workflows.retrieval_metrics import pick_queries, precision_at_k
+
     loaded = bundle.load(source or root / "bundles" / "current")
     tested = loaded.gallery.tested
     labels = loaded.gallery.labels[tested]

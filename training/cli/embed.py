@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training import bundle
 from training.cli.options import Device, Root, Source
-from training.embedding import bulk, ray_runner
-from training.embedding.bulk import Embedder
-from training.embedding.job import Job, ShardSpec
-from training.models.device import pick_device
 from training.workflows import progress
 from training.workflows.progress import print_line
 
@@ -41,6 +36,12 @@ def embed(
     other machines: a finished shard is not written again. Exits with 1 if an image cannot be
     read.
     """
+    from training import bundle
+    from training.embedding import bulk, ray_runner
+    from training.embedding.bulk import Embedder
+    from training.embedding.job import Job, ShardSpec
+    from training.models.device import pick_device
+
     loaded = bundle.load(source or root / "bundles" / "current")
     job = Job(
         source=images,

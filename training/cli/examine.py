@@ -6,20 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 
-from training import bundle
-from training.bundle.manifest import MANIFEST
 from training.cli.options import Data, Device, Root
-from training.data.dataset import DatasetError
-from training.embedding.embed import batch_count
 from training.experiments.catalogue import find
-from training.models.device import pick_device
-from training.workflows import near_duplicates, progress
-from training.workflows.labels import FOLDS, doubts, judge
-from training.workflows.workspace import Workspace
+from training.workflows import progress
+from training.workflows.defaults import FOLDS, THRESHOLD
 
 
 def labels(
@@ -44,6 +36,10 @@ def labels(
 
     Each image is judged by a network that was not trained on it, and by its nearest neighbours.
     """
+    from training.models.device import pick_device
+    from training.workflows.labels import doubts, judge
+    from training.workflows.workspace import Workspace
+
     workspace, images, _ = Workspace(root, pick_device(device)).open(data)
     experiment = find(name).with_epochs(epochs)
     known = len(images) * (folds - 1) // folds
@@ -89,13 +85,24 @@ def duplicates(
     ] = "conv2",
     threshold: Annotated[
         float, typer.Option(help="Lowest score of a pair, from 0 to 1.", min=0, max=1)
-    ] = near_duplicates.THRESHOLD,
+    ] = THRESHOLD,
 ) -> None:
     """List near-duplicates as CSV, the most alike first: within and across the splits.
 
     The images are those of the data, and the test images that the data set itself provides. A
     pair's score is the mean of its cosines at conv2 and conv3 and of its details' correlation.
     """
+    import numpy as np
+    import torch
+
+    from training import bundle
+    from training.bundle.manifest import MANIFEST
+    from training.data.dataset import DatasetError
+    from training.embedding.embed import batch_count
+    from training.models.device import pick_device
+    from training.workflows import near_duplicates
+    from training.workflows.workspace import Workspace
+
     workspace = Workspace(root, pick_device(device))
     _, images, splits = workspace.open(data)
     own_test = workspace.read_own_test(data)

@@ -8,11 +8,8 @@ import typer
 from training.cli.options import Data, Device, Epochs, Root, Seed, SplitSeed, Strict
 from training.experiments import record
 from training.experiments.catalogue import EIGHT, find
-from training.experiments.reports import results
-from training.models.device import pick_device
 from training.workflows import progress
 from training.workflows.progress import print_line, print_path
-from training.workflows.workspace import Workspace
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus the number of SIGINT, as shells have it."""
@@ -32,6 +29,9 @@ def run_command(
 
     A run with a record and a checkpoint is not trained again.
     """
+    from training.models.device import pick_device
+    from training.workflows.workspace import Workspace
+
     experiment = find(name).with_epochs(epochs)
     workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
     workspace, images, splits = workspace.open(data)
@@ -72,6 +72,9 @@ def sweep(
     After Ctrl-C, the same command continues: a run with a record is not run again. Exits with 1 if
     a run failed.
     """
+    from training.models.device import pick_device
+    from training.workflows.workspace import Workspace
+
     chosen = [one.with_epochs(epochs) for one in (map(find, names) if names else EIGHT)]
     workspace, images, splits = Workspace(
         root,
@@ -116,6 +119,10 @@ def report_command(
 
     With --data, the records are those of these images, if they are own images.
     """
+    from training.experiments.reports import results
+    from training.models.device import pick_device
+    from training.workflows.workspace import Workspace
+
     home = Workspace(root, pick_device("cpu")).home_for(data)
     records = [
         one

@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 Partition = Literal["train", "test"]
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+MARKER = "data_batch_1"
+"""A file that shows where the batches are."""
 CONNECT_TIMEOUT = 5.0
 """Seconds within which the download site must respond."""
 READ_TIMEOUT = 30.0
@@ -40,28 +42,35 @@ def canonical_id(partition: Partition, position: int) -> str:
     return f"cifar10-{partition}-{position:05d}"
 
 
-def download(root: Path, partition: Partition) -> CIFAR10:
+def reader_class() -> "type[CIFAR10]":
+    """Return torchvision's reader."""
+    from torchvision.datasets import CIFAR10  # noqa: PLC0415 - takes seconds; other images need none
+
+    return CIFAR10
+
+
+def download(root: Path, partition: Partition) -> "CIFAR10":
     """Download the batches into `root`, unless they are there, and verify them.
 
     Raises:
         BatchesError: the site does not respond within five seconds, or the files do not verify.
 
     """
-    archive = root / CIFAR10.filename
-    if _corrupt_files(root / CIFAR10.base_folder) and not check_integrity(archive, CIFAR10.tgz_md5):
-        _require_reachable(CIFAR10.url)
+    reader = reader_class()
+    archive = root / reader.filename
+    if _corrupt_files(root / reader.base_folder) and not _verifies(archive, reader.tgz_md5):
+        _require_reachable(reader.url)
     try:
         with _socket_timeout(READ_TIMEOUT):
-            return CIFAR10(str(root), train=partition == "train", download=True)
+            return reader(str(root), train=partition == "train", download=True)
     except (OSError, HTTPException, RuntimeError) as error:
         raise BatchesError(f"CIFAR-10 could not be downloaded into {root}: {error}") from error
 
 
 def find(source: Path) -> Path | None:
     """Find the original batches in `source`: return their folder or archive, or None."""
-    marker = CIFAR10.train_list[0][0]
     if source.is_dir():
-        return next((path.parent for path in source.rglob(marker)), None)
+        return next((path.parent for path in source.rglob(MARKER)), None)
     names: list[str] = []
     if tarfile.is_tarfile(source):
         with tarfile.open(source) as archive:
@@ -70,10 +79,10 @@ def find(source: Path) -> Path | None:
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()
-    return source if marker in (PurePosixPath(name).name for name in names) else None
+    return source if MARKER in (PurePosixPath(name).name for name in names) else None
 
 
-def read(location: Path, partition: Partition) -> CIFAR10:
+def read(location: Path, partition: Partition) -> "CIFAR10":
     """Read the batches from the folder or archive that `find` returned.
 
     Raises:
@@ -90,7 +99,7 @@ def read(location: Path, partition: Partition) -> CIFAR10:
                 f"the CIFAR-10 batches in {location} do not verify: "
                 f"{', '.join(corrupt)} missing or damaged"
             )
-        reader = type("Batches", (CIFAR10,), {"base_folder": folder.name})
+        reader = type("Batches", (reader_class(),), {"base_folder": folder.name})
         return reader(str(folder.parent), train=partition == "train")
 
 
@@ -112,13 +121,21 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _corrupt_files(folder: Path) -> list[str]:
     """List the files of the original batches that are missing in `folder` or damaged."""
-    return [name for name, md5 in _expected_files() if not check_integrity(str(folder / name), md5)]
+    return [name for name, md5 in _expected_files() if not _verifies(folder / name, md5)]
+
+
+def _verifies(file: Path, md5: str) -> bool:
+    """Return whether a file exists and has this MD5."""
+    from torchvision.datasets.utils import check_integrity  # noqa: PLC0415 - as `reader_class`
+
+    return bool(check_integrity(file, md5))
 
 
 def _expected_files() -> list[tuple[str, str]]:
     """Return the names of the original files with their MD5."""
-    listed = [*CIFAR10.train_list, *CIFAR10.test_list]
-    return [*((name, md5) for name, md5 in listed), (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
+    reader = reader_class()
+    listed = [*reader.train_list, *reader.test_list]
+    return [*((name, md5) for name, md5 in listed), (reader.meta["filename"], reader.meta["md5"])]
 
 
 def _require_reachable(url: str) -> None:

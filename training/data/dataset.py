@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10
 
 from training.data import cifar10, messages
 from training.data.archive import DAMAGED, NoSourceError
@@ -32,6 +32,9 @@ from training.data.image_files import (
 from training.data.names import unique_ids
 from training.data.preprocessing import Pixels
 from training.data.source import CIFAR10_KEY, Source, file_state, scan
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 
 class DatasetError(RuntimeError):
@@ -159,7 +162,7 @@ def download(root: Path, partition: Partition = "train") -> Dataset:
         raise DatasetError(str(error)) from error
 
 
-def _from_batches(batches: CIFAR10, partition: Partition) -> Dataset:
+def _from_batches(batches: "CIFAR10", partition: Partition) -> Dataset:
     pixels = np.asarray(batches.data, dtype=np.uint8)
     return Dataset(
         name="cifar10",

@@ -22,8 +22,6 @@ from training.data.splits import Splits
 from training.embedding.embed import embed
 from training.experiments.aggregate import group_runs
 from training.experiments.record import wilson95
-from training.experiments.reports.curves_svg import overlaid_curves
-from training.experiments.reports.figures import QUANTITIES, learning_curves, neighbours
 from training.index import cosine
 from training.index.cosine import CosineIndex, Positions, Vectors
 from training.index.tuning import TARGET_RECALL, tune
@@ -193,13 +191,18 @@ def _measure(
 
 def _curves(trained: TrainedModel) -> dict[str, bytes]:
     """Draw the learning curves of each experiment, and of all experiments in one figure."""
+    from training.experiments.reports import (  # noqa: PLC0415  matplotlib is slow to import
+        curves_svg,
+        figures,
+    )
+
     each = {
-        f"curves-{name}.svg": learning_curves(name, runs)
+        f"curves-{name}.svg": figures.learning_curves(name, runs)
         for name, runs in group_runs(trained.records).items()
     }
     return each | {
-        f"overlaid-{quantity}.svg": overlaid_curves(trained.records, quantity)
-        for quantity in QUANTITIES
+        f"overlaid-{quantity}.svg": curves_svg.overlaid_curves(trained.records, quantity)
+        for quantity in figures.QUANTITIES
     }
 
 
@@ -212,6 +215,8 @@ def _neighbours(
     """
     if gallery.pixels is None:
         return {}
+    from training.experiments.reports.figures import neighbours  # noqa: PLC0415
+
     figures = {}
     for number, name in list(enumerate(dataset.classes))[:FIGURE_CLASSES]:
         members = np.flatnonzero(gallery.labels == number)

@@ -23,8 +23,8 @@ from training.index.cosine import Vectors
 from training.trainer.build import build_network
 from training.trainer.fit import fit
 from training.trainer.resume import Resume
+from training.workflows.defaults import FOLDS
 
-FOLDS = 3
 NEIGHBOURS = 20
 """Neighbours that vote on a label."""
 

@@ -26,11 +26,10 @@ from training.index.projection import Projection
 from training.models.architecture import Layer
 from training.models.blocknet import BlockNet
 from training.trainer.evaluation import predict
+from training.workflows.defaults import THRESHOLD
 
 CANDIDATES: Final = 10
 """Nearest neighbours of each image that are scored."""
-THRESHOLD: Final = 0.78
-"""Score from which a pair counts as near-duplicates; docs/human.md has its precision and recall."""
 SCORED_LAYERS: Final[tuple[Layer, ...]] = ("conv2", "conv3")
 SHIFT: Final = 4
 ZOOMS: Final = (0.88, 0.94, 1.0, 1.06, 1.13)

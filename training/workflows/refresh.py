@@ -16,13 +16,13 @@ from training.bundle.manifest import GalleryPart, Manifest, read_manifest
 from training.bundle.updater import write_source, write_update
 from training.data.dataset import Changes, Dataset, DatasetError, load_changes
 from training.data.names import distinct_ids
-from training.data.source import CIFAR10_KEY, scan
 from training.embedding.embed import batch_count, embed
 from training.index import cosine
 from training.index.cosine import CosineIndex, Positions, Vectors, normalise
 from training.index.tuning import tune
 from training.models.architecture import Layer
 from training.workflows import progress
+from training.workflows.existing import is_up_to_date
 from training.workflows.progress import print_line
 
 MAX_SHOWN = 5
@@ -56,7 +56,7 @@ def refresh(path: Path, data: Path, device: torch.device) -> None:
         print_line(f"{path} does not know its files: remove it to build it again")
         return
     try:
-        if manifest.source.key == CIFAR10_KEY or not manifest.source.has_changed(scan(data)):
+        if is_up_to_date(manifest, data):
             return
         if manifest.gallery.images != "all":
             print_line(f"{data} has changed: `python -m training release` builds its bundle again")

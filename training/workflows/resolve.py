@@ -9,9 +9,10 @@ from typing import Final
 
 from training import bundle
 from training.bundle import BundleError, writer
-from training.bundle.manifest import MANIFEST, read_manifest
+from training.bundle.manifest import MANIFEST
 from training.data.dataset import DatasetError
 from training.data.source import scan
+from training.workflows.existing import up_to_date_bundle
 from training.workflows.export import ExportOptions
 from training.workflows.progress import print_line
 from training.workflows.refresh import refresh
@@ -41,8 +42,8 @@ def resolve_bundle(
         DatasetError: `data` is given and cannot be read.
 
     """
-    if data is None and (workspace.current / MANIFEST).is_file():
-        return workspace.current.resolve()
+    if not retrain and (found := up_to_date_bundle(workspace.root, data)):
+        return found
     target = workspace.bundle_of(data)
     if (target / MANIFEST).is_file() and not (retrain and data):
         if data:
@@ -71,18 +72,6 @@ def resolve_bundle(
         home.release(images, splits, target, ExportOptions(), own_test)
     writer.update_current_link(workspace.current, target)
     return target
-
-
-def summarize_bundle(path: Path, seconds: float, url: str) -> str:
-    """Describe a bundle that is to be served, in one line."""
-    manifest = read_manifest(path)
-    metrics = manifest.metrics
-    low, high = metrics.test_wilson95
-    return (
-        f"{manifest.name}: test accuracy {metrics.test_accuracy:.3f} (95 % interval {low:.3f} to "
-        f"{high:.3f}), {manifest.gallery.count:,} images of {len(manifest.classes)} classes, "
-        f"{seconds:.0f} s, {url}"
-    )
 
 
 def require_disk(root: Path, data: Path) -> None:

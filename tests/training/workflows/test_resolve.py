@@ -9,8 +9,9 @@ import torch
 
 from tests.support.images import write_folder
 from tests.support.processes import ROOT
+from training.workflows.existing import summarize_bundle
 from training.workflows.release import ReleaseError
-from training.workflows.resolve import resolve_bundle, summarize_bundle
+from training.workflows.resolve import resolve_bundle
 from training.workflows.workspace import Workspace
 
 Usage = namedtuple("Usage", ("total", "used", "free"))
