@@ -8,6 +8,7 @@ from functools import partial
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
 from service import images
@@ -35,6 +36,7 @@ from service.http.routes import (
     web,
 )
 from service.server.memory import trim_heap
+from service.server.process import StartError
 from service.server.reembed import ReembeddingJob
 from service.server.reload import Reloader, StateSlot
 from service.server.startup import load_state, reload_state, start
@@ -97,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         BundleError: the bundle does not verify.
         DeviceError: the device is not available.
+        StartError: the root path is one of the service's own paths.
 
     """
     state = load_state(settings)
@@ -114,6 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry={"auto_configure": settings.telemetry},
         dependencies=[Depends(parameters.check_query)],
+        redirect_slashes=False,  # `problems` redirects below the path of a proxy
     )
     app.state.keys = keys
     _serve(app, state)
@@ -131,7 +135,25 @@ def create_app(settings: Settings) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.router)
     parameters.install(app)
+    _check_root_path(app, settings.root_path)
     return app
+
+
+def _check_root_path(app: FastAPI, root_path: str) -> None:
+    """Refuse a path of the service's own: whether a proxy left it could not be told.
+
+    Raises:
+        StartError: the path is one.
+
+    """
+    first = root_path[1:].partition("/")[0]
+    if first and first in {
+        (one.path or "")[1:].partition("/")[0] for one in iter_route_contexts(app.routes)
+    }:
+        raise StartError(
+            f"KINDRED_ROOT_PATH is {root_path}, and the service has paths below /{first} of its "
+            "own: choose another."
+        )
 
 
 @asynccontextmanager

@@ -104,6 +104,50 @@ Origin = Annotated[str, AfterValidator(_normalize_origin)]
 KeyList = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_split)]
 
 
+def is_path_prefix(path: str) -> bool:
+    """Return whether a path, such as `/kindred`, may stand before those of the service."""
+    return bool(re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path))
+
+
+def _check_root_path(path: object) -> object:
+    """Return a path without its last slash.
+
+    Raises:
+        ValueError: it is not a path.
+
+    """
+    if not isinstance(path, str):
+        return path
+    path = path.rstrip("/")
+    if path and not is_path_prefix(path):
+        hint = f": did you mean /{path}?" if is_path_prefix(f"/{path}") else ""
+        raise ValueError(f"it is not a path such as /kindred{hint}")
+    return path
+
+
+def _parse_network(text: object) -> object:
+    """Return an address or network.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    if not isinstance(text, str):
+        return text
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text} is not an address or a network such as 10.0.0.0/8") from None
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+TrustedProxies = Annotated[
+    tuple[Annotated[Network, BeforeValidator(_parse_network)], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address always means this machine."""
     try:
@@ -163,6 +207,19 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = ()
     """Origins whose web pages may call the service, such as https://example.org, separated by
     commas. Default: none.
+    """
+
+    root_path: Annotated[str, BeforeValidator(_check_root_path)] = ""
+    """Path under which a proxy serves the service, such as /kindred. All addresses in responses
+    begin with it. The proxy may remove the path or leave it. Default: none.
+    """
+    trusted_proxies: TrustedProxies = ()
+    """Addresses or networks of proxies, separated by commas, whose X-Forwarded-Prefix header counts
+    in place of KINDRED_ROOT_PATH. Default: none.
+    """
+    image_link_timeout: int = Field(3600, ge=2)
+    """Seconds for which an image address in a response can be opened without a key, if reading
+    needs one; at least half as long.
     """
 
     backend: BackendChoice = "auto"

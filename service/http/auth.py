@@ -113,6 +113,11 @@ def is_public(path: str) -> bool:
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
+def has_key(headers: HeaderMap) -> bool:
+    """Return whether these headers have a key, known or not."""
+    return _key_digest(headers) is not None
+
+
 async def require_admin(request: Request) -> None:
     """Refuse a request that may only read.
 

@@ -15,6 +15,7 @@ from service.http.codecs.bodies import SCHEMAS
 from service.http.operations import OPERATIONS
 from service.http.problems import error_responses
 from service.http.routes import oip
+from service.retrieval.links import links
 
 API_VERSION = "1.1.0"
 """The version of the HTTP API (semantic versioning). The bundle's version is at `/model`."""
@@ -50,7 +51,8 @@ class SecuredApp(FastAPI):
                         _document_security(operation, keys, admin_only=admin_only)
         for replaced in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(replaced, None)
-        return document
+        prefix = links.get().prefix
+        return {**document, "servers": [{"url": prefix}]} if prefix else document
 
 
 def _replace_constants(schemas: Mapping[str, dict[str, Any]]) -> None:

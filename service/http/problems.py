@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 from starlette.routing import compile_path
 from starlette.types import Scope
 
 from service.errors import ClientGoneError, KindredError
+from service.retrieval.links import links
 from service.schemas.errors import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -30,7 +32,7 @@ _ERROR_TITLES = {error.status: f"{error.title}." for error in KindredError.__sub
 def problem(error: KindredError, path: str) -> Problem:
     """Return the body of an error response."""
     kind = f"urn:kindred:problem:{error.name}"
-    return Problem.of(error.status, error.title, error.detail, path, type=kind)
+    return Problem.of(error.status, error.title, error.detail, links.get().to(path), type=kind)
 
 
 def respond(error: KindredError, scope: Scope) -> Response:
@@ -112,26 +114,31 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
     )
     detail = "; ".join(f"{found.location}: {found.detail}" for found in errors)
     kind = "urn:kindred:problem:parameter"
-    body = Problem.of(422, _UNPROCESSABLE, detail, request.url.path, type=kind, errors=errors)
+    path = links.get().to(request.url.path)
+    body = Problem.of(422, _UNPROCESSABLE, detail, path, type=kind, errors=errors)
     return _response(body, {})
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
-    status = HTTPStatus(error.status_code)
+    status, path = HTTPStatus(error.status_code), links.get().to(request.url.path)
+    if status == HTTPStatus.NOT_FOUND and _methods(request, request.url.path.rstrip("/")):
+        # Starlette's own redirection has the scheme and the host that a proxy uses here.
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(path.rstrip("/") + query, HTTPStatus.TEMPORARY_REDIRECT)
     request.state.rejection = status.phrase.lower().replace(" ", "-")
     detail = error.detail
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"No route at {request.url.path}: see /docs for the API."
+        detail = f"No route at {path}: see {links.get().to('/docs')} for the API."
     elif detail == status.phrase:
-        detail = f"{status.description or status.phrase}: {request.method} {request.url.path}."
-    body = Problem.of(status, status.phrase, detail, request.url.path)
+        detail = f"{status.description or status.phrase}: {request.method} {path}."
+    body = Problem.of(status, status.phrase, detail, path)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        headers["Allow"] = ", ".join(sorted(_methods(request, request.url.path)))
     return _response(body, headers)
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(request: Request, path: str) -> set[str]:
     """Return the methods of all routes at a path; Starlette's router names those of one route.
 
     If several templates match the path, the one with the fewest parameters counts, as OpenAPI says.
@@ -139,7 +146,7 @@ def _methods(request: Request) -> set[str]:
     matching = [
         route
         for route in iter_route_contexts(request.app.routes)
-        if route.methods and compile_path(route.path or "")[0].match(request.url.path)
+        if route.methods and compile_path(route.path or "")[0].match(path)
     ]
     fewest = min(((route.path or "").count("{") for route in matching), default=0)
     best = [route for route in matching if (route.path or "").count("{") == fewest]

@@ -1,20 +1,9 @@
 """Converts gallery items to response schemas."""
 
-import re
-from typing import Final
-from urllib.parse import quote
-
 from service.gallery.types import Item, ScoredItem
+from service.retrieval.links import links
 from service.schemas.base import DECIMALS, Fields
 from service.schemas.gallery import GalleryItem
-
-_NEEDS_NO_QUOTING: Final = re.compile(r"[A-Za-z0-9_.~-]+")
-
-
-def image_path(image_id: str) -> str:
-    """Return the URL path of a gallery image's pixels."""
-    name = image_id if _NEEDS_NO_QUOTING.fullmatch(image_id) else quote(image_id, safe="")
-    return f"/gallery/{name}/image"
 
 
 def gallery_item(item: Item) -> GalleryItem:
@@ -27,7 +16,7 @@ def gallery_item(item: Item) -> GalleryItem:
         attributes=dict(item.attributes),
         source=item.source,
         created_at=item.created_at,
-        image=image_path(item.id),
+        image=links.get().to_image(item.id),
     )
 
 
@@ -38,7 +27,7 @@ def neighbour(match: ScoredItem) -> Fields:
         "id": item.id,
         "label": item.label,
         "score": round(match.score, DECIMALS),
-        "image": image_path(item.id),
+        "image": links.get().to_image(item.id),
     }
     if item.attributes:
         fields["attributes"] = dict(item.attributes)

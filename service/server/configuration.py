@@ -151,7 +151,7 @@ def _bounds(schema: dict[str, Any]) -> str:
 
 def _default(name: str, default: object) -> str:
     """Return the default as one would set it; empty if the description states it."""
-    if default is None or default == []:
+    if default is None or default in ([], ""):
         return ""
     if isinstance(default, bool):
         return _code(str(default).lower())

@@ -10,6 +10,8 @@ from typing import Final
 import anyio.to_thread
 from starlette.datastructures import MutableHeaders
 
+from service.http.gate.headers import by_preference
+
 MIN_BYTES: Final = 1024
 """Bodies below it are sent as they are."""
 THREAD_BYTES: Final = 128 * 1024
@@ -23,14 +25,18 @@ _COMPRESSIBLE: Final = (
 
 
 def accepts_gzip(header: str) -> bool:
-    """Return whether an `Accept-Encoding` header accepts gzip (RFC 9110, 12.5.3)."""
+    """Return whether an `Accept-Encoding` header accepts gzip, and does not prefer `identity`.
+
+    See RFC 9110, 12.5.3.
+    """
     if not header:
         return False
-    qualities = {}
-    for part in header.lower().split(","):
-        coding, _, parameters = part.partition(";")
-        qualities[coding.strip()] = _quality(parameters)
-    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
+    qualities = {
+        element.partition(";")[0].strip(): quality
+        for element, quality in by_preference(header.lower())
+    }
+    gzipped = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0)))
+    return gzipped > 0 and gzipped >= qualities.get("identity", 0.0)
 
 
 def is_compressible(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -58,13 +64,3 @@ async def compress(headers: MutableHeaders, body: bytes, *, accepted: bool) -> b
     headers["Content-Encoding"] = "gzip"
     headers["Content-Length"] = str(len(packed))
     return packed
-
-
-def _quality(parameters: str) -> float:
-    name, _, value = parameters.partition("=")
-    if name.strip() != "q":
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0

@@ -8,18 +8,22 @@ one, else by its route. The steps are small functions in the modules beside this
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ClientGoneError, DeadlinePassedError, KindredError
 from service.http import plain, problems
 from service.http.auth import Keys, is_public
-from service.http.gate import admission
+from service.http.gate import admission, image_access
 from service.http.gate.exchange import BodyLimits, Exchange, request_id
 from service.http.gate.headers import HeaderMap
+from service.http.gate.prefix import PathPrefix
+from service.retrieval.links import Links, links
 from service.settings import Settings
 from service.state import State
 from service.telemetry.access_log import log_access
@@ -61,6 +65,8 @@ class Gate:
         self._metrics = metrics
         self._current = current
         self._traced = traced
+        self._prefix = PathPrefix(settings.root_path, settings.trusted_proxies)
+        self._links = Links(settings.root_path, image_access.signer(settings))
         self._inner: ASGIApp = self._authenticate_and_serve
         if settings.cors_origins:
             # Before authentication, because browsers send preflight requests without a key.
@@ -80,6 +86,10 @@ class Gate:
         if scope["method"] == "HEAD":  # the server's own scope still says so, and sends no body
             scope = {**scope, "method": "GET"}
         headers = HeaderMap(scope["headers"])
+        prefix, scope = self._prefix.of(scope, headers), self._prefix.remove(scope)
+        links.set(
+            self._links if prefix == self._links.prefix else replace(self._links, prefix=prefix)
+        )
         if (refusal := self._refusal(scope, headers)) is not None:
             await self._refuse(*refusal, scope, headers, send)
             return
@@ -136,9 +146,15 @@ class Gate:
 
     async def _authenticate_and_serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["state"]["exchange"]
+        if not scope["path"]:  # a proxy left its path, without the slash at the end
+            await RedirectResponse(links.get().to("/"), HTTPStatus.PERMANENT_REDIRECT)(
+                scope, receive, send
+            )
+            return
         try:
             if not is_public(scope["path"]):
-                scope["state"]["role"] = self._keys.authenticate(scope, exchange.headers)
+                signed = image_access.role(scope, exchange.headers, self._links.signer)
+                scope["state"]["role"] = signed or self._keys.authenticate(scope, exchange.headers)
             exchange.expire_in(self._seconds)
             try:
                 await self._serve(exchange, receive, send)

@@ -27,3 +27,28 @@ class HeaderMap:
 
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._values
+
+
+def by_preference(header: str) -> list[tuple[str, float]]:
+    """Return the elements of an `Accept…` header with their q-values, best first.
+
+    Those of equal q-value keep their order. See RFC 9110, 12.4.2.
+    """
+    elements = [element.strip() for element in header.split(",")]
+    return sorted(
+        ((element, _quality(element)) for element in elements if element),
+        key=lambda pair: -pair[1],
+    )
+
+
+def _quality(element: str) -> float:
+    """Return the q-value of an element; 0 if it is not a number from 0 to 1."""
+    for parameter in element.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                return 0.0
+            return quality if 0 <= quality <= 1 else 0.0
+    return 1.0

@@ -68,6 +68,12 @@ async def image(
         Literal["thumbnail", "network"],
         Query(description="`network`: the pixels that the network sees, as a PNG."),
     ] = "thumbnail",
+    expires: Annotated[
+        int | None, Query(description="Part of the addresses in responses, if keys are needed.")
+    ] = None,
+    signature: Annotated[
+        str | None, Query(description="Permits reading this image without a key until it expires.")
+    ] = None,
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Return the image: its thumbnail as a JPEG, or what the network sees as a PNG.

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 from http import HTTPStatus
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -25,6 +24,7 @@ from service.http.dependencies import UPLOAD_ERRORS, StateDep
 from service.http.inference import embed_images, to_json
 from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
+from service.retrieval.links import links
 from service.schemas.errors import Results
 from service.schemas.gallery import (
     MAX_ATTRIBUTES,
@@ -146,7 +146,7 @@ async def _add(request: Request, state: State, uploads: Uploads, *, replace: boo
     return Response(
         to_json(responses, request.url.path, several=uploads.several),
         status_code=HTTPStatus.CREATED if new else HTTPStatus.OK,
-        headers={"Location": f"/gallery/{quote(new[0], safe='')}"} if len(new) == 1 else {},
+        headers={"Location": links.get().to_item(new[0])} if len(new) == 1 else {},
         media_type="application/json",
     )
 

@@ -75,6 +75,12 @@ const BASE = new URL("../../", import.meta.url).pathname;
  */
 export const address = (path) => BASE + path.slice(1);
 
+/** @param {string} image as in a response, with or without what a proxy puts before it */
+const imagePath = (image) => image.slice(image.search(/\/gallery\/[^/]+\/image(\?|$)/));
+
+/** @param {string} image as in a response @returns {string} its address */
+export const imageAddress = (image) => address(imagePath(image));
+
 const connectionError = () => new ApiError("The service does not answer. Is it still running?");
 
 /**
@@ -139,8 +145,15 @@ export const classify = (image, topK, signal) => post(`/classify?top_k=${topK}`,
 /** @param {string} id @param {AbortSignal} signal @returns {Promise<Item>} */
 export const item = (id, signal) => get(`/gallery/${encodeURIComponent(id)}`, signal);
 
-/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<Blob>} */
-export const imageBytes = async (path, signal) => (await send(path, { signal })).blob();
+/**
+ * Fetch an image of the gallery.
+ * @param {string} image as in a response @param {AbortSignal} [signal] @param {"thumbnail" | "network"} [size]
+ * @returns {Promise<Blob>}
+ */
+export async function imageBytes(image, signal, size = "thumbnail") {
+  const path = imagePath(image);
+  return (await send(`${path}${path.includes("?") ? "&" : "?"}size=${size}`, { signal })).blob();
+}
 
 /**
  * Search for the neighbours of a gallery image at one layer.

@@ -148,5 +148,5 @@ function createLayout(figures, onUpload) {
  */
 async function classifyItem(item, topK, signal) {
   if (!item.image) return { predictions: [] };
-  return api.classify(await api.imageBytes(`${item.image}?size=network`, signal), topK, signal);
+  return api.classify(await api.imageBytes(item.image, signal, "network"), topK, signal);
 }

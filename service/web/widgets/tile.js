@@ -24,7 +24,7 @@ export function tile(item) {
     alt: "",
     loading: "lazy",
     decoding: "async",
-    src: !apiKey.isSet() && api.address(item.image),
+    src: !apiKey.isSet() && api.imageAddress(item.image),
     onload: () => image.classList.toggle("photo", image.naturalWidth > MAX_PIXELATED),
     onerror: () => image.replaceWith(placeholder(item)),
   });

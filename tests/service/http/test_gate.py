@@ -32,7 +32,12 @@ VERSION_ROUTE = "/v2/models/kindred/versions/{version}/infer"
         ("*", True),
         ("*;q=0", False),
         ("gzip;q=0, *", False),
-        ("x-gzip", False),
+        ("x-gzip", True),
+        ("gzip;q=0.5, identity", False),
+        ("gzip;q=0.5, identity;q=0.5", True),
+        ("gzip, identity;q=0", True),
+        ("gzip;q=2", False),
+        ("gzip;level=9;q=0.1", True),
         ("gzip;q=none", False),
     ],
 )

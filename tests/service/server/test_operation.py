@@ -39,6 +39,9 @@ def test_an_idle_connection_is_closed_after_the_timeout(service: httpx.Client) -
         ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8", False),
         ("*/*", "text/plain; version=0.0.4; charset=utf-8", False),
         ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", True),
+        ("text/plain, application/openmetrics-text;q=0.5", "text/plain; version=0.0.4", False),
+        ("text/plain;q=0.5, application/openmetrics-text", "application/openmetrics-text", True),
+        ("application/openmetrics-text;q=0, */*", "text/plain; version=0.0.4", False),
     ],
 )
 def test_metrics_have_the_format_that_is_asked_for(
