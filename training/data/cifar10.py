@@ -46,7 +46,8 @@ def reader_class() -> "type[CIFAR10]":
     """Return torchvision's reader."""
     from torchvision.datasets import CIFAR10  # noqa: PLC0415 - takes seconds; other images need none
 
-    return CIFAR10
+    reader: type[CIFAR10] = CIFAR10
+    return reader
 
 
 def download(root: Path, partition: Partition) -> "CIFAR10":

@@ -20,7 +20,9 @@ PNG = {"Content-Type": "image/png"}
 @pytest.fixture(scope="module")
 def set_upstream(bundle_path: Path) -> Iterator[str]:
     """A service that knows its path by a setting."""
-    with running_server(serve_command(bundle_path), **KEYS, KINDRED_ROOT_PATH=PATH) as client:
+    with running_server(
+        serve_command(bundle_path), ends_with=0, **KEYS, KINDRED_ROOT_PATH=PATH
+    ) as client:
         yield client.base_url.netloc.decode()
 
 
@@ -28,7 +30,7 @@ def set_upstream(bundle_path: Path) -> Iterator[str]:
 def told_upstream(bundle_path: Path) -> Iterator[str]:
     """A service that trusts a proxy on this machine to tell the path."""
     settings = KEYS | {"KINDRED_TRUSTED_PROXIES": "127.0.0.1"}
-    with running_server(serve_command(bundle_path), **settings) as client:
+    with running_server(serve_command(bundle_path), ends_with=0, **settings) as client:
         yield client.base_url.netloc.decode()
 
 
