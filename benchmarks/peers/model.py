@@ -102,4 +102,4 @@ def flat_index(index: CosineIndex) -> CosineIndex:
     vectors: Vectors = index.reconstruct(np.arange(len(index)))
     flat = faiss.IndexFlatIP(index.dimension)
     flat.add(vectors)
-    return CosineIndex(flat, "Flat")
+    return CosineIndex(flat)

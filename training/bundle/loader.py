@@ -49,7 +49,7 @@ from training.bundle.manifest import (
 from training.data.preprocessing import Pixels
 from training.experiments import record
 from training.experiments.record import Record
-from training.index import cosine
+from training.index import files
 from training.index.cosine import (
     CosineIndex,
 )
@@ -265,7 +265,7 @@ def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) ->
         ranges=parse(ActivationRanges, path / RANGES) if RANGES in manifest.files else None,
         gallery=gallery,
         indexes={
-            entry.layer: cosine.read(path / entry.file, entry.factory) for entry in index_metadata
+            entry.layer: files.read(path / entry.file, entry.factory) for entry in index_metadata
         },
         index_metadata={entry.layer: entry for entry in index_metadata},
         novelty=novelty.read(path / NOVELTY) if manifest.novelty else None,

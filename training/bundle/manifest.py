@@ -16,6 +16,7 @@ from training.base_model import Frozen
 from training.data.folder_layout import Part
 from training.data.source import CIFAR10_KEY, Source
 from training.index.cosine import Factory
+from training.index.files import OldFactory
 from training.index.tuning import Quality
 from training.models.architecture import Layer
 
@@ -144,7 +145,7 @@ class IndexMetadata(Frozen):
     layer: Layer
     file: str
     metric: Literal["cosine"] = "cosine"
-    factory: Factory
+    factory: Factory | OldFactory
     dimension: int
     count: int
     model_sha256: str

@@ -52,6 +52,7 @@ from training.bundle.manifest import (
 from training.data.source import Source
 from training.experiments import record
 from training.experiments.record import Record
+from training.index import files
 from training.index.cosine import CosineIndex
 from training.index.tuning import Quality
 from training.models import checkpoint, novelty, onnx_export
@@ -203,7 +204,7 @@ def write_indexes(
     """Write the indexes of a gallery and their descriptions; the weights must be there."""
     entries = []
     for layer, index in indexes.items():
-        index.write(folder / f"{layer}.faiss")
+        files.write(index, folder / f"{layer}.faiss")
         entries.append(
             IndexMetadata(
                 layer=layer,

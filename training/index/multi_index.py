@@ -99,7 +99,7 @@ def _search_two_stage(
     """Rescore the best candidates of all indexes that share a projection."""
     group = [indexes[number] for number in numbers]
     count = _candidate_count(group, limit)
-    proposals = [index.propose(projected, count) for index in group]
+    proposals = [index.coarse.propose(projected, count) for index in group if index.coarse]
     scores = np.concatenate([scores for scores, _ in proposals], axis=1)
     positions = np.concatenate([positions for _, positions in proposals], axis=1)
     index_numbers = np.repeat(numbers, [scores.shape[1] for scores, _ in proposals])
@@ -111,9 +111,7 @@ def _search_two_stage(
         for number in numbers:
             candidates = positions[query, columns[index_numbers[columns] == number]]
             if len(candidates):
-                found = indexes[number].search(
-                    queries[query : query + 1], limit, row_ids=candidates
-                )
+                found = indexes[number].compare(queries[query : query + 1], limit, candidates)
                 _add_hits(results, number, found, query)
 
 

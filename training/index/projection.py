@@ -1,6 +1,6 @@
-"""The projection to 256 dimensions for the coarse stage of a two-stage search.
+"""The first stage of a two-stage search: vectors of 256 dimensions at 8 bits propose candidates.
 
-Works on vectors and FAISS indexes; independent of what the vectors stand for.
+Works on vectors and their positions; independent of what the vectors stand for.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
 
 PROJECTED_DIMENSIONS: Final = 256
 INT8_SCALE: Final = 127
 """The integer that stands for 1, the largest component that a unit vector can have."""
+ROUNDED_DOWN: Final = 0.5
+"""How much smaller a component at 8 bits is on average, because it was rounded down."""
 SINGLE_THREAD_QUERIES: Final = 16
 """Maximum batch of queries for one thread; other requests use the other threads."""
 
@@ -28,10 +31,9 @@ class Projection:
     about the same, so their order stays. Queries are not rounded.
     """
 
-    def __init__(self, transform: faiss.LinearTransform, owner: object = None) -> None:
-        """Wrap a transform. `owner` is the FAISS object whose memory the transform shares."""
-        self._transform = transform
-        self._owner = owner
+    def __init__(self, transform: faiss.LinearTransform) -> None:
+        self.transform = transform
+        """The linear map of FAISS, which is part of an index's file."""
 
     @classmethod
     def from_directions(cls, directions: Vectors) -> "Projection":
@@ -60,8 +62,8 @@ class Projection:
     @property
     def matrix(self) -> Vectors:
         """The matrix [256, dimension] that vectors are multiplied by: the scaled directions."""
-        scaled: Vectors = faiss.vector_to_array(self._transform.A)
-        return scaled.reshape(self._transform.d_out, -1)
+        scaled: Vectors = faiss.vector_to_array(self.transform.A)
+        return scaled.reshape(self.transform.d_out, -1)
 
     @property
     def directions(self) -> Vectors:
@@ -71,18 +73,45 @@ class Projection:
     def project(self, vectors: Vectors) -> Vectors:
         """Project vectors [N, dimension] to [N, 256], scaled by `INT8_SCALE`."""
         with omp_threads_for(len(vectors)):
-            projected: Vectors = self._transform.apply(np.ascontiguousarray(vectors))
+            projected: Vectors = self.transform.apply(np.ascontiguousarray(vectors))
         return projected
 
-    def build_coarse_index(self, projected: Vectors) -> faiss.IndexPreTransform:
-        """Index vectors that `project` returned, [N, 256], for queries of the full dimension."""
+
+class CoarseIndex:
+    """Projected vectors at 8 bits, whose inner products with a projected query rank candidates."""
+
+    def __init__(self, projection: Projection, codes: faiss.IndexScalarQuantizer) -> None:
+        self.projection = projection
+        self.codes = codes
+        """The index of FAISS with the projected vectors."""
+
+    @classmethod
+    def build(cls, projection: Projection, projected: Vectors) -> "CoarseIndex":
+        """Index vectors that `projection` projected, [N, 256]."""
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        quantized = faiss.IndexScalarQuantizer(projected.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
-        quantized.is_trained = True
-        quantized.add(np.ascontiguousarray(projected))
-        index = faiss.IndexPreTransform(self._transform, quantized)
-        index.ntotal = len(projected)
-        return index
+        codes = faiss.IndexScalarQuantizer(projected.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+        codes.is_trained = True
+        codes.add(np.ascontiguousarray(projected))
+        return cls(projection, codes)
+
+    def propose(self, projected: Vectors, count: int) -> tuple[Vectors, Positions]:
+        """Return the candidates for projected queries [N, 256].
+
+        Returns:
+            Scores [N, K], comparable between indexes that share the projection, and positions
+            [N, K].
+
+        """
+        with omp_threads_for(len(projected)):
+            proposals: tuple[Vectors, Positions] = self.codes.search(
+                projected, min(count, self.codes.ntotal)
+            )
+        return proposals
+
+    def projected(self, rows: Positions) -> Vectors:
+        """Return the projected vectors at these positions, [N, 256], at the middle of each step."""
+        decoded: Vectors = self.codes.reconstruct_batch(rows)
+        return decoded + np.float32(ROUNDED_DOWN)
 
 
 @contextmanager

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.index import cosine
+from training.index import cosine, files
 from training.index.cosine import (
     CosineIndex,
     Factory,
-    IndexFileError,
     Vectors,
     build,
     concatenate,
     normalise,
 )
+from training.index.files import IndexFileError
 from training.index.projection import Projection
 
 DIMENSION = 600
@@ -165,8 +165,8 @@ def test_an_index_read_from_its_file_gives_the_same_results(
     any_index: tuple[CosineIndex, Vectors], tmp_path: Path
 ) -> None:
     built, _ = any_index
-    built.write(tmp_path / "any.faiss")
-    again = cosine.read(tmp_path / "any.faiss", built.factory)
+    files.write(built, tmp_path / "any.faiss")
+    again = files.read(tmp_path / "any.faiss", built.factory)
     for exact in (False, True):
         expected, found = (one.search(QUERIES, 10, exact=exact) for one in (built, again))
         assert np.array_equal(found[1], expected[1])
@@ -178,16 +178,16 @@ def test_reading_an_index_of_another_factory_fails(
     fp16: bool, factory: Factory, tmp_path: Path
 ) -> None:
     file = tmp_path / "any.faiss"
-    build(FEW, fp16=fp16).write(file)
+    files.write(build(FEW, fp16=fp16), file)
     with pytest.raises(IndexFileError, match=r"any\.faiss holds a Index\w+, not a"):
-        cosine.read(file, factory)
+        files.read(file, factory)
 
 
 def test_reading_an_index_of_another_metric_fails(tmp_path: Path) -> None:
     file = tmp_path / "distance.faiss"
     faiss.write_index(faiss.IndexFlatL2(8), str(file))
     with pytest.raises(IndexFileError, match=r"distance\.faiss does not search by inner product"):
-        cosine.read(file, "Flat")
+        files.read(file, "Flat")
 
 
 @pytest.mark.parametrize("content", [b"", b"something else", b"IxFI"])
@@ -195,7 +195,7 @@ def test_reading_a_file_that_is_not_an_index_fails(content: bytes, tmp_path: Pat
     file = tmp_path / "any.faiss"
     file.write_bytes(content)
     with pytest.raises(IndexFileError, match=r"any\.faiss is not a FAISS index"):
-        cosine.read(file, "Flat")
+        files.read(file, "Flat")
 
 
 def test_concatenated_parts_give_the_results_of_the_original_index(refined: CosineIndex) -> None:
@@ -231,11 +231,11 @@ def test_an_older_bundles_index_is_read_and_concatenated(tmp_path: Path) -> None
     transform.is_trained = True
     flat = faiss.IndexPreTransform(transform, faiss.IndexFlatIP(256))
     flat.add(unit)
-    old = faiss.IndexRefine(flat, cosine.from_fp16(unit.astype(np.float16))._exact)
+    old = faiss.IndexRefine(flat, cosine.from_fp16(unit.astype(np.float16)).vectors)
     old.ntotal = len(unit)
     old.k_factor = 20
     faiss.write_index(old, str(tmp_path / "old.faiss"))
-    read = cosine.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
+    read = files.read(tmp_path / "old.faiss", "SVD256,Flat,Refine(SQfp16)")
     nearest = np.argsort(-cosines(QUERIES, MANY), axis=1)[:, :10]
     for one in (read, concatenate([(read, np.arange(len(read)))], read.projection)):
         found = one.search(QUERIES, 10)[1]

@@ -9,7 +9,7 @@ import pytest
 from tests.training.index.test_cosine import MANY, QUERIES, cosines
 from training.index.cosine import CosineIndex, Vectors, build, concatenate, from_fp16, normalise
 from training.index.multi_index import Hit, search_multi
-from training.index.projection import Projection
+from training.index.projection import Positions, Projection
 
 CUTS = (0, 1200, 1900, 1910, 2100)
 
@@ -53,19 +53,20 @@ def test_a_query_is_projected_once_and_rescores_as_few_vectors_as_one_index(
     parts: list[CosineIndex], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     projected, rescored = [], []
-    search = CosineIndex.search
+    compare = CosineIndex.compare
 
     def count_projected(projection: Projection, vectors: Vectors) -> Vectors:
         projected.append(len(vectors))
         return projection.project(vectors)
 
     def count_rescored(
-        self: CosineIndex, queries: Vectors, limit: int, **options: object
+        self: CosineIndex, queries: Vectors, limit: int, row_ids: Positions | None = None
     ) -> object:
-        rescored.append(len(options["row_ids"]))  # type: ignore[arg-type]
-        return search(self, queries, limit, **options)  # type: ignore[arg-type]
+        assert row_ids is not None
+        rescored.append(len(row_ids))
+        return compare(self, queries, limit, row_ids)
 
-    monkeypatch.setattr(CosineIndex, "search", count_rescored)
+    monkeypatch.setattr(CosineIndex, "compare", count_rescored)
     parts[0].k_factor = 3.0
     search_multi(parts, QUERIES[:1], 10, project=count_projected)
     assert projected == [1]
