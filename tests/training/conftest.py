@@ -12,9 +12,8 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR10
 
-from training.data.cifar10 import CLASSES
+from training.data.cifar10 import CLASSES, reader_class
 from training.data.preprocessing import Pixels
 from training.trainer import train_step
 
@@ -63,10 +62,11 @@ def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batches:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, folder.name)
     sums = {file.name: md5(file) for file in [*folder.iterdir(), archive]}
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in TRAIN])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "tgz_md5", sums[archive.name])
+    reader = reader_class()
+    monkeypatch.setattr(reader, "train_list", [[name, sums[name]] for name in TRAIN])
+    monkeypatch.setattr(reader, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(reader, "meta", {**reader.meta, "md5": sums["batches.meta"]})
+    monkeypatch.setattr(reader, "tgz_md5", sums[archive.name])
     train = np.concatenate([pixels[name] for name in TRAIN])
     return Batches(folder, archive, train, pixels["test_batch"], labels)
 
@@ -94,7 +94,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
-    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setattr(reader_class(), "url", url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield Site(folder, requests)
     server.shutdown()

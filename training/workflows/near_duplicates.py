@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.functional import gaussian_blur
 
 from training.data.dataset import Dataset
 from training.data.splits import Indices, Splits
@@ -189,13 +188,40 @@ def correlate_details(images: Tensor, first: Positions, second: Positions) -> Ve
         second: positions [M], of the images that are shifted and zoomed.
 
     """
-    found: list[npt.NDArray[np.float32]] = [
-        torch.stack([_correlate(images[a], _zoom(images[b].float(), zoom)) for zoom in ZOOMS])
-        .amax(0)
-        .numpy()
-        for a, b in _in_batches(first, second)
-    ]
+    found = [_correlate(_grey(images[a]), _grey(images[b])) for a, b in _in_batches(first, second)]
     return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Return images [N, 3, H, W] as [N, 1, H, W]."""
+    return images.float().mean(1, keepdim=True)
+
+
+def _correlate(first: Tensor, second: Tensor) -> npt.NDArray[np.float32]:
+    """Return the highest normalised cross-correlation over shifts and zooms of the second images.
+
+    Fourier transforms give all shifts at once. Their padding is as wide as the largest shift.
+    """
+    size = first.shape[-1] + SHIFT
+    shifts = [*range(SHIFT + 1), *range(-SHIFT, 0)]
+
+    def transform(images: Tensor) -> Tensor:
+        return torch.fft.rfft2(images, s=(size, size))
+
+    def shifted(spectrum: Tensor) -> Tensor:
+        return torch.fft.irfft2(spectrum, s=(size, size))[:, shifts][:, :, shifts]
+
+    ours = _details(first)
+    whole = transform(torch.ones(1, *ours.shape[1:]))
+    spectrum = transform(ours).conj()
+    our_energy = shifted(transform(ours.square()).conj() * whole).clamp(min=1)
+    highest = torch.full((len(ours),), -1.0)
+    for zoom in ZOOMS:
+        theirs = _details(_zoom(second, zoom))
+        their_energy = shifted(whole.conj() * transform(theirs.square())).clamp(min=1)
+        correlation = shifted(spectrum * transform(theirs)) / (our_energy * their_energy).sqrt()
+        highest = highest.maximum(correlation.amax((1, 2)))
+    return highest.numpy()
 
 
 def _zoom(images: Tensor, zoom: float) -> Tensor:
@@ -209,31 +235,16 @@ def _zoom(images: Tensor, zoom: float) -> Tensor:
     return zoomed
 
 
-def _correlate(first: Tensor, second: Tensor) -> Tensor:
-    """Return the highest normalised cross-correlation over shifts, by Fourier transforms."""
-    size = 2 * first.shape[-1]
-    one, other = _details(first), _details(second)
-    whole = torch.ones(1, *one.shape[1:])
-    transform = [
-        torch.fft.rfft2(image, s=(size, size))
-        for image in (one, other, one.square(), other.square(), whole)
-    ]
-    ours, theirs, our_energy, their_energy, overlap = transform
-    product, left, right = (
-        torch.fft.irfft2(a.conj() * b, s=(size, size))
-        for a, b in ((ours, theirs), (our_energy, overlap), (overlap, their_energy))
-    )
-    correlation = product / (left.clamp(min=1) * right.clamp(min=1)).sqrt()
-    shifts = [*range(SHIFT + 1), *range(-SHIFT, 0)]
-    highest: Tensor = correlation[:, shifts][:, :, shifts].amax((1, 2))
-    return highest
-
-
 def _details(images: Tensor) -> Tensor:
-    """Return the details of images [N, 3, H, W] as [N, H, W]."""
-    grey = images.float().mean(1, keepdim=True)
-    fine, coarse = (
-        gaussian_blur(grey, [2 * round(3 * sigma) + 1] * 2, [sigma]) for sigma in (FINE, COARSE)
-    )
-    detail: Tensor = (fine - coarse).squeeze(1)
-    return detail
+    """Return the details of grey images [N, 1, H, W] as [N, H, W]."""
+    fine, coarse = (_blur_matrix(images.shape[-1], sigma) for sigma in (FINE, COARSE))
+    grey = images.squeeze(1)
+    return fine @ grey @ fine.T - coarse @ grey @ coarse.T
+
+
+def _blur_matrix(size: int, sigma: float) -> Tensor:
+    """Return the Gaussian blur of `size` pixels as a matrix; beyond the edge they are mirrored."""
+    reach = round(3 * sigma)
+    weights = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
+    pixels = functional.pad(torch.eye(size)[:, None], (reach, reach), mode="reflect")
+    return functional.conv1d(pixels, (weights / weights.sum())[None, None]).squeeze(1).T

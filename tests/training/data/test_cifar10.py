@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR10
 
 from tests.training.conftest import Batches, Site
 from training.data import cifar10
+from training.data.cifar10 import reader_class
 from training.data.dataset import Dataset, DatasetError, download, load
 from training.data.preprocessing import Pixels
 
@@ -63,7 +63,7 @@ def test_a_refused_connection_is_reported_with_its_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = unserved_url()
-    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setattr(reader_class(), "url", url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DatasetError, match=f"cannot be downloaded from {url}.*refused"):
         download(tmp_path / "data")
@@ -76,7 +76,7 @@ def test_a_site_that_does_not_respond_is_reported(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/cifar-10-python.tar.gz"
-        monkeypatch.setattr(CIFAR10, "url", url)
+        monkeypatch.setattr(reader_class(), "url", url)
         with pytest.raises(DatasetError, match="cannot be downloaded"):
             download(tmp_path / "data")
 
@@ -86,7 +86,7 @@ def test_the_connect_timeout_is_at_most_ten_seconds() -> None:
 
 
 def test_an_invalid_url_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CIFAR10, "url", "nonsense")
+    monkeypatch.setattr(reader_class(), "url", "nonsense")
     with pytest.raises(DatasetError, match="cannot be downloaded from nonsense: unknown url"):
         download(tmp_path / "data")
 
@@ -102,7 +102,7 @@ def test_an_unfinished_download_fails_as_fast_as_a_new_one(
     unfinished = tmp_path / "data" / batches.folder.name
     shutil.copytree(batches.folder, unfinished)
     (unfinished / "test_batch").unlink()
-    monkeypatch.setattr(CIFAR10, "url", unserved_url())
+    monkeypatch.setattr(reader_class(), "url", unserved_url())
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DatasetError, match="cannot be downloaded from"):
         download(tmp_path / "data")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
 
 from tests.conftest import short
 from tests.support.factories import linked_copy, made_record, tiny
@@ -17,6 +16,7 @@ from training import bundle
 from training.bundle import Bundle, BundleError
 from training.bundle.manifest import read_manifest
 from training.bundle.writer import update_current_link
+from training.data.cifar10 import reader_class
 from training.data.dataset import Dataset, DatasetError
 from training.data.splits import Splits, split
 from training.data.tensors import LabelledTensors
@@ -56,7 +56,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/cifar-10-python.tar.gz"
-    monkeypatch.setattr(CIFAR10, "url", url)
+    monkeypatch.setattr(reader_class(), "url", url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -181,7 +181,7 @@ def test_without_data_and_network_the_starter_is_served_with_one_line_on_stderr(
 def test_download_false_serves_the_starter_without_a_download(
     empty: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CIFAR10, "url", "nonsense")
+    monkeypatch.setattr(reader_class(), "url", "nonsense")
     assert resolve_bundle(empty, None, download=False) == empty.starter
 
 
