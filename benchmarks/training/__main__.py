@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision import transforms
 
 from training.data.dataset import Dataset, load
 from training.data.splits import Indices, Splits, split
@@ -55,6 +54,8 @@ class PILDataset(TorchDataset[tuple[Tensor, int]]):
     """PIL images, each transformed when it is read, as in torchvision's data sets."""
 
     def __init__(self, data: LabelledTensors, *, augmentation: bool) -> None:
+        from torchvision import transforms  # noqa: PLC0415 - takes seconds; the plain loop needs it
+
         pixels = data.images.permute(0, 2, 3, 1).numpy()
         self._images = [Image.fromarray(np.ascontiguousarray(one)) for one in pixels]
         self._labels = data.labels.tolist()

@@ -20,7 +20,6 @@ import torch
 import typer
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
 
 from training.data.dataset import Dataset, load
 from training.data.splits import split
@@ -99,6 +98,8 @@ def _encode(pixels: np.ndarray, times: int) -> np.ndarray:
 @contextmanager
 def torchvision_augmentation() -> Iterator[None]:
     """Use torchvision's transforms to augment, image by image, as the report does."""
+    from torchvision.transforms import v2  # noqa: PLC0415 - takes seconds; one variation needs it
+
     left, right, top, bottom = REPORT.padding
     crop = v2.RandomCrop(32, padding=[left, top, right, bottom])
     transform = v2.Compose([v2.RandomHorizontalFlip(), crop])
