@@ -19,6 +19,8 @@ from filelock import FileLock
 
 from tests.support.images import real_data, write_folder
 from tests.support.processes import ROOT
+from training import bundle
+from training.bundle import Bundle
 from training.data.dataset import Dataset, load
 from training.data.splits import Splits, split
 from training.experiments.catalogue import find
@@ -177,3 +179,9 @@ def real_bundle_path(shared_folder: Path) -> Path:
             text=True,
         )
     return Path(made.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def real_bundle(real_bundle_path: Path) -> Bundle:
+    """That bundle, loaded. Its gallery has the real images, so that no test decodes all 60,000."""
+    return bundle.load(real_bundle_path)

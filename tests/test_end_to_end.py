@@ -27,11 +27,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """An image folder with `PER_CLASS` images of each class."""
     folder = tmp_path_factory.mktemp("images")
-    data = real_data()
-    return write_subset(data, folder, PER_CLASS) if data else write_folder(folder, PER_CLASS)
+    if not real_data():
+        return write_folder(folder, PER_CLASS)
+    return write_subset(request.getfixturevalue("real_bundle"), folder, PER_CLASS)
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +127,11 @@ def test_make_serve_serves_the_starter_without_data(tmp_path: Path) -> None:
         assert missing.json()["detail"]
 
 
-def test_the_full_real_data_need_no_training(real_bundle_path: Path) -> None:
+def test_the_full_real_data_need_no_training(real_bundle: Bundle) -> None:
     """The starter's network was not trained on the images that become the gallery."""
-    full = bundle.load(real_bundle_path)
-    assert len(full.gallery) == 7500
-    assert not (real_bundle_path.parents[1] / "checkpoints").exists()
-    assert full.index_metadata["conv2"].quality.recall_at_10 >= 0.998
-    share = full.manifest.metrics.label_share_at_10
+    assert len(real_bundle.gallery) == 7500
+    assert not (real_bundle.path.parents[1] / "checkpoints").exists()
+    assert real_bundle.index_metadata["conv2"].quality.recall_at_10 >= 0.998
+    share = real_bundle.manifest.metrics.label_share_at_10
     assert share["logits"] > share["conv2"] > 0.4
-    assert full.manifest.metrics.test_accuracy > 0.75
+    assert real_bundle.manifest.metrics.test_accuracy > 0.75

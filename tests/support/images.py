@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.data.dataset import load
+from training.bundle import Bundle
 from training.data.preprocessing import Pixels
 
 KINDS = ("amber", "blue", "cyan", "dusk", "ember", "fern", "gold", "haze", "ivory", "jade")
@@ -40,15 +40,14 @@ def real_data() -> Path | None:
     return Path(named) if named else None
 
 
-def write_subset(data: Path, folder: Path, per_class: int) -> Path:
-    """Write the first images of each class of a data set as an image folder of PNG files."""
-    images = load(data)
-    for label, name in enumerate(images.classes):
+def write_subset(bundle: Bundle, folder: Path, per_class: int) -> Path:
+    """Write the first gallery images of each class as an image folder of PNG files."""
+    gallery = bundle.gallery
+    assert gallery.pixels is not None
+    for label, name in enumerate(bundle.manifest.classes):
         directory = folder / "train" / name
         directory.mkdir(parents=True)
-        members = np.flatnonzero(images.labels.numpy() == label)[:per_class]
-        for position in members:
-            stem = images.ids[position].rsplit("-", 1)[-1]
-            pixels = images.images[position].permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(directory / f"{stem}.png")
+        for position in np.flatnonzero(gallery.labels == label)[:per_class]:
+            stem = gallery.ids[position].rsplit("-", 1)[-1]
+            Image.fromarray(gallery.pixels[position]).save(directory / f"{stem}.png")
     return folder

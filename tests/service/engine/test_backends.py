@@ -1,6 +1,5 @@
 """Backends: all runtimes and precisions return the same embeddings, within tolerance."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -32,8 +31,6 @@ from tests.support.lengths import length
 from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle, BundleError, Layer, Pixels, Vectors
-from training.data import dataset
-from training.data.splits import split
 from training.models.novelty import THRESHOLD
 from training.models.quantization import fake_quantized
 
@@ -183,13 +180,10 @@ def test_a_backend_is_prepared_again_after_its_bundle_was_deleted(
 
 
 @pytest.mark.soak
-@pytest.mark.skipif("KINDRED_DATA" not in os.environ, reason="needs real images: set KINDRED_DATA")
-def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images() -> None:
+def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images(real_bundle: Bundle) -> None:
     starter = bundle.load(Path("starter"))
-    images = dataset.load(Path(os.environ["KINDRED_DATA"]))
-    held_out = (
-        images.images[split(images, 0).indices("test")[:COMPARED]].permute(0, 2, 3, 1).numpy()
-    )
+    assert real_bundle.gallery.pixels is not None
+    held_out = np.array(real_bundle.gallery.pixels[:COMPARED])
     served = open_backend(starter)
     found = outputs(served, held_out)
     expected = outputs(open_backend(starter, backend="torch", precision="fp32"), held_out)

@@ -9,13 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.numpy import load_file, save_file
 
-from tests.support.images import real_data
 from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle
-from training.data.dataset import load
 from training.data.preprocessing import to_pixels
-from training.data.splits import split
 from training.embedding.embed import embed
 from training.index.cosine import Vectors
 from training.models import novelty
@@ -160,16 +157,14 @@ def test_noise_flat_colours_and_text_are_unfamiliar_to_the_starter_network(
     assert unfamiliar >= 0.9
 
 
-def test_held_out_images_are_familiar_to_the_starter_network(starter: Bundle) -> None:
-    data = real_data()
-    if data is None:
-        pytest.skip("needs the real images: set KINDRED_DATA")
+def test_held_out_images_are_familiar_to_the_starter_network(
+    starter: Bundle, real_bundle: Bundle
+) -> None:
     metadata = starter.manifest.novelty
     assert metadata
     assert metadata.familiar_share == pytest.approx(0.95, abs=0.02)
-    images = load(data)
-    if not images.is_cifar10:
+    if real_bundle.network_id != starter.network_id:
         pytest.skip("needs CIFAR-10, which the starter's network was trained on")
-    held_out = images.images[split(images, 0).indices("test")]
-    values = novelty_of(starter, held_out[::5].permute(0, 2, 3, 1).numpy())
+    assert real_bundle.gallery.pixels is not None
+    values = novelty_of(starter, real_bundle.gallery.pixels[::5])
     assert (values <= THRESHOLD).mean() == pytest.approx(0.95, abs=0.03)
