@@ -25,6 +25,7 @@ from training.data.dataset import Dataset, load
 from training.data.splits import Splits, split
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
+from training.models import architecture
 from training.workflows.export import ExportOptions
 from training.workflows.release import TrainedModel
 from training.workflows.workspace import Workspace
@@ -49,6 +50,16 @@ def short(experiment: Experiment, epochs: int = 3) -> Experiment:
     update = {"epochs": epochs, "batch_size": 16, "precision": "fp32"}
     config = experiment.config.model_copy(update=update)
     return experiment.model_copy(update={"config": config})
+
+
+@pytest.fixture(scope="module")
+def narrow_networks() -> Iterator[None]:
+    """Give networks a quarter of their channels, for modules that train but build no bundle."""
+    channels = [tuple(max(3, count // 4) for count in block) for block in architecture.CHANNELS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(architecture, "CHANNELS", tuple(channels))
+        patch.setattr(architecture, "HIDDEN", architecture.HIDDEN // 4)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from training.experiments.catalogue import find
 from training.experiments.environment import describe
 from training.models.device import pick_device
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from benchmarks.training.__main__ import (
 from tests.support.factories import tiny
 from training.data.tensors import LabelledTensors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 CPU = torch.device("cpu")
 NAME = "none-2"

@@ -167,6 +167,7 @@ def test_searches_and_pages_return_only_matching_images(gallery: Gallery, loaded
         ]
     ).result()
     queries = np.stack([vectors(loaded, seed)["conv2"] for seed in range(3)])
+    items = [gallery.snapshot().get(one) for one in ids(gallery)]
     for filter_ in (
         Filter(label="cyan"),
         Filter(source="added"),
@@ -182,9 +183,7 @@ def test_searches_and_pages_return_only_matching_images(gallery: Gallery, loaded
         Filter(source="added", attributes=(Condition.parse("n!", "..1"),)),
     ):
         listed = ids(gallery, filter_)
-        assert listed == [
-            one for one in ids(gallery) if filter_.matches(gallery.snapshot().get(one))
-        ]
+        assert listed == [item.id for item in items if filter_.matches(item)]
         for matches in gallery.snapshot().search("conv2", queries, 200, filter_=filter_):
             assert sorted(match.item.id for match in matches) == listed
             scores = [match.score for match in matches]

@@ -1,9 +1,11 @@
 """The cosine index against numpy's brute force."""
 
+from functools import cache
 from pathlib import Path
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -26,13 +28,19 @@ DIMENSION = 600
 REFINED: Factory = "SVD256,SQ8,Refine(SQfp16)"
 
 
+@cache
+def rotation(dimension: int) -> npt.NDArray[np.float64]:
+    """Draw a rotation, always the same."""
+    drawn = np.random.default_rng(0).normal(size=(dimension, dimension))
+    return np.linalg.qr(drawn).Q
+
+
 def decaying(count: int, seed: int, dimension: int = DIMENSION) -> Vectors:
     """Draw vectors like a network's: all on one side, most of their variation in few directions."""
     strength = 1.0 / np.arange(1, dimension + 1)
-    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(dimension, dimension)))
     drawn = np.random.default_rng(seed).normal(size=(count, dimension)) * strength
     drawn[:, 0] += 1
-    vectors: Vectors = (drawn @ rotation).astype(np.float32)
+    vectors: Vectors = (drawn @ rotation(dimension)).astype(np.float32)
     return vectors
 
 

@@ -89,8 +89,9 @@ def test_diagnosis_finds_a_dead_hidden_layer(layer: str, module: str) -> None:
 def test_diagnosis_counts_the_dead_units_of_a_layer() -> None:
     built = network(2)
     with torch.no_grad():
-        built.hidden2.weight[:128] = 0
-        built.hidden2.bias[:128] = -1
+        quarter = len(built.hidden2.bias) // 4
+        built.hidden2.weight[:quarter] = 0
+        built.hidden2.bias[:quarter] = -1
     healthy, planted = diagnose(network(2), labelled_images()), diagnose(built, labelled_images())
     alive = 1 - healthy.dead_fraction["penultimate"]
     assert planted.dead_fraction["penultimate"] == pytest.approx(1 - alive * 0.75, abs=0.05)
