@@ -29,7 +29,7 @@ check: .venv/installed-dev lint ## Check style and types; run the tests that nee
 
 test: .venv/installed-dev lint ## Run all tests, the long ones in short form
 	$(PYTEST) -m "not serial" --durations=10
-	$(BIN)/python -m pytest -m serial --durations=10
+	$(BIN)/python -m pytest -m serial --durations=10 $$(grep -rl --include='*.py' 'mark\.serial' tests)
 
 soak: .venv/installed-dev ## Run the long tests in full: 30 kills, 50 reloads, thousands of additions
 	SOAK=1 $(BIN)/python -m pytest -m soak --durations=10
