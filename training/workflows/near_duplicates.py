@@ -206,20 +206,22 @@ def _correlate(first: Tensor, second: Tensor) -> npt.NDArray[np.float32]:
     shifts = [*range(SHIFT + 1), *range(-SHIFT, 0)]
 
     def transform(images: Tensor) -> Tensor:
-        return torch.fft.rfft2(images, s=(size, size))
+        spectrum: Tensor = torch.fft.rfft2(images, s=(size, size))
+        return spectrum
 
     def shifted(spectrum: Tensor) -> Tensor:
-        return torch.fft.irfft2(spectrum, s=(size, size))[:, shifts][:, :, shifts]
+        found: Tensor = torch.fft.irfft2(spectrum, s=(size, size))[:, shifts][:, :, shifts]
+        return found
 
     ours = _details(first)
     whole = transform(torch.ones(1, *ours.shape[1:]))
-    spectrum = transform(ours).conj()
+    ours_conj = transform(ours).conj()
     our_energy = shifted(transform(ours.square()).conj() * whole).clamp(min=1)
     highest = torch.full((len(ours),), -1.0)
     for zoom in ZOOMS:
         theirs = _details(_zoom(second, zoom))
         their_energy = shifted(whole.conj() * transform(theirs.square())).clamp(min=1)
-        correlation = shifted(spectrum * transform(theirs)) / (our_energy * their_energy).sqrt()
+        correlation = shifted(ours_conj * transform(theirs)) / (our_energy * their_energy).sqrt()
         highest = highest.maximum(correlation.amax((1, 2)))
     return highest.numpy()
 
