@@ -7,11 +7,17 @@ ROOT ?= .
 DATA ?=
 RETRAIN ?=
 STRICT ?=
+TORCH ?= auto
+export TORCH
 
 BIN := .venv/bin
 # Waiting OpenMP threads sleep: spinning, those of one worker would slow the other.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+# Prints the bundle to serve. The service itself finds a used port, so it is checked before long work alone.
+RESOLVE = $(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
+	$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict)
 
 .PHONY: help serve check test soak bench docs lint format release lock clean
 
@@ -19,9 +25,8 @@ help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your images; RETRAIN=1: a new network
-	@$(BIN)/python -m service check --host "$(HOST)" --port "$(PORT)"
-	@bundle="$$($(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
-		$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict))" \
+	@bundle="$$($(RESOLVE) --no-build)" \
+	|| { $(BIN)/python -m service check --host "$(HOST)" --port "$(PORT)" && bundle="$$($(RESOLVE))"; } \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
 check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training
@@ -75,8 +80,8 @@ clean: ## Remove the environment and everything that was built, but no records
 	find bundles -mindepth 1 ! -name .gitkeep -delete
 
 # uv installs in a third of the time; where it cannot be had, pip does the same from the same file.
+# TORCH=cpu or TORCH=default chooses PyTorch's build; deploy/install.py says what it takes, and why.
 .venv/installed: requirements.lock | .venv/bin/python
-	@echo "installing (a few GB the first time: PyTorch comes with its GPU libraries)"
 	@$(call install,requirements.lock)
 	@touch $@
 
@@ -91,9 +96,8 @@ clean: ## Remove the environment and everything that was built, but no records
 	@$(call install,benchmarks/peers.lock)
 	@touch $@
 
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null \
-	&& $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) \
-	|| $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $(1)
+install = { $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || true; } \
+	&& $(BIN)/python -m deploy.install $(1)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

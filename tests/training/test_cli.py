@@ -308,6 +308,7 @@ finally:
         ("run", "--help"),
         ("resolve-bundle", "--root", "{root}"),
         ("resolve-bundle", "--root", "{root}", "--data", "{data}"),
+        ("resolve-bundle", "--root", "{root}", "--data", "{data}", "--no-build"),
     ],
 )
 def test_commands_that_train_nothing_import_no_pytorch(
@@ -329,3 +330,9 @@ def test_commands_that_train_nothing_import_no_pytorch(
     assert done.stdout.splitlines()[-1].split() == ["imported:"]
     if "{data}" in words:
         assert done.stdout.splitlines()[0] == str(own)
+
+
+def test_no_build_exits_with_1_if_there_is_work_to_do(command: Command, image_folder: Path) -> None:
+    done = command("resolve-bundle", "--data", image_folder, "--no-build")
+    assert (done.code, done.out) == (1, "")
+    assert not command.root.exists()

@@ -128,6 +128,13 @@ def resolve_bundle_command(
         typer.Option("--retrain", help="Train a new network on --data, even if it has a bundle."),
     ] = False,
     strict: Strict = False,
+    build: Annotated[
+        bool,
+        typer.Option(
+            "--build/--no-build",
+            help="Build or update a bundle, if there is work to do. Else exit with status 1.",
+        ),
+    ] = True,
 ) -> None:
     """Print the folder of the bundle to serve; build it if it does not exist.
 
@@ -137,6 +144,8 @@ def resolve_bundle_command(
     """
     start = time.monotonic()
     path = None if retrain else up_to_date_bundle(root, data)
+    if path is None and not build:
+        raise typer.Exit(1)
     if path is None:
         from training.models.device import pick_device
         from training.workflows.resolve import resolve_bundle

@@ -81,9 +81,9 @@ class OpenVino(Backend):
             ranges = None
             self._float_type = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
         self._name = f"OpenVINO, {precision}, cpu"
-        self._onnx = onnx
         self._ranges = ranges
-        self._parsed: ov.Model | None = self._parse()  # now, to refuse a damaged file
+        self._parsed: ov.Model | None = self._parse(onnx)  # now, to refuse a damaged file
+        self._networks: list[ov.CompiledModel] = []
         self._all_cores: ov.InferRequest | None = None
         self._each_core: list[ov.InferRequest] = []
         self._novelty_head: NoveltyHead | None = None
@@ -106,16 +106,18 @@ class OpenVino(Backend):
         event loop, the others wait for it at each layer. A large batch, as in an overload, is
         therefore split into parts, one for each core.
         """
-        # Released at the end: it has a copy of the weights.
-        model, self._parsed = self._parsed or self._parse(), None
-        self._all_cores = self._compiled(model, "LATENCY").create_infer_request()
-        if max_batch_size >= THROUGHPUT_BATCH:
-            compiled = self._compiled(model, "THROUGHPUT")
+        if self._parsed is not None:
+            hints = ["LATENCY", *(["THROUGHPUT"] if max_batch_size >= THROUGHPUT_BATCH else [])]
+            self._networks = [self._compiled(self._parsed, hint) for hint in hints]
+            self._parsed = None  # it has a copy of the weights
+        # Created again for a new worker: the last one may have died while they were busy.
+        self._all_cores = self._networks[0].create_infer_request()
+        for compiled in self._networks[1:]:
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             number = min(number, THROUGHPUT_BATCH)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
         if self._novelty is not None:
-            outputs = [model.output(name) for name in ("conv2", "penultimate")]
+            outputs = [self._networks[0].output(name) for name in ("conv2", "penultimate")]
             self._novelty_head = NoveltyHead(
                 self._novelty,
                 [output.partial_shape[1].get_length() for output in outputs],
@@ -161,7 +163,7 @@ class OpenVino(Backend):
 
     def close(self) -> None:
         """Release the network and its threads."""
-        del self._all_cores, self._each_core, self._parsed, self._onnx, self._novelty
+        del self._all_cores, self._each_core, self._parsed, self._networks, self._novelty
         self._novelty_head = None
         self._projection_heads.clear()
 
@@ -177,9 +179,9 @@ class OpenVino(Backend):
     def _has(self, capability: str) -> bool:
         return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
-    def _parse(self) -> ov.Model:
+    def _parse(self, onnx: bytes) -> ov.Model:
         """Read the network with a channels-last input, so that images need not be copied."""
-        model = self._core.read_model(self._onnx)
+        model = self._core.read_model(onnx)
         if self._ranges:
             fake_quantize(model, self._ranges.inputs)
         prepared = PrePostProcessor(model)

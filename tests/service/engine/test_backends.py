@@ -21,6 +21,7 @@ from service.engine.backends.base import (
     channels_first,
 )
 from service.engine.backends.factory import open_backend
+from service.engine.backends.openvino_cpu import OpenVino
 from service.engine.backends.torch_eager import DEFAULT_THREADS, LazyArrays
 from service.engine.backends.torch_graphs import TorchGraphs
 from service.settings import Settings
@@ -199,6 +200,22 @@ def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images(real_bundl
 
 def test_openvino_is_chosen_if_the_bundle_has_an_onnx_file(loaded: Bundle) -> None:
     assert open_backend(loaded, device="cpu").name.startswith("OpenVINO")
+
+
+def test_openvino_keeps_no_copy_of_the_file_and_prepares_again(loaded: Bundle) -> None:
+    """A worker that replaces a dead one prepares again."""
+    onnx = loaded.read_onnx()
+    references = sys.getrefcount(onnx)
+    backend = OpenVino(onnx, loaded.novelty, loaded.ranges)
+    assert sys.getrefcount(onnx) == references
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
+    backend.prepare(64)
+    first = backend.run(images)
+    backend.prepare(64)
+    again = backend.run(images)
+    np.testing.assert_array_equal(first.layers["logits"], again.layers["logits"])
+    np.testing.assert_array_equal(first.novelty, again.novelty)
+    backend.close()
 
 
 WITHOUT_TORCH = """
