@@ -275,6 +275,7 @@ class Engine:
         for row, (item, embeddings) in enumerate(zip(batch, _split(found), strict=True)):
             embeddings.queued = started - item.entry.submitted
             embeddings.inference = inference
+            embeddings.pixels = item.pixels
             if item.entry.searches:
                 pending.append(PendingSearch(item, embeddings, row))
             elif item.entry.set_outcome(item.number, embeddings):

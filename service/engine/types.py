@@ -44,7 +44,7 @@ class Embeddings:
     `probabilities` float64 [classes] are those of the logits, and `ranking` [classes] orders the
     classes by them, the most probable first. `novelty` is None if the bundle has no statistics of
     it, or if it was not asked for. `matches` has the results of the searches that were submitted
-    with the image.
+    with the image. `pixels` are those that the network has seen.
     """
 
     layers: Mapping[Layer, Vectors]
@@ -55,6 +55,7 @@ class Embeddings:
     inference: float
     searching: float = 0.0
     matches: Mapping[SearchQuery, Sequence[ScoredItem]] = field(default_factory=dict)
+    pixels: Pixels | None = None
 
 
 Outcome = Embeddings | InferenceFailedError

@@ -6,11 +6,11 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from service.errors import ConflictError, NoPixelsError
+from service.errors import ConflictError, MalformedBodyError, NoPixelsError
 from service.gallery.conditions import Attributes
 from service.gallery.segment import OF_BUNDLE, Segment
 from service.gallery.types import Added, Item
-from service.images import encode
+from service.images import decode, encode
 from training.bundle import Bundle, Gallery, Pixels
 
 
@@ -46,6 +46,10 @@ class BundleImages:
                 "redistributed. Build a bundle from your own copy of them to get pixels."
             )
         return encode(np.asarray(self._gallery.pixels[self._gallery.positions[image_id]]))
+
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """Return the thumbnail of an image of the bundle as a JPEG, if it has one."""
+        return self._gallery.thumbnail(image_id)
 
 
 def _attributes(gallery: Gallery) -> Sequence[Attributes]:
@@ -98,6 +102,14 @@ def same_pixels(one: bytes | None, other: bytes | None) -> bool:
         return True
     pixels = _pixels(one)
     return pixels is not None and np.array_equal(pixels, np.asarray(_pixels(other)))
+
+
+def shows(file: bytes, pixels: Pixels) -> bool:
+    """Return whether a stored file, posted as an image, becomes these pixels."""
+    try:
+        return np.array_equal(decode(Image.open(BytesIO(file))), pixels)
+    except (OSError, SyntaxError, ValueError, MalformedBodyError):  # it is damaged
+        return False
 
 
 def _pixels(png: bytes) -> Pixels | None:

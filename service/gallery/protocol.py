@@ -114,6 +114,9 @@ class View(Protocol):
 
         """
 
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """Return the thumbnail of an image as a JPEG, if it came with one."""
+
     def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Return those of these images that have the vectors of another network."""
 

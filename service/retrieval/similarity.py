@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from service.engine.types import Embeddings, SearchQuery
+from service.errors import NoPixelsError, NotFoundError
+from service.gallery.bundle_images import shows
 from service.gallery.protocol import Gallery, View
 from service.gallery.types import MATCH_ALL, Filter, ScoredItem
 from service.retrieval import explain
@@ -20,11 +22,14 @@ from service.schemas.base import DECIMALS, Fields, ModelName
 from training.bundle import Layer, Vectors, normalise
 
 DUPLICATE_COSINE: Final = 0.99
-"""Cosine at `conv2` above which two images are the same, far from what rounding changes.
+"""Cosine at `conv2` above which an image without pixels is the query, far from what rounding does.
 
 Of 7,500 images posted to the int8 backend, none was below 0.9993 to itself as stored. No two
 different ones were above 0.876.
 """
+
+ALIKE: Final = 0.9
+"""Cosine below which pixels are not compared: an image to itself has more at any precision."""
 
 MAX_CANDIDATES: Final = 4096
 """Candidates after which a ranking ends."""
@@ -94,8 +99,7 @@ class SimilaritySearch:
             if params.examples:
                 unit = normalise(queries)
                 queries = np.stack([_average_vector(view, params, [query]) for query in unit])
-            conv2_vectors = np.stack([image.layers["conv2"] for image in images])
-            found = self._search(view, queries, params, conv2_vectors)
+            found = self._search(view, queries, params, images)
         else:
             found = self.nearest(view, images, params)
         return [self._build_response(params, nearest) for nearest in found]
@@ -128,7 +132,7 @@ class SimilaritySearch:
         view: View,
         queries: Vectors,
         params: SimilarityQuery,
-        conv2_vectors: Vectors | None = None,
+        images: Sequence[Embeddings] | None = None,
         first: Sequence[Sequence[ScoredItem]] | None = None,
     ) -> list[list[Fields]]:
         if first is None:
@@ -147,7 +151,7 @@ class SimilaritySearch:
                     query,
                     params,
                     first[row],
-                    None if conv2_vectors is None else conv2_vectors[row],
+                    None if images is None else images[row],
                 )
                 if match.score >= params.score_threshold
             ]
@@ -179,10 +183,10 @@ def _page(
     query: Vectors,
     params: SimilarityQuery,
     first: Sequence[ScoredItem],
-    conv2: Vectors | None,
+    image: Embeddings | None,
 ) -> list[ScoredItem]:
     """Return a page of the ranking of one query, best first."""
-    ranking = _filter_results(view, _rank(view, query, params, first), params, conv2)
+    ranking = _filter_results(view, _rank(view, query, params, first), params, image)
     page = islice(ranking, params.offset, params.offset + params.limit)
     return sorted(page, key=attrgetter("score"), reverse=True)
 
@@ -212,7 +216,7 @@ def _filter_results(
     view: View,
     ranking: Iterator[list[ScoredItem]],
     params: SimilarityQuery,
-    conv2: Vectors | None,
+    image: Embeddings | None,
 ) -> Iterator[ScoredItem]:
     """Yield matches in order, skipping the query and near-duplicates of earlier matches.
 
@@ -232,7 +236,7 @@ def _filter_results(
         )
         for match in batch:
             if params.exclude_self and (
-                match.item.id in params.examples or _is_query(view, match, conv2)
+                match.item.id in params.examples or _is_query(view, match.item.id, image)
             ):
                 continue
             if params.diversity > 0:
@@ -243,15 +247,42 @@ def _filter_results(
             yield match
 
 
-def _is_query(view: View, match: ScoredItem, conv2: Vectors | None) -> bool:
-    """Return whether a match is the query image, or was removed after the search."""
-    if conv2 is None or match.score < DUPLICATE_COSINE - 0.01:
+def _is_query(view: View, image_id: str, image: Embeddings | None) -> bool:
+    """Return whether an image has the pixels of the query image, or was removed after the search.
+
+    Cosines choose the images whose pixels are compared; only without pixels do they decide.
+    """
+    if image is None:
         return False
     layer: Layer = "conv2" if "conv2" in view.layers else view.layers[0]
-    if layer != "conv2":
-        return match.score > DUPLICATE_COSINE
-    vector = view.vectors(layer, [match.item.id], missing="skip").get(match.item.id)
-    return vector is None or bool(vector @ normalise(conv2)[0] > DUPLICATE_COSINE)
+    vector = view.vectors(layer, [image_id], missing="skip").get(image_id)
+    if vector is None:
+        return True
+    cosine = float(vector @ normalise(image.layers[layer][None])[0])
+    if cosine < ALIKE:
+        return False
+    try:
+        return _shows(view, image_id, image)
+    except NoPixelsError:
+        return cosine > DUPLICATE_COSINE
+    except NotFoundError:
+        return True
+
+
+def _shows(view: View, image_id: str, image: Embeddings) -> bool:
+    """Return whether the query has the pixels of a stored image, or of its thumbnail.
+
+    Raises:
+        NoPixelsError: no pixels were stored, or the query has none.
+
+    """
+    stored = view.image(image_id)
+    if image.pixels is None:
+        raise NoPixelsError("The query has no pixels.")
+    if shows(stored, image.pixels):
+        return True
+    thumbnail = view.thumbnail(image_id)
+    return thumbnail is not None and shows(thumbnail, image.pixels)
 
 
 def _explain_results(

@@ -43,7 +43,10 @@ class LocalGallery(Gallery):
         self._reembeddable: set[str] = set()  # outdated images that have pixels
         self._png = partial(_png, writer.store, self._bundle_images)
         self._snapshot = Snapshot(
-            (self._bundle_images.segment,), self._bundle_images.classes, self._png
+            (self._bundle_images.segment,),
+            self._bundle_images.classes,
+            self._png,
+            self._bundle_images.thumbnail,
         )
         with ExitStack() as stack:
             stack.enter_context(writer.shared.acquire())
@@ -164,7 +167,9 @@ class LocalGallery(Gallery):
             )
             for row in rows
         ]
-        before = Snapshot((base,), self._bundle_images.classes, self._png).without(hidden)
+        before = Snapshot(
+            (base,), self._bundle_images.classes, self._png, self._bundle_images.thumbnail
+        ).without(hidden)
         self._outdated.clear()
         self._reembeddable.clear()
         self._publish(before, upserted, [])

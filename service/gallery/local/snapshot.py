@@ -25,6 +25,8 @@ class Snapshot(View):
     classes: tuple[str, ...]
     png: Callable[[Segment, int], bytes]
     """Returns the PNG of a row; raises `NotFoundError` if there is none."""
+    bundle_thumbnail: Callable[[str], bytes | None] = lambda _: None
+    """Returns the thumbnail of an image of the bundle."""
     outdated_ids: frozenset[str] = frozenset()
     """The images that have another network's vectors."""
 
@@ -146,6 +148,12 @@ class Snapshot(View):
     def image(self, image_id: str) -> bytes:
         """Return the image as a PNG."""
         return self.png(*self.locate(image_id))
+
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """Return the thumbnail of an image as a JPEG, if it came with one."""
+        if self.get(image_id).source != "bundle":
+            return None
+        return self.bundle_thumbnail(image_id)
 
     def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Return those of these images that have the vectors of another network."""

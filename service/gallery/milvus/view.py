@@ -121,6 +121,12 @@ class MilvusView(View):
             raise NoPixelsError(f"The gallery has no pixels of {image_id!r}.")
         return png
 
+    def thumbnail(self, image_id: str) -> bytes | None:
+        """Return the thumbnail of an image as a JPEG, if it came with one."""
+        if self.require(image_id, ("id", "bundle"))["bundle"] == ADDED:
+            return None
+        return self._bundle_images.thumbnail(image_id)
+
     def outdated(self, ids: Sequence[str]) -> frozenset[str]:
         """Return those of these images that have the vectors of another network."""
         found = self.find(ids, ("id", "bundle", "network"))

@@ -95,10 +95,8 @@ async def image(
 def _read(state: State, image_id: str, size: str) -> tuple[bytes, str]:
     """Return the file of an image, with its media type."""
     view = state.gallery.snapshot()
-    if size == "thumbnail" and view.get(image_id).source == "bundle":
-        thumbnail = state.bundle.gallery.thumbnail(image_id)
-        if thumbnail is not None:
-            return thumbnail, "image/jpeg"
+    if size == "thumbnail" and (thumbnail := view.thumbnail(image_id)) is not None:
+        return thumbnail, "image/jpeg"
     return view.image(image_id), "image/png"
 
 

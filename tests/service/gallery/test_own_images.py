@@ -113,6 +113,22 @@ def test_the_image_of_the_gallery_is_a_thumbnail_unless_asked_otherwise(
     assert client.get(path, params={"size": "huge"}).status_code == 422
 
 
+@pytest.mark.parametrize("layer", ["conv2", "logits"])
+@pytest.mark.parametrize("kind", ["file", "thumbnail", "network"])
+def test_a_photo_is_left_out_of_its_neighbours_as_file_thumbnail_and_pixels(
+    kind: str, layer: str, client: TestClient, photos: Path
+) -> None:
+    for number in range(TESTED):
+        image_id = f"test-blue-{number}.png"
+        if kind == "file":
+            content = (photos / "test" / "blue" / f"{number}.png").read_bytes()
+        else:
+            content = client.get(f"/gallery/{image_id}/image?size={kind}").content
+        path = f"/similar?layer={layer}&limit=100&exclude_self=true"
+        found = client.post(path, content=content, headers={"Content-Type": "image/jpeg"})
+        assert image_id not in {one["id"] for one in found.json()["similar"]}
+
+
 def test_an_added_image_is_shown_as_it_is(client: TestClient) -> None:
     assert client.post("/gallery?id=mine", content=image_file(), headers=PNG).is_success
     assert client.get("/gallery/mine/image").headers["content-type"] == "image/png"
