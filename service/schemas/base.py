@@ -32,11 +32,20 @@ class ModelName(Schema):
     version: str = Field(examples=["49c6797bd2e7"])
 
 
+class Move(Schema):
+    """The folder of the starter, and that of the first bundle that was built."""
+
+    previous: str = Field(examples=["starter"])
+    current: str = Field(examples=["bundles/current"])
+
+
 class ReloadResponse(Schema):
     """The bundle that is served now, and the one before it."""
 
     previous: ModelName
     current: ModelName
+    moved: Move | None = None
+    """The change of the folder that bundles are loaded from; null in all cases but one."""
 
 
 class Health(Schema):

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio.to_thread
 
 from service.errors import BundleRefusedError, KindredError, UnavailableError
-from service.schemas.base import ModelName, ReloadResponse
+from service.schemas.base import Move, ReloadResponse
 from service.server.memory import trim_heap
 from service.state import State
 from training.bundle import BundleError, DeviceError
@@ -92,12 +93,12 @@ class Reloader:
             self._slot.put(new)
             new.metrics.reloads.inc()
             self._start(_drain_and_close(old))
-            response = ReloadResponse(previous=old.responses.model, current=new.responses.model)
-            logger.warning(
-                "Reloaded: serving %s instead of %s",
-                _name(response.current),
-                _name(response.previous),
+            response = ReloadResponse(
+                previous=old.responses.model,
+                current=new.responses.model,
+                moved=_move(old.source, new.source),
             )
+            logger.warning("Reloaded: serving %s instead of %s", _describe(new), _describe(old))
             return response
 
     async def _open(self, old: State) -> State:
@@ -136,5 +137,12 @@ async def _drain_and_close(old: State) -> None:
     await anyio.to_thread.run_sync(trim_heap)
 
 
-def _name(model: ModelName) -> str:
-    return f"{model.name} {model.version}"
+def _move(previous: Path, current: Path) -> Move | None:
+    if previous == current:
+        return None
+    return Move(previous=str(previous), current=str(current))
+
+
+def _describe(state: State) -> str:
+    model = state.responses.model
+    return f"{model.name} {model.version} from {state.source}"

@@ -1,5 +1,6 @@
 """Builds the state of the app from settings: bundle, gallery, engine. Knows nothing of HTTP."""
 
+import logging
 import math
 from dataclasses import replace
 
@@ -13,11 +14,13 @@ from service.gallery.local.gallery import LocalGallery
 from service.gallery.protocol import Gallery
 from service.gallery.types import ScoredItem
 from service.retrieval.responses import ResponseBuilder
-from service.settings import STARTER, Settings, default_bundle
+from service.settings import BUILT, STARTER, Settings, default_bundle
 from service.state import State
 from service.telemetry.metrics import Metrics
 from service.vectors import Queries, in_memory
 from training.bundle import Bundle, BundleError, Layer, load
+
+logger = logging.getLogger(__name__)
 
 
 def load_state(settings: Settings) -> State:
@@ -33,6 +36,12 @@ def load_state(settings: Settings) -> State:
     metrics = Metrics()
     source = settings.bundle or default_bundle()
     bundle = load(source)
+    if settings.bundle is None and source == STARTER:
+        logger.warning(
+            "Serving the starter bundle, because nothing has been built at %s. The first reload "
+            "after a bundle has been built there changes to it; set KINDRED_BUNDLE to stay",
+            BUILT,
+        )
     gallery = open_gallery(settings.gallery, bundle)
     engine = _engine(settings, metrics, bundle, gallery)
     responses = ResponseBuilder(bundle.manifest, gallery)

@@ -233,6 +233,7 @@ def test_a_reload_never_changes_to_another_place(
     bundle_without_pixels_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     linked_copy(bundle_without_pixels_path, tmp_path / "starter")
@@ -245,10 +246,17 @@ def test_a_reload_never_changes_to_another_place(
 
     with TestClient(create_app(Settings(max_batch_size=1))) as http:
         starter = version(http)
+        assert "Serving the starter bundle, because nothing has been built" in caplog.text
+        assert http.post("/admin/reload").json()["moved"] is None
         link.symlink_to("one")
-        assert http.post("/admin/reload").status_code == 200
+        reloaded = http.post("/admin/reload")
+        assert reloaded.status_code == 200
         built = version(http)
-        assert built != starter  # the starter stands in until a bundle is built
+        assert built != starter  # the starter stands in until a bundle is built, and it is said:
+        assert reloaded.json()["moved"] == {"previous": "starter", "current": "bundles/current"}
+        assert f"{starter} from starter" in caplog.text
+        assert f"{built} from bundles/current instead of" in caplog.text
+        assert http.post("/admin/reload").json()["moved"] is None
         for lead in ("gone", "current"):
             link.unlink()
             link.symlink_to(lead)
@@ -262,6 +270,13 @@ def test_a_reload_never_changes_to_another_place(
         link.symlink_to(lead)
         with pytest.raises(BundleError, match="no bundle at bundles/current"):
             create_app(Settings())
+    link.unlink()
+    link.symlink_to("one")
+    caplog.clear()
+    with TestClient(create_app(Settings(bundle=Path("starter"), max_batch_size=1))) as http:
+        assert "Serving the starter" not in caplog.text
+        assert http.post("/admin/reload").json()["moved"] is None
+        assert version(http) == starter  # it was named
 
 
 def test_a_missing_bundle_is_refused(client: TestClient, current: Path) -> None:
