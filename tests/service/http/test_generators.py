@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
 
 from service.http.operations import OPERATIONS
 from tests.service.conftest import MakeApp
@@ -71,8 +70,10 @@ def tool(package: str, program: str) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module")
-def service(make_app: MakeApp) -> Iterator[httpx.Client]:
-    with running_app(make_app()) as running:
+def service(make_app: MakeApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service with a gallery of its own, because the examples add images."""
+    gallery = str(tmp_path_factory.mktemp("gallery"))
+    with running_app(make_app(gallery=gallery)) as running:
         yield running
 
 
@@ -143,9 +144,9 @@ def test_every_operation_has_a_written_name(document: Path) -> None:
     assert len({name for name, _ in OPERATIONS.values()}) == len(OPERATIONS)
 
 
-def test_examples_of_bodies_run(client: TestClient, document: Path) -> None:
+def test_examples_of_bodies_run(service: httpx.Client, document: Path) -> None:
     paths = json.loads(document.read_text())["paths"]
-    version = client.get("/v2/models/kindred").json()["versions"][0]
+    version = service.get("/v2/models/kindred").json()["versions"][0]
     sent = 0
     for path, operations in paths.items():
         for method, operation in operations.items():
@@ -156,7 +157,7 @@ def test_examples_of_bodies_run(client: TestClient, document: Path) -> None:
                 examples.append(json_body["example"])
             for example in examples:
                 url = path.format(image_id="example-of-a-body", version=version)
-                response = client.request(method, url, json=example)
+                response = service.request(method, url, json=example)
                 assert response.is_success, (method, path, response.text)
                 assert not any("error" in one for one in response.json().get("results", ()))
                 sent += 1
