@@ -1,8 +1,10 @@
 """The gallery backends under test, images to add, and short reads."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -17,11 +19,30 @@ from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors
 
 Open = Callable[[Bundle, Path], Gallery]
+FILE = "gallery.db"
+
+
+_filled: list[tuple[Bundle, TemporaryDirectory[str]]] = []
+"""Databases of milvus-lite that have the images of a bundle, and no changes."""
 
 
 def on_milvus_lite(bundle: Bundle, folder: Path) -> Gallery:
-    """Open a gallery in a file of milvus-lite, in this process."""
-    return MilvusGallery.open(bundle, MilvusAddress.parse(f"milvus://{folder}/gallery.db"))
+    """Open a gallery in a file of milvus-lite, in this process.
+
+    A new one is a copy of the first of the same bundle, because to fill it takes a second.
+    """
+    if not (folder / FILE).exists():
+        filled = next((copy for owner, copy in _filled if owner is bundle), None)
+        if filled is None:
+            filled = TemporaryDirectory()
+            _opened(bundle, Path(filled.name)).close()
+            _filled.append((bundle, filled))
+        shutil.copytree(Path(filled.name) / FILE, folder / FILE)
+    return _opened(bundle, folder)
+
+
+def _opened(bundle: Bundle, folder: Path) -> Gallery:
+    return MilvusGallery.open(bundle, MilvusAddress.parse(f"milvus://{folder}/{FILE}"))
 
 
 BACKENDS: dict[str, Open] = {"local": LocalGallery.open, "milvus-lite": on_milvus_lite}

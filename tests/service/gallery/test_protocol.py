@@ -220,13 +220,13 @@ def test_a_reopened_gallery_is_the_same(backend: Open, loaded: Bundle, tmp_path:
 
 def test_changes_from_many_threads_are_all_made(gallery: Gallery, loaded: Bundle) -> None:
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda seed: gallery.add([addition(loaded, seed)]).result(), range(60)))
+        list(threads.map(lambda seed: gallery.add([addition(loaded, seed)]).result(), range(24)))
         list(
-            threads.map(lambda seed: gallery.remove(f"added-{seed:04d}").result(), range(0, 60, 2))
+            threads.map(lambda seed: gallery.remove(f"added-{seed:04d}").result(), range(0, 24, 2))
         )
-    expected = [f"added-{seed:04d}" for seed in range(1, 60, 2)]
+    expected = [f"added-{seed:04d}" for seed in range(1, 24, 2)]
     assert ids(gallery, Filter(source="added")) == expected
-    for seed in range(1, 60, 2):
+    for seed in range(1, 24, 2):
         assert nearest(gallery, vectors(loaded, seed)["conv2"]) == f"added-{seed:04d}"
 
 

@@ -14,9 +14,10 @@ from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import ModelName
 from tests.support.fakes import embeddings
 from tests.support.galleries import addition, ids
+from tests.support.lengths import length
 from training.bundle import Bundle, Layer, Projection, Vectors, from_fp16
 
-QUERIES = 20
+QUERIES = length(20, 5)
 LIMIT = 5
 
 
@@ -43,6 +44,7 @@ def gallery(
     opened.close()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "options",
     [
