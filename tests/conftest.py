@@ -45,6 +45,16 @@ def _own_gallery(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("KINDRED_GALLERY", str(tmp_path_factory.mktemp("own") / "gallery"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_references() -> Iterator[None]:
+    """Measure novelty and int8 with fewer training images: to embed them is most of a build."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.workflows.export.REFERENCES", 250)
+        patch.setattr("training.workflows.workspace.REFERENCES", 250)
+        patch.setattr("training.models.quantization.CALIBRATION_IMAGES", 100)
+        yield
+
+
 def short(experiment: Experiment, epochs: int = 3) -> Experiment:
     """Shorten an experiment; small batches let batch norm settle."""
     update = {"epochs": epochs, "batch_size": 16, "precision": "fp32"}
@@ -95,7 +105,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_folder() -> Path:
     """A folder for artifacts that are slow to build. All runs of the same code share it."""
     code = hashlib.sha256()
-    for file in [*sorted((ROOT / "training").rglob("*.py")), ROOT / "tests/support/images.py"]:
+    ours = [ROOT / "tests/support/images.py", Path(__file__)]
+    for file in [*sorted((ROOT / "training").rglob("*.py")), *ours]:
         code.update(without_docstrings(file.read_text(encoding="utf-8")).encode())
     folder = ROOT / "build" / "tests" / code.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
