@@ -20,8 +20,8 @@ from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle
 
-PER_CLASS = 200
-EPOCHS = length(10, 3)
+PER_CLASS = length(200, 100)
+EPOCHS = length(10, 4)
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
