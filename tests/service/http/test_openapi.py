@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 KEY = "admin-key"
 CASES = length(2000, 500)
 """Minimum number of test cases."""
-PER_OPERATION = length(60, 15)
+PER_OPERATION = length(60, 5)
 
 HOOKS = ROOT / "tests/service/http/openapi_hooks.py"
 
