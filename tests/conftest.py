@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from filelock import FileLock
@@ -29,6 +30,12 @@ from training.models import architecture
 from training.workflows.export import ExportOptions
 from training.workflows.release import TrainedModel
 from training.workflows.workspace import Workspace
+
+# How long an example takes depends on what else runs.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -232,7 +232,6 @@ def test_a_file_that_is_not_an_image_is_refused_with_a_reason(
         pixels_of(data)
 
 
-@settings(deadline=None)  # the time depends on what else runs
 @given(st.sampled_from(FORMATS), st.data())
 def test_a_damaged_file_is_decoded_or_refused(kind: str, data: st.DataObject) -> None:
     whole = bytearray(file_of(Image.fromarray(striped_image(4, 4)), kind))

@@ -44,7 +44,7 @@ def vectors_of(gallery: LocalGallery, seed: int) -> np.ndarray:
 def test_adding_and_then_removing_images_is_identity(gallery: LocalGallery, loaded: Bundle) -> None:
     before = everything(gallery)
 
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.lists(st.integers(0, 400), unique=True, min_size=1, max_size=40), st.integers())
     def add_and_remove(seeds: list[int], order: int) -> None:
         additions = [addition(loaded, seed) for seed in seeds]

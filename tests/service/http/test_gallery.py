@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -155,7 +155,6 @@ def test_attributions_add_up_to_the_score(
     client, loaded = small_or_real
     gaps = []
 
-    @settings(deadline=None)
     @given(st.sampled_from(loaded.gallery.ids), st.sampled_from(loaded.manifest.classes), st.data())
     def add_up(image_id: str, label: str, data: st.DataObject) -> None:
         params = {"layer": layer, "label": label, "explain": "true", "limit": "100"}
