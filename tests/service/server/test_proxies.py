@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
+import kindred
 from tests.support.fakes import image_file
 from tests.support.processes import running_server, serve_command
 from tests.support.proxies import PATH, PROXIES, proxy
@@ -83,6 +84,14 @@ def test_uploads_and_redirections_pass_the_proxy(proxied: httpx.Client) -> None:
     assert location == urljoin(str(redirected.url), f"{PATH}/docs")
     refused = proxied.post(f"{PATH}/classify", content=b"no image", headers=READER | PNG)
     assert (refused.status_code, refused.json()["instance"]) == (415, f"{PATH}/classify")
+
+
+def test_the_client_of_this_repository_works_under_a_path(proxied: httpx.Client) -> None:
+    url = str(proxied.base_url).rstrip("/") + PATH
+    with kindred.Client(url, key="reader") as client:
+        answer = client.predict(image_file(), limit=2)
+        assert answer.similar["conv2"][0].image.startswith(f"{PATH}/gallery/")
+        assert client.image(answer.similar["conv2"][0].id)
 
 
 def test_a_client_cannot_tell_the_path_through_a_proxy_that_does_not(
