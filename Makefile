@@ -6,6 +6,7 @@ PORT ?= 8000
 ROOT ?= .
 DATA ?=
 RETRAIN ?=
+NETWORK ?=
 STRICT ?=
 TORCH ?= auto
 export TORCH
@@ -17,14 +18,15 @@ BROWSER := $(shell command -v chromium || command -v chromium-browser || command
 
 # Prints the bundle to serve. The service itself finds a used port, so it is checked before long work alone.
 RESOLVE = $(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
-	$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict)
+	$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict) \
+	$(if $(NETWORK),--network "$(NETWORK)")
 
 .PHONY: help serve check test soak bench docs lint format release lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your images; RETRAIN=1: a new network
+serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your images; NETWORK=NAME, RETRAIN=1: another, a new network
 	@bundle="$$($(RESOLVE) --no-build)" \
 	|| { $(BIN)/python -m service check --host "$(HOST)" --port "$(PORT)" && bundle="$$($(RESOLVE))"; } \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
@@ -67,8 +69,8 @@ release: .venv/installed ## Train on DATA and make a bundle of it
 
 lock: .venv/installed-dev ## Pin what pyproject.toml asks for, with hashes
 	$(BIN)/python -m uv --version >/dev/null
-	for lock in "pyproject.toml --extra serve --extra train -o requirements.lock" \
-		"pyproject.toml --extra serve --extra train --extra milvus -o requirements-milvus.lock" \
+	for lock in "pyproject.toml --extra serve --extra pretrained -o requirements.lock" \
+		"pyproject.toml --extra serve --extra pretrained --extra milvus -o requirements-milvus.lock" \
 		"pyproject.toml --extra dev -o requirements-dev.lock" \
 		"benchmarks/peers.in -o benchmarks/peers.lock"; do \
 		$(BIN)/uv pip compile $$lock --universal --python-version 3.11 --generate-hashes \

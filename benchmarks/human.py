@@ -21,7 +21,7 @@ from rich.table import Table
 
 from training import bundle
 from training.bundle import Layer
-from training.bundle.network import BlockNet, pick_device
+from training.bundle.network import Network, pick_device
 from training.data import dataset
 from training.data.dataset import Dataset
 from training.embedding.embed import batch_count, embed
@@ -96,7 +96,7 @@ def best_of_each(pairs: Pairs) -> Pairs:
 
 
 def nearest(
-    network: BlockNet, test: Dataset, train: Dataset, device: torch.device
+    network: Network, test: Dataset, train: Dataset, device: torch.device
 ) -> dict[Layer, npt.NDArray[np.int64]]:
     """Return the positions of the ten nearest training images of each test image, by layer."""
     total = batch_count(len(test)) + batch_count(len(train))

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
     similar = _command(commands, "similar", "print the images most like an image")
     similar.add_argument("file", type=_file, metavar="FILE", help="image file")
-    similar.add_argument("--layer", default="conv2", help="layer to compare at (default: conv2)")
+    similar.add_argument("--layer", help="layer to compare at (default: the first of the network)")
     similar.set_defaults(run=_similar)
     for command in (predict, similar):
         command.add_argument("--limit", type=int, default=5, help="similar images (default: 5)")

@@ -128,7 +128,7 @@ class Client(_Base, Sender):
         return self._pages(lambda cursor: gallery_page(filters, cursor, page))
 
     def duplicates(
-        self, *, layer: str = "conv2", threshold: float = 0.98, **filters: Unpack[Filters]
+        self, *, layer: str | None = None, threshold: float = 0.98, **filters: Unpack[Filters]
     ) -> Iterator[Pair]:
         """Yield all pairs of images whose cosine is at least the threshold."""
         return self._pages(lambda cursor: duplicates_page(layer, threshold, filters, cursor))
@@ -178,7 +178,7 @@ class AsyncClient(_Base, AsyncSender):
         return self._pages(lambda cursor: gallery_page(filters, cursor, page))
 
     def duplicates(
-        self, *, layer: str = "conv2", threshold: float = 0.98, **filters: Unpack[Filters]
+        self, *, layer: str | None = None, threshold: float = 0.98, **filters: Unpack[Filters]
     ) -> AsyncIterator[Pair]:
         """Yield all pairs of images whose cosine is at least the threshold."""
         return self._pages(lambda cursor: duplicates_page(layer, threshold, filters, cursor))

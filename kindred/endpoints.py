@@ -26,7 +26,7 @@ from service.schemas.images import ClassifyResponse, EmbedResponse, PredictRespo
 
 Fit = Literal["crop", "pad", "stretch"]
 """How an image becomes square: by its centre, with bars, or distorted."""
-Query = Mapping[str, str | int | float | bool | Sequence[str]]
+Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
 NPY = "application/x-npy"
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -55,7 +55,7 @@ class Call(Generic[A]):
         return {
             "method": self.method,
             "url": self.path,
-            "params": self.query,
+            "params": {name: value for name, value in self.query.items() if value is not None},
             "headers": self.headers,
             "content": self.content,
             "files": self.files,
@@ -117,11 +117,11 @@ class Endpoints:
         picture: Picture,
         *,
         limit: int = 10,
-        layers: Sequence[str] = ("conv2", "logits"),
+        layers: Sequence[str] | None = None,
         explain: bool = False,
         fit: Fit = "crop",
     ) -> Call[PredictResponse]:
-        """Return the class probabilities, and the similar images at each layer."""
+        """Return the class probabilities, and the similar images at each layer, by default all."""
         query = _predict_query(limit, layers, explain, fit)
         return _post("/predict", picture, parse_response(PredictResponse), query)
 
@@ -131,7 +131,7 @@ class Endpoints:
         pictures: Sequence[Picture],
         *,
         limit: int = 10,
-        layers: Sequence[str] = ("conv2", "logits"),
+        layers: Sequence[str] | None = None,
         explain: bool = False,
         fit: Fit = "crop",
     ) -> Call[list[PredictResponse | Problem]]:
@@ -156,13 +156,18 @@ class Endpoints:
         return post_many("/classify", pictures, parse_results(ClassifyResponse), query)
 
     @endpoint
-    def embed(self, picture: Picture, *, layer: str = "conv2", fit: Fit = "crop") -> Call[Vector]:
-        """Return the embedding of an image at one layer, float32 [dimension]."""
+    def embed(
+        self, picture: Picture, *, layer: str | None = None, fit: Fit = "crop"
+    ) -> Call[Vector]:
+        """Return the embedding of an image at one layer, float32 [dimension].
+
+        The default layer is the first that `model` lists as searched.
+        """
         return _post("/embed", picture, _vector, {"layer": layer, "fit": fit}, {"Accept": NPY})
 
     @endpoint
     def embed_many(
-        self, pictures: Sequence[Picture], *, layer: str = "conv2", fit: Fit = "crop"
+        self, pictures: Sequence[Picture], *, layer: str | None = None, fit: Fit = "crop"
     ) -> Call[list[Vector | Problem]]:
         """Run `embed` for several images. Results or problems are in the given order."""
         # As JSON: a NumPy file cannot hold problems.
@@ -191,8 +196,9 @@ class Endpoints:
         return Call("POST", "/admin/reload", parse_response(ReloadResponse))
 
 
-def _predict_query(limit: int, layers: Sequence[str], explain: bool, fit: Fit) -> Query:
-    return {"limit": limit, "layers": ",".join(layers), "explain": explain, "fit": fit}
+def _predict_query(limit: int, layers: Sequence[str] | None, explain: bool, fit: Fit) -> Query:
+    named = None if layers is None else ",".join(layers)
+    return {"limit": limit, "layers": named, "explain": explain, "fit": fit}
 
 
 def _post(

@@ -52,7 +52,7 @@ class Filters(TypedDict, total=False):
 class SimilarityOptions(Filters, total=False):
     """The options of a similarity search; see `POST /similar` in the service's /docs."""
 
-    layer: str
+    layer: str | None
     limit: int
     offset: int
     exclude_self: bool
@@ -193,7 +193,7 @@ def gallery_page(filters: Filters, cursor: str, limit: int) -> Call[Page[Gallery
 
 
 def duplicates_page(
-    layer: str, threshold: float, filters: Filters, cursor: str
+    layer: str | None, threshold: float, filters: Filters, cursor: str
 ) -> Call[Page[Pair]]:
     """Build the request for one page of near-duplicates."""
 

@@ -28,7 +28,7 @@ FORMER_NAMES: Final = {
 }
 """Settings that were renamed, with the former name, which the environment may still use."""
 
-OTHERS: Final = frozenset({"URL", "API_KEY", "DATA", "DOWNLOAD", "CONCURRENT_RUNS"})
+OTHERS: Final = frozenset({"URL", "API_KEY", "DATA", "DOWNLOAD", "CONCURRENT_RUNS", "WEIGHTS"})
 """Variables of the client and of the training. One environment may serve all of them."""
 
 BENCHMARKS: Final = "BENCH_"

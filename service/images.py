@@ -1,4 +1,4 @@
-"""Decodes image files to the network's input, uint8 [32, 32, 3].
+"""Decodes image files to the network's input, uint8 [side, side, 3].
 
 Files are untrusted: any error of Pillow becomes one of three typed errors. Small plain PNGs are
 decoded by imagecodecs in less than half of Pillow's time. Knows nothing of requests or of the
@@ -15,7 +15,6 @@ from PIL import Image
 
 from service.errors import MalformedBodyError, NotAnImageError, TooLargeError
 from training.bundle import (
-    SIZE,
     Fit,
     FormatError,
     Pixels,
@@ -46,7 +45,7 @@ def load_plugins() -> None:
     logging.getLogger("imagecodecs").setLevel(logging.ERROR)
 
 
-def decode_plain_png(data: bytes, fit: Fit = "crop") -> Pixels | None:
+def decode_plain_png(data: bytes, side: int, fit: Fit = "crop") -> Pixels | None:
     """Decode a small PNG of RGB at 8 bits, as `decode` would; return None for any other file.
 
     A damaged file is left to Pillow, which accepts more of them and says what is wrong.
@@ -57,7 +56,9 @@ def decode_plain_png(data: bytes, fit: Fit = "crop") -> Pixels | None:
         pixels: Pixels = png_decode(data)
     except PngError:
         return None
-    return pixels if pixels.shape == (SIZE, SIZE, 3) else to_pixels(Image.fromarray(pixels), fit)
+    if pixels.shape == (side, side, 3):
+        return pixels
+    return to_pixels(Image.fromarray(pixels), fit, side)
 
 
 def _is_plain_png(data: bytes) -> bool:
@@ -105,23 +106,23 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def pixels_to_decode(image: Image.Image) -> int:
+def pixels_to_decode(image: Image.Image, side: int) -> int:
     """Let a JPEG be decoded smaller; return how many pixels will be in memory at the same time."""
     whole = image.width * image.height
-    reduce_jpeg(image)
+    reduce_jpeg(image, side)
     return whole if image.info.get("progressive") else image.width * image.height
 
 
-def decode(image: Image.Image, fit: Fit = "crop") -> Pixels:
-    """Decode the first frame to the network's input, uint8 [32, 32, 3].
+def decode(image: Image.Image, side: int, fit: Fit = "crop") -> Pixels:
+    """Decode the first frame to the network's input, uint8 [side, side, 3].
 
     Raises:
         MalformedBodyError: the image is truncated or damaged.
 
     """
     try:
-        reduce_jpeg(image)
-        return to_pixels(image, fit)
+        reduce_jpeg(image, side)
+        return to_pixels(image, fit, side)
     except Exception as error:  # Pillow's decoders raise many kinds of errors
         raise MalformedBodyError(
             f"The image is damaged or truncated: {describe_error(error)}."

@@ -17,12 +17,14 @@ import torch
 from PIL import Image
 
 from benchmarks.harness.load_generator import Response
-from training.bundle import SIZE, Bundle, Pixels
+from training.bundle import Bundle, Pixels
 
 Task = Literal["class", "conv2"]
 """The class alone, or the class and the ten nearest at conv2."""
 
 COUNT: Final = 32
+SIDE: Final = 32
+"""Side of the images that the measured networks see."""
 CANDIDATES: Final = 256
 NEAREST: Final = 10
 MAX_MISSED: Final = 1
@@ -96,7 +98,7 @@ def _is_right(response: Response, query: Query, task: Task) -> bool:
 
 
 def _synthetic_images() -> Pixels:
-    """Draw smooth colour gradients, uint8 [`CANDIDATES`, `SIZE`, `SIZE`, 3]."""
+    """Draw smooth colour gradients, uint8 [`CANDIDATES`, 32, 32, 3]."""
     random = np.random.default_rng(0)
     patches = random.integers(0, 256, (CANDIDATES, 4, 4, 3), dtype=np.uint8)
-    return np.stack([np.asarray(Image.fromarray(one).resize((SIZE, SIZE))) for one in patches])
+    return np.stack([np.asarray(Image.fromarray(one).resize((SIDE, SIDE))) for one in patches])

@@ -20,7 +20,7 @@ from training.data.dataset import NoImagesError
 from training.data.splits import split
 from training.embedding.embed import embed
 from training.index.cosine import normalise
-from training.models.architecture import WEIGHTS
+from training.models.families import WEIGHTS
 from training.workflows.progress import track
 
 QUERIES: Final = 1_000

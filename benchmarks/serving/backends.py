@@ -26,7 +26,7 @@ from benchmarks.harness.report import (
     wrap,
     write_section,
 )
-from service.engine.backends.base import LAYERS, Backend, ServedPrecision, channels_first
+from service.engine.backends.base import Backend, ServedPrecision, channels_first
 from service.engine.backends.factory import BackendChoice, has_openvino, open_backend
 from service.settings import default_bundle
 from training.bundle import Layer, Pixels, Vectors, load
@@ -145,7 +145,7 @@ def embed_all(backend: Backend, images: Pixels) -> dict[Layer, Vectors]:
         backend.run(channels_first(images[start : start + size])).layers
         for start in range(0, len(images), size)
     ]
-    return {layer: np.concatenate([one[layer] for one in found]) for layer in LAYERS}
+    return {layer: np.concatenate([one[layer] for one in found]) for layer in backend.spec.served}
 
 
 def row_cosines(one: Vectors, other: Vectors) -> Vectors:

@@ -33,8 +33,8 @@ from training.experiments.aggregate import RunStats
 from training.experiments.catalogue import EIGHT, find
 from training.experiments.config import REPORT, Experiment
 from training.experiments.environment import describe
-from training.models.blocknet import BlockNet
 from training.models.device import pick_device, pick_precision, synchronize
+from training.models.network import Network
 from training.models.precision import Precision, PrecisionChoice
 from training.trainer.build import build_network
 from training.trainer.evaluation import evaluate
@@ -76,7 +76,7 @@ class PILDataset(TorchDataset[tuple[Tensor, int]]):
 class PlainLoop:
     """The training loop of the report."""
 
-    def __init__(self, experiment: Experiment, network: BlockNet, data: LabelledTensors) -> None:
+    def __init__(self, experiment: Experiment, network: Network, data: LabelledTensors) -> None:
         config = experiment.config
         self.network = network
         self._device = next(network.parameters()).device
@@ -103,7 +103,7 @@ class PlainLoop:
 class FastLoop:
     """The training loop of this project, with the step of `training.trainer.fit.fit`."""
 
-    def __init__(self, experiment: Experiment, network: BlockNet, data: LabelledTensors) -> None:
+    def __init__(self, experiment: Experiment, network: Network, data: LabelledTensors) -> None:
         device = data.images.device
         precision = pick_precision(experiment.config.precision, device)
         config = experiment.config.model_copy(update={"cuda_graph": device.type == "cuda"})

@@ -36,8 +36,8 @@ from training.data.tensors import LabelledTensors
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.environment import describe
-from training.models.blocknet import BlockNet
 from training.models.device import pick_device, pick_precision
+from training.models.network import Network
 from training.trainer.build import build_network
 from training.trainer.diagnostics import diagnose, layer_weights
 from training.trainer.train_step import step_for
@@ -125,7 +125,7 @@ def batches(count: int, size: int, seed: int, steps: int) -> Iterator[Tensor]:
 
 
 def probe(
-    network: BlockNet, data: LabelledTensors, decay: float, step: int, loss: float | None
+    network: Network, data: LabelledTensors, decay: float, step: int, loss: float | None
 ) -> TrainingProbe:
     """Measure norms by layer, dead units and the standard deviation of the logits."""
     found = diagnose(network, LabelledTensors(data.images[:128], data.labels[:128]))

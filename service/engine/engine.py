@@ -147,6 +147,7 @@ class Engine:
         *,
         priority: Priority = Priority.INTERACTIVE,
         with_novelty: bool = False,
+        explaining: bool = False,
     ) -> Outcomes:
         """Embed images, in their order; one image may fail alone.
 
@@ -154,11 +155,12 @@ class Engine:
         are removed from the queue.
 
         Args:
-            images: uint8 [32, 32, 3] each.
+            images: uint8 [side, side, 3] each.
             deadline: a reading of `time.monotonic()`.
             searches: made with each image's embeddings.
             priority: of all images.
             with_novelty: whether to compute the novelty of each image.
+            explaining: whether the embeddings have the explaining layers of the network too.
 
         Raises:
             UnavailableError: the worker is loading, stuck, restarting or stopped.
@@ -170,7 +172,13 @@ class Engine:
             return []
         future: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
         entry = Entry(
-            images, deadline, future, searches, priority=priority, with_novelty=with_novelty
+            images,
+            deadline,
+            future,
+            searches,
+            priority=priority,
+            with_novelty=with_novelty,
+            explaining=explaining,
         )
         self._enqueue(entry)
         try:
@@ -268,11 +276,14 @@ class Engine:
         found = self._backend.run(
             channels_first(np.stack([item.pixels for item in batch])),
             with_novelty=any(item.entry.with_novelty for item in batch),
+            explaining=any(item.entry.explaining for item in batch),
         )
         inference = time.monotonic() - started
         pending: list[PendingSearch] = []
         complete: list[Entry] = []
-        for row, (item, embeddings) in enumerate(zip(batch, _split(found), strict=True)):
+        for row, (item, embeddings) in enumerate(
+            zip(batch, _split(found, self._backend.spec.classes), strict=True)
+        ):
             embeddings.queued = started - item.entry.submitted
             embeddings.inference = inference
             embeddings.pixels = item.pixels
@@ -296,7 +307,9 @@ class Engine:
         try:
             self._run_batch([item])
         except Exception as error:
-            self._backend.run(zeros(1))  # if it fails on zeros too, the worker dies
+            self._backend.run(
+                zeros(1, self._backend.spec.side)
+            )  # if it fails on zeros too, the worker dies
             entry.context.run(logger.warning, "The network failed on one image", exc_info=error)
             failure = InferenceFailedError(f"The network failed on this image: {error}.")
             if entry.set_outcome(item.number, failure):
@@ -314,9 +327,9 @@ class Engine:
         deliver(tuple(lost))
 
 
-def _split(found: BatchOutput) -> Iterator[Embeddings]:
+def _split(found: BatchOutput, classes: Layer) -> Iterator[Embeddings]:
     """Yield the embeddings of each image of a batch, without times."""
-    logits = found.layers["logits"].astype(np.float64)
+    logits = found.layers[classes].astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     rankings = np.argsort(-probabilities, axis=1, kind="stable")

@@ -31,7 +31,7 @@ class BatchItem(NamedTuple):
 
     @property
     def pixels(self) -> Pixels:
-        """The image, uint8 [32, 32, 3]."""
+        """The image, uint8 [side, side, 3]."""
         return self.entry.images[self.number]
 
 

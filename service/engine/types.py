@@ -39,7 +39,7 @@ class SearchQuery:
 
 @dataclass(slots=True)
 class Embeddings:
-    """One image at each of `backends.LAYERS`, float32 [dimension], and the seconds it took.
+    """One image at each served layer, float32 [dimension], and the seconds it took.
 
     `probabilities` float64 [classes] are those of the logits, and `ranking` [classes] orders the
     classes by them, the most probable first. `novelty` is None if the bundle has no statistics of
@@ -71,7 +71,7 @@ class Entry:
 
     __slots__ = (
         *("context", "deadline", "future", "images", "priority", "searches", "submitted"),
-        *("with_novelty", "_error", "_missing", "_outcomes", "_taken"),
+        *("with_novelty", "explaining", "_error", "_missing", "_outcomes", "_taken"),
     )
 
     def __init__(
@@ -83,6 +83,7 @@ class Entry:
         *,
         priority: Priority = Priority.INTERACTIVE,
         with_novelty: bool = False,
+        explaining: bool = False,
     ) -> None:
         self.images = images
         self.deadline = deadline
@@ -90,6 +91,7 @@ class Entry:
         self.searches = frozenset(searches)
         self.priority = priority
         self.with_novelty = with_novelty
+        self.explaining = explaining
         self.submitted = time.monotonic()
         self.context = copy_context()  # so that the log names the request
         self._taken = 0

@@ -62,11 +62,9 @@ def _attributes(gallery: Gallery) -> Sequence[Attributes]:
     ]
 
 
-def _predicted(bundle: Bundle) -> Sequence[str | None]:
+def _predicted(bundle: Bundle) -> Sequence[str]:
     """Return the predicted class of each image; a unit vector keeps the largest logit."""
-    logits = bundle.indexes.get("logits")
-    if logits is None:
-        return [None] * len(bundle.gallery)
+    logits = bundle.indexes[bundle.spec.classes]
     largest = logits.reconstruct(range(len(logits))).argmax(1)
     return [bundle.manifest.classes[index] for index in largest]
 
@@ -107,7 +105,7 @@ def same_pixels(one: bytes | None, other: bytes | None) -> bool:
 def shows(file: bytes, pixels: Pixels) -> bool:
     """Return whether a stored file, posted as an image, becomes these pixels."""
     try:
-        return np.array_equal(decode(Image.open(BytesIO(file))), pixels)
+        return np.array_equal(decode(Image.open(BytesIO(file)), len(pixels)), pixels)
     except (OSError, SyntaxError, ValueError, MalformedBodyError):  # it is damaged
         return False
 

@@ -132,6 +132,8 @@ class Gallery(Protocol):
 
     network: str
     """The `network_id` of the bundle served, whose vectors the gallery searches."""
+    side: int
+    """Side of the images that this network sees, in pixels."""
 
     @property
     def added(self) -> int:

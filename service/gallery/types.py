@@ -19,7 +19,7 @@ class Item:
     id: str
     label: str
     predicted: str | None
-    """The class that the network predicts; None if the bundle has no index of logits."""
+    """The class that the network predicts; None if it is not known."""
     label_predicted: bool = False
     """Whether the label is the network's prediction, as none was given."""
     attributes: Attributes = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Addition:
     item: Item
     """Its `source` is "added" and its `created_at` set, unless it comes from a backup."""
     png: bytes | None
-    """Lossless, 32 x 32; None only if it comes from a gallery without pixels."""
+    """Lossless, as the network sees it; None only if it comes from a gallery without pixels."""
     vectors: Mapping[Layer, Vectors]
     network: str
     """The `network_id` of the network that made the vectors."""

@@ -78,7 +78,9 @@ Limit = Annotated[
     int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of results, best first.")
 ]
 
-LayerName = Annotated[str, Query(description="An indexed layer; /model lists them.")]
+LayerName = Annotated[
+    str | None, Query(description="A searched layer; /model lists them. Default: the first.")
+]
 
 Explain = Annotated[bool, Query(description="Add to each neighbour why it matches.")]
 

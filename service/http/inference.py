@@ -13,7 +13,7 @@ from starlette.types import Scope
 from service import concurrency
 from service.engine.admission import Permit
 from service.engine.types import Embeddings, Priority, SearchQuery
-from service.errors import InferenceFailedError, KindredError
+from service.errors import InferenceFailedError, KindredError, NoPixelsError
 from service.http import problems
 from service.http.codecs.bodies import request_body
 from service.http.codecs.form_fields import FormReader
@@ -23,6 +23,7 @@ from service.http.dependencies import UPLOAD_ERRORS
 from service.http.gate.exchange import cancelled_if_gone
 from service.http.problems import error_responses
 from service.retrieval.plan import Plan
+from service.retrieval.similarity import SimilarityQuery
 from service.schemas.base import Fields, Schema
 from service.schemas.errors import Results
 from service.state import State
@@ -58,7 +59,13 @@ async def respond_per_image(scope: Scope, state: State, uploads: Uploads, plan: 
     with state.admission.permit(Priority.INTERACTIVE, len(uploads.images)) as permit:
         pixels = await decode_images(scope, state, uploads.files, uploads.fit, permit)
         results = await embed_images(
-            scope, state, pixels, permit.priority, batched, with_novelty=plan.with_novelty
+            scope,
+            state,
+            pixels,
+            permit.priority,
+            batched,
+            with_novelty=plan.with_novelty,
+            explaining=plan.explaining,
         )
         if not uploads.several and isinstance(results[0], KindredError):
             raise results[0]
@@ -135,6 +142,7 @@ async def embed_images(
     searches: Collection[SearchQuery] = (),
     *,
     with_novelty: bool = False,
+    explaining: bool = False,
 ) -> list[Embeddings | KindredError]:
     """Embed the decoded images of a request; each may have its own error.
 
@@ -150,7 +158,12 @@ async def embed_images(
     if pixels:
         with cancelled_if_gone(scope):
             found = await state.engine.embed(
-                pixels, deadline, searches, priority=priority, with_novelty=with_novelty
+                pixels,
+                deadline,
+                searches,
+                priority=priority,
+                with_novelty=with_novelty,
+                explaining=explaining,
             )
     embedded = [image for image in found if isinstance(image, Embeddings)]
     if embedded:
@@ -185,3 +198,27 @@ async def embed_all(
             raise image
         embedded.append(image)
     return embedded
+
+
+async def embed_example(scope: Scope, state: State, params: SimilarityQuery) -> Embeddings | None:
+    """Embed the one example of a search again, if its matches cannot be explained without.
+
+    Returns None if they can, or if the gallery does not have its pixels.
+
+    Raises:
+        KindredError: the example is not there, or cannot be embedded now.
+
+    """
+    if not state.responses.similarity.needs_embedding(params):
+        return None
+    (example,) = params.examples
+    try:
+        png = await run_in_search_pool(state, 0, lambda: state.gallery.snapshot().image(example))
+    except NoPixelsError:
+        return None
+    with state.admission.permit(Priority.INTERACTIVE, 1) as permit:
+        pixels = await decode_images(scope, state, [png], "crop", permit)
+        (found,) = await embed_images(scope, state, pixels, permit.priority, explaining=True)
+    if isinstance(found, KindredError):
+        raise found
+    return found

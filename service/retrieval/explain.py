@@ -7,26 +7,43 @@ import numpy as np
 
 from training.bundle import Vectors
 
-SIDE = 8
-"""`conv2` is channel-major over 8 x 8 positions of the image, each of 4 x 4 pixels."""
 
-
-def attribution_map(query: Vectors, others: Vectors) -> Vectors:
-    """Compute where in the image a query matches each of K others, at `conv2`.
+def attribution_map(query: Vectors, others: Vectors, places: tuple[int, int]) -> Vectors:
+    """Compute where in the image a query matches each of K others, at a layer over places.
 
     `map[k, y, x] = sum_c query[c, y, x] others[k, c, y, x] / (|query| |others[k]|)`.
 
     Args:
-        query: [channels x 8 x 8].
-        others: [K, channels x 8 x 8].
+        query: [channels x rows x columns].
+        others: [K, channels x rows x columns].
+        places: rows and columns.
 
     Returns:
-        [K, 8, 8]; each map adds up to the cosine of the two vectors.
+        [K, rows, columns]; each map adds up to the cosine of the two vectors.
 
     """
-    channels = len(query) // SIDE**2
-    shares: Vectors = attribution(query, others).reshape(-1, channels, SIDE, SIDE).sum(1)
+    shares: Vectors = attribution(query, others).reshape(len(others), -1, *places).sum(1)
     return shares
+
+
+def query_map(parts: Vectors, others: Vectors, places: tuple[int, int]) -> Vectors:
+    """Compute where in the query's image it matches each of K others, at a layer without places.
+
+    The query is the sum of its parts over the places:
+    `map[k, y, x] = sum_c parts[c, y, x] others[k, c] / (|query| |others[k]|)`.
+
+    Args:
+        parts: of the query, [channels x rows x columns].
+        others: [K, channels].
+        places: rows and columns.
+
+    Returns:
+        [K, rows, columns]; each map adds up to the cosine of the two vectors.
+
+    """
+    by_channel = parts.reshape(others.shape[1], -1)
+    shares: Vectors = others @ by_channel / _lengths(by_channel.sum(1), others)
+    return shares.reshape(len(others), *places)
 
 
 def attribution(query: Vectors, others: Vectors) -> Vectors:
@@ -38,6 +55,11 @@ def attribution(query: Vectors, others: Vectors) -> Vectors:
         [K, D]; each row adds up to the cosine of the two vectors.
 
     """
+    return query * others / _lengths(query, others)
+
+
+def _lengths(query: Vectors, others: Vectors) -> Vectors:
+    """Return the products of the lengths [K, 1], with 1 for 0."""
     lengths: Vectors = np.linalg.norm(query) * np.linalg.norm(others, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
-    return query * others / lengths
+    return lengths

@@ -21,4 +21,5 @@ class Plan:
     fit: Fit = "crop"
     searches: tuple[SearchQuery, ...] = ()
     with_novelty: bool = False
+    explaining: bool = False
     light: bool = False

@@ -4,60 +4,59 @@ Pure computation on data in memory; run it in a thread pool. Knows nothing of re
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 
-from service.engine.backends.base import LAYERS
 from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery.protocol import Gallery
 from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import DECIMALS, Fields, ModelName
 from service.schemas.oip import Array, TensorMetadata
-from training.bundle import Layer, Manifest
-
-EMBEDDING_LAYERS: Final = LAYERS
-"""The layers of `/embed`."""
+from training.bundle import Bundle, Layer
 
 
 class ResponseBuilder:
     """Builds the responses of one bundle with one gallery."""
 
-    def __init__(self, manifest: Manifest, gallery: Gallery) -> None:
+    def __init__(self, bundle: Bundle, gallery: Gallery) -> None:
+        manifest = bundle.manifest
+        self._spec = bundle.spec
         self.model = ModelName(name=manifest.name, version=manifest.version)
         self._model = self.model.model_dump()
         self._classes = manifest.classes
         self._threshold = manifest.novelty.threshold if manifest.novelty else None
         self._gallery = gallery
-        self.similarity = SimilaritySearch(self.model, gallery)
+        self.similarity = SimilaritySearch(self.model, gallery, self._spec)
 
-    def indexed_layers(self, names: str) -> tuple[Layer, ...]:
-        """Return the layers named in a comma-separated list, without repetitions.
+    def indexed_layers(self, names: str | None) -> tuple[Layer, ...]:
+        """Return the layers named in a comma-separated list, without repetitions; None: all.
 
         Raises:
             NotFoundError: a layer is not indexed; the message lists the indexed layers.
 
         """
+        if names is None:
+            return self._spec.searched
         return tuple(dict.fromkeys(self.indexed_layer(name.strip()) for name in names.split(",")))
 
-    def indexed_layer(self, name: str) -> Layer:
-        """Return the indexed layer of this name.
+    def indexed_layer(self, name: str | None) -> Layer:
+        """Return the indexed layer of this name; None: the default one.
 
         Raises:
             NotFoundError: there is no such layer; the message lists the indexed layers.
 
         """
-        return _known(name, self._gallery.snapshot().layers)
+        return self._known(name, self._gallery.snapshot().layers)
 
-    def embedding_layer(self, name: str) -> Layer:
-        """Return the embedding layer of this name.
+    def embedding_layer(self, name: str | None) -> Layer:
+        """Return the embedding layer of this name; None: the default one.
 
         Raises:
             NotFoundError: there is no such layer; the message lists the layers.
 
         """
-        return _known(name, EMBEDDING_LAYERS)
+        return self._known(name, self._spec.served)
 
     def classify(self, images: Sequence[Embeddings], top_k: int | None = None) -> list[Fields]:
         """Return a `ClassifyResponse` for each image: its `top_k` best classes, or all of them."""
@@ -102,7 +101,7 @@ class ResponseBuilder:
         """Return the metadata of the output tensors in the Open Inference Protocol."""
         layers = (
             TensorMetadata(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
-            for layer in LAYERS
+            for layer in self._spec.served
         )
         return (
             TensorMetadata(name="labels", datatype="BYTES", shape=(-1,)),
@@ -115,7 +114,8 @@ class ResponseBuilder:
         probabilities = np.stack([image.probabilities for image in images])
         labels = [self.predicted(image) for image in images]
         vectors: dict[str, Array] = {
-            layer: np.stack([image.layers[layer] for image in images]) for layer in LAYERS
+            layer: np.stack([image.layers[layer] for image in images])
+            for layer in self._spec.served
         }
         return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
 
@@ -139,9 +139,10 @@ class ResponseBuilder:
                 fields["familiar"] = image.novelty <= self._threshold
         return fields
 
-
-def _known(name: str, layers: Sequence[Layer]) -> Layer:
-    for layer in layers:
-        if layer == name:
-            return layer
-    raise NotFoundError(f"No layer {name!r}; available: {', '.join(layers)}.")
+    def _known(self, name: str | None, layers: Sequence[Layer]) -> Layer:
+        if name is None:
+            return self._spec.searched[0]
+        for layer in layers:
+            if layer == name:
+                return layer
+        raise NotFoundError(f"No layer {name!r}; available: {', '.join(layers)}.")

@@ -19,13 +19,13 @@ from service.gallery.types import MATCH_ALL, Filter, ScoredItem
 from service.retrieval import explain
 from service.retrieval.convert import neighbour
 from service.schemas.base import DECIMALS, Fields, ModelName
-from training.bundle import Layer, Vectors, normalise
+from training.bundle import Layer, NetworkSpec, Vectors, normalise
 
 DUPLICATE_COSINE: Final = 0.99
-"""Cosine at `conv2` above which an image without pixels is the query, far from what rounding does.
+"""Cosine at the first searched layer above which an image without pixels is the query.
 
-Of 7,500 images posted to the int8 backend, none was below 0.9993 to itself as stored. No two
-different ones were above 0.876.
+It is far from what rounding changes: of 7,500 images posted to the int8 backend, none was below
+0.9993 to itself as stored. No two different ones were above 0.876.
 """
 
 ALIKE: Final = 0.9
@@ -84,9 +84,10 @@ class SimilarityQuery:
 class SimilaritySearch:
     """Searches one gallery with the vectors of one network."""
 
-    def __init__(self, model: ModelName, gallery: Gallery) -> None:
+    def __init__(self, model: ModelName, gallery: Gallery, spec: NetworkSpec) -> None:
         self._model = model.model_dump()
         self._gallery = gallery
+        self._spec = spec
 
     def similar(self, images: Sequence[Embeddings], params: SimilarityQuery) -> list[Fields]:
         """Return the nearest neighbours of each image.
@@ -99,16 +100,25 @@ class SimilaritySearch:
             if params.examples:
                 unit = normalise(queries)
                 queries = np.stack([_average_vector(view, params, [query]) for query in unit])
-            found = self._search(view, queries, params, images)
+            found = self._search(view, queries, params, images, parts=self._parts(images, params))
         else:
             found = self.nearest(view, images, params)
         return [self._build_response(params, nearest) for nearest in found]
 
-    def recommend(self, params: SimilarityQuery) -> Fields:
-        """Return the nearest neighbours of the average vector of the examples."""
+    def recommend(self, params: SimilarityQuery, image: Embeddings | None = None) -> Fields:
+        """Return the nearest neighbours of the average vector of the examples.
+
+        With one example, `image` has the embeddings by which its matches are explained.
+        """
         view = self._gallery.snapshot()
-        (nearest,) = self._search(view, _average_vector(view, params)[None], params)
+        parts = None if image is None else self._parts_of(image, params.layer)
+        (nearest,) = self._search(view, _average_vector(view, params)[None], params, parts=[parts])
         return self._build_response(params, nearest)
+
+    def needs_embedding(self, params: SimilarityQuery) -> bool:
+        """Return whether `recommend` can explain its matches only with the example's embeddings."""
+        explained = params.with_attribution and self._spec.explanation(params.layer)
+        return explained == "query_places" and len(params.examples) == 1 and not params.negative
 
     def nearest(
         self, view: View, images: Sequence[Embeddings], params: SimilarityQuery
@@ -122,7 +132,19 @@ class SimilaritySearch:
             if params.offset == 0:
                 return [list(map(neighbour, matches)) for matches in first]
         queries = np.stack([image.layers[params.layer] for image in images])
-        return self._search(view, queries, params, first=first)
+        return self._search(view, queries, params, first=first, parts=self._parts(images, params))
+
+    def _parts(
+        self, images: Sequence[Embeddings], params: SimilarityQuery
+    ) -> Sequence[Vectors | None]:
+        """Return the parts of each query over places; None where none explain it."""
+        if not params.with_attribution or params.examples:  # an average has no places
+            return [None] * len(images)
+        return [self._parts_of(image, params.layer) for image in images]
+
+    def _parts_of(self, image: Embeddings, layer: Layer) -> Vectors | None:
+        summed_from = self._spec.layer(layer).summed_from
+        return None if summed_from is None else image.layers[summed_from]
 
     def _build_response(self, params: SimilarityQuery, nearest: list[Fields]) -> Fields:
         return {"model": self._model, "layer": params.layer, "similar": nearest}
@@ -134,6 +156,7 @@ class SimilaritySearch:
         params: SimilarityQuery,
         images: Sequence[Embeddings] | None = None,
         first: Sequence[Sequence[ScoredItem]] | None = None,
+        parts: Sequence[Vectors | None] = (),
     ) -> list[list[Fields]]:
         if first is None:
             first = view.search(
@@ -146,12 +169,8 @@ class SimilaritySearch:
         shown = [
             [
                 match
-                for match in _page(
-                    view,
-                    query,
-                    params,
-                    first[row],
-                    None if images is None else images[row],
+                for match in self._page(
+                    view, query, params, first[row], None if images is None else images[row]
                 )
                 if match.score >= params.score_threshold
             ]
@@ -160,9 +179,133 @@ class SimilaritySearch:
         if not params.with_attribution:
             return [list(map(neighbour, matches)) for matches in shown]
         return [
-            _explain_results(view, query, params.layer, matches)
-            for query, matches in zip(queries, shown, strict=True)
+            self._explain_results(view, query, params.layer, matches, own)
+            for query, matches, own in zip(queries, shown, parts, strict=True)
         ]
+
+    def _page(
+        self,
+        view: View,
+        query: Vectors,
+        params: SimilarityQuery,
+        first: Sequence[ScoredItem],
+        image: Embeddings | None,
+    ) -> list[ScoredItem]:
+        """Return a page of the ranking of one query, best first."""
+        ranking = self._filter_results(view, _rank(view, query, params, first), params, image)
+        page = islice(ranking, params.offset, params.offset + params.limit)
+        return sorted(page, key=attrgetter("score"), reverse=True)
+
+    def _filter_results(
+        self,
+        view: View,
+        ranking: Iterator[list[ScoredItem]],
+        params: SimilarityQuery,
+        image: Embeddings | None,
+    ) -> Iterator[ScoredItem]:
+        """Yield matches in order, skipping the query and near-duplicates of earlier matches.
+
+        With `diversity`, also skips images that were removed after the search.
+        """
+        kept: list[Vectors] = []
+        batches = (
+            part[start : start + FETCH_BATCH]
+            for part in ranking
+            for start in range(0, len(part), FETCH_BATCH)
+        )
+        for batch in batches:
+            vectors = (
+                view.vectors(params.layer, [match.item.id for match in batch], missing="skip")
+                if params.diversity > 0
+                else {}
+            )
+            for match in batch:
+                if params.exclude_self and (
+                    match.item.id in params.examples or self._is_query(view, match.item.id, image)
+                ):
+                    continue
+                if params.diversity > 0:
+                    vector = vectors.get(match.item.id)
+                    if vector is None or any(
+                        other @ vector > 1 - params.diversity for other in kept
+                    ):
+                        continue
+                    kept.append(vector)
+                yield match
+
+    def _is_query(self, view: View, image_id: str, image: Embeddings | None) -> bool:
+        """Return whether an image has the query's pixels, or was removed after the search.
+
+        Cosines choose the images whose pixels are compared; only without pixels do they decide.
+        """
+        if image is None:
+            return False
+        layer = self._spec.searched[0]
+        vector = view.vectors(layer, [image_id], missing="skip").get(image_id)
+        if vector is None:
+            return True
+        cosine = float(vector @ normalise(image.layers[layer][None])[0])
+        if cosine < ALIKE:
+            return False
+        try:
+            return _shows(view, image_id, image)
+        except NoPixelsError:
+            return cosine > DUPLICATE_COSINE
+        except NotFoundError:
+            return True
+
+    def _explain_results(
+        self,
+        view: View,
+        query: Vectors,
+        layer: Layer,
+        matches: Sequence[ScoredItem],
+        parts: Vectors | None,
+    ) -> list[Fields]:
+        """Convert matches with their attributions, skipping images removed after the search."""
+        vectors = view.vectors(layer, [match.item.id for match in matches], missing="skip")
+        if not vectors:
+            return []
+        matches = [match for match in matches if match.item.id in vectors]
+        others = np.stack([vectors[match.item.id] for match in matches])
+        explained = self._attribution(query, others, layer, parts)
+        if explained is None:
+            return list(map(neighbour, matches))
+        name, values = explained
+        return [
+            neighbour(match) | {name: row}
+            for match, row in zip(matches, _rounded(values), strict=True)
+        ]
+
+    def _attribution(
+        self, query: Vectors, others: Vectors, layer: Layer, parts: Vectors | None
+    ) -> tuple[str, Vectors] | None:
+        """Return the field of an explanation and its values [K, ...], if there is one."""
+        spec = self._spec.layer(layer)
+        if spec.places:
+            return "heat", explain.attribution_map(query, others, spec.places)
+        if spec.summed_from is None:
+            return "terms", explain.attribution(query, others)
+        places = self._spec.layer(spec.summed_from).places
+        if parts is None or places is None:
+            return None
+        return "heat", explain.query_map(parts, others, places)
+
+
+def _shows(view: View, image_id: str, image: Embeddings) -> bool:
+    """Return whether the query has the pixels of a stored image, or of its thumbnail.
+
+    Raises:
+        NoPixelsError: no pixels were stored, or the query has none.
+
+    """
+    stored = view.image(image_id)
+    if image.pixels is None:
+        raise NoPixelsError("The query has no pixels.")
+    if shows(stored, image.pixels):
+        return True
+    thumbnail = view.thumbnail(image_id)
+    return thumbnail is not None and shows(thumbnail, image.pixels)
 
 
 def _average_vector(view: View, params: SimilarityQuery, images: Sequence[Vectors] = ()) -> Vectors:
@@ -176,19 +319,6 @@ def _average_vector(view: View, params: SimilarityQuery, images: Sequence[Vector
     if params.negative:
         query = 2 * query - np.mean([examples[one] for one in params.negative], axis=0)
     return query
-
-
-def _page(
-    view: View,
-    query: Vectors,
-    params: SimilarityQuery,
-    first: Sequence[ScoredItem],
-    image: Embeddings | None,
-) -> list[ScoredItem]:
-    """Return a page of the ranking of one query, best first."""
-    ranking = _filter_results(view, _rank(view, query, params, first), params, image)
-    page = islice(ranking, params.offset, params.offset + params.limit)
-    return sorted(page, key=attrgetter("score"), reverse=True)
 
 
 def _rank(
@@ -210,95 +340,6 @@ def _rank(
         (matches,) = view.search(
             params.layer, query[None], fetched, filter_=params.filter_, exact=params.exact
         )
-
-
-def _filter_results(
-    view: View,
-    ranking: Iterator[list[ScoredItem]],
-    params: SimilarityQuery,
-    image: Embeddings | None,
-) -> Iterator[ScoredItem]:
-    """Yield matches in order, skipping the query and near-duplicates of earlier matches.
-
-    With `diversity`, also skips images that were removed after the search.
-    """
-    kept: list[Vectors] = []
-    batches = (
-        part[start : start + FETCH_BATCH]
-        for part in ranking
-        for start in range(0, len(part), FETCH_BATCH)
-    )
-    for batch in batches:
-        vectors = (
-            view.vectors(params.layer, [match.item.id for match in batch], missing="skip")
-            if params.diversity > 0
-            else {}
-        )
-        for match in batch:
-            if params.exclude_self and (
-                match.item.id in params.examples or _is_query(view, match.item.id, image)
-            ):
-                continue
-            if params.diversity > 0:
-                vector = vectors.get(match.item.id)
-                if vector is None or any(other @ vector > 1 - params.diversity for other in kept):
-                    continue
-                kept.append(vector)
-            yield match
-
-
-def _is_query(view: View, image_id: str, image: Embeddings | None) -> bool:
-    """Return whether an image has the pixels of the query image, or was removed after the search.
-
-    Cosines choose the images whose pixels are compared; only without pixels do they decide.
-    """
-    if image is None:
-        return False
-    layer: Layer = "conv2" if "conv2" in view.layers else view.layers[0]
-    vector = view.vectors(layer, [image_id], missing="skip").get(image_id)
-    if vector is None:
-        return True
-    cosine = float(vector @ normalise(image.layers[layer][None])[0])
-    if cosine < ALIKE:
-        return False
-    try:
-        return _shows(view, image_id, image)
-    except NoPixelsError:
-        return cosine > DUPLICATE_COSINE
-    except NotFoundError:
-        return True
-
-
-def _shows(view: View, image_id: str, image: Embeddings) -> bool:
-    """Return whether the query has the pixels of a stored image, or of its thumbnail.
-
-    Raises:
-        NoPixelsError: no pixels were stored, or the query has none.
-
-    """
-    stored = view.image(image_id)
-    if image.pixels is None:
-        raise NoPixelsError("The query has no pixels.")
-    if shows(stored, image.pixels):
-        return True
-    thumbnail = view.thumbnail(image_id)
-    return thumbnail is not None and shows(thumbnail, image.pixels)
-
-
-def _explain_results(
-    view: View, query: Vectors, layer: Layer, matches: Sequence[ScoredItem]
-) -> list[Fields]:
-    """Convert matches with their attributions, skipping images removed after the search."""
-    vectors = view.vectors(layer, [match.item.id for match in matches], missing="skip")
-    if not vectors:
-        return []
-    matches = [match for match in matches if match.item.id in vectors]
-    others = np.stack([vectors[match.item.id] for match in matches])
-    if layer == "conv2":
-        maps = _rounded(explain.attribution_map(query, others))
-        return [neighbour(m) | {"heat": heat} for m, heat in zip(matches, maps, strict=True)]
-    rows = _rounded(explain.attribution(query, others))
-    return [neighbour(m) | {"terms": row} for m, row in zip(matches, rows, strict=True)]
 
 
 def _rounded(values: Vectors) -> list[Any]:

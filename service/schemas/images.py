@@ -39,9 +39,12 @@ class Neighbour(Schema):
     attributes: dict[str, bool | int | float | str] | None = None
     """Its attributes; left out if it has none."""
     heat: tuple[tuple[RoundedFloat, ...], ...] | None = Field(default=None, examples=[HEATMAP])
-    """With explain, at conv2: 8 x 8 positions, which add up to the score."""
+    """With explain, at a layer over places: rows and columns, which add up to the score.
+
+    /model says whether they are places of both images or of the query alone.
+    """
     terms: tuple[RoundedFloat, ...] | None = None
-    """With explain, at logits: one term per class, which add up to the score."""
+    """With explain, at the layer of the classes: one term a class, adding up to the score."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [NEIGHBOUR_EXAMPLE]})
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from service.schemas.base import RoundedFloat, Schema
-from training.bundle import Comparison, DatasetMetadata, Metrics, Record, Summary
+from training.bundle import Comparison, DatasetMetadata, Explanation, Metrics, Record, Summary
 
 
 class Experiments(Schema):
@@ -45,6 +45,27 @@ class GalleryCard(Schema):
     pixels: bool
     """Whether /gallery/{id}/image returns images."""
     layers: dict[str, LayerCard]
+
+
+class NetworkLayerCard(Schema):
+    """One layer of the network: where images can be embedded, and at some layers compared."""
+
+    name: str = Field(examples=["conv2"])
+    title: str = Field(examples=["Second block: shapes and parts"])
+    """What to call the layer where people read it."""
+    description: str = Field(examples=["Alike in edges, textures and parts at the same places."])
+    """What two images have in common if their vectors are near each other."""
+    length: int = Field(examples=[8192])
+    shape: tuple[int, ...] = Field(examples=[(128, 8, 8)])
+    """Channels, rows and columns, or the length alone."""
+    searched: bool
+    """Whether the gallery is searched at this layer; the first such layer is the default."""
+    explanation: Explanation | None
+    """What `explain` divides a score into. `places`: a heat of rows and columns for both images.
+    `query_places`: such a heat for the query alone. `classes`: terms, one a class.
+    """
+    places: tuple[int, int] | None = Field(examples=[(8, 8)])
+    """Rows and columns of the heat."""
 
 
 class InputCard(Schema):
@@ -94,7 +115,11 @@ class ModelCard(Schema):
     """null if the bundle has no novelty statistics."""
     engine: str
     """Inference backend, precision and device."""
+    family: str = Field(examples=["blocknet"])
+    """The family of the network: blocknet, trained from the start, or pretrained on ImageNet."""
     input: InputCard
+    layers: tuple[NetworkLayerCard, ...]
+    """The layers at which images can be embedded, in order from the input."""
     limits: Limits
     caveats: str
     """Known limits of the model, from the bundle's README."""

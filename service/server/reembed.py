@@ -12,14 +12,13 @@ from io import BytesIO
 from typing import Final
 
 import anyio.to_thread
-import numpy as np
 from PIL import Image
 
 from service.engine.types import Embeddings, Priority
 from service.errors import KindredError
 from service.gallery.types import NewVectors, OutdatedImage
 from service.state import State
-from training.bundle import SIZE, Pixels
+from training.bundle import Pixels, to_pixels
 
 BATCH: Final = 16
 """Images in a batch. More would delay concurrent requests."""
@@ -74,14 +73,14 @@ async def reembed_batch(state: State, skipped: set[tuple[str, int]] | None = Non
         KindredError: the engine accepts no images now, or the vectors cannot be stored.
 
     """
-    gallery = state.gallery
+    gallery, side = state.gallery, state.bundle.spec.side
     skipped = set() if skipped is None else skipped
     limit = BATCH + len(skipped)
     found = await anyio.to_thread.run_sync(gallery.next_outdated, limit)
     outdated = [one for one in found if (one.id, one.revision) not in skipped][:BATCH]
     if not outdated:
         return False
-    decoded = [(one, pixels) for one in outdated if (pixels := _pixels(one)) is not None]
+    decoded = [(one, pixels) for one in outdated if (pixels := _pixels(one, side)) is not None]
     pixels_of_all = [pixels for _, pixels in decoded]
     # Without a permit: a queue that is full of additions must not stop this.
     results = (
@@ -122,10 +121,10 @@ def _new_vectors(state: State, one: OutdatedImage, image: Embeddings) -> NewVect
     )
 
 
-def _pixels(one: OutdatedImage) -> Pixels | None:
-    """Decode the stored image; None if it is damaged."""
+def _pixels(one: OutdatedImage, side: int) -> Pixels | None:
+    """Decode the stored image, which may be of another network's side; None if it is damaged."""
     try:
-        pixels: Pixels = np.asarray(Image.open(BytesIO(one.png)).convert("RGB"))
+        image = Image.open(BytesIO(one.png)).convert("RGB")
     except (OSError, SyntaxError, ValueError):  # those that Pillow raises
         return None
-    return pixels if pixels.shape == (SIZE, SIZE, 3) else None
+    return to_pixels(image, size=side) if image.width == image.height else None

@@ -44,7 +44,7 @@ def load_state(settings: Settings) -> State:
         )
     gallery = open_gallery(settings.gallery, bundle)
     engine = _engine(settings, metrics, bundle, gallery)
-    responses = ResponseBuilder(bundle.manifest, gallery)
+    responses = ResponseBuilder(bundle, gallery)
     return State(settings, source, bundle, engine, gallery, responses, metrics)
 
 
@@ -71,7 +71,7 @@ def reload_state(old: State) -> State:
         bundle=bundle,
         engine=engine,
         gallery=gallery,
-        responses=ResponseBuilder(bundle.manifest, gallery),
+        responses=ResponseBuilder(bundle, gallery),
     )
     start(new)
     return new

@@ -27,7 +27,7 @@ from training.embedding.embed import embed
 from training.experiments.record import MATRIX_CLASSES
 from training.index import cosine
 from training.index.tuning import tune
-from training.models.architecture import Layer
+from training.models.layers import Layer
 from training.trainer.evaluation import evaluate
 
 if TYPE_CHECKING:

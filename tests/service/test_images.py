@@ -22,7 +22,7 @@ LIMIT = 1_000_000
 
 
 def pixels_of(data: bytes, fit: Fit = "crop") -> Pixels:
-    return decode(read_header(data, LIMIT), fit)
+    return decode(read_header(data, LIMIT), 32, fit)
 
 
 def orange(mode: str = "RGB") -> Image.Image:
@@ -285,7 +285,7 @@ def test_a_plain_png_has_the_pixels_that_pillow_finds(
     for name, last in chunks:
         if mode == "RGB" or name != b"tRNS":
             data = with_chunk(data, name, last=last)
-    pixels = decode_plain_png(data, fit)
+    pixels = decode_plain_png(data, 32, fit)
     plain = mode == "RGB" and size[0] * size[1] <= 128 * 128
     if plain and all(name in (b"gAMA", b"sRGB", b"tIME") for name, _ in chunks):
         assert pixels is not None
@@ -301,6 +301,6 @@ def test_a_damaged_plain_png_is_decoded_only_if_pillow_decodes_it(
     for position in data.draw(st.lists(st.integers(0, len(file) - 1), min_size=1, max_size=3)):
         file[position] ^= 1 << data.draw(st.integers(0, 7))
     damaged = bytes(file[: data.draw(st.integers(1, len(file)))])
-    pixels = decode_plain_png(damaged)
+    pixels = decode_plain_png(damaged, 32)
     if pixels is not None:
         assert np.array_equal(pixels, pixels_of(damaged))

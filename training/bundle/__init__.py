@@ -5,9 +5,9 @@ written.
 """
 
 from training.bundle.loader import Bundle, Gallery, load
-from training.bundle.manifest import BundleError, DatasetMetadata, Manifest, Metrics
+from training.bundle.manifest import BundleError, DatasetMetadata, Metrics
 from training.data.formats import MEDIA_TYPES, FormatError, describe_error, open_image
-from training.data.preprocessing import SIZE, Fit, Pixels, reduce_jpeg, to_pixels
+from training.data.preprocessing import Fit, Pixels, reduce_jpeg, to_pixels
 from training.experiments.aggregate import Summary, summarize
 from training.experiments.comparison import Comparison, compare
 from training.experiments.config import Regularizer
@@ -23,7 +23,7 @@ from training.index.cosine import (
 )
 from training.index.multi_index import Project, search_multi
 from training.index.projection import Projection
-from training.models.architecture import Layer
+from training.models.layers import LAYERS, Explanation, Layer, NetworkSpec
 from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty
 from training.models.precision import (
@@ -35,8 +35,8 @@ from training.models.precision import (
 )
 
 __all__ = [
+    "LAYERS",
     "MEDIA_TYPES",
-    "SIZE",
     "ActivationRanges",
     "Bundle",
     "BundleError",
@@ -44,13 +44,14 @@ __all__ = [
     "CosineIndex",
     "DatasetMetadata",
     "DeviceError",
+    "Explanation",
     "Fit",
     "FormatError",
     "Fp16Vectors",
     "Gallery",
     "Layer",
-    "Manifest",
     "Metrics",
+    "NetworkSpec",
     "Novelty",
     "Pixels",
     "Positions",

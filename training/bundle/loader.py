@@ -54,21 +54,18 @@ from training.index.cosine import (
     CosineIndex,
 )
 from training.models import novelty
-from training.models.architecture import (
+from training.models.families import (
     ARCHITECTURE,
     WEIGHTS,
-    Architecture,
-    Layer,
-    NetworkSpec,
-    architecture_text,
-    describe_blocknet,
+    AnyArchitecture,
     read_architecture,
 )
+from training.models.layers import Layer, NetworkSpec
 from training.models.measurements import ActivationRanges
 from training.models.novelty import Novelty
 
 if TYPE_CHECKING:
-    from training.models.blocknet import BlockNet
+    from training.models.network import Network
 
 ThumbnailReader = Callable[[int], bytes | None]
 """Returns the thumbnail of the image at a position, if it has one."""
@@ -76,7 +73,7 @@ ThumbnailReader = Callable[[int], bytes | None]
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, 32, 32, 3].
+    """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, S, S, 3].
 
     Of own images, `parts` has the split, `files` the path and `states` the state of each file.
     `thumbnails` has a JPEG of each image that is larger than the network's input, or None.
@@ -124,7 +121,7 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    architecture: Architecture
+    architecture: AnyArchitecture
     onnx: Path | None
     ranges: ActivationRanges | None
     gallery: Gallery
@@ -157,7 +154,7 @@ class Bundle:
         return content
 
     @cached_property
-    def network(self) -> "BlockNet":
+    def network(self) -> "Network":
         """The network in evaluation mode at fp32. Imports PyTorch, which takes seconds.
 
         Raises:
@@ -173,17 +170,16 @@ class Bundle:
         except checkpoint.CheckpointError as error:
             raise BundleError(f"{self.path} is not a valid bundle: {error}") from error
 
-    @property
+    @cached_property
     def spec(self) -> NetworkSpec:
         """The input and the layers of the network."""
-        return describe_blocknet(self.architecture)
+        return self.architecture.spec
 
     @property
     def network_id(self) -> str:
         """Sixteen hexadecimal digits that change if the weights or the architecture change."""
         weights = self.manifest.files[WEIGHTS].sha256
-        architecture = architecture_text(self.architecture)
-        hashes = weights + hashlib.sha256(architecture.encode()).hexdigest()
+        hashes = weights + hashlib.sha256(self.architecture.text.encode()).hexdigest()
         return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
@@ -205,7 +201,7 @@ def load(path: Path) -> Bundle:
         bundle = _read(path, manifest, stamps)
         _check_consistency(bundle)
         if bundle.known is None and bundle.gallery.pixels is not None:  # an older bundle
-            bundle = replace(bundle, known=_clearest_image(bundle.gallery.pixels, bundle.indexes))
+            bundle = replace(bundle, known=_clearest_image(bundle))
     except BundleError:
         raise
     except Exception as error:  # the readers of the formats raise many kinds
@@ -237,8 +233,7 @@ def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) ->
     if manifest.gallery.thumbnails:
         _require_listed(manifest, THUMBNAILS)
     architecture = read_architecture(path / ARCHITECTURE)
-    searched = describe_blocknet(architecture).searched
-    _check_layers(path, searched, [entry.layer for entry in index_metadata])
+    _check_layers(path, architecture.spec.searched, [entry.layer for entry in index_metadata])
     listed = parse(GalleryFile, path / GALLERY)
     gallery = Gallery(
         ids=listed.ids,
@@ -272,7 +267,7 @@ def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) ->
         records=tuple(sorted(records, key=lambda run: run.started_at)),
         figures=figures,
         card=(path / CARD).read_text(encoding="utf-8"),
-        known=known.load(path / KNOWN) if KNOWN in manifest.files else None,
+        known=known.load(path / KNOWN, architecture.spec) if KNOWN in manifest.files else None,
         stamps=stamps,
     )
 
@@ -312,11 +307,13 @@ def _read_thumbnails(file: Path) -> ThumbnailReader:
     return read
 
 
-def _clearest_image(pixels: Pixels, indexes: Mapping[Layer, CosineIndex]) -> KnownImage:
+def _clearest_image(bundle: Bundle) -> KnownImage:
     """Return the image of the gallery that has the clearest class, with its vectors."""
-    row = known.clearest(indexes["logits"].reconstruct(range(len(pixels))))
-    vectors = {layer: index.reconstruct([row])[0] for layer, index in indexes.items()}
-    return KnownImage(np.array(pixels[row]), vectors)
+    assert bundle.gallery.pixels is not None  # noqa: S101  checked by the caller
+    classes = bundle.spec.classes
+    row = known.clearest(bundle.indexes[classes].reconstruct(range(len(bundle.gallery))))
+    vectors = {layer: index.reconstruct([row])[0] for layer, index in bundle.indexes.items()}
+    return KnownImage(np.array(bundle.gallery.pixels[row]), vectors, classes)
 
 
 def _check_layers(path: Path, searched: Sequence[Layer], layers: Sequence[Layer]) -> None:
@@ -352,6 +349,7 @@ def _check_consistency(bundle: Bundle) -> None:
         PIXELS: gallery.pixels is not None
         and (gallery.pixels.shape != shape or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.architecture.classes != len(classes),
+        NOVELTY: bundle.novelty is not None and bundle.novelty.widths != novelty.widths(network),
     }
     for layer, metadata in bundle.index_metadata.items():
         index = bundle.indexes[layer]

@@ -18,7 +18,7 @@ from training.data.source import CIFAR10_KEY, Source
 from training.index.cosine import Factory
 from training.index.files import OldFactory
 from training.index.tuning import Quality
-from training.models.architecture import Layer
+from training.models.layers import Layer
 
 FORMAT_VERSION: Final = 2
 READ_VERSIONS = (1, FORMAT_VERSION)

@@ -6,20 +6,30 @@ Works on the manifest and the record of the final run; must not load networks or
 from training.bundle.manifest import Manifest
 from training.experiments.record import Record
 from training.index.tuning import Quality
-from training.models.architecture import Layer
+from training.models.families import AnyArchitecture
+from training.models.layers import Layer, NetworkSpec
 
 MAX_LISTED_CLASSES = 20
 
 
-def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Record) -> str:
+def model_card(
+    manifest: Manifest,
+    qualities: dict[Layer, Quality],
+    final: Record,
+    architecture: AnyArchitecture,
+) -> str:
     """Return the bundle's `README.md`.
 
     Args:
         manifest: of the bundle.
         qualities: search quality of each index.
         final: the record of the run that trained the network.
+        architecture: of the network.
 
     """
+    spec = architecture.spec
+    square = f"{spec.side} x {spec.side}"
+    credit = f"\n- Weights: {architecture.credit}." if architecture.credit else ""
     metrics, data = manifest.metrics, manifest.dataset
     low, high = metrics.test_wilson95
     validation = (
@@ -35,10 +45,10 @@ def model_card(manifest: Manifest, qualities: dict[Layer, Quality], final: Recor
     pixels = "with their pixels" if manifest.gallery.pixels else "without their pixels"
     return f"""# {manifest.name} {manifest.version}
 
-A small convolutional network for 32 x 32 colour images. Its gallery of {manifest.gallery.count:,}
+{architecture.title} for {square} colour images. Its gallery of {manifest.gallery.count:,}
 images ({pixels}) is searched by cosine similarity at two layers.
 
-- Classes: {_classes(manifest.classes)}.
+- Classes: {_classes(manifest.classes)}.{credit}
 - Trained on: {data.trained_on} (fingerprint `{data.trained_on_fingerprint[:16]}`).
 - Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). {_gallery(manifest)}
 - Validation accuracy of the chosen settings: {validation}.
@@ -57,15 +67,20 @@ Recall@10 is the share of the exact ten nearest that the index returns. Millisec
 on the machine that built the bundle.
 
 `model.onnx` is the same network for other runtimes, compared with PyTorch when it was written. Its
-input is `images`, uint8 [N, 3, 32, 32]. Its outputs are `conv2`, `penultimate` and `logits`,
+input is `images`, uint8 [N, 3, {spec.side}, {spec.side}]. Its outputs are {_layers(spec)},
 float32. Preprocessing of the pixels and calibration of the logits are included.
 {_novelty(manifest)}
 ## Limits
 
 The network predicts one of the classes above for every image, even if the image shows none of them.
-It uses only the centre square of an image, scaled to 32 x 32 pixels. It is meant for study and for
+It uses only the centre square of an image, scaled to {square} pixels. It is meant for study and for
 demonstrations of image retrieval, not for decisions about people.
 """
+
+
+def _layers(spec: NetworkSpec) -> str:
+    *others, last = (f"`{name}`" for name in (*spec.served, *spec.explaining))
+    return f"{', '.join(others)} and {last}"
 
 
 def _searched(manifest: Manifest) -> str:

@@ -24,7 +24,7 @@ from training.bundle.model_card import model_card
 from training.data.source import Source
 from training.index.cosine import CosineIndex
 from training.index.tuning import Quality
-from training.models.architecture import Layer
+from training.models.layers import Layer
 
 REPLACED = {CARD, GALLERY, INDEXES, MANIFEST, PIXELS, THUMBNAILS}
 
@@ -80,6 +80,6 @@ def write_update(
     final = next(one for one in old.records if one.run_id == before.run_id)
 
     def card(written: Manifest) -> str:
-        return model_card(written, dict(qualities), final)
+        return model_card(written, dict(qualities), final, old.architecture)
 
     return writer.replace_folder(old.path, write_files)

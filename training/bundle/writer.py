@@ -56,9 +56,10 @@ from training.index import files
 from training.index.cosine import CosineIndex
 from training.index.tuning import Quality
 from training.models import checkpoint, novelty, onnx_export
-from training.models.architecture import WEIGHTS, Layer
-from training.models.blocknet import BlockNet
+from training.models.families import WEIGHTS
+from training.models.layers import Layer
 from training.models.measurements import ActivationRanges
+from training.models.network import Network
 from training.models.novelty import THRESHOLD, Fitted
 
 AT_FDCWD, EXCHANGE = -100, 2
@@ -74,7 +75,7 @@ class BundleContents:
     classes: tuple[str, ...]
     dataset: DatasetMetadata
     metrics: Metrics
-    network: BlockNet
+    network: Network
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
     qualities: dict[Layer, Quality]
@@ -152,7 +153,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         novelty.write(contents.novelty.novelty, folder / NOVELTY)
     if contents.ranges:
         dump(contents.ranges, folder / RANGES)
-    known.save(_known_image(contents.network, tuple(contents.indexes)), folder / KNOWN)
+    known.save(_known_image(contents.network), folder / KNOWN)
     for run in contents.records:
         record.write(run, folder / EXPERIMENTS)
     (folder / FIGURES).mkdir()
@@ -240,15 +241,18 @@ def _write_thumbnails(gallery: Gallery, file: Path) -> None:
 
 
 @torch.inference_mode()
-def _known_image(network: BlockNet, layers: Sequence[Layer]) -> KnownImage:
-    """Choose a drawing that has a clear class, and embed it."""
-    drawn = known.drawings()
+def _known_image(network: Network) -> KnownImage:
+    """Choose a drawing that has a clear class, and embed it at the layers that are searched."""
+    spec = network.spec
+    drawn = known.drawings(spec.side)
     device = next(network.parameters()).device
     images = torch.from_numpy(drawn).permute(0, 3, 1, 2).to(device)
-    found = network.eval().representations(images, layers)
+    found = network.eval().representations(images, spec.searched)
     vectors = {layer: tensor.cpu().numpy() for layer, tensor in found.items()}
-    chosen = known.clearest(vectors["logits"])
-    return KnownImage(drawn[chosen], {layer: rows[chosen] for layer, rows in vectors.items()})
+    chosen = known.clearest(vectors[spec.classes])
+    return KnownImage(
+        drawn[chosen], {layer: rows[chosen] for layer, rows in vectors.items()}, spec.classes
+    )
 
 
 def _novelty_metadata(fitted: Fitted | None) -> NoveltyMetadata | None:

@@ -72,6 +72,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from training.experiments.reports.results import ReportError
     from training.models.checkpoint import CheckpointError
     from training.models.precision import DeviceError
+    from training.models.weights import WeightsError
     from training.trainer.fit import DivergedError
     from training.trainer.run import LeakageError
     from training.workflows.release import ReleaseError
@@ -79,5 +80,5 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return (
         *(BulkError, BundleError, CheckpointError, DatasetError, DeviceError, DivergedError),
         *(LeakageError, RecordError, ReleaseError, ReportError, ShardError),
-        UnknownExperimentError,
+        *(UnknownExperimentError, WeightsError),
     )

@@ -22,6 +22,7 @@ from training.cli.options import (
     SplitSeed,
     Strict,
 )
+from training.data.preprocessing import SIZE
 from training.experiments.catalogue import find
 from training.index.tuning import TARGET_RECALL
 from training.workflows.existing import summarize_bundle, up_to_date_bundle
@@ -65,7 +66,8 @@ def release(
     workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
     options = ExportOptions(per_class, pixels, half, recall, gallery)
     target = output or workspace.bundle_of(data)
-    workspace, images, splits = workspace.open(data)
+    side = experiment.variant.side if experiment else SIZE
+    workspace, images, splits = workspace.open(data, side)
     own_test = None if images.files else workspace.read_own_test(data)
     made = workspace.release(images, splits, target, options, own_test, experiment, epochs)
     if output is None:
@@ -102,7 +104,7 @@ def reindex(
     trained = from_bundle(bundle.load(source or workspace.current))
     options = ExportOptions(per_class, pixels, half, recall, gallery)
     target = output or workspace.bundle_of(data)
-    workspace, images, splits = workspace.open(data)
+    workspace, images, splits = workspace.open(data, trained.network.spec.side)
     made = workspace.publish(trained, images, splits, target, options)
     if output is None:
         writer.update_current_link(workspace.current, made)
@@ -135,15 +137,23 @@ def resolve_bundle_command(
             help="Build or update a bundle, if there is work to do. Else exit with status 1.",
         ),
     ] = True,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Experiment to train on --data, such as pretrained or best-3. Default: pretrained "
+            "if its weights are there, else best-3.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print the folder of the bundle to serve; build it if it does not exist.
 
     Uses an existing bundle, else builds one from the data, else uses the starter.
-    Trains only if the starter's network does not fit the data. Updates the gallery of a bundle
-    whose data has changed.
+    CIFAR-10 takes the starter's network; own images get one. Updates the gallery of a bundle whose
+    data has changed.
     """
     start = time.monotonic()
-    path = None if retrain else up_to_date_bundle(root, data)
+    path = None if retrain else up_to_date_bundle(root, data, network)
     if path is None and not build:
         raise typer.Exit(1)
     if path is None:
@@ -152,7 +162,7 @@ def resolve_bundle_command(
         from training.workflows.workspace import Workspace
 
         workspace = Workspace(root, pick_device(device), strict=strict)
-        path = resolve_bundle(workspace, data, download=download, retrain=retrain)
+        path = resolve_bundle(workspace, data, download=download, retrain=retrain, network=network)
     if url:
         print_line(summarize_bundle(path, time.monotonic() - start, url))
     print_path(path)

@@ -108,6 +108,11 @@ def duplicates(
     own_test = workspace.read_own_test(data)
     current = workspace.current if (workspace.current / MANIFEST).is_file() else workspace.starter
     network = bundle.load(source or current).network
+    if not near_duplicates.can_score(network):
+        raise DatasetError(
+            f"the network of {source or current} is {network.spec.family}, and near-duplicates are "
+            "scored by a blocknet's layers: name another with --bundle"
+        )
     if layer not in network.layers:
         raise DatasetError(f"no layer {layer!r}; choose one of {', '.join(network.layers)}")
     names = [*images.ids, *(own_test.ids if own_test else ())]

@@ -8,6 +8,7 @@ import typer
 from training.cli.options import Data, Device, Epochs, Root, Seed, SplitSeed, Strict
 from training.experiments import record
 from training.experiments.catalogue import EIGHT, find
+from training.experiments.record import Record
 from training.workflows import progress
 from training.workflows.progress import print_line, print_path
 
@@ -34,7 +35,7 @@ def run_command(
 
     experiment = find(name).with_epochs(epochs)
     workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
-    workspace, images, splits = workspace.open(data)
+    workspace, images, splits = workspace.open(data, experiment.variant.side)
     spec = workspace.spec(experiment, "study", images, splits)
     _, made = workspace.train_or_load(spec)
     print_path(workspace.experiments / f"{made.run_id}.json")
@@ -76,15 +77,19 @@ def sweep(
     from training.workflows.workspace import Workspace
 
     chosen = [one.with_epochs(epochs) for one in (map(find, names) if names else EIGHT)]
-    workspace, images, splits = Workspace(
+    workspace = Workspace(
         root,
         pick_device(device),
         split_seed=split_seed,
         stop_if_collapsed=stop_if_collapsed,
         strict=strict,
-    ).open(data)
+    )
+    runs: list[Record] = []
     try:
-        runs = workspace.sweep(chosen, seed or [0], images, splits)
+        for side in dict.fromkeys(one.variant.side for one in chosen):
+            home, images, splits = workspace.open(data, side)
+            same_side = [one for one in chosen if one.variant.side == side]
+            runs += home.sweep(same_side, seed or [0], images, splits)
     except KeyboardInterrupt:
         print_line("stopped: the same command continues after the last finished epoch")
         raise typer.Exit(INTERRUPTED) from None

@@ -30,7 +30,7 @@ from training.data.image_files import (
     find_images,
 )
 from training.data.names import unique_ids
-from training.data.preprocessing import Pixels
+from training.data.preprocessing import SIZE, Pixels
 from training.data.source import CIFAR10_KEY, Source, file_state, scan
 
 if TYPE_CHECKING:
@@ -51,20 +51,21 @@ class ImageFiles:
 
     `paths` are relative to the source. `parts` has the folder `train`, `val` or `test` of each
     image, None if there are no such folders. `states` tell whether the files change later.
-    `unreadable` and `notes` are lines for the user.
+    `digests` are hashes of the files. `unreadable` and `notes` are lines for the user.
     """
 
     paths: tuple[str, ...]
     parts: tuple[Part, ...] | None
     thumbnails: Thumbnails
     states: tuple[str, ...]
+    digests: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images: `images` uint8 [N, 3, 32, 32], `labels` int64 [N], N unique `ids`.
+    """Labelled images: `images` uint8 [N, 3, S, S], `labels` int64 [N], N unique `ids`.
 
     `source` says where they are from. `files` is None for CIFAR-10, whose files say nothing more.
     """
@@ -81,16 +82,27 @@ class Dataset:
         return len(self.ids)
 
     @property
+    def side(self) -> int:
+        """The side of the images, in pixels."""
+        return self.images.shape[-1]
+
+    @property
     def is_cifar10(self) -> bool:
         """Whether these are CIFAR-10's images in any encoding, recognised by their ids."""
         return all(name.startswith("cifar10-") for name in self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of class names, ids, labels and pixels."""
+        """The sha256 of class names, ids, labels and pixels; of own images, the files instead.
+
+        So the same files have the same fingerprint at every side.
+        """
         digest = hashlib.sha256("\0".join((*self.classes, "", *self.ids)).encode())
         digest.update(self.labels.numpy().astype("<i8").tobytes())
-        digest.update(self.images.contiguous().numpy().tobytes())
+        if self.files:
+            digest.update("\0".join(self.files.digests).encode())
+        else:
+            digest.update(self.images.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -113,10 +125,11 @@ def load(
     on_image: Callable[[], None] = lambda: None,
     *,
     strict: bool = False,
+    side: int = SIZE,
 ) -> Dataset:
     """Read the data in a folder or archive.
 
-    Images that cannot be read are left out and named, except of CIFAR-10.
+    Images that cannot be read are left out and named, except of CIFAR-10, which stays at 32 x 32.
 
     Args:
         source: holds the original CIFAR-10 batches, `<class>/...`, or `train/<class>/...` with
@@ -125,6 +138,7 @@ def load(
             reads the test images that the data itself provides.
         on_image: called after each decoded image.
         strict: makes an unreadable image an error.
+        side: to resize own images to, in pixels.
 
     Raises:
         NoImagesError: there are no images.
@@ -140,7 +154,7 @@ def load(
         if batches := cifar10.find(source):
             images = _from_batches(cifar10.read(batches, partition), partition)
         else:
-            images = _from_images(source, partition, on_image, strict=strict)
+            images = _from_images(source, partition, on_image, strict=strict, side=side)
         key = CIFAR10_KEY if images.is_cifar10 else state.key
         return replace(images, source=state.model_copy(update={"key": key}))
     except NoSourceError as error:
@@ -174,7 +188,7 @@ def _from_batches(batches: "CIFAR10", partition: Partition) -> Dataset:
 
 
 def _from_images(
-    source: Path, partition: Partition, on_image: Callable[[], None], *, strict: bool
+    source: Path, partition: Partition, on_image: Callable[[], None], *, strict: bool, side: int
 ) -> Dataset:
     found = find_images(source)
     try:
@@ -192,7 +206,8 @@ def _from_images(
         labels = {path: labels[path] for path in of_part}
     if not labels:
         raise NoImagesError(messages.nothing_found(source, partition, found))
-    collected = _decode(source, labels, on_image, thumbnails=not cifar10_files)
+    side = SIZE if cifar10_files else side
+    collected = _decode(source, labels, on_image, side, thumbnails=not cifar10_files)
     if collected.unreadable and (strict or cifar10_files or not collected.images):
         raise DatasetError(messages.cannot_be_read(source, collected.unreadable))
     if cifar10_files:
@@ -205,6 +220,7 @@ def load_changes(
     source: Path,
     known: Mapping[str, str],
     classes: Collection[str],
+    side: int,
     on_image: Callable[[], None] = lambda: None,
 ) -> Changes:
     """Read the images of own data that are not known, or whose files have changed.
@@ -213,6 +229,7 @@ def load_changes(
         source: the folder or archive.
         known: the state of each file that was read before, by its path.
         classes: images of other classes are counted and not read.
+        side: to resize the images to, in pixels.
         on_image: called after each decoded image.
 
     Raises:
@@ -233,7 +250,7 @@ def load_changes(
             for path, label in labels.items()
             if str(path) not in kept and label[1] in classes
         }
-        collected = _decode(source, wanted, on_image, thumbnails=True)
+        collected = _decode(source, wanted, on_image, side, thumbnails=True)
     except (NoSourceError, LayoutError, *DAMAGED) as error:
         raise DatasetError(f"{source} cannot be read: {error}") from error
     made = _own(source, layout, labels, collected, ()) if collected.images else None
@@ -244,11 +261,12 @@ def _decode(
     source: Path,
     labels: Mapping[PurePosixPath, PartLabel],
     on_image: Callable[[], None],
+    side: int,
     *,
     thumbnails: bool,
 ) -> "_Collected":
     collected = _Collected()
-    for result in decode_all(source, labels.keys(), thumbnails=thumbnails):
+    for result in decode_all(source, labels.keys(), side, thumbnails=thumbnails):
         collected.add(result)
         on_image()
     return collected
@@ -289,7 +307,7 @@ def _own(
     return Dataset(
         name=re.sub(r"(\.tar)?\.\w+$", "", file_name) if source.is_file() else file_name,
         classes=classes,
-        images=_channels_first(np.stack([image.pixels for image in images])),
+        images=_stacked(images),
         labels=torch.tensor([label_of[name] for name in names]),
         ids=unique_ids([layout.below(image.path) for image in images]),
         files=ImageFiles(
@@ -297,6 +315,7 @@ def _own(
             parts=parts if layout.has_parts else None,
             thumbnails=Thumbnails(tuple(collected.spans[n] for n in order), collected.stored),
             states=tuple(file_state(source, image.path) for image in images),
+            digests=tuple(image.digest for image in images),
             unreadable=tuple(map(messages.line, collected.unreadable)),
             notes=notes,
         ),
@@ -316,6 +335,15 @@ def _cifar10(
         labels=torch.tensor([cifar10.CLASSES.index(class_of[image.path]) for image in images]),
         ids=tuple(cifar10.canonical_id(partition, int(image.path.stem)) for image in images),
     )
+
+
+def _stacked(images: list[Decoded]) -> Tensor:
+    """Return the pixels of images as [N, 3, side, side], without a second copy of all of them."""
+    side = len(images[0].pixels)
+    stacked = torch.empty((len(images), 3, side, side), dtype=torch.uint8)
+    for row, image in enumerate(images):
+        stacked.numpy()[row] = image.pixels.transpose(2, 0, 1)
+    return stacked
 
 
 def _channels_first(pixels: Pixels) -> Tensor:

@@ -3,6 +3,7 @@
 A file that cannot be read is named and left out. Must not know labels or networks.
 """
 
+import hashlib
 import os
 import tempfile
 from collections import deque
@@ -38,11 +39,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The pixels that the network sees, and a thumbnail as JPEG if the image is larger."""
+    """The pixels that the network sees, and a thumbnail as JPEG if the image is larger.
+
+    `digest` is a hash of the file.
+    """
 
     path: PurePosixPath
     pixels: Pixels
     thumbnail: bytes | None
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ def _decode(path: PurePosixPath, data: bytes, size: int, thumbnail: bool) -> Dec
             reduce_jpeg(opened, size)
             image = to_rgb(opened)
         made = thumbnail_of(image, size) if thumbnail else None
-        return Decoded(path, to_pixels(image, size=size), made)
+        digest = hashlib.sha256(data).hexdigest()
+        return Decoded(path, to_pixels(image, size=size), made, digest)
     except Exception as error:  # Pillow raises almost any exception for damaged images
         return Unreadable(path, describe_error(error))

@@ -22,15 +22,15 @@ from training.data import names as file_names
 from training.data.archive import DAMAGED, NoSourceError, iter_files
 from training.data.dataset import NoImagesError
 from training.data.formats import OTHER_SUFFIXES, SUFFIXES, describe_error, open_image
-from training.data.preprocessing import SIZE, reduce_jpeg, to_pixels
+from training.data.preprocessing import reduce_jpeg, to_pixels
 from training.embedding import shards
 from training.embedding.embed import BATCH_SIZE, embed
 from training.embedding.job import ALL_SHARDS, BulkError, Job, JobStats, ShardResult, ShardSpec
 from training.embedding.leases import lease
 from training.embedding.shards import Rows, ShardError, ShardMetadata, ShardWriter
 from training.index.cosine import Vectors
-from training.models.architecture import Layer
-from training.models.blocknet import BlockNet
+from training.models.layers import Layer
+from training.models.network import Network
 
 Read = Callable[[], bytes]
 OnImage = Callable[[], None]
@@ -44,17 +44,16 @@ MAX_NAME_LENGTH: Final = 100
 class Embedder:
     """A network on its device."""
 
-    network: BlockNet
+    network: Network
     device: torch.device
 
     def __call__(self, images: torch.Tensor, layers: Sequence[Layer]) -> dict[Layer, Vectors]:
-        """Embed uint8 images [N, 3, 32, 32]; return vectors [N, dimension] of each layer."""
+        """Embed uint8 images [N, 3, side, side]; return vectors [N, dimension] of each layer."""
         return embed(self.network, images, layers, self.device)
 
     def dimensions(self, layers: Sequence[Layer]) -> dict[Layer, int]:
         """Return the vector length of each layer."""
-        outputs = self(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8), layers)
-        return {layer: vectors.shape[1] for layer, vectors in outputs.items()}
+        return {layer: self.network.spec.layer(layer).length for layer in layers}
 
 
 def run(
@@ -165,13 +164,14 @@ def _embed_into(
     paths: list[str] = []
     unreadable: list[str] = []
     count = 0
+    spec = embedder.network.spec
 
     def readable() -> Iterator[tuple[str, torch.Tensor, bytes]]:
         for path, read in chunk:
             paths.append(path)
             on_image()
             try:
-                yield path, *_decode(read())
+                yield path, *_decode(read(), spec.side)
             except Exception as error:  # Pillow raises almost any exception for damaged images
                 unreadable.append(f"{path} ({describe_error(error)})")
 
@@ -179,11 +179,11 @@ def _embed_into(
         stream = readable()
         while batch := list(islice(stream, BATCH_SIZE)):
             names, pixels, pngs = zip(*batch, strict=True)
-            vectors = embedder(torch.stack(pixels), (*job.layers, "logits"))
+            vectors = embedder(torch.stack(pixels), (*job.layers, spec.classes))
             rows = Rows(
                 ids=[image_id(path) for path in names],
                 labels=[_label(path) if job.labelled else None for path in names],
-                predicted=[job.classes[index] for index in vectors["logits"].argmax(1)],
+                predicted=[job.classes[index] for index in vectors[spec.classes].argmax(1)],
                 images=pngs,
                 vectors=vectors,
             )
@@ -239,11 +239,11 @@ def _require_same_images(file: Path, metadata: ShardMetadata, paths: Sequence[st
         )
 
 
-def _decode(content: bytes) -> tuple[torch.Tensor, bytes]:
-    """Decode an image to the network's input uint8 [3, 32, 32], and the same as a PNG."""
+def _decode(content: bytes, side: int) -> tuple[torch.Tensor, bytes]:
+    """Decode an image to the network's input uint8 [3, side, side], and the same as a PNG."""
     with open_image(content) as image:
-        reduce_jpeg(image)
-        pixels = to_pixels(image)
+        reduce_jpeg(image, side)
+        pixels = to_pixels(image, size=side)
     png = BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), png.getvalue()

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from training.index.cosine import Vectors
-from training.models.architecture import Layer
-from training.models.blocknet import BlockNet
+from training.models.layers import Layer
+from training.models.network import Network
 
 BATCH_SIZE = 250
 
 
 @torch.inference_mode()
 def embed(
-    network: BlockNet,
+    network: Network,
     images: Tensor,
     layers: Sequence[Layer],
     device: torch.device,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[Layer, Vectors]:
-    """Compute the outputs of layers for uint8 images [N, 3, 32, 32].
+    """Compute the outputs of layers for uint8 images [N, 3, side, side].
 
     Args:
         network: moved to `device` and to evaluation mode.
-        images: uint8 [N, 3, 32, 32], on any device.
+        images: uint8 [N, 3, side, side], on any device.
         layers: to return.
         device: to compute on.
         on_batch: called after each batch; `batch_count` computes how often.
@@ -39,9 +39,12 @@ def embed(
     """
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     outputs: dict[Layer, list[Vectors]] = {layer: [] for layer in layers}
+    recallable = {*layers}.isdisjoint(network.spec.explaining)
     for batch in images.split(BATCH_SIZE):
-        on_device = batch.to(device).contiguous(memory_format=torch.channels_last)
-        for layer, vectors in network.representations(on_device, layers).items():
+        inputs = network.recall(batch.to(device)) if recallable else batch.to(device)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        for layer, vectors in network.representations(inputs, layers).items():
             outputs[layer].append(vectors.float().cpu().numpy())
         on_batch()
     return {layer: np.concatenate(chunks) for layer, chunks in outputs.items()}

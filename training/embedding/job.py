@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from training.embedding.shards import ShardMetadata
-from training.models.architecture import Layer
+from training.models.layers import Layer
 
 ShardState = Literal["written", "existing", "skipped"]
 

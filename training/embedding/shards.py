@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from training.base_model import Frozen
 from training.index.cosine import Vectors, normalise
-from training.models.architecture import Layer
+from training.models.layers import Layer
 
 _METADATA_KEY = b"kindred"
 

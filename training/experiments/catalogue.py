@@ -107,7 +107,48 @@ DISTILLED = BEST.model_copy(
     }
 )
 
-EXPERIMENTS = (*EIGHT, BEST, TEACHER, DISTILLED)
+# A linear layer on the features of an ImageNet network that stays as it is. The features are
+# computed once, so the epochs take seconds.
+PRETRAINED = Experiment(
+    name="pretrained",
+    published_name=None,
+    regularizer="none",
+    variant=Variant(conv_blocks=0, family="pretrained", side=224),
+    config=Config(
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        decay_decoupled=True,
+        schedule="one_cycle",
+        batch_size=64,
+        epochs=30,
+        precision="fp32",
+    ),
+)
+
+# The same, with the body trained too: some hundred times the work, for a GPU or for patience.
+FINE_TUNED = Experiment(
+    name="fine-tuned",
+    published_name=None,
+    regularizer="augmentation",
+    variant=PRETRAINED.variant.model_copy(update={"fine_tuned": True, "augmentation": True}),
+    config=Config(
+        learning_rate=3e-4,
+        weight_decay=0.05,
+        decay_decoupled=True,
+        schedule="one_cycle",
+        batch_size=32,
+        epochs=4,
+        label_smoothing=0.1,
+        policy=Policy(padding=(28, 28, 28, 28), reflect=True),
+    ),
+)
+
+EXPERIMENTS = (*EIGHT, BEST, TEACHER, DISTILLED, PRETRAINED, FINE_TUNED)
+
+
+ALIASES = {"blocknet": BEST.name}
+SIDES = ("64", "96", "128")
+"""Further sides of images that a `BlockNet` can be trained on."""
 
 
 class UnknownExperimentError(LookupError):
@@ -117,12 +158,43 @@ class UnknownExperimentError(LookupError):
 def find(name: str) -> Experiment:
     """Return the experiment with this name or published name.
 
+    `blocknet` is `best-3`. A `BlockNet` may have a side at the end of its name, such as
+    `best-3-64`.
+
     Raises:
         UnknownExperimentError: no experiment has it.
 
     """
+    base, _, side = name.rpartition("-")
+    if side in SIDES and base:
+        return _sized(find(base), int(side))
     for experiment in EXPERIMENTS:
-        if name in (experiment.name, experiment.published_name):
+        if ALIASES.get(name, name) in (experiment.name, experiment.published_name):
             return experiment
     known = ", ".join(experiment.name for experiment in EXPERIMENTS)
-    raise UnknownExperimentError(f"no experiment {name!r}; choose one of {known}")
+    raise UnknownExperimentError(
+        f"no experiment {name!r}; choose one of {known}; all but the pretrained ones also with a "
+        f"side at the end, as best-3-64: {', '.join(SIDES)}"
+    )
+
+
+def _sized(experiment: Experiment, side: int) -> Experiment:
+    """Return an experiment on larger images, with shifts and cut-outs as large in proportion."""
+    if experiment.variant.family != "blocknet":
+        raise UnknownExperimentError(f"{experiment.name} has a side of its own: name no other")
+    factor = side // 32
+    policy, taught = experiment.config.policy, experiment.config.distillation
+    left, right, top, bottom = (factor * one for one in policy.padding)
+    larger = {"padding": (left, right, top, bottom), "cutout": factor * policy.cutout}
+    update: dict[str, object] = {"policy": policy.model_copy(update=larger)}
+    if taught:
+        update["distillation"] = taught.model_copy(update={"teacher": _sized(taught.teacher, side)})
+    return experiment.model_copy(
+        update={
+            "name": f"{experiment.name}-{side}",
+            "published_name": None,
+            "published": None,
+            "variant": experiment.variant.model_copy(update={"side": side}),
+            "config": experiment.config.model_copy(update=update),
+        }
+    )

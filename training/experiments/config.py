@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from training.base_model import Frozen
+from training.models.layers import Family
 from training.models.precision import PrecisionChoice
 
 
@@ -38,15 +39,24 @@ class Variant(Frozen):
 
     `dropout` is a probability. `normalised` inputs have mean 0 and standard deviation 1 in each
     channel, over the training images. `width` multiplies the channels and hidden units of a
-    teacher.
+    teacher. `side` is that of the images, in pixels. A pretrained network has no blocks of its own;
+    `fine_tuned` says whether its body is trained too.
     """
 
-    conv_blocks: Literal[2, 3]
+    conv_blocks: Literal[0, 2, 3]
     batch_norm: bool = False
     dropout: float = 0.0
     augmentation: bool = False
     normalised: bool = False
     width: int = 1
+    family: Family = "blocknet"
+    side: int = 32
+    fine_tuned: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only the last layer is trained, on features that are computed once."""
+        return self.conv_blocks == 0 and not self.fine_tuned
 
 
 class Distillation(Frozen):

@@ -4,19 +4,22 @@ Its input is uint8 pixels and it normalises them itself, so training and serving
 Must not know data sets, devices or files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.architecture import (
-    LAYERS,
-    Architecture,
-    Layer,
-    NetworkSpec,
-    describe_blocknet,
-)
+from training.models.architecture import BLOCKNET_SIDE, CONV_LAYERS, Architecture
+from training.models.layers import Layer
+from training.models.network import Network
+
+QUANTIZED: Final = ("blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2")
+"""The convolutions that may run at int8: the second of each block, 70 % of all multiplications.
+
+The first ones stay in floating point. Their inputs come from a batch norm and differ much in scale
+between channels, and rounding them changes ten times as many predicted classes."""
 
 
 class Block(nn.Module):
@@ -41,9 +44,11 @@ class Block(nn.Module):
         return normed
 
 
-class BlockNet(nn.Module):
-    """Two or three convolution blocks and three linear layers, on uint8 [N, 3, 32, 32]."""
+class BlockNet(Network):
+    """Convolution blocks and three linear layers, on uint8 [N, 3, side, side]."""
 
+    architecture: Architecture
+    quantized = QUANTIZED
     mean: Tensor
     std: Tensor
 
@@ -56,7 +61,7 @@ class BlockNet(nn.Module):
         self.blocks = nn.ModuleList(
             Block(*sizes, batch_norm=architecture.batch_norm) for sizes in channels
         )
-        side = self.spec.side // 2 ** len(channels)
+        side = architecture.side // 2 ** len(channels)
         middle = 2 * architecture.hidden
         self.hidden1 = nn.Linear(channels[-1][2] * side * side, middle)
         self.hidden2 = nn.Linear(middle, architecture.hidden)
@@ -64,38 +69,17 @@ class BlockNet(nn.Module):
         self.dropout = nn.Dropout(architecture.dropout)
 
     @property
-    def spec(self) -> NetworkSpec:
-        """The input and the layers, as data."""
-        return describe_blocknet(self.architecture)
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers that `representations` can return, in order from the input."""
-        return tuple(layer.name for layer in self.spec.layers)
-
-    def calibrate(self, temperature: float) -> None:
-        """Divide logits by `temperature` from now on. Classes and cosines do not change."""
-        self.architecture = self.architecture.model_copy(update={"temperature": temperature})
-
-    def centre_logits(self) -> None:
-        """Change the output layer so that the mean of the logits of any image is 0.
-
-        Probabilities do not change. The cosine of two vectors of logits is then their correlation:
-        without it, what all images have in common takes part in every score.
-        """
-        with torch.no_grad():
-            self.output.weight.sub_(self.output.weight.mean(0))
-            self.output.bias.sub_(self.output.bias.mean())
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute the logits [N, classes] of uint8 images [N, 3, 32, 32]."""
-        return self.representations(images, ("logits",))["logits"]
+    def rectified(self) -> Mapping[str, nn.Module]:
+        """The modules that a ReLU follows, by the names of their layers."""
+        hidden = {"hidden1": self.hidden1, "penultimate": self.hidden2}
+        pools = (block.get_submodule("pool") for block in self.blocks)
+        return hidden | dict(zip(CONV_LAYERS, pools, strict=False))
 
     def representations(self, images: Tensor, layers: Sequence[Layer]) -> dict[Layer, Tensor]:
-        """Compute the outputs of layers for uint8 images [N, 3, 32, 32], each [N, dimension].
+        """Compute the outputs of layers for uint8 images [N, 3, side, side], each [N, dimension].
 
         - `conv1`, `conv2`, `conv3`: block outputs, flattened channel-major (`conv2`: 128 x 8 x 8
-          = 8192).
+          = 8192). At sides above 32 they are pooled to as many places.
         - `penultimate`: 512, after its ReLU.
         - `logits`: one per class.
 
@@ -103,20 +87,25 @@ class BlockNet(nn.Module):
             ValueError: the network has no layer of that name; the message lists its layers.
 
         """
-        if unknown := set(layers) - set(self.layers):
-            raise ValueError(
-                f"no layer {sorted(unknown)}; this network has {', '.join(self.layers)}"
-            )
+        self.require(layers)
         outputs: dict[Layer, Tensor] = {}
         hidden = (images.float() / 255 - self.mean) / self.std
-        for name, block in zip(LAYERS, self.blocks, strict=False):
+        named = CONV_LAYERS[: self.architecture.conv_blocks]
+        for number, block in enumerate(self.blocks, start=1):
             hidden = block(hidden)
-            outputs[name] = hidden
+            if number <= len(named):
+                outputs[named[number - 1]] = _pooled(hidden, BLOCKNET_SIDE >> number)
         hidden = functional.relu(self.dropout(self.hidden1(hidden.flatten(1))))
         hidden = functional.relu(self.dropout(self.hidden2(hidden)))
         outputs["penultimate"] = hidden
         outputs["logits"] = self.output(hidden) / self.architecture.temperature
         return {name: outputs[name].flatten(1) for name in layers}
+
+
+def _pooled(hidden: Tensor, places: int) -> Tensor:
+    """Return a feature map averaged over squares, with so many places on a side."""
+    factor = hidden.shape[-1] // places
+    return hidden if factor == 1 else functional.avg_pool2d(hidden, factor)
 
 
 def _per_channel(values: tuple[float, float, float]) -> Tensor:

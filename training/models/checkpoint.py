@@ -10,15 +10,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save_file
 
-from training.models.architecture import ARCHITECTURE, WEIGHTS, NetworkFile, read_architecture
-from training.models.blocknet import BlockNet
+from training.models.families import ARCHITECTURE, WEIGHTS, NetworkFile, read_architecture
+from training.models.network import Network
+from training.models.networks import make_network
 
 
 class CheckpointError(RuntimeError):
     """The folder does not hold a network; the message names it and the reason."""
 
 
-def save(network: BlockNet, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+def save(network: Network, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the weights, as `dtype`, and the architecture."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
@@ -32,7 +33,7 @@ def save(network: BlockNet, folder: Path, dtype: torch.dtype = torch.float32) ->
     (folder / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> BlockNet:
+def load(folder: Path) -> Network:
     """Read a network, as fp32 on the CPU, in evaluation mode.
 
     Raises:
@@ -40,7 +41,7 @@ def load(folder: Path) -> BlockNet:
 
     """
     try:
-        network = BlockNet(read_architecture(folder / ARCHITECTURE))
+        network = make_network(read_architecture(folder / ARCHITECTURE))
         # Read, not mapped: a map of a file that is truncated ends the process.
         network.load_state_dict(load_bytes((folder / WEIGHTS).read_bytes()))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:

@@ -1,9 +1,10 @@
 """Novelty of an image: its distance to the training images (out-of-distribution detection).
 
 The distance is one minus the mean cosine to the nearest references (after Sun et al., 2022), in
-two views. The penultimate layer detects unknown objects. The texture view is the mean and standard
-deviation of each `conv2` channel. It detects noise, flat colours and text, which may be close to
-photographs at the penultimate layer. Works on arrays; independent of images and networks.
+two views. The last layer before the classes detects unknown objects. The texture view is the mean
+and standard deviation of each channel of an early layer. It detects noise, flat colours and text,
+which may be close to photographs in the other view. Works on arrays; independent of images and
+networks.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from training.index.cosine import Positions, Vectors, normalise
-from training.models.architecture import CHANNELS, Layer
+from training.models.layers import Layer, NetworkSpec
 
 View = Literal["penultimate", "texture"]
 
@@ -29,12 +30,11 @@ MIN_CHECK_IMAGES: Final = 30
 """Minimum number of held-out images to check the threshold."""
 THRESHOLD: Final = 0.95
 """The novelty up to which an image is familiar: this share of held-out images is."""
-SHAPES: Final = {
-    "penultimate": (512,),
-    "texture": (2 * CHANNELS[1][2],),
-    **dict.fromkeys(("penultimate_distances", "texture_distances", "farthest"), ()),
+DIMENSIONS: Final = {
+    **dict.fromkeys(("penultimate", "texture"), 2),
+    **dict.fromkeys(("penultimate_distances", "texture_distances", "farthest"), 1),
 }
-"""The entries of a file, each with its shape without the first dimension."""
+"""The arrays of a file, each with its number of dimensions."""
 
 
 class NoveltyFileError(RuntimeError):
@@ -58,9 +58,17 @@ class Novelty:
         """Return the number of references."""
         return len(self.references[VIEWS[0]])
 
-    def __call__(self, conv2: Vectors, penultimate: Vectors) -> Vectors:
-        """Compute the novelty [N], in [0, 1], of images by their vectors [N, dimension]."""
-        vectors = views(conv2, penultimate)
+    @property
+    def widths(self) -> dict[View, int]:
+        """The length of the vectors of each view."""
+        return {view: self.references[view].shape[1] for view in VIEWS}
+
+    def __call__(self, texture: Vectors, penultimate: Vectors) -> Vectors:
+        """Compute the novelty [N], in [0, 1], of images by their vectors [N, dimension].
+
+        The vectors are those of the layers that `NetworkSpec.novelty` names.
+        """
+        vectors = views(texture, penultimate, self.widths["texture"])
         return self.of_distances(
             {view: distances_to(vectors[view], self.references[view]) for view in VIEWS}
         )
@@ -78,15 +86,28 @@ class Fitted(NamedTuple):
     familiar_share: float
 
 
-def views(conv2: Vectors, penultimate: Vectors) -> dict[View, Vectors]:
-    """Return the vectors compared in each view: 512 values, and two per `conv2` channel.
+def widths(spec: NetworkSpec) -> dict[View, int]:
+    """Return the length of the vectors of each view, for a network."""
+    texture, penultimate = (spec.layer(name) for name in spec.novelty)
+    return {
+        "penultimate": penultimate.length,
+        "texture": 2 * texture.shape[0] if texture.places else texture.length,
+    }
+
+
+def views(texture: Vectors, penultimate: Vectors, width: int) -> dict[View, Vectors]:
+    """Return the vectors compared in each view.
 
     Args:
-        conv2: [N, 8192], flattened channel-major.
-        penultimate: [N, 512].
+        texture: [N, width]; or a layer over places, flattened channel-major, of whose channels the
+            mean and the standard deviation over the places are taken.
+        penultimate: [N, dimension].
+        width: length of the vectors of the texture view.
 
     """
-    channels = conv2.reshape(len(conv2), CHANNELS[1][2], -1)
+    if texture.shape[1] == width:
+        return {"penultimate": penultimate, "texture": texture}
+    channels = texture.reshape(len(texture), width // 2, -1)
     count = channels.shape[2]
     means = channels.mean(axis=2)
     squares = np.square(channels).mean(axis=2) - np.square(means)
@@ -105,30 +126,35 @@ def distances_to(vectors: Vectors, references: Vectors) -> Vectors:
     return distances
 
 
-def fit(known: Mapping[Layer, Vectors], held_out: Mapping[Layer, Vectors]) -> Fitted | None:
+def fit(
+    known: Mapping[Layer, Vectors], held_out: Mapping[Layer, Vectors], spec: NetworkSpec
+) -> Fitted | None:
     """Fit a novelty model; return None if there are too few held-out images to check it.
 
     Args:
-        known: vectors at `conv2` and `penultimate`, [M, dimension], of training images: the
+        known: vectors at the layers `spec.novelty`, [M, dimension], of training images: the
             references.
         held_out: the same of images that the network was not trained on. A random half sets the
             distances, the other half checks the share of familiar images.
+        spec: of the network.
 
     """
-    order = np.random.default_rng(0).permutation(len(held_out["conv2"]))
+    first, second = spec.novelty
+    width = widths(spec)["texture"]
+    order = np.random.default_rng(0).permutation(len(held_out[first]))
     fit_half, check_half = np.array_split(order, 2)
     if len(check_half) < MIN_CHECK_IMAGES:
         return None
 
     def at(positions: Positions) -> tuple[Vectors, Vectors]:
-        return held_out["conv2"][positions], held_out["penultimate"][positions]
+        return held_out[first][positions], held_out[second][positions]
 
-    found = views(known["conv2"], known["penultimate"])
+    found = views(known[first], known[second], width)
     # rounded as in the file
     references = {
         view: normalise(found[view]).astype(np.float16).astype(np.float32) for view in VIEWS
     }
-    vectors = views(*at(fit_half))
+    vectors = views(*at(fit_half), width)
     distances = {view: distances_to(vectors[view], references[view]) for view in VIEWS}
     ascending = {view: np.sort(distances[view]) for view in VIEWS}
     shares = [_share_below(ascending[view], distances[view]) for view in VIEWS]
@@ -157,8 +183,8 @@ def read(file: Path) -> Novelty:
         state = {name: array.astype(np.float32) for name, array in load(file.read_bytes()).items()}
     except (OSError, SafetensorError) as error:
         raise NoveltyFileError(f"{file} cannot be read: {error}") from error
-    shapes = {name: array.shape[1:] for name, array in state.items() if array.size}
-    if shapes != SHAPES or len(state["penultimate"]) != len(state["texture"]):
+    dimensions = {name: array.ndim for name, array in state.items() if array.size}
+    if dimensions != DIMENSIONS or len(state["penultimate"]) != len(state["texture"]):
         raise NoveltyFileError(f"{file} does not hold a novelty model")
     return Novelty(
         {view: state[view] for view in VIEWS},

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.architecture import CHANNELS
 from training.models.novelty import NEAREST, VIEWS, Novelty, View
 
 
@@ -21,19 +20,25 @@ class NoveltyModule(nn.Module):
         self.register_buffer("farthest", torch.from_numpy(novelty.farthest))
 
     @torch.inference_mode()
-    def forward(self, conv2: Tensor, penultimate: Tensor) -> Tensor:
-        """Compute the novelty [N], in [0, 1], of images by their vectors [N, dimension]."""
+    def forward(self, texture: Tensor, penultimate: Tensor) -> Tensor:
+        """Compute the novelty [N], in [0, 1], of images by their vectors [N, dimension].
+
+        The vectors are those of the layers that `NetworkSpec.novelty` names.
+        """
+        width = self.get_buffer("texture").shape[1]
         shares = [
             _share_below(
                 self.get_buffer(f"{view}_distances"), _distances(vectors, self.get_buffer(view))
             )
-            for view, vectors in _views(conv2, penultimate).items()
+            for view, vectors in _views(texture, penultimate, width).items()
         ]
         return _share_below(self.get_buffer("farthest"), torch.stack(shares).amax(0))
 
 
-def _views(conv2: Tensor, penultimate: Tensor) -> Mapping[View, Tensor]:
-    channels = conv2.float().unflatten(1, (CHANNELS[1][2], -1))
+def _views(texture: Tensor, penultimate: Tensor, width: int) -> Mapping[View, Tensor]:
+    if texture.shape[1] == width:
+        return {"penultimate": penultimate.float(), "texture": texture.float()}
+    channels = texture.float().unflatten(1, (width // 2, -1))
     count = channels.shape[2]
     means = channels.mean(2)
     # torch's `std` is not vectorised here: it took 1.9 ms for 32 images, this takes 0.1 ms

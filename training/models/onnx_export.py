@@ -1,6 +1,6 @@
-"""Export of the network to ONNX: uint8 images in, three layers out, any batch size.
+"""Export of the network to ONNX: uint8 images in, the served layers out, any batch size.
 
-Preprocessing and temperature are included, as in `BlockNet`. Each written file is run and compared
+Preprocessing and temperature are included, as in `Network`. Each written file is run and compared
 with torch. Works on networks and files; must not know bundles.
 """
 
@@ -19,10 +19,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from training.models.blocknet import BlockNet
+from training.models.layers import Layer
+from training.models.network import Network
 
 INPUT: Final = "images"
-TRACED_IMAGES, CHECKED_IMAGES = 2, 3
+TRACED_IMAGES, CHECKED_IMAGES = 2, 1
 """Batch sizes of tracing and checking. They differ, so that a fixed batch size is detected."""
 TOLERANCE: Final = 1e-3
 """Maximum difference from torch, in standard deviations of the layer."""
@@ -35,16 +36,22 @@ class OnnxError(RuntimeError):
 
 
 class _Outputs(nn.Module):
-    def __init__(self, network: BlockNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network.representations(images, self.network.spec.served)
-        return tuple(outputs[layer] for layer in self.network.spec.served)
+        layers = exported(self.network)
+        outputs = self.network.representations(images, layers)
+        return tuple(outputs[layer] for layer in layers)
 
 
-def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> None:
+def exported(network: Network) -> tuple[Layer, ...]:
+    """Return the layers that a service may ask for, in the order in which the file has them."""
+    return (*network.spec.served, *network.spec.explaining)
+
+
+def write(network: Network, file: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a network in evaluation mode as one ONNX file, and check it.
 
     Args:
@@ -62,7 +69,7 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
             _Outputs(network),
             (_noise(TRACED_IMAGES, network.spec.side),),
             input_names=[INPUT],
-            output_names=list(network.spec.served),
+            output_names=list(exported(network)),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             verbose=False,
@@ -79,18 +86,18 @@ def write(network: BlockNet, file: Path, dtype: torch.dtype = torch.float32) -> 
 
 
 @torch.inference_mode()
-def check(network: BlockNet, file: Path) -> None:
+def check(network: Network, file: Path) -> None:
     """Compare the file, run by ONNX's reference evaluator, with the network run by torch.
 
     Raises:
         OnnxError: they differ; the message states the layer and the difference.
 
     """
-    served = network.spec.served
+    layers = exported(network)
     images = _noise(CHECKED_IMAGES, network.spec.side)
-    expected = network.representations(images, served)
+    expected = network.representations(images, layers)
     outputs = ReferenceEvaluator(str(file)).run(None, {INPUT: images.numpy()})
-    for layer, output in zip(served, outputs, strict=True):
+    for layer, output in zip(layers, outputs, strict=True):
         reference = expected[layer].numpy()
         if output.shape != reference.shape:
             raise OnnxError(

@@ -13,14 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.blocknet import BlockNet
+from training.models.layers import Layer
 from training.models.measurements import ActivationRanges
+from training.models.network import Network
 
-QUANTIZED: Final = ("blocks.0.conv2", "blocks.1.conv2", "blocks.2.conv2")
-"""The convolutions that may run at int8: the second of each block, 70 % of all multiplications.
-
-The first ones stay in floating point. Their inputs come from a batch norm and differ much in scale
-between channels, and rounding them changes ten times as many predicted classes."""
 STEPS: Final = 255
 """Steps between the smallest and the largest input. Weights have 127 on each side of 0."""
 CALIBRATION_IMAGES: Final = 500
@@ -33,22 +29,25 @@ BATCH: Final = 250
 
 
 @torch.inference_mode()
-def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> ActivationRanges | None:
-    """Measure activation ranges and the error of int8; return None if there are no images.
+def measure(network: Network, known: Tensor, held_out: Tensor) -> ActivationRanges | None:
+    """Measure activation ranges and the error of int8.
+
+    Returns None if there are no images, or if no convolution of the network may run at int8.
 
     Args:
         network: in evaluation mode, on any device.
-        known: training images uint8 [N, 3, 32, 32], of which the first 500 are used.
+        known: training images uint8 [N, 3, side, side], of which the first 500 are used.
         held_out: images that the network was not trained on, of which the first 2,500 are used.
 
     """
     known, held_out = known[:CALIBRATION_IMAGES], held_out[:MAX_CHECK_IMAGES]
-    if len(known) == 0 or len(held_out) == 0:
+    if len(known) == 0 or len(held_out) == 0 or not network.quantized:
         return None
     inputs = _measure_inputs(network, known)
     exact, rounded = (_run(each, held_out) for each in (network, fake_quantized(network, inputs)))
-    same = exact["logits"].argmax(1) == rounded["logits"].argmax(1)
-    cosines = functional.cosine_similarity(exact["conv2"], rounded["conv2"])
+    searched, classes = network.spec.searched[0], network.spec.classes
+    same = exact[classes].argmax(1) == rounded[classes].argmax(1)
+    cosines = functional.cosine_similarity(exact[searched], rounded[searched])
     return ActivationRanges(
         inputs=inputs,
         same_class=same.float().mean().item(),
@@ -58,7 +57,7 @@ def measure(network: BlockNet, known: Tensor, held_out: Tensor) -> ActivationRan
 
 
 @torch.no_grad()
-def fake_quantized(network: BlockNet, inputs: Mapping[str, tuple[float, float]]) -> BlockNet:
+def fake_quantized(network: Network, inputs: Mapping[str, tuple[float, float]]) -> Network:
     """Copy the network, with inputs and weights of the named convolutions rounded to int8 steps.
 
     Weights are rounded per output channel, inputs by their range [smallest, largest].
@@ -66,7 +65,7 @@ def fake_quantized(network: BlockNet, inputs: Mapping[str, tuple[float, float]])
     network = copy.deepcopy(network)
     for name, value_range in inputs.items():
         convolution = network.get_submodule(name)
-        assert isinstance(convolution, nn.Conv2d)  # noqa: S101  by `QUANTIZED`
+        assert isinstance(convolution, nn.Conv2d)  # noqa: S101  by `Network.quantized`
         largest = convolution.weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
         convolution.weight.copy_(_to_steps(convolution.weight, -largest, largest, STEPS - 1))
         convolution.register_forward_pre_hook(_FakeQuantize(*value_range))
@@ -89,11 +88,11 @@ def _to_steps(values: Tensor, smallest: Tensor, largest: Tensor, steps: int) -> 
     return nearest * step + smallest.to(values)
 
 
-def _measure_inputs(network: BlockNet, images: Tensor) -> dict[str, tuple[float, float]]:
+def _measure_inputs(network: Network, images: Tensor) -> dict[str, tuple[float, float]]:
     ranges: dict[str, tuple[float, float]] = {}
     network = copy.deepcopy(network)
     for name, module in network.named_modules():
-        if name in QUANTIZED:
+        if name in network.quantized:
 
             def observe(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
                 smallest, largest = ranges.get(name, (0.0, 0.0))
@@ -117,10 +116,11 @@ def _align_to_zero(smallest: float, largest: float) -> tuple[float, float]:
     return -below * step, (STEPS - below) * step
 
 
-def _run(network: BlockNet, images: Tensor) -> dict[str, Tensor]:
+def _run(network: Network, images: Tensor) -> dict[Layer, Tensor]:
     device = next(network.parameters()).device
+    layers = (network.spec.searched[0], network.spec.classes)
     batches = [
-        network.representations(images[start : start + BATCH].to(device), ("conv2", "logits"))
+        network.representations(images[start : start + BATCH].to(device), layers)
         for start in range(0, len(images), BATCH)
     ]
-    return {layer: torch.cat([batch[layer] for batch in batches]) for layer in ("conv2", "logits")}
+    return {layer: torch.cat([batch[layer] for batch in batches]) for layer in layers}

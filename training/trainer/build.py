@@ -1,15 +1,27 @@
 """Builds a network from an experiment's settings and a seed. Knows nothing of training."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from training.experiments.config import Experiment
 from training.models.architecture import Architecture
 from training.models.blocknet import BlockNet
+from training.models.layers import Family
+from training.models.network import Network, OnImages, ignore
+from training.models.pretrained_architecture import PretrainedArchitecture
 
 
-def build_network(experiment: Experiment, classes: int, seed: int, images: Tensor) -> BlockNet:
-    """Build the experiment's network with random weights from this seed.
+def build_network(
+    experiment: Experiment,
+    classes: int,
+    seed: int,
+    images: Tensor,
+    on_images: OnImages = ignore,
+) -> Network:
+    """Build the experiment's network with random weights from this seed, or pretrained ones.
 
     The caller's random state does not change.
 
@@ -17,26 +29,60 @@ def build_network(experiment: Experiment, classes: int, seed: int, images: Tenso
         experiment: its variant and its initialisation count.
         classes: number of classes.
         seed: seed of the weights.
-        images: training images, uint8 [N, 3, 32, 32]. If the variant normalises its inputs, their
-            mean and standard deviation are stored in the network.
+        images: training images, uint8 [N, 3, side, side]. If the variant normalises its inputs, or
+            is pretrained, means and standard deviations over them are stored in the network.
+        on_images: called with the number of images that a pretrained body has seen.
+
+    Raises:
+        WeightsError: the pretrained weights are not there.
 
     """
+    with torch.random.fork_rng():
+        build = BUILDERS[experiment.variant.family]
+        return build(experiment, classes, seed, images, on_images)
+
+
+def _blocknet(
+    experiment: Experiment, classes: int, seed: int, images: Tensor, _: OnImages
+) -> Network:
     variant = experiment.variant
-    architecture = Architecture(
-        classes=classes,
-        conv_blocks=variant.conv_blocks,
-        batch_norm=variant.batch_norm,
-        dropout=variant.dropout,
-        width=variant.width,
+    architecture = Architecture.model_validate(
+        {
+            "classes": classes,
+            "conv_blocks": variant.conv_blocks,
+            "batch_norm": variant.batch_norm,
+            "dropout": variant.dropout,
+            "width": variant.width,
+            "side": variant.side,
+        }
     )
     if variant.normalised:
         architecture = architecture.model_copy(update=_moments(images))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = BlockNet(architecture)
-        if experiment.config.init == "he":
-            network.apply(_init_he)
+    torch.manual_seed(seed)
+    network = BlockNet(architecture)
+    if experiment.config.init == "he":
+        network.apply(_init_he)
     return network
+
+
+def _pretrained(
+    experiment: Experiment, classes: int, seed: int, images: Tensor, on_images: OnImages
+) -> Network:
+    from training.models.pretrained import PretrainedNet  # noqa: PLC0415  imports an extra, timm
+
+    architecture = PretrainedArchitecture(classes=classes, fine_tuned=experiment.variant.fine_tuned)
+    torch.manual_seed(seed)
+    network = PretrainedNet(architecture)
+    network.load_body()
+    network.standardise(images, on_images)
+    return network
+
+
+BUILDERS: Final[Mapping[Family, Callable[[Experiment, int, int, Tensor, OnImages], Network]]] = {
+    "blocknet": _blocknet,
+    "pretrained": _pretrained,
+}
+"""How a network of each family is built."""
 
 
 def _moments(images: Tensor) -> dict[str, tuple[float, ...]]:

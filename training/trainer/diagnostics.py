@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from training.data.tensors import LabelledTensors
 from training.experiments.record import Diagnostics, Epoch
-from training.models.architecture import LAYERS
-from training.models.blocknet import BlockNet
+from training.models.network import Network
 from training.trainer.evaluation import EVALUATION_BATCH
 
 DIAGNOSTIC_IMAGES = 1000
@@ -22,7 +21,7 @@ COLLAPSE_MARGIN = 0.01
 
 
 @torch.inference_mode()
-def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
+def diagnose(network: Network, sample: LabelledTensors) -> Diagnostics:
     """Measure over about 1,000 images whether the network's units respond to its input.
 
     The images are taken at even steps, since a sample may be sorted by class. A unit is dead if
@@ -41,9 +40,7 @@ def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
         return hook
 
     # A ReLU follows each of these modules, so a unit is dead if its output is never above 0.
-    watched: dict[str, nn.Module] = {"hidden1": network.hidden1, "penultimate": network.hidden2}
-    for name, block in zip(LAYERS, network.blocks, strict=False):
-        watched[name] = block.get_submodule("pool")
+    watched = network.rectified
     hooks = [module.register_forward_hook(make_hook(name)) for name, module in watched.items()]
     try:
         logits = torch.cat([network(batch) for batch in images.split(EVALUATION_BATCH)])
@@ -61,17 +58,17 @@ def diagnose(network: BlockNet, sample: LabelledTensors) -> Diagnostics:
     )
 
 
-def layer_weights(network: BlockNet) -> dict[str, Tensor]:
-    """Return the weights of all convolutions and linear layers by the layer's name."""
+def layer_weights(network: Network) -> dict[str, Tensor]:
+    """Return the trained weights of convolutions and linear layers by the layer's name."""
     return {
         name.replace("blocks.", "block "): module.weight
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.requires_grad
     }
 
 
 def _gradients(
-    network: BlockNet, sample: LabelledTensors, weights: Iterable[Tensor]
+    network: Network, sample: LabelledTensors, weights: Iterable[Tensor]
 ) -> tuple[Tensor, ...]:
     """Compute the loss's gradients over about 128 images, without augmentation or dropout."""
     step = -(-len(sample) // GRADIENT_IMAGES)

@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from training.data.tensors import LabelledTensors
 from training.experiments.record import MATRIX_CLASSES, Evaluation, wilson95
-from training.models.blocknet import BlockNet
 from training.models.device import autocast
+from training.models.network import Network
 from training.models.precision import Precision
 
 EVALUATION_BATCH = 500
@@ -15,18 +15,19 @@ EVALUATION_BATCH = 500
 
 
 @torch.inference_mode()
-def predict(network: BlockNet, held_out: LabelledTensors, precision: Precision = "fp32") -> Tensor:
+def predict(network: Network, held_out: LabelledTensors, precision: Precision = "fp32") -> Tensor:
     """Compute the logits of the images, fp32 [N, classes], on their device."""
     network.eval()
     logits = []
     for images in held_out.images.split(EVALUATION_BATCH):
+        inputs = network.recall(images)
         with autocast(images.device, precision):
-            logits.append(network(images).float())
+            logits.append(network(inputs).float())
     return torch.cat(logits)
 
 
 def evaluate(
-    network: BlockNet, held_out: LabelledTensors, precision: Precision = "fp32"
+    network: Network, held_out: LabelledTensors, precision: Precision = "fp32"
 ) -> Evaluation:
     """Measure loss and accuracy over all images, each of which counts once."""
     return score(predict(network, held_out, precision), held_out.labels)

@@ -16,8 +16,8 @@ from training.data.tensors import LabelledTensors
 from training.experiments.config import Config
 from training.experiments.environment import peak_memory_bytes
 from training.experiments.record import Epoch, Seeds, Timing
-from training.models.blocknet import BlockNet
 from training.models.device import pick_precision, synchronize
+from training.models.network import Network
 from training.trainer.diagnostics import chance_loss, collapsed
 from training.trainer.evaluation import evaluate
 from training.trainer.resume import Progress, Resume, TrainingState
@@ -46,14 +46,14 @@ class FitResult:
 
 
 def fit(
-    network: BlockNet,
+    network: Network,
     training: LabelledTensors,
     validation: LabelledTensors | None,
     config: Config,
     seeds: Seeds,
     *,
     augmentation: bool,
-    teacher: BlockNet | None = None,
+    teacher: Network | None = None,
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,

@@ -79,7 +79,7 @@ def orthogonalize(matrix: Tensor) -> Tensor:
 
 def build_optimizers(network: nn.Module, config: Config) -> tuple[Optimizer, ...]:
     """Build the optimizers of a network; each parameter belongs to exactly one of them."""
-    parameters = list(network.parameters())
+    parameters = [one for one in network.parameters() if one.requires_grad]
     rate: float | Tensor = config.learning_rate
     if config.cuda_graph:
         rate = torch.tensor(config.learning_rate, device=parameters[0].device)

@@ -18,9 +18,9 @@ from training.data.tensors import LabelledTensors
 from training.experiments import environment
 from training.experiments.config import Experiment, group_id
 from training.experiments.record import DatasetRef, Epoch, Record, Seeds, SplitRef, Stage
-from training.models.blocknet import BlockNet
 from training.models.calibration import describe, fit_temperature
 from training.models.device import pick_precision
+from training.models.network import Network
 from training.trainer.build import build_network
 from training.trainer.diagnostics import chance_loss, collapsed, diagnose
 from training.trainer.evaluation import predict, score
@@ -105,21 +105,23 @@ class RunSpec:
 
     @property
     def steps(self) -> int:
-        """Number of training steps."""
+        """Number of training steps, and of batches that a frozen body sees before."""
         config = self.experiment.config
-        return config.epochs * -(-len(self.indices["train"]) // config.batch_size)
+        seen = sum(map(len, self.indices.values())) if self.experiment.variant.frozen else 0
+        batches = config.epochs * -(-len(self.indices["train"]) // config.batch_size)
+        return batches + seen // config.batch_size
 
 
 def run(
     spec: RunSpec,
     *,
     temperature: float | None = None,
-    teacher: tuple[BlockNet, Record] | None = None,
+    teacher: tuple[Network, Record] | None = None,
     stop_if_collapsed: bool = False,
     on_step: Callable[[], None] = lambda: None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     resume: Resume | None = None,
-) -> tuple[BlockNet, Record]:
+) -> tuple[Network, Record]:
     """Train a network, test it once and calibrate it.
 
     Args:
@@ -128,7 +130,7 @@ def run(
             study fits its own.
         teacher: the network and the record of `spec.teacher`, if it has one.
         stop_if_collapsed: stop a run early if it does not learn.
-        on_step: called after each training step.
+        on_step: called after each training step, and each batch that a frozen body has seen.
         on_epoch: called with the metrics of each epoch.
         resume: where the state is saved after each epoch, and found if the run was stopped.
 
@@ -146,7 +148,22 @@ def run(
         initial = initial.model_copy(update={"teacher": _check_teacher(teacher[1], initial)})
     experiment, dataset = spec.resolved, spec.dataset
     parts = {name: spec.part(name) for name in spec.indices}
-    network = build_network(experiment, len(dataset.classes), spec.seed, parts["train"].images)
+    seen = 0
+
+    def on_images(count: int) -> None:
+        nonlocal seen
+        before, seen = seen, seen + count
+        for _ in range(
+            seen // experiment.config.batch_size - before // experiment.config.batch_size
+        ):
+            on_step()
+
+    network = build_network(
+        experiment, len(dataset.classes), spec.seed, parts["train"].images, on_images
+    )
+    network.to(spec.device)
+    for name, part in parts.items():  # a frozen body sees each image once
+        parts[name] = LabelledTensors(network.recall(part.images, on_images), part.labels)
     loading = time.perf_counter() - started
     fitted = fit(
         network,
@@ -224,7 +241,7 @@ def initial_record(spec: RunSpec) -> Record:
 
 
 def calibrate(
-    network: BlockNet, made: Record, logits: Tensor, labels: Tensor, temperature: float
+    network: Network, made: Record, logits: Tensor, labels: Tensor, temperature: float
 ) -> Record:
     """Set the network's temperature, and return the record with the effect on the test images.
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from training.experiments import record
 from training.experiments.record import Record
 from training.models import checkpoint
-from training.models.blocknet import BlockNet
 from training.models.calibration import fit_temperature
+from training.models.network import Network
 from training.trainer.evaluation import predict
 from training.trainer.resume import Resume
 from training.trainer.run import RunSpec
@@ -24,7 +24,7 @@ class RunStore:
     records: Path
     checkpoints: Path
 
-    def save(self, network: BlockNet, made: Record) -> None:
+    def save(self, network: Network, made: Record) -> None:
         """Write the network, then the record, so that a run with a record is complete."""
         checkpoint.save(network, self.checkpoints / made.run_id)
         record.write(made, self.records)
@@ -38,7 +38,7 @@ class RunStore:
     def _unfinished(self, run_id: str) -> Path:
         return self.checkpoints / f"{run_id}.unfinished.safetensors"
 
-    def load(self, spec: RunSpec) -> tuple[BlockNet, Record] | None:
+    def load(self, spec: RunSpec) -> tuple[Network, Record] | None:
         """Return the network and the record of a completed run, or None if either is missing."""
         made = self.load_record(spec)
         folder = self.checkpoints / spec.run_id

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from training.data.tensors import LabelledTensors
 from training.experiments.config import Config, Policy
-from training.models.blocknet import BlockNet
 from training.models.device import autocast
+from training.models.network import Network
 from training.models.precision import Precision
 from training.trainer.augmentation import apply_cutmix, augment
 from training.trainer.optimizers import build_optimizers
@@ -29,13 +29,13 @@ class Step:
 
     def __init__(
         self,
-        network: BlockNet,
+        network: Network,
         training: LabelledTensors,
         config: Config,
         precision: Precision,
         policy: Policy | None,
         generator: torch.Generator,
-        teacher: BlockNet | None = None,
+        teacher: Network | None = None,
     ) -> None:
         self.network = network
         self.optimizers = build_optimizers(network, config)
@@ -62,7 +62,7 @@ class Step:
         if mixing:
             images, own = apply_cutmix(images, self._generator, mixing)
         with autocast(self.device, self._precision):
-            logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+            logits = self.network(_channels_last(images)).float()
         if mixing:
             own_loss, pasted_loss = (self._losses(logits, one) for one in (labels, labels.roll(1)))
             loss = (own * own_loss + (1 - own) * pasted_loss).mean()
@@ -85,11 +85,11 @@ class Step:
         )
 
     def _teaching(
-        self, images: Tensor, logits: Tensor, teacher: BlockNet, temperature: float
+        self, images: Tensor, logits: Tensor, teacher: Network, temperature: float
     ) -> Tensor:
         """Return the cross entropy to the teacher's softened probabilities, times T squared."""
         with torch.no_grad(), autocast(self.device, self._precision):
-            outputs = teacher(images.contiguous(memory_format=torch.channels_last))
+            outputs = teacher(_channels_last(images))
         softened = (outputs.float() / temperature).softmax(1)
         return functional.cross_entropy(logits / temperature, softened) * temperature**2
 
@@ -118,6 +118,11 @@ class Step:
                 for tensor in state.values():
                     tensor.zero_()  # the initial state of each optimizer here
         self.running_metrics.zero_()
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Return images with their channels last in memory; features are returned as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 class GraphedStep(Step):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from training.bundle.manifest import MANIFEST, Manifest, read_manifest
 from training.data.source import CIFAR10_KEY, key_of, scan
+from training.experiments.catalogue import find
 
 
-def up_to_date_bundle(root: Path, data: Path | None) -> Path | None:
+def up_to_date_bundle(root: Path, data: Path | None, network: str | None = None) -> Path | None:
     """Return the bundle of the data, or without data the last one; None if there is work to do.
 
-    There is if the bundle does not exist, or if its data has changed or cannot be read.
+    There is if the bundle does not exist or has another network than the one that is named, or if
+    its data has changed or cannot be read.
 
     Raises:
         BundleError: the bundle cannot be read.
@@ -22,12 +24,22 @@ def up_to_date_bundle(root: Path, data: Path | None) -> Path | None:
     if data is None:
         return current.resolve() if (current / MANIFEST).is_file() else None
     path = current.with_name(key_of(data))
-    if not (path / MANIFEST).is_file():
+    if not (path / MANIFEST).is_file() or not is_network(path, network):
         return None
     try:
         return path if is_up_to_date(read_manifest(path), data) else None
     except OSError:
         return None
+
+
+def is_network(path: Path, name: str | None) -> bool:
+    """Return whether a bundle has the network of this name; None is any.
+
+    Raises:
+        UnknownExperimentError: no experiment has the name.
+
+    """
+    return name is None or read_manifest(path).name == find(name).name
 
 
 def is_up_to_date(manifest: Manifest, data: Path) -> bool:

@@ -25,9 +25,9 @@ from training.experiments.record import wilson95
 from training.index import cosine
 from training.index.cosine import CosineIndex, Positions, Vectors
 from training.index.tuning import TARGET_RECALL, tune
-from training.models.architecture import Layer
-from training.models.blocknet import BlockNet
 from training.models.calibration import calibration_error
+from training.models.layers import Layer
+from training.models.network import Network
 from training.models.novelty import REFERENCES, fit
 from training.models.quantization import measure
 from training.workflows.release import TrainedModel, check_no_leakage
@@ -124,11 +124,12 @@ def build_bundle(
         novelty=fit(
             embed(network, dataset.images[known], spec.novelty, device, on_batch),
             held_out,
+            spec,
         ),
         ranges=measure(network, dataset.images[known], dataset.images[splits.indices("test")]),
         records=trained.records,
         figures=_curves(trained) | _neighbours(gallery, dataset, indexes),
-        card=lambda manifest: model_card(manifest, qualities, trained.final),
+        card=lambda manifest: model_card(manifest, qualities, trained.final, network.architecture),
         dtype=torch.float16 if options.half else torch.float32,
         source=dataset.source,
         gallery_images=options.images_of(dataset),
@@ -234,7 +235,7 @@ def _neighbours(
     return figures
 
 
-def _round_to_fp16(network: BlockNet) -> None:
+def _round_to_fp16(network: Network) -> None:
     """Round the weights to fp16 values, so that metrics are those of the stored weights."""
     weights = network.state_dict()
     network.load_state_dict(

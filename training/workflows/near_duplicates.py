@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.data.dataset import Dataset
+from training.data.preprocessing import SIZE
 from training.data.splits import Indices, Splits
 from training.data.tensors import LabelledTensors
 from training.embedding.embed import BATCH_SIZE, embed
@@ -22,8 +23,8 @@ from training.experiments.record import NearDuplicates
 from training.index import cosine
 from training.index.cosine import FLAT_INDEX_LIMIT, CosineIndex, Fp16Vectors, Positions, Vectors
 from training.index.projection import Projection
-from training.models.architecture import Layer
-from training.models.blocknet import BlockNet
+from training.models.layers import Layer
+from training.models.network import Network
 from training.trainer.evaluation import predict
 from training.workflows.defaults import THRESHOLD
 
@@ -54,8 +55,13 @@ class Pairs:
         return Pairs(self.first[kept], self.second[kept], self.score[kept])
 
 
+def can_score(network: Network) -> bool:
+    """Return whether the network has a layer whose cosines make a pair's score."""
+    return not {*network.layers}.isdisjoint(SCORED_LAYERS)
+
+
 def find(
-    network: BlockNet,
+    network: Network,
     images: Tensor,
     queries: Indices,
     others: Indices,
@@ -106,7 +112,7 @@ def find(
 
 
 def measure(
-    network: BlockNet, dataset: Dataset, splits: Splits, device: torch.device
+    network: Network, dataset: Dataset, splits: Splits, device: torch.device
 ) -> NearDuplicates:
     """Count the test images with a near-duplicate among the training and validation images."""
     test = splits.indices("test")
@@ -124,7 +130,7 @@ def measure(
 
 
 def _embed(
-    network: BlockNet,
+    network: Network,
     images: Tensor,
     used: Indices,
     layers: set[Layer],
@@ -183,7 +189,7 @@ def correlate_details(images: Tensor, first: Positions, second: Positions) -> Ve
     changes of brightness thus do not matter.
 
     Args:
-        images: uint8 [N, 3, 32, 32].
+        images: uint8 [N, 3, side, side]; larger ones are reduced to 32 x 32.
         first: positions [M].
         second: positions [M], of the images that are shifted and zoomed.
 
@@ -193,8 +199,10 @@ def correlate_details(images: Tensor, first: Positions, second: Positions) -> Ve
 
 
 def _grey(images: Tensor) -> Tensor:
-    """Return images [N, 3, H, W] as [N, 1, H, W]."""
-    return images.float().mean(1, keepdim=True)
+    """Return images [N, 3, side, side] as [N, 1, 32, 32]."""
+    grey = images.float().mean(1, keepdim=True)
+    factor = images.shape[-1] // SIZE
+    return grey if factor == 1 else functional.avg_pool2d(grey, factor)
 
 
 def _correlate(first: Tensor, second: Tensor) -> npt.NDArray[np.float32]:

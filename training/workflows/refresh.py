@@ -20,7 +20,7 @@ from training.embedding.embed import batch_count, embed
 from training.index import cosine
 from training.index.cosine import CosineIndex, Positions, Vectors, normalise
 from training.index.tuning import tune
-from training.models.architecture import Layer
+from training.models.layers import Layer
 from training.workflows import progress
 from training.workflows.existing import is_up_to_date
 from training.workflows.progress import print_line
@@ -71,7 +71,7 @@ def _update(old: Bundle, data: Path, device: torch.device) -> None:
     files = gallery.files or ()
     known = dict(zip(files, gallery.states or (), strict=True))
     with progress.track(f"reading what has changed in {data.name}") as on_image:
-        changes = load_changes(data, known, classes, on_image)
+        changes = load_changes(data, known, classes, old.spec.side, on_image)
     merge = _merge(gallery, changes)
     same = len(merge.kept) == len(gallery) and not len(merge.fresh)
     if same and not changes.other_classes:

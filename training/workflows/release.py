@@ -17,7 +17,7 @@ from training.embedding.embed import embed
 from training.experiments.aggregate import group_runs, summarize
 from training.experiments.config import Experiment
 from training.experiments.record import Record
-from training.models.blocknet import BlockNet
+from training.models.network import Network
 from training.trainer.evaluation import evaluate
 from training.workflows import near_duplicates
 from training.workflows.retrieval_metrics import pick_queries, rank
@@ -36,7 +36,7 @@ class ReleaseError(RuntimeError):
 class TrainedModel:
     """A network, the record of its final run, and all records on the same data."""
 
-    network: BlockNet
+    network: Network
     final: Record
     records: Sequence[Record]
 
@@ -86,7 +86,7 @@ def select_experiment(
 
 
 def evaluate_release(
-    network: BlockNet,
+    network: Network,
     final: Record,
     dataset: Dataset,
     splits: Splits,
@@ -104,16 +104,17 @@ def evaluate_release(
     labels = dataset.labels[kept].to(device)
     update: dict[str, object] = {}
     if final.retrieval is None and len(labels.unique()) < len(labels):
-        vectors = embed(network, dataset.images[kept], network.layers, device)
+        compared = [one for one in network.layers if one not in network.spec.explaining]
+        vectors = embed(network, dataset.images[kept], compared, device)
         update["retrieval"] = {
             layer: rank(torch.from_numpy(vectors[layer]).to(device), labels, len(dataset.classes))
-            for layer in network.layers
+            for layer in compared
         }
     if own_test and final.own_test is None:
         update["own_test"] = evaluate(
             network, LabelledTensors(own_test.images.to(device), own_test.labels.to(device))
         )
-    if final.near_duplicates is None:
+    if final.near_duplicates is None and near_duplicates.can_score(network):
         update["near_duplicates"] = near_duplicates.measure(network, dataset, splits, device)
     return final.model_copy(update=update)
 

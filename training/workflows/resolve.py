@@ -10,9 +10,12 @@ from typing import Final
 from training import bundle
 from training.bundle import BundleError, writer
 from training.bundle.manifest import MANIFEST
-from training.data.dataset import DatasetError
+from training.data.dataset import Dataset, DatasetError
+from training.data.preprocessing import SIZE
 from training.data.source import scan
-from training.workflows.existing import up_to_date_bundle
+from training.data.splits import Splits
+from training.workflows.choice import choose
+from training.workflows.existing import is_network, up_to_date_bundle
 from training.workflows.export import ExportOptions
 from training.workflows.progress import print_line
 from training.workflows.refresh import refresh
@@ -25,36 +28,48 @@ BYTES_PER_IMAGE: Final = 64 * 2**10
 
 
 def resolve_bundle(
-    workspace: Workspace, data: Path | None, *, download: bool = True, retrain: bool = False
+    workspace: Workspace,
+    data: Path | None,
+    *,
+    download: bool = True,
+    retrain: bool = False,
+    network: str | None = None,
 ) -> Path:
     """Return the bundle to serve: an existing one, else one built from data, else the starter.
 
-    If the data has changed since its bundle was built, the gallery is updated. If the starter's
-    network fits the data, it is used and nothing is trained.
+    If the data has changed since its bundle was built, the gallery is updated. CIFAR-10 takes the
+    starter's network, if that held out its test split. Own images take the network that
+    `choice.choose` names.
 
     Args:
         workspace: with the bundles.
         data: the images. Default: those of the bundle that was built last, else CIFAR-10.
         download: downloads CIFAR-10 if there is nothing else.
         retrain: trains a new network on the data, even if there is a bundle.
+        network: the experiment to train on `data`; a bundle of another is built again.
 
     Raises:
         DatasetError: `data` is given and cannot be read.
+        UnknownExperimentError: no experiment has the name `network`.
+        WeightsError: it needs pretrained weights, which are not there.
 
     """
-    if not retrain and (found := up_to_date_bundle(workspace.root, data)):
+    if not retrain and (found := up_to_date_bundle(workspace.root, data, network)):
         return found
     target = workspace.bundle_of(data)
-    if (target / MANIFEST).is_file() and not (retrain and data):
+    exists = (target / MANIFEST).is_file() and is_network(target, network)
+    if exists and not (retrain and data):
         if data:
             refresh(target, data, workspace.device)
         return target
+    choice = choose(network) if data else None
+    side = choice.experiment.variant.side if choice else SIZE
     if data:
-        require_disk(workspace.root, data)
+        require_disk(workspace.root, data, side)
     try:
         if data is None and not download:
             raise DatasetError("downloading CIFAR-10 is disabled")
-        home, images, splits = workspace.open(data)
+        home, images, splits = workspace.open(data, side)
     except DatasetError as error:
         if data is not None:
             raise
@@ -63,18 +78,29 @@ def resolve_bundle(
             "For images: make serve DATA=FOLDER-OR-ARCHIVE"
         )
         return workspace.starter
-    try:
-        starter = from_bundle(bundle.load(workspace.starter))
-        home.publish(starter, images, splits, target, ExportOptions())
-    except (BundleError, ReleaseError) as reason:
-        print_line(f"training a network on {images.name}: {reason}")
-        own_test = None if images.files else home.read_own_test(data)
-        home.release(images, splits, target, ExportOptions(), own_test)
+    if images.files is None and network is None:
+        _build_cifar10(home, data, images, splits, target)
+    elif choice:
+        chosen = choice.for_images(len(splits.train))
+        print_line(f"network: {chosen.name}, {choice.reason}. To name another: NETWORK=NAME")
+        home.release(images, splits, target, ExportOptions(), experiment=chosen)
     writer.update_current_link(workspace.current, target)
     return target
 
 
-def require_disk(root: Path, data: Path) -> None:
+def _build_cifar10(
+    home: Workspace, data: Path | None, images: Dataset, splits: Splits, target: Path
+) -> None:
+    """Build a bundle of CIFAR-10 with the starter's network, if it was not trained on the test."""
+    try:
+        starter = from_bundle(bundle.load(home.starter))
+        home.publish(starter, images, splits, target, ExportOptions())
+    except (BundleError, ReleaseError) as reason:
+        print_line(f"training a network on {images.name}: {reason}")
+        home.release(images, splits, target, ExportOptions(), home.read_own_test(data))
+
+
+def require_disk(root: Path, data: Path, side: int = SIZE) -> None:
     """Check that there is room for a bundle of these images, before the work begins.
 
     Raises:
@@ -86,7 +112,8 @@ def require_disk(root: Path, data: Path) -> None:
     except OSError:
         return  # reading says what is wrong
     root.mkdir(parents=True, exist_ok=True)
-    needed = BUNDLE_BYTES + max(source.files * BYTES_PER_IMAGE, source.bytes)
+    per_image = BYTES_PER_IMAGE + 3 * side**2
+    needed = BUNDLE_BYTES + max(source.files * per_image, source.bytes)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise ReleaseError(

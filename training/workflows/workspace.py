@@ -13,7 +13,8 @@ import torch
 
 from training.bundle import writer
 from training.data import dataset
-from training.data.dataset import Dataset, NoImagesError
+from training.data.dataset import Dataset, DatasetError, NoImagesError
+from training.data.preprocessing import SIZE
 from training.data.source import key_of
 from training.data.splits import Splits, describe, indices_sha256, split_once
 from training.embedding.embed import batch_count
@@ -21,7 +22,7 @@ from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.record import Record, Stage
-from training.models.blocknet import BlockNet
+from training.models.network import Network
 from training.models.novelty import REFERENCES
 from training.trainer.evaluation import predict
 from training.trainer.run import RunSpec, calibrate, initial_record, run
@@ -36,6 +37,21 @@ from training.workflows.release import (
     evaluate_release,
     select_experiment,
 )
+
+
+def require_side(experiment: Experiment, images: Dataset) -> None:
+    """Check that the images have the size that the network sees.
+
+    Raises:
+        DatasetError: they have another.
+
+    """
+    side = experiment.variant.side
+    if images.side != side:
+        raise DatasetError(
+            f"{experiment.name} sees images of {side} x {side} pixels, and those of {images.name} "
+            f"have {images.side} x {images.side}: choose another network"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,10 +116,11 @@ class Workspace:
             return self.current.with_name("cifar10")
         return self.current.with_name(key_of(data))
 
-    def read(self, data: Path | None) -> tuple[Dataset, Splits]:
+    def read(self, data: Path | None, side: int = SIZE) -> tuple[Dataset, Splits]:
         """Load the data, or download CIFAR-10 if it is None, and split it.
 
-        The split is saved, and loaded from then on. What is left out is printed.
+        The split is saved, and loaded from then on. What is left out is printed. Own images are
+        resized to `side`; CIFAR-10's stay as they are.
 
         Raises:
             DatasetError: the data is missing, or has too few images to split.
@@ -113,7 +130,7 @@ class Workspace:
             images = dataset.download(self.root / "data")
         else:
             with progress.track(f"reading {data.name}") as on_image:
-                images = dataset.load(data, on_image=on_image, strict=self.strict)
+                images = dataset.load(data, on_image=on_image, strict=self.strict, side=side)
         home = self.of(images)
         home._print_left_out(images)
         splits = split_once(images, self.split_seed, home.experiments / "splits")
@@ -124,9 +141,9 @@ class Workspace:
             )
         return images, splits
 
-    def open(self, data: Path | None) -> tuple["Workspace", Dataset, Splits]:
+    def open(self, data: Path | None, side: int = SIZE) -> tuple["Workspace", Dataset, Splits]:
         """Read the data; return it with the workspace that has its records."""
-        images, splits = self.read(data)
+        images, splits = self.read(data, side)
         return self.of(images), images, splits
 
     def _print_left_out(self, images: Dataset) -> None:
@@ -150,10 +167,16 @@ class Workspace:
     def spec(
         self, experiment: Experiment, stage: Stage, images: Dataset, splits: Splits
     ) -> RunSpec:
-        """Describe a run of this experiment with the workspace's seed and device."""
+        """Describe a run of this experiment with the workspace's seed and device.
+
+        Raises:
+            DatasetError: the network sees images of another size.
+
+        """
+        require_side(experiment, images)
         return RunSpec(experiment, images, splits, self.seed, stage, self.device)
 
-    def train_or_load(self, spec: RunSpec) -> tuple[BlockNet, Record]:
+    def train_or_load(self, spec: RunSpec) -> tuple[Network, Record]:
         """Return the network and the record of a run; train it if it is not in the store.
 
         Raises:
@@ -186,6 +209,8 @@ class Workspace:
         A run that has a record is not run again, unless it failed. If a run fails, its record has
         the error and the other runs continue.
         """
+        for experiment in experiments:
+            require_side(experiment, images)
         specs = [
             RunSpec(experiment, images, splits, seed, "study", self.device)
             for seed in dict.fromkeys(seeds)
@@ -213,7 +238,7 @@ class Workspace:
 
     def _train(
         self, spec: RunSpec, parent: Advance | None = None, label: str = ""
-    ) -> tuple[BlockNet, Record]:
+    ) -> tuple[Network, Record]:
         temperature = self.store.study_temperature(spec) if spec.stage == "final" else None
         if spec.stage == "final" and temperature is None:
             print_line(

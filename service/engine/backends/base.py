@@ -5,18 +5,15 @@ Knows arrays; nothing of queues, galleries or requests.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from service.vectors import Queries
-from training.bundle import SIZE, Layer, Pixels, PrecisionChoice, Projection, Vectors
+from training.bundle import Layer, NetworkSpec, Pixels, PrecisionChoice, Projection, Vectors
 
 if TYPE_CHECKING:  # imported where PyTorch runs something
     from torch import Tensor
-
-LAYERS: Final[tuple[Layer, ...]] = ("conv2", "penultimate", "logits")
-"""The layers that a backend returns."""
 
 ServedPrecision = PrecisionChoice | Literal["int8"]
 """The precision of multiplications that a setting may name."""
@@ -24,7 +21,9 @@ ServedPrecision = PrecisionChoice | Literal["int8"]
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """A batch at each of `LAYERS`, float32 [N, dimension]; later batches do not overwrite it.
+    """A batch at each served layer, float32 [N, dimension]; later batches do not overwrite it.
+
+    It also has the explaining layers if they were asked for, as `NetworkSpec` calls them.
 
     `novelty` is [N], or None if the bundle has no statistics of it or if it was not asked for.
     `tensors` are the same vectors
@@ -64,6 +63,10 @@ class Backend(Protocol):
     """A network on a device. Not thread-safe."""
 
     @property
+    def spec(self) -> NetworkSpec:
+        """The input and the layers of the network."""
+
+    @property
     def name(self) -> str:
         """The runtime, precision and device, as text for display."""
 
@@ -77,8 +80,17 @@ class Backend(Protocol):
         Called in the thread that calls `run`, and again after that thread has died.
         """
 
-    def run(self, images: Pixels, *, with_novelty: bool = True) -> BatchOutput:
-        """Embed uint8 [N, 3, 32, 32]; fastest if the channels are last in memory."""
+    def run(
+        self, images: Pixels, *, with_novelty: bool = True, explaining: bool = False
+    ) -> BatchOutput:
+        """Embed uint8 [N, 3, side, side]; fastest if the channels are last in memory.
+
+        Args:
+            images: of the side that `spec` names.
+            with_novelty: whether to compute the novelty of each image.
+            explaining: whether to return the explaining layers too.
+
+        """
 
     def project(self, projection: Projection, vectors: Vectors) -> Vectors:
         """Project vectors [N, dimension] for a search. One thread at a time, beside `run`."""
@@ -89,19 +101,19 @@ class Backend(Protocol):
 
 
 def channels_first(images: Pixels) -> Pixels:
-    """Return a view [N, 3, 32, 32] of images [N, 32, 32, 3]."""
+    """Return a view [N, 3, H, W] of images [N, H, W, 3]."""
     return images.transpose(0, 3, 1, 2)
 
 
-def zeros(count: int) -> Pixels:
-    """Return `count` black images, uint8 [N, 3, 32, 32]."""
-    return channels_first(np.zeros((count, SIZE, SIZE, 3), np.uint8))
+def zeros(count: int, side: int) -> Pixels:
+    """Return `count` black images, uint8 [N, 3, side, side]."""
+    return channels_first(np.zeros((count, side, side, 3), np.uint8))
 
 
 def warm_up(backend: Backend, sizes: Sequence[int]) -> dict[Layer, int]:
     """Run a batch of each size once, since the first is slow; return each layer's dimension."""
     for size in sizes:
-        found = backend.run(zeros(size))
+        found = backend.run(zeros(size, backend.spec.side))
     return {layer: vectors.shape[1] for layer, vectors in found.layers.items()}
 
 

@@ -13,7 +13,6 @@ import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
 from service.engine.backends.base import (
-    LAYERS,
     Backend,
     BatchOutput,
     ServedPrecision,
@@ -25,6 +24,7 @@ from service.engine.backends.openvino_heads import NoveltyHead, ProjectionHead
 from training.bundle import (
     ActivationRanges,
     Layer,
+    NetworkSpec,
     Novelty,
     Pixels,
     Projection,
@@ -53,6 +53,7 @@ class OpenVino(Backend):
     def __init__(
         self,
         onnx: bytes,
+        spec: NetworkSpec,
         novelty: Novelty | None = None,
         ranges: ActivationRanges | None = None,
         *,
@@ -63,6 +64,7 @@ class OpenVino(Backend):
 
         Args:
             onnx: the content of the bundle's ONNX file.
+            spec: the input and the layers of this network.
             novelty: the novelty model of this network.
             ranges: the activation ranges of this network; int8 needs them.
             precision: of multiplications. "auto" is int8 if the processor has instructions for it
@@ -71,6 +73,7 @@ class OpenVino(Backend):
 
         """
         self._core = _core()
+        self._spec = spec
         self._novelty = novelty
         self._intra_op_threads = intra_op_threads
         self._float_type = ov.Type.bf16 if self._has("BF16") else ov.Type.f32
@@ -88,6 +91,11 @@ class OpenVino(Backend):
         self._each_core: list[ov.InferRequest] = []
         self._novelty_head: NoveltyHead | None = None
         self._projection_heads: WeakKeyDictionary[Projection, ProjectionHead] = WeakKeyDictionary()
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The input and the layers of the network."""
+        return self._spec
 
     @property
     def name(self) -> str:
@@ -117,7 +125,7 @@ class OpenVino(Backend):
             number = min(number, THROUGHPUT_BATCH)  # no part is empty
             self._each_core = [compiled.create_infer_request() for _ in range(number)]
         if self._novelty is not None:
-            outputs = [self._networks[0].output(name) for name in ("conv2", "penultimate")]
+            outputs = [self._networks[0].output(name) for name in self._spec.novelty]
             self._novelty_head = NoveltyHead(
                 self._novelty,
                 [output.partial_shape[1].get_length() for output in outputs],
@@ -125,8 +133,10 @@ class OpenVino(Backend):
             )
         return warm_up(self, batch_sizes(max_batch_size))
 
-    def run(self, images: Pixels, *, with_novelty: bool = True) -> BatchOutput:
-        """Embed uint8 [N, 3, 32, 32]."""
+    def run(
+        self, images: Pixels, *, with_novelty: bool = True, explaining: bool = False
+    ) -> BatchOutput:
+        """Embed uint8 [N, 3, side, side]."""
         assert self._all_cores is not None  # noqa: S101  `prepare` comes before `run`
         channels_last = images.transpose(0, 2, 3, 1)
         if self._each_core and len(images) >= THROUGHPUT_BATCH:
@@ -141,10 +151,11 @@ class OpenVino(Backend):
             self._all_cores.infer({0: channels_last}, share_inputs=True)
         layers = {
             layer: np.concatenate([request.get_tensor(layer).data for request in busy])
-            for layer in LAYERS
+            for layer in (*self._spec.served, *(self._spec.explaining if explaining else ()))
         }
         head = self._novelty_head if with_novelty else None
-        novelty = None if head is None else head(layers["conv2"], layers["penultimate"])
+        texture, penultimate = self._spec.novelty
+        novelty = None if head is None else head(layers[texture], layers[penultimate])
         return BatchOutput(layers, novelty)
 
     def project(self, projection: Projection, vectors: Vectors) -> Vectors:

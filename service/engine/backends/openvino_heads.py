@@ -23,28 +23,30 @@ Compile = Callable[[ov.Model], ov.InferRequest]
 
 
 class NoveltyHead:
-    """Computes the novelty of images from their vectors at `conv2` and `penultimate`."""
+    """Computes the novelty of images from their vectors at the layers of `NetworkSpec.novelty`."""
 
     def __init__(self, novelty: Novelty, dimensions: Sequence[int], compiled: Compile) -> None:
         """Compile the model.
 
         Args:
             novelty: has the references.
-            dimensions: of the vectors at `conv2` and `penultimate`.
+            dimensions: of the vectors at these layers.
             compiled: compiles a model for one thread.
 
         """
         self._novelty = novelty
-        conv2, penultimate = (ops.parameter([-1, size], np.float32) for size in dimensions)
-        texture = _texture(conv2, channels=novelty.references["texture"].shape[1] // 2)
-        views = {"penultimate": penultimate, "texture": texture}
+        inputs = [ops.parameter([-1, size], np.float32) for size in dimensions]
+        views = {
+            "penultimate": inputs[1],
+            "texture": _texture(inputs[0], novelty.widths["texture"]),
+        }
         self._views = tuple(novelty.references)
         distances = [_distances(views[view], novelty.references[view]) for view in self._views]
-        self._request = compiled(ov.Model(distances, [conv2, penultimate], "novelty"))
+        self._request = compiled(ov.Model(distances, inputs, "novelty"))
 
-    def __call__(self, conv2: Vectors, penultimate: Vectors) -> Vectors:
+    def __call__(self, texture: Vectors, penultimate: Vectors) -> Vectors:
         """Compute the novelty [N]."""
-        self._request.infer({0: conv2, 1: penultimate}, share_inputs=True)
+        self._request.infer({0: texture, 1: penultimate}, share_inputs=True)
         distances = {
             view: self._request.get_output_tensor(number).data[:, 0]
             for number, view in enumerate(self._views)
@@ -75,10 +77,13 @@ class ProjectionHead:
         return np.array(self._request.get_output_tensor(0).data)
 
 
-def _texture(conv2: Node, channels: int) -> Node:
-    """Return mean and standard deviation [N, 2 * channels] of each channel, as `views` does."""
-    maps = ops.reshape(conv2, [0, channels, -1], special_zero=True)
-    count = conv2.get_output_partial_shape(0)[1].get_length() // channels
+def _texture(vectors: Node, width: int) -> Node:
+    """Return mean and standard deviation [N, width] of each channel, as `views` does."""
+    length = vectors.get_output_partial_shape(0)[1].get_length()
+    if length == width:
+        return vectors
+    maps = ops.reshape(vectors, [0, width // 2, -1], special_zero=True)
+    count = length // (width // 2)
     means = ops.reduce_mean(maps, [2], keep_dims=False)
     squares = ops.reduce_mean(ops.multiply(maps, maps), [2], keep_dims=False)
     variances = ops.relu(ops.subtract(squares, ops.multiply(means, means)))

@@ -6,10 +6,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from service.engine.backends.base import LAYERS, Backend, BatchOutput, batch_sizes, warm_up
+from service.engine.backends.base import Backend, BatchOutput, batch_sizes, warm_up
 from service.vectors import in_memory
-from training.bundle import Layer, Novelty, Pixels, Precision, Vectors
-from training.bundle.network import BlockNet, NoveltyModule, autocast
+from training.bundle import Layer, NetworkSpec, Novelty, Pixels, Precision, Vectors
+from training.bundle.network import Network, NoveltyModule, autocast
 
 DEFAULT_THREADS: Final = torch.get_num_threads()
 """PyTorch's own choice of CPU threads, read before a backend changes it."""
@@ -21,7 +21,7 @@ TensorOutput = tuple[dict[Layer, Tensor], Tensor | None]
 class LazyArrays(Mapping[Layer, Vectors]):
     """Tensors on a device as arrays in memory, each copied at its first access.
 
-    The vectors of `conv2` are long, and few responses need them after the search.
+    The vectors of some layers are long, and few responses need them after the search.
     """
 
     def __init__(self, tensors: Mapping[Layer, Tensor]) -> None:
@@ -41,11 +41,11 @@ class LazyArrays(Mapping[Layer, Vectors]):
 
 
 class TorchEager(Backend):
-    """`BlockNet` and `NoveltyModule`, called eagerly."""
+    """A network and its `NoveltyModule`, called eagerly."""
 
     def __init__(
         self,
-        network: BlockNet,
+        network: Network,
         novelty: Novelty | None = None,
         *,
         device: str,
@@ -65,9 +65,15 @@ class TorchEager(Backend):
         self._device = torch.device(device)
         self._name = f"torch, {precision}, {device}"
         self._network = network
+        self._spec = network.spec
         self._novelty = None if novelty is None else NoveltyModule(novelty)
         self._precision = precision
         self._intra_op_threads = intra_op_threads
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The input and the layers of the network."""
+        return self._spec
 
     @property
     def name(self) -> str:
@@ -89,18 +95,22 @@ class TorchEager(Backend):
         return warm_up(self, batch_sizes(max_batch_size))
 
     @torch.inference_mode()
-    def run(self, images: Pixels, *, with_novelty: bool = True) -> BatchOutput:
-        """Embed uint8 [N, 3, 32, 32]; logits and novelty are in memory when this returns.
+    def run(
+        self, images: Pixels, *, with_novelty: bool = True, explaining: bool = False
+    ) -> BatchOutput:
+        """Embed uint8 [N, 3, side, side]; logits and novelty are in memory when this returns.
 
         The novelty is computed in any case: beside PyTorch's network it costs little.
         """
         # A transposed [N, H, W, C] array is channels_last to PyTorch: no copy.
         tensors, novelty = self._compute(torch.from_numpy(images))
+        if not explaining:
+            tensors = {layer: tensors[layer] for layer in self._spec.served}
         scores = in_memory(novelty) if with_novelty and novelty is not None else None
         layers = LazyArrays(tensors)
         if self._device.type == "cpu":
-            return BatchOutput({layer: layers[layer] for layer in LAYERS}, scores)
-        layers["logits"]  # copy them now: every response needs them
+            return BatchOutput({layer: layers[layer] for layer in tensors}, scores)
+        layers[self._spec.classes]  # copy them now: every response needs them
         return BatchOutput(layers, scores, tensors)
 
     def close(self) -> None:
@@ -108,11 +118,13 @@ class TorchEager(Backend):
         del self._network, self._novelty
 
     def _compute(self, images: Tensor) -> TensorOutput:
-        """Embed uint8 [N, 3, 32, 32] from memory; later calls do not overwrite the result."""
+        """Embed uint8 [N, 3, side, side] from memory; later calls do not overwrite the result."""
         return self._embed(images.to(self._device))
 
     def _embed(self, images: Tensor) -> TensorOutput:
         with autocast(self._device, self._precision):
-            found = self._network.representations(images, LAYERS)
-        novelty = self._novelty(found["conv2"], found["penultimate"]) if self._novelty else None
+            layers = (*self._spec.served, *self._spec.explaining)
+            found = self._network.representations(images, layers)
+        texture, penultimate = self._spec.novelty
+        novelty = self._novelty(found[texture], found[penultimate]) if self._novelty else None
         return found, novelty

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from service.engine.backends.base import batch_sizes
 from service.engine.backends.torch_eager import TensorOutput, TorchEager
-from training.bundle import SIZE, Layer
+from training.bundle import Layer
 
 CAPTURE_LOCK: Final = threading.Lock()
 """Serializes captures: the start of one synchronizes the device, which breaks any other."""
@@ -38,7 +38,7 @@ class Graph:
 
 
 class TorchGraphs(TorchEager):
-    """`BlockNet` and `NoveltyModule`, captured once for each batch size and replayed."""
+    """A network and its `NoveltyModule`, captured once for each batch size and replayed."""
 
     def prepare(self, max_batch_size: int) -> dict[Layer, int]:
         """Run all batch sizes eagerly, as capture requires, then capture them."""
@@ -66,7 +66,7 @@ class TorchGraphs(TorchEager):
 
     @torch.inference_mode()
     def _capture(self, size: int) -> Graph:
-        shape = (size, 3, SIZE, SIZE)
+        shape = (size, 3, self.spec.side, self.spec.side)
         images = torch.zeros(shape, dtype=torch.uint8, device=self._device)
         images = images.to(memory_format=torch.channels_last)
         self._stream.wait_stream(torch.cuda.current_stream())

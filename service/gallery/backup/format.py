@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.bundle import Layer
+from training.bundle import LAYERS, Layer
 
 BATCH: Final = 256
 """Images of one batch: 8 MB of vectors."""
@@ -37,7 +37,7 @@ def column_of(layer: Layer) -> str:
     return f"vector_{layer}"
 
 
-VECTORS: Final[Mapping[str, Layer]] = {column_of(layer): layer for layer in get_args(Layer)}
+VECTORS: Final[Mapping[str, Layer]] = {column_of(layer): layer for layer in LAYERS}
 """The columns that vectors may have, and their layers."""
 
 

@@ -29,10 +29,10 @@ from service.gallery.backup.format import VECTORS
 from service.gallery.protocol import Gallery
 from service.gallery.types import Addition, Item
 from service.schemas.gallery import Attributes
-from training.bundle import SIZE, Fp16Vectors, Layer
+from training.bundle import Fp16Vectors, Layer
 
-MAX_PNG: Final = 48 * 2**10
-"""Bytes of one image: an uncompressed one has 3 KB, and a Milvus stores up to 48."""
+MAX_PNG: Final = 192 * 2**10
+"""Bytes of one image: an uncompressed one of 224 x 224 has 147 KB."""
 
 _Id = Annotated[str, StringConstraints(pattern=r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f]{1,600}$")]
 """An id that a URL can name. Ids of added images are stricter, but a bundle's are file names."""
@@ -100,7 +100,7 @@ class Target:
             yield self._addition(row, vectors if row.network else {})
 
     def _addition(self, row: _Row, vectors: dict[Layer, Fp16Vectors]) -> Addition:
-        _check_png(row)
+        _check_png(row, self.gallery.side)
         if row.network:
             self._check_fit(row, vectors)
         for layer, vector in vectors.items():
@@ -154,7 +154,7 @@ def _vectors(column: pa.FixedSizeListArray) -> tuple[Fp16Vectors, npt.NDArray[np
     return rows[: len(column)], np.asarray(column.is_valid())
 
 
-def _check_png(row: _Row) -> None:
+def _check_png(row: _Row, side: int) -> None:
     if row.png is None:
         return
     try:
@@ -162,8 +162,8 @@ def _check_png(row: _Row) -> None:
             image.load()
     except Exception as error:  # Pillow raises many kinds of errors
         raise RowError(f"image {row.id!r}: its PNG is damaged: {error}") from error
-    if (image.size, image.mode) != ((SIZE, SIZE), "RGB"):
+    if (image.size, image.mode) != ((side, side), "RGB"):
         raise RowError(
             f"image {row.id!r}: its PNG is {image.mode} of {image.width} x {image.height} pixels, "
-            f"not RGB of {SIZE} x {SIZE}"
+            f"not RGB of {side} x {side}"
         )

@@ -35,6 +35,7 @@ class LocalGallery(Gallery):
 
     def __init__(self, bundle: Bundle, writer: GroupCommitWriter) -> None:
         self.network = bundle.network_id
+        self.side = bundle.spec.side
         self._writer = writer
         self._bundle_images = BundleImages(bundle)
         self._updates = Updates(writer.store, self._bundle_images)

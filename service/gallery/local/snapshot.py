@@ -206,8 +206,6 @@ class Snapshot(View):
 
     def _check(self, filter_: Filter) -> None:
         """Refuse labels that no image has: they are likely mistakes."""
-        if filter_.predicted is not None:
-            self.dimension("logits")
         for label in (filter_.label, filter_.predicted):
             if label is not None and label not in self.classes and not self._is_label(label):
                 raise NotFoundError(f"No label {label!r}; available: {', '.join(self.classes)}.")

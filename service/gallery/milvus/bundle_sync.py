@@ -105,7 +105,7 @@ class BundleSync:
             row = rows.of_image(
                 item, self._version, own, self._bundle.network_id, self._rows.dimensions
             )
-            made.append(self._projection.field(row, own))
+            made.append(self._projection.complete(row, own))
         return made
 
     def _known(self, ids: Sequence[str]) -> set[str]:

@@ -12,15 +12,16 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Final
 
-from service.errors import ConflictError, KindredError
+from service.errors import ConflictError, KindredError, StorageError
 from service.gallery.bundle_images import BundleImages, outcome_of, same_pixels
 from service.gallery.milvus import rows
 from service.gallery.milvus.address import MilvusAddress
 from service.gallery.milvus.bundle_sync import BundleSync
 from service.gallery.milvus.collection import Collection, Row
 from service.gallery.milvus.expressions import Expression, expression
-from service.gallery.milvus.projection import FIELD, SIZE, StoredProjection
+from service.gallery.milvus.projection import SIZE, StoredProjection, field_of
 from service.gallery.milvus.rows import ADDED, SHOWN, key
 from service.gallery.milvus.view import ADDED_ROWS, MilvusView
 from service.gallery.protocol import Gallery
@@ -28,12 +29,16 @@ from service.gallery.types import Added, Addition, Item, NewVectors, OutdatedIma
 from service.resources import RefCounted
 from training.bundle import Bundle
 
+MAX_SIDE: Final = 128
+"""A text field of Milvus holds 48 KB of an image; a lossless one of 128 x 128 has 48 at most."""
+
 
 class MilvusGallery(Gallery):
     """The images of a bundle, with the changes stored on a Milvus."""
 
     def __init__(self, bundle: Bundle, shared: RefCounted[Collection]) -> None:
         self.network = bundle.network_id
+        self.side = bundle.spec.side
         self._shared = shared
         with ExitStack() as stack:
             self._rows = stack.enter_context(shared.acquire())
@@ -54,11 +59,19 @@ class MilvusGallery(Gallery):
 
         Raises:
             UnavailableError: the Milvus cannot be reached.
-            StorageError: it has no room, or its collection is for other vectors.
+            StorageError: it has no room, its collection is for other vectors, or the images are
+                too large for it.
 
         """
-        widths = {**rows.widths(bundle.indexes), FIELD: SIZE}
-        collection = Collection(address, widths, graphs=[FIELD])
+        if bundle.spec.side > MAX_SIDE:
+            raise StorageError(
+                f"The network of {bundle.path} sees images of {bundle.spec.side} x "
+                f"{bundle.spec.side} pixels, and a Milvus stores at most {MAX_SIDE} x {MAX_SIDE}: "
+                "set KINDRED_GALLERY to a folder."
+            )
+        projected = field_of(bundle.spec.searched[0])
+        widths = {**rows.widths(bundle.indexes), projected: SIZE}
+        collection = Collection(address, widths, graphs=[projected])
         shared = RefCounted(collection, collection.close)
         try:
             return cls(bundle, shared)
@@ -173,7 +186,7 @@ class MilvusGallery(Gallery):
                     "predicted": one.predicted,
                     "label": one.predicted if row["label_predicted"] else row["label"],
                     "network": one.network,
-                    **self._projection.field(
+                    **self._projection.complete(
                         rows.renewed(one.vectors, self._rows.dimensions), one.vectors
                     ),
                 }
@@ -191,7 +204,7 @@ class MilvusGallery(Gallery):
         row = rows.of_added(addition, self._rows.dimensions)
         if addition.network != self.network:
             return row
-        return self._projection.field(row, addition.vectors)
+        return self._projection.complete(row, addition.vectors)
 
     def _outcome(self, addition: Addition, row: Row | None, replace: bool) -> Added | ConflictError:
         item = dataclasses.replace(addition.item, source="added")

@@ -1,8 +1,9 @@
 """The projection to few dimensions with which a Milvus proposes candidates for rescoring.
 
-Projected vectors, 256 dimensions instead of 8192, are in memory as a graph; full vectors may be on
-disk. A network's projection is computed from the first bundle with it, and stored on the Milvus, so
-that all services use the same one. Knows vectors and rows; nothing of images.
+Projected vectors, 256 dimensions instead of thousands, are in memory as a graph; full vectors may
+be on disk. The layer is the default one of the bundle's network. A network's projection is computed
+from the first bundle with it, and stored on the Milvus, so that all services use the same one.
+Knows vectors and rows; nothing of images.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,6 @@ from service.gallery.milvus.collection import Collection, Row
 from service.gallery.milvus.expressions import expression
 from training.bundle import Bundle, Layer, Projection, Vectors
 
-LAYER: Final[Layer] = "conv2"
-FIELD: Final = "conv2_256"
 SIZE: Final = 256
 MIN_IMAGES: Final = 1_000
 """Images that a projection is computed from, at least; with fewer, every search is exact."""
@@ -27,26 +26,30 @@ CANDIDATES: Final = 20
 class StoredProjection:
     """The projection of one network, if its bundle had enough images to compute it."""
 
-    def __init__(self, directions: Vectors | None) -> None:
+    def __init__(self, layer: Layer, directions: Vectors | None) -> None:
+        self.layer = layer
+        """The layer whose vectors are projected."""
+        self.field = field_of(layer)
+        """The field of the projected vectors."""
         self._directions = directions
 
     @classmethod
     def of(cls, bundle: Bundle, collection: Collection) -> "StoredProjection":
         """Read the projection of the bundle's network; compute and store it if it is missing."""
-        network = bundle.network_id
+        network, layer = bundle.network_id, bundle.spec.searched[0]
         known = collection.query(
             expression("key == {key}", key=rows.key(network, rows.PROJECTION)), fields=("label",)
         )
         if not known:
-            directions = _compute(bundle)
+            directions = _compute(bundle, layer)
             markers = [
                 rows.of_marker(f"{network}-{number:03d}", rows.DIRECTION, collection.dimensions)
-                | {LAYER: direction}
+                | {layer: direction}
                 for number, direction in enumerate([] if directions is None else directions)
             ]
             collection.upsert(markers)
             collection.upsert([rows.of_marker(network, rows.PROJECTION, collection.dimensions)])
-        return cls(_read(network, collection))
+        return cls(layer, _read(network, layer, collection))
 
     @property
     def known(self) -> bool:
@@ -60,24 +63,31 @@ class StoredProjection:
         projected: Vectors = vectors @ self._directions.T
         return projected
 
-    def field(self, row: Row, vectors: Mapping[Layer, Vectors]) -> Row:
+    def complete(self, row: Row, vectors: Mapping[Layer, Vectors]) -> Row:
         """Return a row with the projection of its full vector, if it has one."""
-        return row | {FIELD: self.project(row[LAYER][None])[0]} if LAYER in vectors else row
+        if self.layer not in vectors:
+            return row
+        return row | {self.field: self.project(row[self.layer][None])[0]}
 
 
-def _compute(bundle: Bundle) -> Vectors | None:
-    index = bundle.indexes.get(LAYER)
-    if index is None or len(index) < MIN_IMAGES:
+def field_of(layer: Layer) -> str:
+    """Return the name of the field with the projected vectors of a layer."""
+    return f"{layer}_{SIZE}"
+
+
+def _compute(bundle: Bundle, layer: Layer) -> Vectors | None:
+    index = bundle.indexes[layer]
+    if len(index) < MIN_IMAGES:
         return None
     projection = index.projection or Projection.fit(index.reconstruct(range(len(index))))
     return projection.directions
 
 
-def _read(network: str, collection: Collection) -> Vectors | None:
+def _read(network: str, layer: Layer, collection: Collection) -> Vectors | None:
     names = [rows.key(f"{network}-{number:03d}", rows.DIRECTION) for number in range(SIZE)]
     found = {
-        row["key"]: row[LAYER]
-        for row in collection.query(expression("key in {keys}", keys=names), fields=("key", LAYER))
+        row["key"]: row[layer]
+        for row in collection.query(expression("key in {keys}", keys=names), fields=("key", layer))
     }
     if len(found) < SIZE:
         return None

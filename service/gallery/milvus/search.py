@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from service.gallery.milvus.collection import MAX_LIMIT, Collection, Row
 from service.gallery.milvus.expressions import Expression, expression
-from service.gallery.milvus.projection import CANDIDATES, FIELD, LAYER, StoredProjection
+from service.gallery.milvus.projection import CANDIDATES, StoredProjection
 from service.gallery.milvus.rows import SHOWN
 from training.bundle import Layer, Vectors
 
@@ -29,12 +29,12 @@ class TwoStageSearch:
         self, layer: Layer, unit: Vectors, limit: int, filters: Sequence[Expression], *, exact: bool
     ) -> list[Hits]:
         """Return the `limit` nearest rows to each unit vector [N, dimension], best first."""
-        if exact or layer != LAYER or not self._projection.known:
+        if exact or layer != self._projection.layer or not self._projection.known:
             return self._rows.search(layer, unit, limit, *filters, fields=SHOWN)
         own = expression("network == {network}", network=self._network)
         count = min(limit * CANDIDATES, MAX_LIMIT)
         proposed = self._rows.search(
-            FIELD,
+            self._projection.field,
             self._projection.project(unit),
             count,
             *filters,
@@ -49,7 +49,7 @@ class TwoStageSearch:
         if not self.has_outdated:
             return found
         others = expression("network != {network}", network=self._network)
-        rest = self._rows.search(LAYER, unit, limit, *filters, others, fields=SHOWN)
+        rest = self._rows.search(layer, unit, limit, *filters, others, fields=SHOWN)
         return [
             sorted([*one, *more], key=itemgetter(1), reverse=True)[:limit]
             for one, more in zip(found, rest, strict=True)
@@ -60,4 +60,6 @@ class TwoStageSearch:
         if not keys:
             return []
         candidates = expression("key in {keys}", keys=keys)
-        return self._rows.search(LAYER, query[None], limit, candidates, fields=SHOWN)[0]
+        return self._rows.search(
+            self._projection.layer, query[None], limit, candidates, fields=SHOWN
+        )[0]

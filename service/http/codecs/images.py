@@ -50,23 +50,23 @@ async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels
     Large images share a budget of pixels: decoding takes up to 16 bytes of each. A small image of
     background priority is decoded in the background thread.
     """
-    max_pixels = state.settings.max_pixels
+    max_pixels, side = state.settings.max_pixels, state.bundle.spec.side
     if len(file) <= images.SMALL_BYTES:
         if permit.priority is Priority.INTERACTIVE and max_pixels >= images.SMALL_PIXELS:
-            pixels = images.decode_plain_png(file, fit)
+            pixels = images.decode_plain_png(file, side, fit)
             if pixels is not None:
                 return pixels
         image = images.read_header(file, max_pixels)
         if image.width * image.height <= images.SMALL_PIXELS:
             if permit.priority is Priority.INTERACTIVE:
-                return images.decode(image, fit)
+                return images.decode(image, side, fit)
             return await concurrency.run_in_pool(
-                lambda: images.decode(image, fit), state.background, permit.retain()
+                lambda: images.decode(image, side, fit), state.background, permit.retain()
             )
 
     def read() -> tuple[Image.Image, int]:
         image = images.read_header(file, max_pixels)
-        return image, images.pixels_to_decode(image)
+        return image, images.pixels_to_decode(image, side)
 
     header, count = await concurrency.run_in_pool(read, state.decoders, permit.retain())
     give_back, release = await state.pixels.take(count), permit.retain()
@@ -75,4 +75,6 @@ async def _decode(file: bytes, state: State, fit: Fit, permit: Permit) -> Pixels
         give_back()
         release()
 
-    return await concurrency.run_in_pool(lambda: images.decode(header, fit), state.decoders, end)
+    return await concurrency.run_in_pool(
+        lambda: images.decode(header, side, fit), state.decoders, end
+    )

@@ -22,7 +22,7 @@ async def find(
     request: Request,
     state: StateDep,
     filter_: FilterDep,
-    layer: LayerName = "conv2",
+    layer: LayerName = None,
     threshold: Annotated[
         float, Query(ge=-1, le=1, description="Minimum cosine similarity of a pair.")
     ] = 0.98,

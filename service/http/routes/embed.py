@@ -32,8 +32,11 @@ async def embed(
     state: StateDep,
     uploads: UploadsDep,
     layer: Annotated[
-        str, Query(description="A layer of the network; /model lists them.")
-    ] = "conv2",
+        str | None,
+        Query(
+            description="A layer of the network; /model lists them. Default: the first searched."
+        ),
+    ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Embed images: return the vector of each at one layer."""

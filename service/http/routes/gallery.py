@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.http.codecs.bodies import binary_response
 from service.http.dependencies import FilterDep, LayerName, Limit, SimilarityDep, StateDep
-from service.http.inference import run_in_search_pool
+from service.http.inference import embed_example, run_in_search_pool
 from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
 from service.schemas.base import Fields
@@ -111,13 +111,14 @@ async def similar(
     state: StateDep,
     image_id: str,
     options: SimilarityDep,
-    layer: LayerName = "conv2",
+    layer: LayerName = None,
     exclude_self: Annotated[bool, Query(description="Leave out this image.")] = True,
 ) -> Fields:
     """Return the nearest neighbours of one image at one layer."""
     searched = state.responses.indexed_layer(layer)
     params = options(searched, exclude_self=exclude_self, positive=(image_id,))
+    image = await embed_example(request.scope, state, params)
     with timings_of(request.scope).measure("search"):
         return await run_in_search_pool(
-            state, 1, lambda: state.responses.similarity.recommend(params)
+            state, 1, lambda: state.responses.similarity.recommend(params, image)
         )

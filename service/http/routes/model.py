@@ -3,8 +3,16 @@
 from fastapi import APIRouter
 
 from service.http.dependencies import MAX_LIMIT, StateDep
-from service.schemas.model import GalleryCard, InputCard, LayerCard, Limits, ModelCard, NoveltyCard
-from training.bundle import MEDIA_TYPES, SIZE
+from service.schemas.model import (
+    GalleryCard,
+    InputCard,
+    LayerCard,
+    Limits,
+    ModelCard,
+    NetworkLayerCard,
+    NoveltyCard,
+)
+from training.bundle import MEDIA_TYPES, Layer, NetworkSpec
 
 router = APIRouter(tags=["model"])
 
@@ -12,7 +20,7 @@ router = APIRouter(tags=["model"])
 @router.get("/model")
 def model(state: StateDep) -> ModelCard:
     """Return the model card: classes, metrics, gallery, limits and caveats."""
-    bundle, settings = state.bundle, state.settings
+    bundle, settings, spec = state.bundle, state.settings, state.bundle.spec
     manifest = bundle.manifest
     return ModelCard(
         name=manifest.name,
@@ -37,8 +45,12 @@ def model(state: StateDep) -> ModelCard:
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
         engine=state.engine.description,
         input=InputCard(
-            side=SIZE, formats=tuple(MEDIA_TYPES.values()), embeddings=dict(state.engine.dimensions)
+            side=spec.side,
+            formats=tuple(MEDIA_TYPES.values()),
+            embeddings=dict(state.engine.dimensions),
         ),
+        family=spec.family,
+        layers=tuple(_layer_card(spec, name) for name in spec.served),
         limits=Limits(
             body_bytes=settings.max_body_bytes,
             pixels=settings.max_pixels,
@@ -48,4 +60,19 @@ def model(state: StateDep) -> ModelCard:
             connections=settings.max_connections,
         ),
         caveats=" ".join(bundle.card.partition("## Limits")[2].split()),
+    )
+
+
+def _layer_card(spec: NetworkSpec, name: Layer) -> NetworkLayerCard:
+    layer = spec.layer(name)
+    places = spec.layer(layer.summed_from).places if layer.summed_from else layer.places
+    return NetworkLayerCard(
+        name=name,
+        title=layer.wording.title,
+        description=layer.wording.description,
+        length=layer.length,
+        shape=layer.shape,
+        searched=name in spec.searched,
+        explanation=spec.explanation(name) if name in spec.searched else None,
+        places=places,
     )

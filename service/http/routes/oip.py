@@ -1,6 +1,6 @@
 """`/v2…`: the Open Inference Protocol, for clients of Triton and KServe.
 
-The input `images` is pixels, UINT8 [N, 32, 32, 3], or image files of any size, BYTES [N].
+The input `images` is pixels, UINT8 [N, side, side, 3], or image files of any size, BYTES [N].
 """
 
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ from service.schemas.oip import (
     TensorMetadata,
 )
 from service.state import State
-from training.bundle import SIZE, Pixels
+from training.bundle import Pixels
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 NAME = "kindred"
-INPUT = TensorMetadata(name="images", datatype="UINT8", shape=(-1, SIZE, SIZE, 3))
-INPUT_BYTES = SIZE * SIZE * 3
+INPUT = "images"
+"""The name of the input."""
 OTHER_VALUES = 1024
 """Values allowed in a request's JSON, in addition to those of its images."""
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -50,7 +50,7 @@ _TENSOR: dict[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
     "properties": {
-        "name": {"type": "string", "enum": [INPUT.name]},
+        "name": {"type": "string", "enum": [INPUT]},
         "datatype": {"type": "string", "enum": ["UINT8", "BYTES"]},
         "shape": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 4},
         "parameters": _PARAMETERS,
@@ -82,7 +82,7 @@ BODY: dict[str, Any] = {
                 "schema": {"$ref": "#/components/schemas/InferRequest"},
                 "example": {
                     "inputs": [
-                        {"name": INPUT.name, "datatype": "BYTES", "shape": [1], "data": [EXAMPLE]}
+                        {"name": INPUT, "datatype": "BYTES", "shape": [1], "data": [EXAMPLE]}
                     ],
                     "outputs": [{"name": "labels"}, {"name": "probabilities"}],
                 },
@@ -126,11 +126,12 @@ async def server(state: StateDep) -> InferenceServer:
 @router.get(MODEL)
 async def metadata(state: StateDep) -> InferenceModel:
     """Return the model's metadata: its input and its outputs."""
+    side = state.bundle.spec.side
     return InferenceModel(
         name=NAME,
         versions=(state.responses.model.version,),
         platform=state.engine.description.partition(",")[0].lower(),
-        inputs=(INPUT,),
+        inputs=(TensorMetadata(name=INPUT, datatype="UINT8", shape=(-1, side, side, 3)),),
         outputs=state.responses.outputs(state.engine.dimensions),
     )
 
@@ -160,9 +161,9 @@ async def infer(request: Request, state: StateDep, json_length: JsonLength = Non
     """Run the model on images; if one image fails, the request fails."""
     body = await request.body()
     available = {tensor.name: tensor for tensor in state.responses.outputs(state.engine.dimensions)}
-    max_images = state.settings.max_client_batch_size
+    max_images, side = state.settings.max_client_batch_size, state.bundle.spec.side
     infer_request, sent = await concurrency.run_in_pool(
-        lambda: _read(body, json_length, available, max_images), state.decoders
+        lambda: _read(body, json_length, available, max_images, side), state.decoders
     )
     head: dict[str, object] = {"model_name": NAME, "model_version": state.responses.model.version}
     if infer_request.id is not None:
@@ -192,10 +193,14 @@ async def versioned_infer(
 
 
 def _read(
-    body: bytes, json_length: str | None, outputs: Mapping[str, TensorMetadata], max_images: int
+    body: bytes,
+    json_length: str | None,
+    outputs: Mapping[str, TensorMetadata],
+    max_images: int,
+    side: int,
 ) -> tuple[InferRequest, list[Pixels] | list[bytes]]:
     """Parse a request; return it with its images: pixels, or files still to be decoded."""
-    infer_request = oip.parse(body, json_length, max_images * INPUT_BYTES + OTHER_VALUES)
+    infer_request = oip.parse(body, json_length, max_images * side * side * 3 + OTHER_VALUES)
     requested = [one.name for one in infer_request.request.outputs or ()]
     for one in infer_request.request.outputs or ():
         if one.name not in outputs or requested.count(one.name) > 1:
@@ -207,17 +212,17 @@ def _read(
             raise MalformedBodyError(
                 "The classification extension is not supported: request the output 'labels'."
             )
-    if [tensor.name for tensor in infer_request.request.inputs] != [INPUT.name]:
-        raise MalformedBodyError(f"Send exactly one input, {INPUT.name!r}.")
+    if [tensor.name for tensor in infer_request.request.inputs] != [INPUT]:
+        raise MalformedBodyError(f"Send exactly one input, {INPUT!r}.")
     (tensor,) = infer_request.request.inputs
     if tensor.shape and tensor.shape[0] > max_images:
         raise TooLargeError(f"The request has more than {max_images} images: split it.")
     if tensor.datatype == "UINT8":
-        return infer_request.request, oip.pixels(infer_request, tensor, SIZE)
+        return infer_request.request, oip.pixels(infer_request, tensor, side)
     if tensor.datatype == "BYTES":
         return infer_request.request, oip.files(infer_request, tensor)
     raise MalformedBodyError(
-        f"Input {INPUT.name!r} must be of type UINT8 or BYTES, not {tensor.datatype!r}."
+        f"Input {INPUT!r} must be of type UINT8 or BYTES, not {tensor.datatype!r}."
     )
 
 

@@ -21,8 +21,9 @@ async def predict(
     uploads: UploadsDep,
     limit: Limit = 10,
     layers: Annotated[
-        str, Query(description="Layers to search, separated by commas.")
-    ] = "conv2,logits",
+        str | None,
+        Query(description="Layers to search, separated by commas. Default: all that /model lists."),
+    ] = None,
     explain: Explain = False,
 ) -> Response:
     """Classify images, and return the nearest neighbours of each at each layer."""
@@ -33,6 +34,7 @@ async def predict(
         fit=uploads.fit,
         searches=() if explain else tuple(SearchQuery(layer, limit) for layer in searched),
         with_novelty=True,
+        explaining=explain,
         light=not explain,
     )
     return await respond_and_remember(request, state, uploads, plan)

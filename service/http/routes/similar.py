@@ -7,7 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.http.codecs.uploads import FitQuery, read_uploads
 from service.http.dependencies import LayerName, SimilarityDep, StateDep
-from service.http.inference import per_image, respond_and_remember, run_in_search_pool
+from service.http.inference import (
+    embed_example,
+    per_image,
+    respond_and_remember,
+    run_in_search_pool,
+)
 from service.retrieval.plan import Plan
 from service.schemas.images import SimilarResponse
 from service.telemetry.timings import timings_of
@@ -23,7 +28,7 @@ async def similar(
     request: Request,
     state: StateDep,
     options: SimilarityDep,
-    layer: LayerName = "conv2",
+    layer: LayerName = None,
     positive: Annotated[
         list[str],
         Query(
@@ -52,11 +57,13 @@ async def similar(
             lambda images: similarity.similar(images, params),
             fit=uploads.fit,
             searches=() if batched is None else (batched,),
+            explaining=params.with_attribution,
             light=batched is not None,
         )
         return await respond_and_remember(request, state, uploads, plan)
+    image = await embed_example(request.scope, state, params)
     with timings_of(request.scope).measure("search"):
-        found = await run_in_search_pool(state, 1, lambda: similarity.recommend(params))
+        found = await run_in_search_pool(state, 1, lambda: similarity.recommend(params, image))
     return Response(orjson.dumps(found), media_type="application/json")
 
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from service.engine.backends.base import (
-    LAYERS,
     Backend,
     BatchOutput,
     OutputView,
@@ -42,6 +41,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 OTHERS = (("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 BATCH = 50
+LAYERS: tuple[Layer, ...] = ("conv2", "penultimate", "logits")
 
 
 def outputs(backend: Backend, images: Pixels, batch: int = BATCH) -> BatchOutput:
@@ -133,8 +133,10 @@ DESTROY_THEN_SIGNAL = """
 import os, signal, sys, threading
 from pathlib import Path
 from service.engine.backends.openvino_cpu import OpenVino
+from training.bundle import NetworkSpec
 
-held = [OpenVino(Path(sys.argv[1]).read_bytes())]
+spec = NetworkSpec.model_validate_json(sys.argv[2])
+held = [OpenVino(Path(sys.argv[1]).read_bytes(), spec)]
 elsewhere = threading.Thread(target=held.clear)
 elsewhere.start()
 elsewhere.join()
@@ -147,7 +149,7 @@ def test_signals_are_handled_after_another_thread_destroyed_a_backend(loaded: Bu
     """After a reload, OpenVINO would free the signal stack of the main thread."""
     assert loaded.onnx is not None
     ran = subprocess.run(
-        [sys.executable, "-c", DESTROY_THEN_SIGNAL, loaded.onnx],
+        [sys.executable, "-c", DESTROY_THEN_SIGNAL, loaded.onnx, loaded.spec.model_dump_json()],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -206,7 +208,7 @@ def test_openvino_keeps_no_copy_of_the_file_and_prepares_again(loaded: Bundle) -
     """A worker that replaces a dead one prepares again."""
     onnx = loaded.read_onnx()
     references = sys.getrefcount(onnx)
-    backend = OpenVino(onnx, loaded.novelty, loaded.ranges)
+    backend = OpenVino(onnx, loaded.spec, loaded.novelty, loaded.ranges)
     assert sys.getrefcount(onnx) == references
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
     backend.prepare(64)

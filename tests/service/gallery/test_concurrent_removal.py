@@ -69,7 +69,7 @@ def test_matches_removed_after_the_search_are_left_out(
 ) -> None:
     remove_after("search", "added-0001", gallery, monkeypatch)
     image = embeddings(addition(loaded, 1).vectors)
-    search = SimilaritySearch(ModelName(name="x", version="y"), gallery)
+    search = SimilaritySearch(ModelName(name="x", version="y"), gallery, loaded.spec)
     (response,) = search.similar([image], query)
     assert response["similar"]
     assert "added-0001" not in {one["id"] for one in response["similar"]}

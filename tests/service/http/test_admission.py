@@ -224,10 +224,10 @@ def test_images_that_are_being_decoded_count(
     app = make_app(max_queue_size=1, max_client_batch_size=1, max_batch_size=1)
     entered, gate, decode = threading.Event(), threading.Event(), images.decode
 
-    def slowly(image: Image.Image, fit: Fit) -> Pixels:
+    def slowly(image: Image.Image, side: int, fit: Fit) -> Pixels:
         entered.set()
         assert gate.wait(BATCH_TIMEOUT)
-        return decode(image, fit)
+        return decode(image, side, fit)
 
     monkeypatch.setattr(images, "decode", slowly)
     large = png(np.zeros((400, 400, 3), np.uint8))

@@ -1,6 +1,5 @@
 """The gallery: pages, items, pixels and the neighbours of its images."""
 
-import dataclasses
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,9 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.app import create_app
-from service.errors import NotFoundError
-from service.gallery.local.gallery import LocalGallery
-from service.gallery.types import Filter
 from service.settings import Settings
 from service.state import State
 from tests.support.fakes import png
@@ -90,14 +86,6 @@ def test_pages_are_filtered_by_predicted_class(client: TestClient) -> None:
     items = walk(client, "predicted=cyan&limit=7")
     everything = walk(client, "limit=100")
     assert items == [one for one in everything if one["predicted"] == "cyan"]
-
-
-def test_without_logits_there_are_no_predicted_classes(loaded: Bundle, tmp_path: Path) -> None:
-    without = dataclasses.replace(loaded, indexes={"conv2": loaded.indexes["conv2"]})
-    gallery = LocalGallery.open(without, tmp_path)
-    assert gallery.snapshot().get(loaded.gallery.ids[0]).predicted is None
-    with pytest.raises(NotFoundError, match="logits"):
-        gallery.snapshot().page(5, filter_=Filter(predicted="cyan"))
 
 
 def test_the_cursor_of_a_removed_image_still_works(client: TestClient, loaded: Bundle) -> None:

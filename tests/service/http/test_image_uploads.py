@@ -351,14 +351,14 @@ def test_large_images_are_decoded_together_up_to_a_number_of_pixels(
     running: list[int] = []
     most: list[int] = []
 
-    def slow(image: Image.Image, fit: Fit = "crop") -> Pixels:
+    def slow(image: Image.Image, side: int, fit: Fit = "crop") -> Pixels:
         with lock:
             running.append(image.width * image.height)
             most.append(sum(running))
         time.sleep(0.02)
         with lock:
             running.remove(image.width * image.height)
-        return decode(image, fit)
+        return decode(image, side, fit)
 
     monkeypatch.setattr(images, "decode", slow)
     large = {kind: file_of(Image.new("RGB", (1000, 600)), kind) for kind in ("PNG", "JPEG")}

@@ -28,6 +28,7 @@ from tests.support.fakes import (
 )
 from tests.support.processes import running_app
 from training.bundle import Bundle
+from training.models.architecture import Architecture
 
 PNG = {"Content-Type": "image/png"}
 READER, ADMIN = {"X-API-Key": "reader"}, {"X-API-Key": "admin"}
@@ -198,7 +199,9 @@ def test_a_worker_that_dies_fails_all_waiting_requests_at_once_and_restarts(
     make_app: MakeApp, loaded: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Uses a network as large as the one served; it is blocked while it warms up again."""
-    network = ScriptedNetwork(loaded.network.architecture)
+    architecture = loaded.architecture
+    assert isinstance(architecture, Architecture)
+    network = ScriptedNetwork(architecture)
 
     def die_once(_: object) -> BaseException:
         network.gate.clear()

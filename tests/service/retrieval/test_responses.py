@@ -1,5 +1,6 @@
 """Responses about images: classes, neighbours, vectors, explanations, novelty."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -224,7 +225,7 @@ def test_without_novelty_statistics_both_fields_are_left_out(
     app = make_app()
     state: State = app.state.kindred
     manifest = loaded.manifest.model_copy(update={"novelty": None})
-    state.responses = ResponseBuilder(manifest, state.gallery)
+    state.responses = ResponseBuilder(replace(loaded, manifest=manifest), state.gallery)
     backend = TorchEager(loaded.network, device="cpu")
     state.engine = Engine(backend, searcher(state.gallery, backend))
     with TestClient(app) as running:

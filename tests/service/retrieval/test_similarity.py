@@ -62,7 +62,7 @@ def test_pages_show_each_image_once(
     gallery: tuple[Bundle, LocalGallery], options: dict[str, object]
 ) -> None:
     bundle, opened = gallery
-    search = SimilaritySearch(ModelName(name="any", version="1"), opened)
+    search = SimilaritySearch(ModelName(name="any", version="1"), opened, bundle.spec)
     random = np.random.default_rng(1)
     for vector in bundle.indexes["conv2"].reconstruct(random.choice(150, QUERIES)):
         noisy = vector + 0.01 * random.normal(size=vector.shape).astype(np.float32)
@@ -107,7 +107,7 @@ def test_pixels_decide_what_is_the_query_however_its_vector_is_rounded(
     bundle, opened = gallery
     pixels = bundle.gallery.pixels
     assert pixels is not None
-    search = SimilaritySearch(ModelName(name="any", version="1"), opened)
+    search = SimilaritySearch(ModelName(name="any", version="1"), opened, bundle.spec)
     for row in range(0, 150, 10):
         vectors = {name: index.reconstruct([row])[0] for name, index in bundle.indexes.items()}
         vectors["conv2"] = rotated(vectors["conv2"], cosine, row)
@@ -124,7 +124,9 @@ def test_without_pixels_the_cosine_decides(
     bundle_without_pixels: Bundle, layer: Layer, cosine: float, left_out: bool, tmp_path: Path
 ) -> None:
     opened = LocalGallery.open(bundle_without_pixels, tmp_path)
-    search = SimilaritySearch(ModelName(name="any", version="1"), opened)
+    search = SimilaritySearch(
+        ModelName(name="any", version="1"), opened, bundle_without_pixels.spec
+    )
     for row in range(0, 100, 10):
         vectors = {
             name: index.reconstruct([row])[0]

@@ -22,7 +22,7 @@ from service.server.process import StartError, bind
 from tests.support.factories import accept, linked_copy
 from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.processes import ROOT, running_server, serve_command
-from training.bundle import known
+from training.bundle import known, load
 from training.bundle.known import KnownImage
 from training.bundle.writer import update_current_link
 
@@ -272,7 +272,7 @@ def test_a_bundle_whose_network_is_another_is_refused_in_one_line(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     copy = linked_copy(bundle_path, tmp_path / "bundle")
-    found = known.load(copy / "known.safetensors")
+    found = known.load(copy / "known.safetensors", load(copy).spec)
     vectors = {layer: vector[::-1].copy() for layer, vector in found.vectors.items()}
     (copy / "known.safetensors").unlink()
     known.save(KnownImage(found.pixels, vectors), copy / "known.safetensors")

@@ -30,7 +30,7 @@ from tests.support.factories import accept, linked_copy, replace_file
 from tests.support.fakes import image_file
 from tests.support.lengths import length
 from tests.support.processes import resident, running_server, serve_command
-from training.bundle import BundleError, known
+from training.bundle import BundleError, known, load
 from training.bundle.known import KnownImage
 from training.bundle.writer import update_current_link
 
@@ -144,7 +144,7 @@ KINDS_OF_DAMAGE = (
 @pytest.fixture
 def foreign(current: Path) -> None:
     """Write the known image of another network beside the bundles."""
-    found = known.load(current / "known.safetensors")
+    found = known.load(current / "known.safetensors", load(current).spec)
     vectors = {layer: vector[::-1].copy() for layer, vector in found.vectors.items()}
     (current.with_name("foreign")).mkdir()
     known.save(

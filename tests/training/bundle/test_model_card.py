@@ -9,7 +9,8 @@ from training.bundle.manifest import DatasetMetadata, GalleryMetadata, Manifest,
 from training.bundle.model_card import model_card
 from training.experiments.record import Evaluation, NearDuplicates, Record
 from training.index.tuning import Quality
-from training.models.architecture import Layer
+from training.models.architecture import Architecture
+from training.models.layers import Layer
 from training.models.measurements import Calibration
 
 QUALITIES: dict[Layer, Quality] = {
@@ -30,6 +31,7 @@ METRICS = Metrics(
 )
 
 
+ARCHITECTURE = Architecture(classes=2, conv_blocks=3, batch_norm=True, dropout=0.0)
 CALIBRATED = made_record(
     stage="final",
     calibration=Calibration(
@@ -62,7 +64,7 @@ def card(*, pixels: bool = True, metrics: Metrics = METRICS, final: Record = CAL
         metrics=metrics,
         files={},
     )
-    return model_card(manifest, QUALITIES, final)
+    return model_card(manifest, QUALITIES, final, ARCHITECTURE)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.support.factories import network
-from training.models.architecture import Architecture, Layer
+from training.models.architecture import Architecture
 from training.models.blocknet import BlockNet
+from training.models.layers import Layer
 
 DIMENSIONS: dict[Layer, int] = {
     "conv1": 64 * 16 * 16,

@@ -16,11 +16,13 @@ from training.data.preprocessing import to_pixels
 from training.embedding.embed import embed
 from training.index.cosine import Vectors
 from training.models import novelty
-from training.models.architecture import Layer
+from training.models.architecture import Architecture
+from training.models.layers import Layer
 from training.models.novelty import THRESHOLD, Fitted, NoveltyFileError, fit
 
 CPU = torch.device("cpu")
 LAYERS: tuple[Layer, ...] = ("conv2", "penultimate")
+SPEC = Architecture(classes=10, conv_blocks=3, batch_norm=True, dropout=0.0).spec
 
 LayerVectors = dict[Layer, npt.NDArray[np.float32]]
 
@@ -35,7 +37,7 @@ def vectors(count: int, seed: int) -> LayerVectors:
 
 
 def fitted() -> Fitted:
-    found = fit(vectors(400, seed=0), vectors(800, seed=1))
+    found = fit(vectors(400, seed=0), vectors(800, seed=1), SPEC)
     assert found
     return found
 
@@ -83,23 +85,23 @@ def test_a_loaded_novelty_model_gives_the_same_values(tmp_path: Path) -> None:
     assert len(read.novelty) == len(found.novelty) == 400
 
 
-@pytest.mark.parametrize("what", ["missing", "damaged", "another", "other shapes"])
+@pytest.mark.parametrize("what", ["missing", "damaged", "another", "other dimensions"])
 def test_a_file_that_is_not_a_novelty_model_is_rejected_by_name(tmp_path: Path, what: str) -> None:
     file = tmp_path / "novelty.safetensors"
     if what == "damaged":
         file.write_bytes(b"nothing")
     elif what == "another":
         file.write_bytes((ROOT / "starter" / "model.safetensors").read_bytes())
-    elif what == "other shapes":
+    elif what == "other dimensions":
         novelty.write(fitted().novelty, file)
         state = load_file(file)
-        save_file({**state, "texture": state["texture"][:, :9].copy()}, file)
+        save_file({**state, "texture": state["texture"].ravel()}, file)
     with pytest.raises(NoveltyFileError, match=r"novelty\.safetensors"):
         novelty.read(file)
 
 
 def test_too_few_held_out_images_give_no_model() -> None:
-    assert fit(vectors(100, seed=0), vectors(50, seed=1)) is None
+    assert fit(vectors(100, seed=0), vectors(50, seed=1), SPEC) is None
 
 
 def test_rare_classes_are_not_all_unfamiliar() -> None:
@@ -109,7 +111,7 @@ def test_rare_classes_are_not_all_unfamiliar() -> None:
     for layer in held_out:
         scattered = np.random.default_rng(2).normal(0, 0.4, held_out[layer][rare].shape)
         held_out[layer][rare] += scattered.astype(np.float32)
-    found = fit(known, held_out)
+    found = fit(known, held_out, SPEC)
     assert found
     others: LayerVectors = {layer: one[rare] for layer, one in held_out.items()}
     familiar = novelty_by(found, others) <= THRESHOLD

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.factories import network
+from training.models.blocknet import QUANTIZED
 from training.models.measurements import ActivationRanges
-from training.models.quantization import QUANTIZED, STEPS, fake_quantized, measure
+from training.models.quantization import STEPS, fake_quantized, measure
 
 IMAGES = torch.randint(
     0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

@@ -19,7 +19,7 @@ from training.experiments import record
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.experiments.record import Record, Stage
-from training.models.blocknet import BlockNet
+from training.models.network import Network
 from training.trainer.build import build_network
 from training.trainer.fit import FitResult, fit
 from training.trainer.run import RunSpec, initial_record, run
@@ -57,7 +57,7 @@ class TrainedRuns:
     """A study and a final run in one store, and the images that `fit` received in each."""
 
     store: RunStore
-    networks: dict[Stage, BlockNet]
+    networks: dict[Stage, Network]
     records: dict[Stage, Record]
     received: dict[Stage, Tensor]
 
@@ -70,7 +70,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, images: Dataset, parts: Split
     for stage in stages:
 
         def recording_fit(
-            network: BlockNet,
+            network: Network,
             training: LabelledTensors,
             validation: LabelledTensors | None,
             *rest: Any,

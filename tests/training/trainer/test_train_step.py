@@ -33,7 +33,7 @@ def warmed_up_step(
 
 
 def weights(step: Step) -> torch.Tensor:
-    return step.network.output.weight.detach().clone()
+    return step.network.get_parameter("output.weight").detach().clone()
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])

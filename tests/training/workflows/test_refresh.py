@@ -17,8 +17,8 @@ from training.bundle import Bundle
 from training.bundle.manifest import MANIFEST
 from training.embedding import embed as embedding
 from training.experiments.catalogue import find
+from training.workflows import choice
 from training.workflows import refresh as refresh_module
-from training.workflows import workspace as workspace_module
 from training.workflows.refresh import refresh
 from training.workflows.resolve import resolve_bundle
 from training.workflows.workspace import Workspace
@@ -35,8 +35,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("living")
     folder = write_folder(root / "photos", per_class=8, kinds=3) / "train"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace_module, "find", lambda name: short(find(name), 1))
-        return folder, resolve_bundle(Workspace(root, CPU), folder)
+        patch.setattr(choice, "find", lambda name: short(find(name), 1))
+        return folder, resolve_bundle(Workspace(root, CPU), folder, network="batchnorm-3")
 
 
 @pytest.fixture
@@ -193,12 +193,12 @@ def test_an_archive_that_was_replaced_is_compared_by_its_pixels(
 def test_retrain_trains_a_network_on_what_is_there_now(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace_module, "find", lambda name: short(find(name), 1))
+    monkeypatch.setattr(choice, "find", lambda name: short(find(name), 1))
     workspace = Workspace(tmp_path / "root", CPU)
-    first = bundle.load(resolve_bundle(workspace, folder))
+    first = bundle.load(resolve_bundle(workspace, folder, network="batchnorm-3"))
     for seed in range(4):
         add(folder, f"lily/{seed}.png", 5, seed)
-    again = bundle.load(resolve_bundle(workspace, folder, retrain=True))
+    again = bundle.load(resolve_bundle(workspace, folder, retrain=True, network="batchnorm-3"))
     assert again.manifest.classes == ("amber", "blue", "cyan", "lily")
     assert again.network_id != first.network_id
     assert (again.path / MANIFEST).is_file()

@@ -16,6 +16,7 @@ from training import bundle
 from training.bundle import Bundle, BundleError
 from training.bundle.manifest import read_manifest
 from training.bundle.writer import update_current_link
+from training.data import dataset
 from training.data.cifar10 import reader_class
 from training.data.dataset import Dataset, DatasetError
 from training.data.splits import Splits, split
@@ -28,6 +29,7 @@ from training.models import checkpoint
 from training.trainer.evaluation import evaluate
 from training.trainer.run import RunSpec
 from training.trainer.run_store import RunStore
+from training.workflows import choice
 from training.workflows import workspace as workspace_module
 from training.workflows.export import ExportOptions
 from training.workflows.release import ReleaseError, evaluate_release
@@ -139,13 +141,18 @@ def test_an_existing_bundle_of_the_data_is_served(bundle_path: Path, empty: Work
 
 @pytest.mark.usefixtures("no_training")
 def test_data_with_the_starters_test_split_is_embedded_with_its_network(
-    bundle_without_pixels_path: Path, image_folder: Path, empty: Workspace
+    bundle_without_pixels_path: Path,
+    image_folder: Path,
+    generated: Dataset,
+    empty: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(dataset, "load", lambda *_, **__: generated)
     starter = linked_copy(bundle_without_pixels_path, empty.starter)
     made = bundle.load(resolve_bundle(empty, image_folder))
     assert made.manifest.run_id == read_manifest(starter).run_id
     assert made.gallery.pixels is not None
-    assert len(made.gallery) == 1000  # all of it, as these are own images
+    assert len(made.gallery) == 150  # the test split, as the images count as CIFAR-10's
     assert empty.current.resolve() == made.path
 
 
@@ -157,13 +164,13 @@ def test_a_network_is_trained_on_other_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     linked_copy(bundle_without_pixels_path, empty.starter)
-    monkeypatch.setattr(workspace_module, "find", one_epoch)
+    monkeypatch.setattr(choice, "find", one_epoch)
     folder = write_folder(tmp_path / "three", per_class=6, kinds=3)
-    made = bundle.load(resolve_bundle(empty, folder))
+    made = bundle.load(resolve_bundle(empty, folder, network="batchnorm-3"))
     assert made.manifest.classes == ("amber", "blue", "cyan")
     assert {one.stage for one in made.records} == {"study", "final"}
     assert empty.current.resolve() == made.path
-    assert "has 10 classes, three has 3" in capsys.readouterr().err
+    assert "network: batchnorm-3, as named" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_training", "no_network")

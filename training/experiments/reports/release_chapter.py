@@ -41,7 +41,7 @@ def _description(final: Record, studies: Sequence[Record]) -> str:
     config = final.config
     variant = final.variant
     parts = [
-        f"{variant.conv_blocks} blocks",
+        f"{variant.conv_blocks} blocks" if variant.conv_blocks else "a pretrained body",
         "batch norm" if variant.batch_norm else "",
         f"dropout {variant.dropout}" if variant.dropout else "",
         _augmentation(config.policy) if variant.augmentation else "",
