@@ -27,6 +27,7 @@ from training.data.splits import Splits, split
 from training.experiments.catalogue import find
 from training.experiments.config import Experiment
 from training.models import architecture
+from training.trainer import decoders
 from training.workflows.export import ExportOptions
 from training.workflows.release import TrainedModel
 from training.workflows.workspace import Workspace
@@ -89,6 +90,14 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generated(image_folder: Path) -> Dataset:
     """The generated images as a data set that, like CIFAR-10, is more than its files."""
     return replace(load(image_folder), files=None, source=None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_training_of_decoders() -> Iterator[None]:
+    """Train decoders on each image once, if the test does not say how long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoders, "MAX_PASSES", 1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +169,7 @@ def bundle_path(
     workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
     """A bundle of 150 generated images."""
-    return built(workspace, "pictures", trained, generated, splits, ExportOptions())
+    return built(workspace, "pictures", trained, generated, splits, ExportOptions(decoder_steps=10))
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +177,7 @@ def bundle_without_pixels_path(
     workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
     """A bundle like the starter: 10 images per class, fp16, no pixels."""
-    options = ExportOptions(10, pixels=False, half=True)
+    options = ExportOptions(10, pixels=False, half=True, decoder_steps=10)
     return built(workspace, "starter", trained, generated, splits, options)
 
 

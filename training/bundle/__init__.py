@@ -21,6 +21,8 @@ from training.index.cosine import (
     from_fp16,
     normalise,
 )
+from training.index.maps import NEAREST as MAP_NEAREST
+from training.index.maps import mean_place
 from training.index.multi_index import Project, search_multi
 from training.index.projection import Projection
 from training.models.layers import LAYERS, Explanation, Layer, NetworkSpec
@@ -36,6 +38,7 @@ from training.models.precision import (
 
 __all__ = [
     "LAYERS",
+    "MAP_NEAREST",
     "MEDIA_TYPES",
     "ActivationRanges",
     "Bundle",
@@ -69,6 +72,7 @@ __all__ = [
     "from_fp16",
     "load",
     "may_have_gpu",
+    "mean_place",
     "normalise",
     "open_image",
     "processor_flags",

@@ -22,12 +22,14 @@ from training.bundle import known
 from training.bundle.known import KnownImage
 from training.bundle.manifest import (
     CARD,
+    DECODERS,
     EXPERIMENTS,
     FIGURES,
     GALLERY,
     INDEXES,
     KNOWN,
     MANIFEST,
+    MAPS,
     NOVELTY,
     ONNX,
     PIXELS,
@@ -39,6 +41,7 @@ from training.bundle.manifest import (
     IndexesFile,
     IndexMetadata,
     Manifest,
+    MapMetadata,
     Stamp,
     parse,
     read_manifest,
@@ -49,11 +52,11 @@ from training.bundle.manifest import (
 from training.data.preprocessing import Pixels
 from training.experiments import record
 from training.experiments.record import Record
-from training.index import files
-from training.index.cosine import (
-    CosineIndex,
-)
-from training.models import novelty
+from training.index import files, maps
+from training.index.cosine import CosineIndex
+from training.index.maps import LayerMap
+from training.models import decoder, novelty
+from training.models.decoder import Decoder
 from training.models.families import (
     ARCHITECTURE,
     WEIGHTS,
@@ -117,6 +120,7 @@ class Bundle:
 
     `onnx` is the file of the same network for other runtimes. `ranges` are the activation ranges
     for int8. `known` is what the network must give for one image. Older bundles may lack them.
+    `maps` and `decoders` are empty in a bundle without them, and of all layers of the network else.
     """
 
     path: Path
@@ -132,6 +136,9 @@ class Bundle:
     figures: dict[str, bytes]
     card: str
     known: KnownImage | None = None
+    maps: Mapping[Layer, LayerMap] = field(default_factory=dict)
+    map_metadata: Mapping[Layer, MapMetadata] = field(default_factory=dict)
+    decoders: Mapping[Layer, Decoder] = field(default_factory=dict)
     stamps: Mapping[str, Stamp | None] = field(default_factory=dict)
 
     def overwritten(self) -> list[str]:
@@ -172,14 +179,22 @@ class Bundle:
 
     @cached_property
     def spec(self) -> NetworkSpec:
-        """The input and the layers of the network."""
-        return self.architecture.spec
+        """The input and the layers of the network; the bundle may have more indexes than most."""
+        spec = self.architecture.spec
+        more = (layer.name for layer in spec.layers if layer.name not in spec.searched)
+        searched = (*spec.searched, *(name for name in more if name in self.indexes))
+        return spec.model_copy(update={"searched": searched})
 
     @property
     def network_id(self) -> str:
-        """Sixteen hexadecimal digits that change if the weights or the architecture change."""
+        """Sixteen hexadecimal digits that change if the weights or the architecture change.
+
+        They also change with the layers that are indexed: vectors of fewer layers do not fit.
+        """
         weights = self.manifest.files[WEIGHTS].sha256
         hashes = weights + hashlib.sha256(self.architecture.text.encode()).hexdigest()
+        if self.spec.searched != self.architecture.spec.searched:
+            hashes += ",".join(self.spec.searched)
         return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
@@ -224,7 +239,8 @@ def _resolve(path: Path) -> Path:
 def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) -> Bundle:
     """Read the files of a bundle, which have been verified."""
     _require_listed(manifest, WEIGHTS, ARCHITECTURE, INDEXES, GALLERY, CARD)
-    index_metadata = parse(IndexesFile, path / INDEXES).indexes
+    described = parse(IndexesFile, path / INDEXES)
+    index_metadata = described.indexes
     _require_listed(manifest, *(entry.file for entry in index_metadata))
     if manifest.novelty:
         _require_listed(manifest, NOVELTY)
@@ -232,8 +248,13 @@ def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) ->
         _require_listed(manifest, PIXELS)
     if manifest.gallery.thumbnails:
         _require_listed(manifest, THUMBNAILS)
+    if described.maps:
+        _require_listed(manifest, MAPS)
+    if manifest.decoders:
+        _require_listed(manifest, DECODERS)
     architecture = read_architecture(path / ARCHITECTURE)
-    _check_layers(path, architecture.spec.searched, [entry.layer for entry in index_metadata])
+    spec = architecture.spec
+    _check_layers(path, spec.searched, [entry.layer for entry in index_metadata])
     listed = parse(GalleryFile, path / GALLERY)
     gallery = Gallery(
         ids=listed.ids,
@@ -267,9 +288,19 @@ def _read(path: Path, manifest: Manifest, stamps: Mapping[str, Stamp | None]) ->
         records=tuple(sorted(records, key=lambda run: run.started_at)),
         figures=figures,
         card=(path / CARD).read_text(encoding="utf-8"),
-        known=known.load(path / KNOWN, architecture.spec) if KNOWN in manifest.files else None,
+        known=known.load(path / KNOWN, spec) if KNOWN in manifest.files else None,
+        maps=_read_maps(path / MAPS, spec, described),
+        map_metadata={entry.layer: entry for entry in described.maps},
+        decoders=decoder.read(path / DECODERS, spec) if manifest.decoders else {},
         stamps=stamps,
     )
+
+
+def _read_maps(file: Path, spec: NetworkSpec, described: IndexesFile) -> dict[Layer, LayerMap]:
+    """Read the maps of the layers that are described."""
+    names = {entry.layer for entry in described.maps}
+    shapes = {layer.name: layer.shape for layer in spec.layers if layer.name in names}
+    return maps.read(file, shapes) if shapes else {}
 
 
 def _read_pixels(file: Path) -> Pixels:
@@ -358,6 +389,12 @@ def _check_consistency(bundle: Bundle) -> None:
             model_sha256,
             gallery.ids_sha256,
         ) or (len(index), index.dimension, metadata.dimension) != (count, dimension, dimension)
+    for layer, entry in bundle.map_metadata.items():
+        found = (entry.model_sha256, entry.ids_sha256) == (model_sha256, gallery.ids_sha256)
+        found = found and len(bundle.maps[layer].places) == count
+        has_nearest = layer in bundle.indexes or bundle.maps[layer].reduction is not None
+        inconsistent[MAPS] = inconsistent.get(MAPS, False) or not (found and has_nearest)
+    inconsistent[DECODERS] = bundle.decoders.keys() != bundle.manifest.decoders.keys()
     for name, wrong in inconsistent.items():
         if wrong:
             raise BundleError(f"{bundle.path / name} does not belong to the rest of the bundle")

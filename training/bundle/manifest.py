@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from training.base_model import Frozen
 from training.data.folder_layout import Part
@@ -18,6 +18,7 @@ from training.data.source import CIFAR10_KEY, Source
 from training.index.cosine import Factory
 from training.index.files import OldFactory
 from training.index.tuning import Quality
+from training.models.decoder import DecoderQuality
 from training.models.layers import Layer
 
 FORMAT_VERSION: Final = 2
@@ -31,6 +32,8 @@ NOVELTY = "novelty.safetensors"
 ONNX = "model.onnx"
 RANGES = "ranges.json"
 KNOWN = "known.safetensors"
+MAPS = "maps.safetensors"
+DECODERS = "decoders.safetensors"
 CARD = "README.md"
 EXPERIMENTS = "experiments"
 FIGURES = "figures"
@@ -127,6 +130,7 @@ class Manifest(Frozen):
     gallery: GalleryMetadata
     metrics: Metrics
     novelty: NoveltyMetadata | None = None
+    decoders: dict[Layer, DecoderQuality] = Field(default_factory=dict)
     files: dict[Annotated[str, AfterValidator(_below_the_folder)], FileRef]
 
     @property
@@ -153,10 +157,31 @@ class IndexMetadata(Frozen):
     quality: Quality
 
 
+class MapQuality(Frozen):
+    """How well a map shows which images are near each other at its layer.
+
+    `trustworthiness` is that of the ten nearest on the map, by cosine, among `measured` images
+    (Venna and Kaski, 2001). `seconds` is the time of laying out.
+    """
+
+    trustworthiness: float
+    measured: int
+    seconds: float
+
+
+class MapMetadata(MapQuality):
+    """One map: its layer, and the hashes of what it was laid out from."""
+
+    layer: Layer
+    model_sha256: str
+    ids_sha256: str
+
+
 class IndexesFile(Frozen):
-    """The contents of `index.json`."""
+    """The contents of `index.json`. The maps are in the order of the layers, from the input."""
 
     indexes: tuple[IndexMetadata, ...]
+    maps: tuple[MapMetadata, ...] = ()
 
 
 class GalleryFile(Frozen):

@@ -46,7 +46,7 @@ def model_card(
     return f"""# {manifest.name} {manifest.version}
 
 {architecture.title} for {square} colour images. Its gallery of {manifest.gallery.count:,}
-images ({pixels}) is searched by cosine similarity at two layers.
+images ({pixels}) is searched by cosine similarity at {len(qualities)} layers.
 
 - Classes: {_classes(manifest.classes)}.{credit}
 - Trained on: {data.trained_on} (fingerprint `{data.trained_on_fingerprint[:16]}`).
@@ -69,7 +69,7 @@ on the machine that built the bundle.
 `model.onnx` is the same network for other runtimes, compared with PyTorch when it was written. Its
 input is `images`, uint8 [N, 3, {spec.side}, {spec.side}]. Its outputs are {_layers(spec)},
 float32. Preprocessing of the pixels and calibration of the logits are included.
-{_novelty(manifest)}
+{_novelty(manifest)}{_decoders(manifest)}
 ## Limits
 
 The network predicts one of the classes above for every image, even if the image shows none of them.
@@ -79,7 +79,7 @@ demonstrations of image retrieval, not for decisions about people.
 
 
 def _layers(spec: NetworkSpec) -> str:
-    *others, last = (f"`{name}`" for name in (*spec.served, *spec.explaining))
+    *others, last = (f"`{name}`" for name in (*spec.served, *spec.unserved))
     return f"{', '.join(others)} and {last}"
 
 
@@ -135,6 +135,24 @@ def _novelty(manifest: Manifest) -> str:
     return f"""
 An image is familiar if its novelty is at most {info.threshold}. That holds for
 {info.familiar_share:.1%} of the test images that were not used to fit the novelty model.
+"""
+
+
+def _decoders(manifest: Manifest) -> str:
+    if not manifest.decoders:
+        return ""
+    rows = "\n".join(
+        f"| {layer} | {quality.psnr:.2f} | {quality.ssim:.3f} |"
+        for layer, quality in manifest.decoders.items()
+    )
+    return f"""
+A decoder for each layer draws a picture from the layer's vector, to show what the layer keeps of an
+image (after Dosovitskiy and Brox, 2016). The decoders were trained on the images that the network
+was trained on. The errors are those on up to 1,000 held-out images.
+
+| layer | PSNR in dB | SSIM |
+| --- | --- | --- |
+{rows}
 """
 
 

@@ -15,18 +15,21 @@ from training.bundle.manifest import (
     GALLERY,
     INDEXES,
     MANIFEST,
+    MAPS,
     PIXELS,
     THUMBNAILS,
     Manifest,
     dump,
 )
 from training.bundle.model_card import model_card
+from training.bundle.writer import Maps
 from training.data.source import Source
 from training.index.cosine import CosineIndex
+from training.index.maps import LayerMap
 from training.index.tuning import Quality
 from training.models.layers import Layer
 
-REPLACED = {CARD, GALLERY, INDEXES, MANIFEST, PIXELS, THUMBNAILS}
+REPLACED = {CARD, GALLERY, INDEXES, MANIFEST, MAPS, PIXELS, THUMBNAILS}
 
 
 def write_source(old: Bundle, source: Source) -> None:
@@ -43,6 +46,7 @@ def write_update(
     qualities: Mapping[Layer, Quality],
     source: Source | None,
     fingerprint: str,
+    places: Mapping[Layer, LayerMap],
 ) -> Manifest:
     """Replace a bundle by one with another gallery and its indexes.
 
@@ -53,8 +57,10 @@ def write_update(
         qualities: of the indexes.
         source: the state of the folder or archive that the images are from.
         fingerprint: of the images.
+        places: the maps of the gallery, if the bundle has maps.
 
     """
+    maps = Maps(places, old.map_metadata) if places else None
 
     def write_files(folder: Path) -> Manifest:
         for name in old.manifest.files:
@@ -62,7 +68,7 @@ def write_update(
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(old.path / name, folder / name)
         writer.write_gallery(gallery, folder)
-        writer.write_indexes(indexes, qualities, gallery, folder)
+        writer.write_indexes(indexes, qualities, gallery, folder, maps)
         return writer.finish(manifest, card, folder)
 
     before = old.manifest

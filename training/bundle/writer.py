@@ -23,12 +23,14 @@ from training.bundle.known import KnownImage
 from training.bundle.loader import Gallery
 from training.bundle.manifest import (
     CARD,
+    DECODERS,
     EXPERIMENTS,
     FIGURES,
     GALLERY,
     INDEXES,
     KNOWN,
     MANIFEST,
+    MAPS,
     NOVELTY,
     ONNX,
     PIXELS,
@@ -42,6 +44,8 @@ from training.bundle.manifest import (
     IndexesFile,
     IndexMetadata,
     Manifest,
+    MapMetadata,
+    MapQuality,
     Metrics,
     NoveltyMetadata,
     dump,
@@ -54,8 +58,11 @@ from training.experiments import record
 from training.experiments.record import Record
 from training.index import files
 from training.index.cosine import CosineIndex
+from training.index.maps import LayerMap
+from training.index.maps import write as write_maps
 from training.index.tuning import Quality
-from training.models import checkpoint, novelty, onnx_export
+from training.models import checkpoint, decoder, novelty, onnx_export
+from training.models.decoder import Decoder, DecoderQuality
 from training.models.families import WEIGHTS
 from training.models.layers import Layer
 from training.models.measurements import ActivationRanges
@@ -64,6 +71,22 @@ from training.models.novelty import THRESHOLD, Fitted
 
 AT_FDCWD, EXCHANGE = -100, 2
 """Arguments of Linux's `renameat2`: resolve paths as usual; exchange the two."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The map of each layer of a network, in order, with its quality."""
+
+    layers: Mapping[Layer, LayerMap]
+    qualities: Mapping[Layer, MapQuality]
+
+
+@dataclass(frozen=True)
+class Decoders:
+    """The decoder of each layer of a network, in order, with its quality."""
+
+    layers: Mapping[Layer, Decoder]
+    qualities: Mapping[Layer, DecoderQuality]
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,8 @@ class BundleContents:
     ranges: ActivationRanges | None = None
     source: Source | None = None
     gallery_images: GalleryImages = "test"
+    maps: Maps | None = None
+    decoders: Decoders | None = None
 
 
 def write(contents: BundleContents, path: Path) -> Manifest:
@@ -148,7 +173,9 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
     onnx_export.write(contents.network, folder / ONNX, contents.dtype)
     gallery = contents.gallery
     write_gallery(gallery, folder)
-    write_indexes(contents.indexes, contents.qualities, gallery, folder)
+    write_indexes(contents.indexes, contents.qualities, gallery, folder, contents.maps)
+    if contents.decoders:
+        decoder.write(contents.decoders.layers, folder / DECODERS)
     if contents.novelty:
         novelty.write(contents.novelty.novelty, folder / NOVELTY)
     if contents.ranges:
@@ -175,6 +202,7 @@ def _write_files(contents: BundleContents, folder: Path) -> Manifest:
         ),
         metrics=contents.metrics,
         novelty=_novelty_metadata(contents.novelty),
+        decoders=dict(contents.decoders.qualities) if contents.decoders else {},
         files={},
     )
     return finish(manifest, contents.card, folder)
@@ -201,8 +229,10 @@ def write_indexes(
     qualities: Mapping[Layer, Quality],
     gallery: Gallery,
     folder: Path,
+    maps: Maps | None = None,
 ) -> None:
-    """Write the indexes of a gallery and their descriptions; the weights must be there."""
+    """Write the indexes and the maps of a gallery, described; the weights must be there."""
+    model_sha256 = sha256(folder / WEIGHTS)
     entries = []
     for layer, index in indexes.items():
         files.write(index, folder / f"{layer}.faiss")
@@ -213,12 +243,26 @@ def write_indexes(
                 factory=index.factory,
                 dimension=index.dimension,
                 count=len(index),
-                model_sha256=sha256(folder / WEIGHTS),
+                model_sha256=model_sha256,
                 ids_sha256=gallery.ids_sha256,
                 quality=qualities[layer],
             )
         )
-    dump(IndexesFile(indexes=tuple(entries)), folder / INDEXES)
+    mapped: list[MapMetadata] = []
+    if maps:
+        write_maps(maps.layers, folder / MAPS)
+        mapped += (
+            MapMetadata(
+                layer=layer,
+                trustworthiness=quality.trustworthiness,
+                measured=quality.measured,
+                seconds=quality.seconds,
+                model_sha256=model_sha256,
+                ids_sha256=gallery.ids_sha256,
+            )
+            for layer, quality in maps.qualities.items()
+        )
+    dump(IndexesFile(indexes=tuple(entries), maps=tuple(mapped)), folder / INDEXES)
 
 
 def finish(manifest: Manifest, card: Callable[[Manifest], str], folder: Path) -> Manifest:

@@ -8,10 +8,13 @@ import typer
 
 from training.cli.options import (
     Data,
+    Decoders,
     Device,
     Epochs,
     GalleryOption,
     Half,
+    Layers,
+    Maps,
     Output,
     PerClass,
     Pixels,
@@ -50,6 +53,9 @@ def release(
     recall: Recall = TARGET_RECALL,
     epochs: Epochs = None,
     gallery: GalleryOption = None,
+    layers: Layers = None,
+    maps: Maps = True,
+    decoders: Decoders = True,
     strict: Strict = False,
 ) -> None:
     """Choose the best batch-norm network with 3 blocks, retrain it and build a bundle.
@@ -64,7 +70,9 @@ def release(
 
     experiment = find(name) if name else None
     workspace = Workspace(root, pick_device(device), seed, split_seed, strict=strict)
-    options = ExportOptions(per_class, pixels, half, recall, gallery)
+    options = ExportOptions(
+        per_class, pixels, half, recall, gallery, _names(layers), maps, decoders
+    )
     target = output or workspace.bundle_of(data)
     side = experiment.variant.side if experiment else SIZE
     workspace, images, splits = workspace.open(data, side)
@@ -87,6 +95,9 @@ def reindex(
     half: Half = False,
     recall: Recall = TARGET_RECALL,
     gallery: GalleryOption = None,
+    layers: Layers = None,
+    maps: Maps = True,
+    decoders: Decoders = True,
     strict: Strict = False,
 ) -> None:
     """Build a bundle with the network of another bundle and a new gallery, without training.
@@ -102,7 +113,9 @@ def reindex(
 
     workspace = Workspace(root, pick_device(device), split_seed=split_seed, strict=strict)
     trained = from_bundle(bundle.load(source or workspace.current))
-    options = ExportOptions(per_class, pixels, half, recall, gallery)
+    options = ExportOptions(
+        per_class, pixels, half, recall, gallery, _names(layers), maps, decoders
+    )
     target = output or workspace.bundle_of(data)
     workspace, images, splits = workspace.open(data, trained.network.spec.side)
     made = workspace.publish(trained, images, splits, target, options)
@@ -129,6 +142,8 @@ def resolve_bundle_command(
         bool,
         typer.Option("--retrain", help="Train a new network on --data, even if it has a bundle."),
     ] = False,
+    maps: Maps = True,
+    decoders: Decoders = True,
     strict: Strict = False,
     build: Annotated[
         bool,
@@ -158,11 +173,15 @@ def resolve_bundle_command(
         raise typer.Exit(1)
     if path is None:
         from training.models.device import pick_device
+        from training.workflows.export import ExportOptions
         from training.workflows.resolve import resolve_bundle
         from training.workflows.workspace import Workspace
 
         workspace = Workspace(root, pick_device(device), strict=strict)
-        path = resolve_bundle(workspace, data, download=download, retrain=retrain, network=network)
+        options = ExportOptions(maps=maps, decoders=decoders)
+        path = resolve_bundle(
+            workspace, data, download=download, retrain=retrain, network=network, options=options
+        )
     if url:
         print_line(summarize_bundle(path, time.monotonic() - start, url))
     print_path(path)
@@ -199,3 +218,8 @@ def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
     table.add_section()
     table.add_row("all", *(f"{np.mean(values):.3f}" for values in precision.values()))
     Console(markup=False, emoji=False).print(table)
+
+
+def _names(layers: str | None) -> tuple[str, ...]:
+    """Return the names in a comma-separated list."""
+    return tuple(name.strip() for name in (layers or "").split(",") if name.strip())

@@ -76,3 +76,19 @@ Source = Annotated[
         "--bundle", help="Folder of the bundle. Default: bundles/current.", show_default=False
     ),
 ]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        help="Layers that can be searched, separated by commas, such as conv2,conv3,logits. The "
+        "network's own are always among them. Default: these and the last hidden layer.",
+        show_default=False,
+    ),
+]
+Maps = Annotated[bool, typer.Option(help="Lay out a map of the gallery at each layer.")]
+Decoders = Annotated[
+    bool,
+    typer.Option(
+        help="Train decoders, which draw what each layer keeps of an image. A network that comes "
+        "from a bundle with decoders keeps those."
+    ),
+]

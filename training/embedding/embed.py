@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from training.index.cosine import Vectors
+from training.index.maps import pool
 from training.models.layers import Layer
 from training.models.network import Network
 
@@ -23,6 +24,8 @@ def embed(
     layers: Sequence[Layer],
     device: torch.device,
     on_batch: Callable[[], None] = lambda: None,
+    *,
+    pooled: bool = False,
 ) -> dict[Layer, Vectors]:
     """Compute the outputs of layers for uint8 images [N, 3, side, side].
 
@@ -32,12 +35,14 @@ def embed(
         layers: to return.
         device: to compute on.
         on_batch: called after each batch; `batch_count` computes how often.
+        pooled: averages long vectors over blocks of places, as maps need them, to save memory.
 
     Returns:
         Vectors float32 [N, dimension] of each layer, on the CPU.
 
     """
     network = network.to(device).to(memory_format=torch.channels_last).eval()
+    shapes = {layer.name: layer.shape for layer in network.spec.layers}
     outputs: dict[Layer, list[Vectors]] = {layer: [] for layer in layers}
     recallable = {*layers}.isdisjoint(network.spec.explaining)
     for batch in images.split(BATCH_SIZE):
@@ -45,7 +50,8 @@ def embed(
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         for layer, vectors in network.representations(inputs, layers).items():
-            outputs[layer].append(vectors.float().cpu().numpy())
+            rows = vectors.float().cpu().numpy()
+            outputs[layer].append(pool(rows, shapes[layer]) if pooled else rows)
         on_batch()
     return {layer: np.concatenate(chunks) for layer, chunks in outputs.items()}
 

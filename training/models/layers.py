@@ -3,6 +3,7 @@
 Must not know PyTorch, nor the hyperparameters of a family.
 """
 
+from collections.abc import Iterable
 from math import prod
 from typing import Final, Literal, NamedTuple, Self, get_args
 
@@ -104,6 +105,20 @@ class NetworkSpec(Frozen):
         """The further layers that a service computes if a search is to be explained."""
         needed = {self.layer(name).summed_from for name in self.searched}
         return self._in_order(needed - {*self.served})
+
+    @property
+    def unserved(self) -> tuple[Layer, ...]:
+        """The layers that a service computes only for requests that need every layer."""
+        return self._in_order({one.name for one in self.layers} - {*self.served})
+
+    @property
+    def pictured(self) -> tuple[LayerSpec, ...]:
+        """The layers with a map and a decoder: all that do not exist for explanations alone."""
+        return tuple(one for one in self.layers if one.name not in self.explaining)
+
+    def not_served(self, names: Iterable[Layer]) -> tuple[Layer, ...]:
+        """Return those of some layers that are computed only for requests that need them."""
+        return self._in_order({*names} - {*self.served})
 
     def layer(self, name: Layer) -> LayerSpec:
         """Return the layer of that name, which must exist."""

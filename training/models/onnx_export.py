@@ -1,4 +1,4 @@
-"""Export of the network to ONNX: uint8 images in, the served layers out, any batch size.
+"""Export of the network to ONNX: uint8 images in, all layers out, any batch size.
 
 Preprocessing and temperature are included, as in `Network`. Each written file is run and compared
 with torch. Works on networks and files; must not know bundles.
@@ -47,8 +47,8 @@ class _Outputs(nn.Module):
 
 
 def exported(network: Network) -> tuple[Layer, ...]:
-    """Return the layers that a service may ask for, in the order in which the file has them."""
-    return (*network.spec.served, *network.spec.explaining)
+    """Return all layers in the order in which the file has them, the served ones first."""
+    return (*network.spec.served, *network.spec.unserved)
 
 
 def write(network: Network, file: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from training.bundle import Gallery
 from training.bundle.manifest import DatasetMetadata, GalleryImages, Metrics
 from training.bundle.model_card import model_card
-from training.bundle.writer import BundleContents
+from training.bundle.writer import BundleContents, Decoders
 from training.data.dataset import Dataset
 from training.data.splits import Splits
 from training.embedding.embed import embed
@@ -26,11 +26,14 @@ from training.index import cosine
 from training.index.cosine import CosineIndex, Positions, Vectors
 from training.index.tuning import TARGET_RECALL, tune
 from training.models.calibration import calibration_error
-from training.models.layers import Layer
+from training.models.layers import Layer, NetworkSpec
 from training.models.network import Network
 from training.models.novelty import REFERENCES, fit
 from training.models.quantization import measure
-from training.workflows.release import TrainedModel, check_no_leakage
+from training.trainer import decoders as decoder_training
+from training.workflows import progress
+from training.workflows.layouts import lay_out
+from training.workflows.release import ReleaseError, TrainedModel, check_no_leakage
 from training.workflows.retrieval_metrics import pick_queries, precision_at_k
 
 FIGURE_IMAGES, FIGURE_CLASSES = 6, 20
@@ -44,7 +47,9 @@ class ExportOptions:
     `gallery` says which images are searched; by default, all of own data and the test split of
     CIFAR-10. `per_class` is the number of gallery images of each class, None for all. `pixels`
     stores the images. `half` stores weights and flat indexes as fp16. `recall` is the index's
-    target recall@10, from 0 to 1.
+    target recall@10, from 0 to 1. `layers` are those with an index, and the network's own at least;
+    by default, the last hidden one too. `maps` lays out the gallery. `decoders` trains decoders, in
+    `decoder_steps` at most, unless the network comes from a bundle with them.
     """
 
     per_class: int | None = None
@@ -52,6 +57,25 @@ class ExportOptions:
     half: bool = False
     recall: float = TARGET_RECALL
     gallery: GalleryImages | None = None
+    layers: tuple[str, ...] = ()
+    maps: bool = True
+    decoders: bool = True
+    decoder_steps: int = decoder_training.STEPS
+
+    def indexed(self, spec: NetworkSpec) -> tuple[Layer, ...]:
+        """Return the layers of a network that get an index, in order from the input.
+
+        Raises:
+            ReleaseError: the network has no layer of a name.
+
+        """
+        names = tuple(layer.name for layer in spec.layers)
+        if unknown := set(self.layers) - set(names):
+            raise ReleaseError(
+                f"the network has no layer {', '.join(sorted(unknown))}; it has {', '.join(names)}"
+            )
+        wanted = {*spec.searched, *(self.layers or spec.novelty)}
+        return tuple(name for name in names if name in wanted)
 
     def images_of(self, dataset: Dataset) -> GalleryImages:
         """Return which images of a data set are searched."""
@@ -91,15 +115,23 @@ def build_bundle(
     tested = np.isin(searched, splits.indices("test"))
     known = splits.indices("train")
     known = known[pick_queries(dataset.labels[known].numpy(), REFERENCES)]
-    vectors = embed(network, dataset.images[searched], spec.served, device, on_batch)
+    indexed = options.indexed(spec)
+    embedded = tuple(one.name for one in spec.layers if one.name in {*spec.served, *indexed})
+    vectors = embed(network, dataset.images[searched], embedded, device, on_batch)
     held_out = {layer: rows[tested] for layer, rows in vectors.items()}
     kept = _first_of_each_class(labels, options.per_class)
     indexes: dict[Layer, CosineIndex] = {
         layer: cosine.build(vectors[layer][kept], fp16=options.half and layer != spec.classes)
-        for layer in spec.searched
+        for layer in indexed
     }
-    qualities = {layer: tune(indexes[layer], options.recall) for layer in spec.searched}
+    qualities = {layer: tune(index, options.recall) for layer, index in indexes.items()}
     gallery = _gallery(dataset, splits, searched[kept], pixels=options.pixels)
+    images = dataset.images[searched[kept]]
+    maps = (
+        lay_out(network, images, {layer: vectors[layer][kept] for layer in indexed}, device)
+        if options.maps
+        else None
+    )
     return BundleContents(
         name=trained.final.experiment,
         run_id=trained.final.run_id,
@@ -133,6 +165,32 @@ def build_bundle(
         dtype=torch.float16 if options.half else torch.float32,
         source=dataset.source,
         gallery_images=options.images_of(dataset),
+        maps=maps,
+        decoders=_decoders(trained, network, dataset, splits, device, options),
+    )
+
+
+def _decoders(
+    trained: TrainedModel,
+    network: Network,
+    dataset: Dataset,
+    splits: Splits,
+    device: torch.device,
+    options: ExportOptions,
+) -> Decoders | None:
+    """Return the decoders that the network has, or train them on what it was trained on."""
+    if not options.decoders or trained.decoders:
+        return trained.decoders if options.decoders else None
+    known = np.concatenate([splits.indices("train"), splits.indices("validation")])
+    held_out = splits.indices("test")[: decoder_training.MEASURED]
+    steps = min(options.decoder_steps, decoder_training.steps_for(len(known)))
+    with progress.track("training decoders", steps) as on_step:
+        made = decoder_training.train(
+            network, dataset.images[known], device, steps=steps, on_step=on_step
+        )
+    images = dataset.images[held_out]
+    return Decoders(
+        made, decoder_training.measure(made, embed(network, images, tuple(made), device), images)
     )
 
 

@@ -17,8 +17,9 @@ from training.bundle.updater import write_source, write_update
 from training.data.dataset import Changes, Dataset, DatasetError, load_changes
 from training.data.names import distinct_ids
 from training.embedding.embed import batch_count, embed
-from training.index import cosine
+from training.index import cosine, maps
 from training.index.cosine import CosineIndex, Positions, Vectors, normalise
+from training.index.maps import LayerMap
 from training.index.tuning import tune
 from training.models.layers import Layer
 from training.workflows import progress
@@ -87,9 +88,14 @@ def _update(old: Bundle, data: Path, device: torch.device) -> None:
         for layer, index in old.indexes.items()
     }
     qualities = {layer: tune(index) for layer, index in indexes.items()}
+    places = {
+        layer: _merged_map(old, layer, merge.kept, vectors[layer])
+        for layer in (old.maps if len(merge.kept) else ())
+    }
     # With other classes, the old state stays, so that the next start names them again.
     source = old.manifest.source if changes.other_classes else changes.source
-    manifest = write_update(old, merged, indexes, qualities, source, _fingerprint(old, merged))
+    fingerprint = _fingerprint(old, merged)
+    manifest = write_update(old, merged, indexes, qualities, source, fingerprint, places)
     print_line(f"{manifest.name} {manifest.version}: {manifest.gallery.count:,} images")
 
 
@@ -118,12 +124,9 @@ def _same_pixels(gallery: Gallery, row: int, images: Dataset | None, position: i
 def _embed(
     old: Bundle, images: Dataset | None, fresh: Positions, device: torch.device
 ) -> dict[Layer, Vectors]:
-    layers: Sequence[Layer] = tuple(old.indexes)
+    layers: Sequence[Layer] = tuple({**old.indexes, **old.maps})
     if images is None or not len(fresh):
-        return {
-            layer: np.zeros((0, index.dimension), np.float32)
-            for layer, index in old.indexes.items()
-        }
+        return {layer: np.zeros((0, old.spec.layer(layer).length), np.float32) for layer in layers}
     with progress.track("embedding", batch_count(len(fresh))) as on_batch:
         return embed(old.network, images.images[fresh], layers, device, on_batch)
 
@@ -137,6 +140,21 @@ def _merged_index(index: CosineIndex, kept: Positions, new: Vectors) -> CosineIn
     merged = cosine.concatenate([(index, kept), (fresh, np.arange(len(new)))], index.projection)
     merged.k_factor = index.k_factor
     return merged
+
+
+def _merged_map(old: Bundle, layer: Layer, kept: Positions, new: Vectors) -> LayerMap:
+    """Keep the places of the images that stay; put new ones among their nearest of these."""
+    before = old.maps[layer]
+    if before.reduction is None or before.reduced is None:
+        scores, nearest = old.indexes[layer].search(new, maps.NEAREST, row_ids=kept)
+        return LayerMap(np.concatenate([before.places[kept], before.place(scores, nearest)]))
+    of_kept = LayerMap(before.places[kept], before.reduction, before.reduced[kept])
+    placed = of_kept.place(*of_kept.nearest(new, maps.NEAREST))
+    return LayerMap(
+        np.concatenate([of_kept.places, placed]),
+        before.reduction,
+        np.concatenate([before.reduced[kept], before.reduction(new)]),
+    )
 
 
 def _merged_gallery(

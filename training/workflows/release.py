@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from training.bundle import Bundle
+from training.bundle.writer import Decoders
 from training.data.dataset import Dataset
 from training.data.splits import Splits, indices_sha256
 from training.data.tensors import LabelledTensors
@@ -34,11 +35,15 @@ class ReleaseError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A network, the record of its final run, and all records on the same data."""
+    """A network, the record of its final run, and all records on the same data.
+
+    `decoders` are those of the network, if it comes from a bundle that has them.
+    """
 
     network: Network
     final: Record
     records: Sequence[Record]
+    decoders: Decoders | None = None
 
     @property
     def validation_accuracy(self) -> float | None:
@@ -144,7 +149,8 @@ def from_bundle(bundle: Bundle) -> TrainedModel:
     final = next((one for one in bundle.records if one.run_id == run_id), None)
     if final is None:
         raise ReleaseError(f"{bundle.path} has no record of {run_id}, which trained its network")
-    return TrainedModel(bundle.network, final, bundle.records)
+    decoders = Decoders(bundle.decoders, bundle.manifest.decoders) if bundle.decoders else None
+    return TrainedModel(bundle.network, final, bundle.records, decoders)
 
 
 def check_no_leakage(trained: TrainedModel, dataset: Dataset, splits: Splits) -> None:

@@ -22,6 +22,7 @@ from training.workflows.refresh import refresh
 from training.workflows.release import ReleaseError, from_bundle
 from training.workflows.workspace import Workspace
 
+DEFAULT_OPTIONS: Final = ExportOptions()
 BUNDLE_BYTES: Final = 200 * 2**20
 BYTES_PER_IMAGE: Final = 64 * 2**10
 """Disk space of a bundle without images, and of an image: vectors, pixels, thumbnail."""
@@ -34,6 +35,7 @@ def resolve_bundle(
     download: bool = True,
     retrain: bool = False,
     network: str | None = None,
+    options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Path:
     """Return the bundle to serve: an existing one, else one built from data, else the starter.
 
@@ -47,6 +49,7 @@ def resolve_bundle(
         download: downloads CIFAR-10 if there is nothing else.
         retrain: trains a new network on the data, even if there is a bundle.
         network: the experiment to train on `data`; a bundle of another is built again.
+        options: what goes into a new bundle.
 
     Raises:
         DatasetError: `data` is given and cannot be read.
@@ -79,25 +82,30 @@ def resolve_bundle(
         )
         return workspace.starter
     if images.files is None and network is None:
-        _build_cifar10(home, data, images, splits, target)
+        _build_cifar10(home, data, images, splits, target, options)
     elif choice:
         chosen = choice.for_images(len(splits.train))
         print_line(f"network: {chosen.name}, {choice.reason}. To name another: NETWORK=NAME")
-        home.release(images, splits, target, ExportOptions(), experiment=chosen)
+        home.release(images, splits, target, options, experiment=chosen)
     writer.update_current_link(workspace.current, target)
     return target
 
 
 def _build_cifar10(
-    home: Workspace, data: Path | None, images: Dataset, splits: Splits, target: Path
+    home: Workspace,
+    data: Path | None,
+    images: Dataset,
+    splits: Splits,
+    target: Path,
+    options: ExportOptions,
 ) -> None:
     """Build a bundle of CIFAR-10 with the starter's network, if it was not trained on the test."""
     try:
         starter = from_bundle(bundle.load(home.starter))
-        home.publish(starter, images, splits, target, ExportOptions())
+        home.publish(starter, images, splits, target, options)
     except (BundleError, ReleaseError) as reason:
         print_line(f"training a network on {images.name}: {reason}")
-        home.release(images, splits, target, ExportOptions(), home.read_own_test(data))
+        home.release(images, splits, target, options, home.read_own_test(data))
 
 
 def require_disk(root: Path, data: Path, side: int = SIZE) -> None:

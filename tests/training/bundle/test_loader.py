@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.numpy import load_file, save
 
 from tests.support.factories import accept, linked_copy, replace_file
 from training import bundle
@@ -28,6 +30,7 @@ FILES = [
     "model.safetensors",
     "network.json",
     "conv2.faiss",
+    "penultimate.faiss",
     "logits.faiss",
     "index.json",
     "gallery.json",
@@ -36,6 +39,8 @@ FILES = [
     "model.onnx",
     "ranges.json",
     "known.safetensors",
+    "maps.safetensors",
+    "decoders.safetensors",
     "README.md",
     "experiments/batchnorm-3-study-*.json",
     "experiments/batchnorm-3-final-*.json",
@@ -219,6 +224,57 @@ def test_a_file_outside_the_folder_is_rejected(name: str, copy: Path) -> None:
     replace_file(copy / MANIFEST, json.dumps(content).encode())
     with pytest.raises(BundleError, match="below its folder"):
         bundle.load(copy)
+
+
+@pytest.mark.parametrize("field", ["model_sha256", "ids_sha256"])
+def test_maps_of_another_bundle_are_rejected(field: str, copy: Path) -> None:
+    content = json.loads((copy / "index.json").read_text())
+    content["maps"][0][field] = "0" * 64
+    replace_file(copy / "index.json", json.dumps(content).encode())
+    accept(copy, "index.json")
+    with pytest.raises(BundleError, match=r"maps.safetensors does not belong"):
+        bundle.load(copy)
+
+
+def test_a_layer_without_index_and_reduced_vectors_cannot_be_mapped(copy: Path) -> None:
+    arrays = load_file(copy / "maps.safetensors")
+    kept = {name: one for name, one in arrays.items() if name != "conv1.reduced"}
+    replace_file(copy / "maps.safetensors", save(kept))
+    accept(copy, "maps.safetensors")
+    with pytest.raises(BundleError, match=r"maps.safetensors does not belong"):
+        bundle.load(copy)
+
+
+def test_decoders_that_the_manifest_does_not_describe_are_rejected(copy: Path) -> None:
+    content = json.loads((copy / MANIFEST).read_text())
+    del content["decoders"]["conv3"]
+    replace_file(copy / MANIFEST, json.dumps(content).encode())
+    with pytest.raises(BundleError, match=r"decoders.safetensors does not belong"):
+        bundle.load(copy)
+
+
+def test_a_bundle_without_maps_and_decoders_is_read(copy: Path) -> None:
+    indexes = json.loads((copy / "index.json").read_text())
+    indexes["maps"] = []
+    replace_file(copy / "index.json", json.dumps(indexes).encode())
+    accept(copy, "index.json")
+    content = json.loads((copy / MANIFEST).read_text())
+    for name in ("maps.safetensors", "decoders.safetensors"):
+        del content["files"][name]
+        (copy / name).unlink()
+    content["decoders"] = {}
+    replace_file(copy / MANIFEST, json.dumps(content).encode())
+    loaded = bundle.load(copy)
+    assert (loaded.maps, loaded.decoders) == ({}, {})
+
+
+def test_further_indexes_are_searched_after_the_default_ones(loaded: bundle.Bundle) -> None:
+    assert list(loaded.indexes) == ["conv2", "penultimate", "logits"]
+    assert loaded.spec.searched == ("conv2", "logits", "penultimate")
+    assert loaded.architecture.spec.searched == ("conv2", "logits")
+    fewer = dict(loaded.indexes)
+    del fewer["penultimate"]
+    assert replace(loaded, indexes=fewer).network_id != loaded.network_id
 
 
 @pytest.mark.parametrize(
@@ -446,6 +502,7 @@ def test_a_bundle_without_pixels_has_all_other_parts(
     assert np.bincount(found.gallery.labels).tolist() == [10] * 10
     assert {layer: index.factory for layer, index in found.index_metadata.items()} == {
         "conv2": "SQfp16",
+        "penultimate": "SQfp16",
         "logits": "Flat",
     }
 

@@ -133,6 +133,23 @@ def test_what_is_updated_is_found_as_in_a_new_bundle(
     assert np.allclose(logits, torch.nn.functional.normalize(outputs["logits"]), atol=1e-3)
 
 
+def test_new_images_have_a_place_on_the_maps_and_others_keep_theirs(
+    update: Callable[[], Bundle], folder: Path
+) -> None:
+    before = update()
+    add(folder, "amber/new.png", 0, 100)
+    after = update()
+    assert after.maps.keys() == before.maps.keys() != set()
+    new = after.gallery.positions["amber-new.png"]
+    for layer, one in after.maps.items():
+        assert one.places.shape == (len(after.gallery), 2)
+        assert 0 <= one.places[new].min() <= one.places[new].max() <= 1
+        for image_id, row in before.gallery.positions.items():
+            kept = one.places[after.gallery.positions[image_id]]
+            assert kept == pytest.approx(before.maps[layer].places[row], abs=1e-4)
+    assert after.decoders.keys() == before.decoders.keys() != set()
+
+
 def test_a_file_that_was_only_touched_is_not_embedded_again(
     update: Callable[[], Bundle],
     folder: Path,

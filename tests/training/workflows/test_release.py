@@ -195,16 +195,48 @@ def test_no_bundle_is_built_of_images_that_may_be_training_images(images: Datase
 @pytest.fixture(scope="module")
 def contents(images: Dataset) -> BundleContents:
     parts = split(images, 0)
-    return build_bundle(trained_on(images, parts), images, parts, CPU, ExportOptions())
+    return build_bundle(
+        trained_on(images, parts), images, parts, CPU, ExportOptions(decoder_steps=2)
+    )
 
 
 def test_the_gallery_is_the_test_split_alone(images: Dataset, contents: BundleContents) -> None:
     assert contents.gallery.ids == tuple(images.ids[n] for n in split(images, 0).test)
 
 
-def test_both_layers_have_an_index(contents: BundleContents) -> None:
+def test_the_layers_that_are_searched_have_an_index(contents: BundleContents) -> None:
     sizes = {layer: (len(i), i.dimension) for layer, i in contents.indexes.items()}
-    assert sizes == {"conv2": (20, 8192), "logits": (20, 10)}
+    assert sizes == {"conv2": (20, 8192), "penultimate": (20, 512), "logits": (20, 10)}
+
+
+def test_the_layers_with_an_index_can_be_named(images: Dataset) -> None:
+    spec = network().spec
+    assert ExportOptions().indexed(spec) == ("conv2", "penultimate", "logits")
+    assert ExportOptions(layers=("conv2",)).indexed(spec) == ("conv2", "logits")
+    named = ExportOptions(layers=("conv1", "logits"))
+    assert named.indexed(spec) == ("conv1", "conv2", "logits")
+    with pytest.raises(ReleaseError, match=r"no layer conv9; it has conv1, conv2, penultimate"):
+        ExportOptions(layers=("conv9",)).indexed(spec)
+
+
+def test_a_bundle_has_maps_and_decoders_unless_they_are_left_out(
+    images: Dataset, contents: BundleContents
+) -> None:
+    layers = [layer.name for layer in contents.network.spec.pictured]
+    assert contents.maps is not None
+    assert contents.decoders is not None
+    assert list(contents.maps.layers) == list(contents.decoders.layers) == layers
+    parts = split(images, 0)
+    options = ExportOptions(1, maps=False, decoders=False)
+    without = build_bundle(trained_on(images, parts), images, parts, CPU, options)
+    assert (without.maps, without.decoders) == (None, None)
+
+
+def test_a_network_with_decoders_keeps_them(images: Dataset, contents: BundleContents) -> None:
+    parts = split(images, 0)
+    trained = replace(trained_on(images, parts), decoders=contents.decoders)
+    again = build_bundle(trained, images, parts, CPU, ExportOptions(1, maps=False))
+    assert again.decoders is contents.decoders
 
 
 def test_metrics_are_those_of_the_network_on_the_test_split(
@@ -219,7 +251,7 @@ def test_metrics_are_those_of_the_network_on_the_test_split(
     assert (metrics.test_count, metrics.test_accuracy) == (20, correct / 20)
     assert metrics.test_wilson95 == wilson95(correct, 20)
     assert metrics.test_loss == pytest.approx(functional.cross_entropy(logits, labels).item(), 1e-4)
-    assert set(metrics.label_share_at_10) == {"conv2", "logits"}
+    assert set(metrics.label_share_at_10) == {"conv2", "penultimate", "logits"}
 
 
 def test_per_class_limits_the_gallery(images: Dataset) -> None:
