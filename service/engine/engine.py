@@ -147,7 +147,7 @@ class Engine:
         *,
         priority: Priority = Priority.INTERACTIVE,
         with_novelty: bool = False,
-        explaining: bool = False,
+        further: Iterable[Layer] = (),
     ) -> Outcomes:
         """Embed images, in their order; one image may fail alone.
 
@@ -160,7 +160,7 @@ class Engine:
             searches: made with each image's embeddings.
             priority: of all images.
             with_novelty: whether to compute the novelty of each image.
-            explaining: whether the embeddings have the explaining layers of the network too.
+            further: layers that the embeddings have beside the served ones.
 
         Raises:
             UnavailableError: the worker is loading, stuck, restarting or stopped.
@@ -178,7 +178,7 @@ class Engine:
             searches,
             priority=priority,
             with_novelty=with_novelty,
-            explaining=explaining,
+            further=further,
         )
         self._enqueue(entry)
         try:
@@ -276,7 +276,7 @@ class Engine:
         found = self._backend.run(
             channels_first(np.stack([item.pixels for item in batch])),
             with_novelty=any(item.entry.with_novelty for item in batch),
-            explaining=any(item.entry.explaining for item in batch),
+            further=frozenset[Layer]().union(*(item.entry.further for item in batch)),
         )
         inference = time.monotonic() - started
         pending: list[PendingSearch] = []

@@ -71,7 +71,7 @@ class Entry:
 
     __slots__ = (
         *("context", "deadline", "future", "images", "priority", "searches", "submitted"),
-        *("with_novelty", "explaining", "_error", "_missing", "_outcomes", "_taken"),
+        *("with_novelty", "further", "_error", "_missing", "_outcomes", "_taken"),
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class Entry:
         *,
         priority: Priority = Priority.INTERACTIVE,
         with_novelty: bool = False,
-        explaining: bool = False,
+        further: Iterable[Layer] = (),
     ) -> None:
         self.images = images
         self.deadline = deadline
@@ -91,7 +91,7 @@ class Entry:
         self.searches = frozenset(searches)
         self.priority = priority
         self.with_novelty = with_novelty
-        self.explaining = explaining
+        self.further = frozenset(further)
         self.submitted = time.monotonic()
         self.context = copy_context()  # so that the log names the request
         self._taken = 0

@@ -21,7 +21,13 @@ class BundleImages:
         self.classes = classes = bundle.manifest.classes
         self._gallery = gallery = bundle.gallery
         items = tuple(
-            Item(image_id, classes[label], predicted, attributes=attributes)
+            Item(
+                image_id,
+                classes[label],
+                predicted,
+                attributes=attributes,
+                has_image=gallery.pixels is not None,
+            )
             for image_id, label, predicted, attributes in zip(
                 gallery.ids, gallery.labels, _predicted(bundle), _attributes(gallery), strict=True
             )

@@ -6,7 +6,7 @@ Knows items and vectors; nothing of storage or requests.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from service.errors import KindredError, NotFoundError
 from service.gallery.types import (
@@ -35,6 +35,8 @@ class View(Protocol):
 
     classes: tuple[str, ...]
     """The classes of the network."""
+    is_frozen: ClassVar[bool]
+    """Whether the view never changes."""
 
     @property
     def dimensions(self) -> Mapping[Layer, int]:

@@ -24,6 +24,7 @@ class _Fields(BaseModel):
     attributes: Json[dict[str, bool | int | FiniteFloat | str]] = {}
     source: Source = "added"
     created_at: datetime | None = None
+    has_image: bool = True
 
 
 def read_item(fields: Mapping[str, object]) -> Item | None:

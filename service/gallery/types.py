@@ -26,6 +26,8 @@ class Item:
     source: Source = "bundle"
     created_at: datetime | None = None
     """When the image was added; None if it came with the bundle."""
+    has_image: bool = True
+    """Whether the gallery has its pixels."""
 
     def annotated_as(self, other: "Item | Override") -> "Item":
         """Return this image with the label and attributes of another item."""

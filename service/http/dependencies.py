@@ -82,6 +82,13 @@ LayerName = Annotated[
     str | None, Query(description="A searched layer; /model lists them. Default: the first.")
 ]
 
+Expires = Annotated[
+    int | None, Query(description="Part of the addresses in responses, if keys are needed.")
+]
+Signature = Annotated[
+    str | None, Query(description="Permits reading this image without a key until it expires.")
+]
+
 Explain = Annotated[bool, Query(description="Add to each neighbour why it matches.")]
 
 

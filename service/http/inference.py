@@ -28,7 +28,7 @@ from service.schemas.base import Fields, Schema
 from service.schemas.errors import Results
 from service.state import State
 from service.telemetry.timings import timings_of
-from training.bundle import Fit, Pixels
+from training.bundle import Fit, Layer, Pixels
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ async def respond_per_image(scope: Scope, state: State, uploads: Uploads, plan: 
             permit.priority,
             batched,
             with_novelty=plan.with_novelty,
-            explaining=plan.explaining,
+            further=plan.further,
         )
         if not uploads.several and isinstance(results[0], KindredError):
             raise results[0]
@@ -142,7 +142,7 @@ async def embed_images(
     searches: Collection[SearchQuery] = (),
     *,
     with_novelty: bool = False,
-    explaining: bool = False,
+    further: Collection[Layer] = (),
 ) -> list[Embeddings | KindredError]:
     """Embed the decoded images of a request; each may have its own error.
 
@@ -163,7 +163,7 @@ async def embed_images(
                 searches,
                 priority=priority,
                 with_novelty=with_novelty,
-                explaining=explaining,
+                further=further,
             )
     embedded = [image for image in found if isinstance(image, Embeddings)]
     if embedded:
@@ -184,6 +184,7 @@ async def embed_all(
     files: Sequence[bytes | Pixels | KindredError],
     fit: Fit,
     permit: Permit,
+    further: Collection[Layer] = (),
 ) -> list[Embeddings]:
     """Decode and embed the admitted images of a request.
 
@@ -193,7 +194,7 @@ async def embed_all(
     """
     pixels = await decode_images(scope, state, files, fit, permit)
     embedded: list[Embeddings] = []
-    for image in await embed_images(scope, state, pixels, permit.priority):
+    for image in await embed_images(scope, state, pixels, permit.priority, further=further):
         if isinstance(image, KindredError):
             raise image
         embedded.append(image)
@@ -213,12 +214,25 @@ async def embed_example(scope: Scope, state: State, params: SimilarityQuery) -> 
         return None
     (example,) = params.examples
     try:
-        png = await run_in_search_pool(state, 0, lambda: state.gallery.snapshot().image(example))
+        return await embed_stored(scope, state, example, state.bundle.spec.explaining)
     except NoPixelsError:
         return None
+
+
+async def embed_stored(
+    scope: Scope, state: State, image_id: str, further: Collection[Layer] = ()
+) -> Embeddings:
+    """Embed an image of the gallery again, from its pixels.
+
+    Raises:
+        NoPixelsError: the gallery does not have them.
+        KindredError: the image is not there, or cannot be embedded now.
+
+    """
+    png = await run_in_search_pool(state, 0, lambda: state.gallery.snapshot().image(image_id))
     with state.admission.permit(Priority.INTERACTIVE, 1) as permit:
         pixels = await decode_images(scope, state, [png], "crop", permit)
-        (found,) = await embed_images(scope, state, pixels, permit.priority, explaining=True)
+        (found,) = await embed_images(scope, state, pixels, permit.priority, further=further)
     if isinstance(found, KindredError):
         raise found
     return found

@@ -16,19 +16,22 @@ def gallery_item(item: Item) -> GalleryItem:
         attributes=dict(item.attributes),
         source=item.source,
         created_at=item.created_at,
-        image=links.get().to_image(item.id),
+        image=links.get().to_image(item.id) if item.has_image else None,
+        reconstruction=links.get().to_reconstruction(item.id),
     )
 
 
 def neighbour(match: ScoredItem) -> Fields:
     """Return the fields of a `Neighbour`."""
-    item = match.item
+    item, to = match.item, links.get()
     fields: Fields = {
         "id": item.id,
         "label": item.label,
         "score": round(match.score, DECIMALS),
-        "image": links.get().to_image(item.id),
+        "image": to.to_image(item.id) if item.has_image else None,
     }
+    if to.draws:
+        fields["reconstruction"] = to.to_reconstruction(item.id)
     if item.attributes:
         fields["attributes"] = dict(item.attributes)
     return fields

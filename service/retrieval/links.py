@@ -53,10 +53,14 @@ class ImageSigner:
 
 @dataclass(frozen=True)
 class Links:
-    """Makes addresses for one client: below `prefix`, with images signed if there is a signer."""
+    """Makes addresses for one client: below `prefix`, with images signed if there is a signer.
+
+    `draws` says whether the bundle has decoders, so that there are reconstructions.
+    """
 
     prefix: str = ""
     signer: ImageSigner | None = None
+    draws: bool = False
 
     def to(self, path: str) -> str:
         """Return the address of a path of the service."""
@@ -69,7 +73,14 @@ class Links:
 
     def to_image(self, image_id: str) -> str:
         """Return the address of a gallery image's pixels."""
-        path = f"{self.to_item(image_id)}/image"
+        return self._signed(f"{self.to_item(image_id)}/image", image_id)
+
+    def to_reconstruction(self, image_id: str) -> str | None:
+        """Return the address of a gallery image's reconstruction; None without decoders."""
+        path = f"{self.to_item(image_id)}/reconstruction"
+        return self._signed(path, image_id) if self.draws else None
+
+    def _signed(self, path: str, image_id: str) -> str:
         return path if self.signer is None else f"{path}?{self.signer.query(image_id)}"
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from service.engine.types import Embeddings
 from service.errors import NotFoundError
 from service.gallery.protocol import Gallery
+from service.retrieval.maps import GalleryMap
+from service.retrieval.reconstruction import Reconstruction
 from service.retrieval.similarity import SimilarityQuery, SimilaritySearch
 from service.schemas.base import DECIMALS, Fields, ModelName
 from service.schemas.oip import Array, TensorMetadata
@@ -22,22 +24,27 @@ class ResponseBuilder:
     def __init__(self, bundle: Bundle, gallery: Gallery) -> None:
         manifest = bundle.manifest
         self._spec = bundle.spec
+        self._predicted_layers = bundle.architecture.spec.searched
         self.model = ModelName(name=manifest.name, version=manifest.version)
         self._model = self.model.model_dump()
         self._classes = manifest.classes
         self._threshold = manifest.novelty.threshold if manifest.novelty else None
         self._gallery = gallery
         self.similarity = SimilaritySearch(self.model, gallery, self._spec)
+        self.map = GalleryMap(self.model, bundle, gallery)
+        self.reconstruction = Reconstruction(bundle, gallery)
 
     def indexed_layers(self, names: str | None) -> tuple[Layer, ...]:
-        """Return the layers named in a comma-separated list, without repetitions; None: all.
+        """Return the layers named in a comma-separated list, without repetitions.
+
+        None stands for those that every bundle of this network has.
 
         Raises:
             NotFoundError: a layer is not indexed; the message lists the indexed layers.
 
         """
         if names is None:
-            return self._spec.searched
+            return self._predicted_layers
         return tuple(dict.fromkeys(self.indexed_layer(name.strip()) for name in names.split(",")))
 
     def indexed_layer(self, name: str | None) -> Layer:

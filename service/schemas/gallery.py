@@ -51,7 +51,12 @@ class GalleryItem(Schema):
     label: str = Field(examples=["cat"])
     predicted: str | None = Field(default=None, examples=["dog"])
     """The class that the network predicts."""
-    image: str = Field(examples=["/gallery/cifar10-test-00042/image"])
+    image: str | None = Field(examples=["/gallery/cifar10-test-00042/image"])
+    """Path of its pixels; null if the gallery does not have them."""
+    reconstruction: str | None = Field(
+        default=None, examples=["/gallery/cifar10-test-00042/reconstruction"]
+    )
+    """Path of the picture drawn from its vector; null if the bundle has no decoders."""
     label_predicted: bool = False
     """Whether the label is the network's prediction."""
     attributes: dict[str, bool | int | float | str] = Field(

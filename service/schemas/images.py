@@ -14,6 +14,7 @@ NEIGHBOUR_EXAMPLE: JsonDict = {
     "label": "cat",
     "score": 0.8312,
     "image": "/gallery/cifar10-test-00042/image",
+    "reconstruction": "/gallery/cifar10-test-00042/reconstruction",
 }
 
 
@@ -34,8 +35,10 @@ class Neighbour(Schema):
     label: str
     score: RoundedFloat
     """Cosine similarity, in [-1, 1]."""
-    image: str
-    """Path of its pixels; 404 if the bundle has none."""
+    image: str | None
+    """Path of its pixels; null if the gallery does not have them."""
+    reconstruction: str | None = None
+    """Path of the picture drawn from its vector; left out if the bundle has no decoders."""
     attributes: dict[str, bool | int | float | str] | None = None
     """Its attributes; left out if it has none."""
     heat: tuple[tuple[RoundedFloat, ...], ...] | None = Field(default=None, examples=[HEATMAP])

@@ -100,6 +100,34 @@ class NoveltyCard(Schema):
     """Number of training images that an image is compared with."""
 
 
+class LayerMapCard(Schema):
+    """How well the map of one layer shows which images are near each other."""
+
+    trustworthiness: RoundedFloat = Field(examples=[0.93])
+    """Whether the ten nearest on the map are near at the layer too; 1 is best."""
+
+
+class MapCard(Schema):
+    """The layers with a map, in order from the input."""
+
+    layers: dict[str, LayerMapCard]
+
+
+class DecoderCard(Schema):
+    """How like the held-out images the pictures drawn from their vectors at one layer are."""
+
+    psnr: RoundedFloat = Field(examples=[21.5])
+    """In dB, of the mean squared error of all pixels."""
+    ssim: RoundedFloat = Field(examples=[0.71])
+    """Structural similarity; 1 is best."""
+
+
+class ReconstructionCard(Schema):
+    """The layers with a decoder, in order from the input."""
+
+    layers: dict[str, DecoderCard]
+
+
 class ModelCard(Schema):
     """The model card: the network, its accuracy, its limits."""
 
@@ -113,6 +141,10 @@ class ModelCard(Schema):
     gallery: GalleryCard
     novelty: NoveltyCard | None
     """null if the bundle has no novelty statistics."""
+    map: MapCard | None
+    """null if the bundle has no map."""
+    reconstruction: ReconstructionCard | None
+    """null if the bundle has no decoders."""
     engine: str
     """Inference backend, precision and device."""
     family: str = Field(examples=["blocknet"])

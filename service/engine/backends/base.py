@@ -3,7 +3,7 @@
 Knows arrays; nothing of queues, galleries or requests.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -23,7 +23,7 @@ ServedPrecision = PrecisionChoice | Literal["int8"]
 class BatchOutput:
     """A batch at each served layer, float32 [N, dimension]; later batches do not overwrite it.
 
-    It also has the explaining layers if they were asked for, as `NetworkSpec` calls them.
+    It also has the further layers that were asked for.
 
     `novelty` is [N], or None if the bundle has no statistics of it or if it was not asked for.
     `tensors` are the same vectors
@@ -81,14 +81,14 @@ class Backend(Protocol):
         """
 
     def run(
-        self, images: Pixels, *, with_novelty: bool = True, explaining: bool = False
+        self, images: Pixels, *, with_novelty: bool = True, further: Collection[Layer] = ()
     ) -> BatchOutput:
         """Embed uint8 [N, 3, side, side]; fastest if the channels are last in memory.
 
         Args:
             images: of the side that `spec` names.
             with_novelty: whether to compute the novelty of each image.
-            explaining: whether to return the explaining layers too.
+            further: layers to return beside the served ones; the others are not computed.
 
         """
 

@@ -54,7 +54,7 @@ def open_backend(
 
         try:
             return OpenVino(
-                bundle.read_onnx(),
+                bundle.read_onnx,
                 bundle.spec,
                 bundle.novelty,
                 bundle.ranges,
@@ -99,6 +99,7 @@ def _open_torch(
     return backend(
         bundle.network,
         bundle.novelty,
+        bundle.spec,
         device=device,
         precision=pick_precision(precision, torch.device(device)),
         intra_op_threads=intra_op_threads,

@@ -4,6 +4,7 @@ Needs the optional package openvino, so import it only if this backend is chosen
 by OpenVINO's runtime and not by its converter, which sends telemetry.
 """
 
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -52,7 +53,7 @@ class OpenVino(Backend):
 
     def __init__(
         self,
-        onnx: bytes,
+        read_onnx: Callable[[], bytes],
         spec: NetworkSpec,
         novelty: Novelty | None = None,
         ranges: ActivationRanges | None = None,
@@ -63,7 +64,8 @@ class OpenVino(Backend):
         """Parse the network; `prepare` compiles it.
 
         Args:
-            onnx: the content of the bundle's ONNX file.
+            read_onnx: reads the bundle's ONNX file, here and at the first request for more layers
+                than the served ones.
             spec: the input and the layers of this network.
             novelty: the novelty model of this network.
             ranges: the activation ranges of this network; int8 needs them.
@@ -73,6 +75,7 @@ class OpenVino(Backend):
 
         """
         self._core = _core()
+        self._read_onnx = read_onnx
         self._spec = spec
         self._novelty = novelty
         self._intra_op_threads = intra_op_threads
@@ -85,10 +88,11 @@ class OpenVino(Backend):
             self._float_type = ov.Type.f32 if precision == "fp32" else ov.Type.bf16
         self._name = f"OpenVINO, {precision}, cpu"
         self._ranges = ranges
-        self._parsed: ov.Model | None = self._parse(onnx)  # now, to refuse a damaged file
+        self._parsed: ov.Model | None = self._parse()  # now, to refuse a damaged file
         self._networks: list[ov.CompiledModel] = []
         self._all_cores: ov.InferRequest | None = None
         self._each_core: list[ov.InferRequest] = []
+        self._every_layer: ov.InferRequest | None = None
         self._novelty_head: NoveltyHead | None = None
         self._projection_heads: WeakKeyDictionary[Projection, ProjectionHead] = WeakKeyDictionary()
 
@@ -134,12 +138,15 @@ class OpenVino(Backend):
         return warm_up(self, batch_sizes(max_batch_size))
 
     def run(
-        self, images: Pixels, *, with_novelty: bool = True, explaining: bool = False
+        self, images: Pixels, *, with_novelty: bool = True, further: Collection[Layer] = ()
     ) -> BatchOutput:
         """Embed uint8 [N, 3, side, side]."""
         assert self._all_cores is not None  # noqa: S101  `prepare` comes before `run`
         channels_last = images.transpose(0, 2, 3, 1)
-        if self._each_core and len(images) >= THROUGHPUT_BATCH:
+        if not {*further} <= {*self._spec.explaining}:
+            busy = [self._with_every_layer()]
+            busy[0].infer({0: channels_last}, share_inputs=True)
+        elif self._each_core and len(images) >= THROUGHPUT_BATCH:
             busy = self._each_core
             parts = np.array_split(channels_last, len(busy))
             for request, part in zip(busy, parts, strict=True):
@@ -151,7 +158,7 @@ class OpenVino(Backend):
             self._all_cores.infer({0: channels_last}, share_inputs=True)
         layers = {
             layer: np.concatenate([request.get_tensor(layer).data for request in busy])
-            for layer in (*self._spec.served, *(self._spec.explaining if explaining else ()))
+            for layer in (*self._spec.served, *further)
         }
         head = self._novelty_head if with_novelty else None
         texture, penultimate = self._spec.novelty
@@ -174,7 +181,8 @@ class OpenVino(Backend):
 
     def close(self) -> None:
         """Release the network and its threads."""
-        del self._all_cores, self._each_core, self._parsed, self._networks, self._novelty
+        del self._all_cores, self._each_core, self._every_layer, self._networks
+        del self._parsed, self._novelty, self._read_onnx
         self._novelty_head = None
         self._projection_heads.clear()
 
@@ -190,9 +198,23 @@ class OpenVino(Backend):
     def _has(self, capability: str) -> bool:
         return capability in self._core.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
-    def _parse(self, onnx: bytes) -> ov.Model:
+    def _with_every_layer(self) -> ov.InferRequest:
+        """Return the network with all outputs, compiled at the first request that needs them.
+
+        Every output takes time, and most requests need few.
+        """
+        if self._every_layer is None:
+            compiled = self._compiled(self._parse(every_layer=True), "LATENCY")
+            self._every_layer = compiled.create_infer_request()
+        return self._every_layer
+
+    def _parse(self, *, every_layer: bool = False) -> ov.Model:
         """Read the network with a channels-last input, so that images need not be copied."""
-        model = self._core.read_model(onnx)
+        model = self._core.read_model(self._read_onnx())
+        needed = {*self._spec.served, *self._spec.explaining}
+        for result in () if every_layer else model.get_results():
+            if not needed & {*result.input_value(0).get_names()}:
+                model.remove_result(result)
         if self._ranges:
             fake_quantize(model, self._ranges.inputs)
         prepared = PrePostProcessor(model)

@@ -1,6 +1,6 @@
 """Runs the network by PyTorch, eagerly, on any device. Knows arrays only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import torch
@@ -47,6 +47,7 @@ class TorchEager(Backend):
         self,
         network: Network,
         novelty: Novelty | None = None,
+        spec: NetworkSpec | None = None,
         *,
         device: str,
         precision: Precision = "fp32",
@@ -57,6 +58,7 @@ class TorchEager(Backend):
         Args:
             network: the network to run.
             novelty: the novelty model of this network.
+            spec: its input and its layers, if not as the network says.
             device: the device to run on.
             precision: of multiplications; weights stay fp32.
             intra_op_threads: CPU threads; None leaves the choice to PyTorch.
@@ -65,7 +67,7 @@ class TorchEager(Backend):
         self._device = torch.device(device)
         self._name = f"torch, {precision}, {device}"
         self._network = network
-        self._spec = network.spec
+        self._spec = spec or network.spec
         self._novelty = None if novelty is None else NoveltyModule(novelty)
         self._precision = precision
         self._intra_op_threads = intra_op_threads
@@ -96,7 +98,7 @@ class TorchEager(Backend):
 
     @torch.inference_mode()
     def run(
-        self, images: Pixels, *, with_novelty: bool = True, explaining: bool = False
+        self, images: Pixels, *, with_novelty: bool = True, further: Collection[Layer] = ()
     ) -> BatchOutput:
         """Embed uint8 [N, 3, side, side]; logits and novelty are in memory when this returns.
 
@@ -104,8 +106,7 @@ class TorchEager(Backend):
         """
         # A transposed [N, H, W, C] array is channels_last to PyTorch: no copy.
         tensors, novelty = self._compute(torch.from_numpy(images))
-        if not explaining:
-            tensors = {layer: tensors[layer] for layer in self._spec.served}
+        tensors = {layer: tensors[layer] for layer in (*self._spec.served, *further)}
         scores = in_memory(novelty) if with_novelty and novelty is not None else None
         layers = LazyArrays(tensors)
         if self._device.type == "cpu":
@@ -123,7 +124,7 @@ class TorchEager(Backend):
 
     def _embed(self, images: Tensor) -> TensorOutput:
         with autocast(self._device, self._precision):
-            layers = (*self._spec.served, *self._spec.explaining)
+            layers = (*self._spec.served, *self._spec.unserved)
             found = self._network.representations(images, layers)
         texture, penultimate = self._spec.novelty
         novelty = self._novelty(found[texture], found[penultimate]) if self._novelty else None

@@ -21,6 +21,7 @@ from training.bundle import Layer, Project, Projection, Vectors, concatenate, se
 class Snapshot(View):
     """The bundle's images, always the first segment, and the images added since."""
 
+    is_frozen = True
     segments: tuple[Segment, ...]
     classes: tuple[str, ...]
     png: Callable[[Segment, int], bytes]

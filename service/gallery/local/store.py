@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _INFINITE: Final = 0x7C00
 """The bits of an fp16 number that are all set if it is infinite or NaN."""
+_IMAGES: Final = (
+    "SELECT images.*, typeof(png) = 'blob' FROM images LEFT JOIN pictures USING (number)"
+)
 _PNG: Final = "SELECT png FROM pictures WHERE number = ?"
 _VECTORS: Final = "SELECT number, vector FROM vectors WHERE layer = ?"
 _OVERRIDES: Final = {
@@ -47,7 +50,7 @@ class Store(Database):
     def rows(self) -> list[Row]:
         """Return all added images, without those that have no id."""
         with translate_errors(self.folder):
-            rows = map(_row, self._run("SELECT * FROM images"))
+            rows = map(_row, self._run(_IMAGES))
             return [row for row in rows if row is not None]
 
     def predicted(self) -> set[str]:
@@ -58,7 +61,7 @@ class Store(Database):
 
     def find(self, image_id: str) -> Row | None:
         """Return the added image of that id, if there is one."""
-        found = self._run("SELECT * FROM images WHERE id = ?", image_id).fetchone()
+        found = self._run(f"{_IMAGES} WHERE id = ?", image_id).fetchone()
         return _row(found) if found else None
 
     def vectors(self, layer: Layer) -> Iterator[tuple[int, Fp16Vectors]]:
@@ -174,7 +177,8 @@ def _json(attributes: Attributes) -> str:
 
 
 def _row(found: Sequence[Any]) -> Row | None:  # Any: as the columns are declared
-    number, image_id, label, label_predicted, predicted, attributes, created_at, network = found
+    number, image_id, label, label_predicted, predicted, attributes, created_at, *rest = found
+    network, has_image = rest
     item = read_item(
         {
             "id": image_id,
@@ -183,6 +187,7 @@ def _row(found: Sequence[Any]) -> Row | None:  # Any: as the columns are declare
             "label_predicted": label_predicted,
             "attributes": attributes,
             "created_at": created_at,
+            "has_image": has_image,
         }
     )
     return Row(number, item, network) if item else None

@@ -85,7 +85,9 @@ class Updates:
     def _add(
         self, addition: Addition, *, replace: bool
     ) -> tuple[Added | ConflictError, Event | None]:
-        item = dataclasses.replace(addition.item, source="added")
+        item = dataclasses.replace(
+            addition.item, source="added", has_image=addition.png is not None
+        )
         row = self._store.find(item.id)
         before = self._current(item.id, row)
         same = before is not None and self._has_pixels(item.id, row, addition.png)

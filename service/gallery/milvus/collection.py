@@ -4,7 +4,7 @@ All reads are strongly consistent: they see every write that any service has fin
 nothing of images or bundles.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
@@ -48,6 +48,7 @@ class Collection:
         dimensions: Mapping[str, int],
         graphs: Sequence[str] = (),
         *,
+        optional: Set[str] = frozenset(),
         timeout: float = TIMEOUT,
     ) -> None:
         """Open a collection; create it if it is missing.
@@ -56,6 +57,7 @@ class Collection:
             address: of the Milvus, and the collection's name.
             dimensions: the vector fields and their numbers of dimensions.
             graphs: vector fields with an HNSW index; the others are searched exhaustively.
+            optional: vector fields that a collection may lack.
             timeout: seconds to wait for a connection or a response.
 
         Raises:
@@ -78,7 +80,13 @@ class Collection:
             client.load_collection(address.name)
             self.dimensions = vector_dimensions(client, address.name)
         try:
-            self.require(dimensions)
+            self.require(
+                {
+                    name: size
+                    for name, size in dimensions.items()
+                    if name in self.dimensions or name not in optional
+                }
+            )
         except StorageError:
             self.close()
             raise

@@ -37,11 +37,12 @@ class MilvusGallery(Gallery):
     """The images of a bundle, with the changes stored on a Milvus."""
 
     def __init__(self, bundle: Bundle, shared: RefCounted[Collection]) -> None:
-        self.network = bundle.network_id
         self.side = bundle.spec.side
         self._shared = shared
         with ExitStack() as stack:
             self._rows = stack.enter_context(shared.acquire())
+            bundle = _with_layers_of(self._rows, bundle)
+            self.network = bundle.network_id
             self._load(bundle)
             self._use = stack.pop_all()
 
@@ -71,7 +72,8 @@ class MilvusGallery(Gallery):
             )
         projected = field_of(bundle.spec.searched[0])
         widths = {**rows.widths(bundle.indexes), projected: SIZE}
-        collection = Collection(address, widths, graphs=[projected])
+        optional = {*bundle.indexes} - {*bundle.architecture.spec.searched}
+        collection = Collection(address, widths, graphs=[projected], optional=optional)
         shared = RefCounted(collection, collection.close)
         try:
             return cls(bundle, shared)
@@ -213,3 +215,19 @@ class MilvusGallery(Gallery):
         png = self._view.png(row)
         same = png is not None and same_pixels(png, addition.png)
         return outcome_of(item, rows.item_of(row), same_pixels=same, replace=replace)
+
+
+def _with_layers_of(collection: Collection, bundle: Bundle) -> Bundle:
+    """Return a bundle without the indexes that an older collection has no field for.
+
+    The layers that every bundle of its network has stay: without them the collection does not fit.
+    """
+    required = bundle.architecture.spec.searched
+    return dataclasses.replace(
+        bundle,
+        indexes={
+            layer: index
+            for layer, index in bundle.indexes.items()
+            if layer in required or layer in collection.dimensions
+        },
+    )

@@ -4,6 +4,7 @@ Knows rows and vectors; nothing of changes or requests.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 
 import numpy as np
@@ -26,6 +27,8 @@ ADDED_ROWS = expression("bundle == {added}", added=ADDED)
 class MilvusView(View):
     """Reads the rows as they are at each call: a Milvus has no snapshots."""
 
+    is_frozen = False
+
     def __init__(
         self,
         bundle: Bundle,
@@ -35,6 +38,7 @@ class MilvusView(View):
     ) -> None:
         self._network = bundle.network_id
         self._version = bundle.manifest.version
+        self._has_pixels = bundle.manifest.gallery.pixels
         self._dimensions = {layer: index.dimension for layer, index in bundle.indexes.items()}
         self._bundle_images = images
         self.classes = images.classes
@@ -68,11 +72,17 @@ class MilvusView(View):
             *self._filters(filter_),
         ]
         found = self._search_rows.search(layer, unit, limit, filters, exact=exact)
-        return [[_scored(row, score) for row, score in _deduplicate(hits)] for hits in found]
+        return [
+            [
+                ScoredItem(self._item(row), min(max(score, -1.0), 1.0))
+                for row, score in _deduplicate(hits)
+            ]
+            for hits in found
+        ]
 
     def get(self, image_id: str) -> Item:
         """Return the image of that id."""
-        return rows.item_of(self.require(image_id, SHOWN))
+        return self._item(self.require(image_id, SHOWN))
 
     def page(self, limit: int, *, after: str = "", filter_: Filter = MATCH_ALL) -> Page:
         """Return up to `limit` matching images whose ids follow `after`, by code points."""
@@ -82,7 +92,7 @@ class MilvusView(View):
         found = self._rows.query(*filters, fields=SHOWN, limit=limit + 1, ordered=True)
         items: dict[str, Item] = {}
         for row in sorted(found, key=itemgetter("key")):  # an added image before the bundle's
-            items.setdefault(row["id"], rows.item_of(row))
+            items.setdefault(row["id"], self._item(row))
         shown = tuple(items.values())[:limit]
         return Page(shown, shown[-1].id if len(found) > limit else None)
 
@@ -177,6 +187,11 @@ class MilvusView(View):
         """Return the expressions that match added images with another network's vectors."""
         return ADDED_ROWS, expression("network != {network}", network=self._network)
 
+    def _item(self, row: Row) -> Item:
+        """Return the image of a row; an added one has pixels, but for rare imports."""
+        item = rows.item_of(row)
+        return item if row["bundle"] == ADDED else replace(item, has_image=self._has_pixels)
+
     def _filters(self, filter_: Filter) -> list[Expression]:
         """Return the expressions of a filter.
 
@@ -198,10 +213,6 @@ def _deduplicate(hits: Hits) -> Hits:
     """Keep one row per image: while an added image replaces the bundle's, both may be there."""
     added = {row["id"] for row, _ in hits if row["bundle"] == ADDED}
     return [(row, score) for row, score in hits if row["bundle"] == ADDED or row["id"] not in added]
-
-
-def _scored(row: Row, score: float) -> ScoredItem:
-    return ScoredItem(rows.item_of(row), min(max(score, -1.0), 1.0))
 
 
 def _no_image(image_id: str) -> NotFoundError:

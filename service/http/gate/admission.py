@@ -13,6 +13,8 @@ UPLOAD_ROUTES: Final = {
     "/classify": Priority.INTERACTIVE,
     "/similar": Priority.INTERACTIVE,
     "/embed": Priority.INTERACTIVE,
+    "/map": Priority.INTERACTIVE,
+    "/reconstruct": Priority.INTERACTIVE,
     "/gallery": Priority.BACKGROUND,
     "/v2/models/kindred/infer": Priority.INTERACTIVE,
     "/v2/models/kindred/versions/{version}/infer": Priority.INTERACTIVE,

@@ -87,6 +87,8 @@ class Gate:
             scope = {**scope, "method": "GET"}
         headers = HeaderMap(scope["headers"])
         prefix, scope = self._prefix.of(scope, headers), self._prefix.remove(scope)
+        if (draws := bool(self._current().bundle.decoders)) != self._links.draws:
+            self._links = replace(self._links, draws=draws)
         links.set(
             self._links if prefix == self._links.prefix else replace(self._links, prefix=prefix)
         )

@@ -15,7 +15,7 @@ from service.http.gate.headers import HeaderMap
 from service.retrieval.links import ImageSigner
 from service.settings import Settings
 
-_IMAGE: Final = re.compile(r"/gallery/([^/]+)/image")
+_IMAGE: Final = re.compile(r"/gallery/([^/]+)/(?:image|reconstruction)")
 
 
 def signer(settings: Settings) -> ImageSigner | None:

@@ -1,12 +1,20 @@
 """`GET /gallery…`: the images of the gallery, and the neighbours of each."""
 
-import hashlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from service.http.caching import respond_unless_current
 from service.http.codecs.bodies import binary_response
-from service.http.dependencies import FilterDep, LayerName, Limit, SimilarityDep, StateDep
+from service.http.dependencies import (
+    Expires,
+    FilterDep,
+    LayerName,
+    Limit,
+    Signature,
+    SimilarityDep,
+    StateDep,
+)
 from service.http.inference import embed_example, run_in_search_pool
 from service.http.problems import error_responses
 from service.retrieval.convert import gallery_item
@@ -68,12 +76,8 @@ async def image(
         Literal["thumbnail", "network"],
         Query(description="`network`: the pixels that the network sees, as a PNG."),
     ] = "thumbnail",
-    expires: Annotated[
-        int | None, Query(description="Part of the addresses in responses, if keys are needed.")
-    ] = None,
-    signature: Annotated[
-        str | None, Query(description="Permits reading this image without a key until it expires.")
-    ] = None,
+    expires: Expires = None,
+    signature: Signature = None,
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Return the image: its thumbnail as a JPEG, or what the network sees as a PNG.
@@ -82,14 +86,7 @@ async def image(
     larger than the network's input, have a thumbnail. 404 if the bundle has no pixels.
     """
     content, media_type = await run_in_search_pool(state, 0, lambda: _read(state, image_id, size))
-    # A shared cache must not serve, without a key, what needs one.
-    cache = "private" if state.settings.api_keys else "public"
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": f"{cache}, no-cache"}  # PUT may replace any image
-    known = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-    if known & {etag, "*"}:
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type=media_type, headers=headers)
+    return respond_unless_current(state, content, media_type, if_none_match)
 
 
 def _read(state: State, image_id: str, size: str) -> tuple[bytes, str]:

@@ -4,13 +4,17 @@ from fastapi import APIRouter
 
 from service.http.dependencies import MAX_LIMIT, StateDep
 from service.schemas.model import (
+    DecoderCard,
     GalleryCard,
     InputCard,
     LayerCard,
+    LayerMapCard,
     Limits,
+    MapCard,
     ModelCard,
     NetworkLayerCard,
     NoveltyCard,
+    ReconstructionCard,
 )
 from training.bundle import MEDIA_TYPES, Layer, NetworkSpec
 
@@ -43,6 +47,22 @@ def model(state: StateDep) -> ModelCard:
             },
         ),
         novelty=NoveltyCard(**dict(manifest.novelty)) if manifest.novelty else None,
+        map=MapCard(
+            layers={
+                layer: LayerMapCard(trustworthiness=one.trustworthiness)
+                for layer, one in bundle.map_metadata.items()
+            }
+        )
+        if bundle.maps
+        else None,
+        reconstruction=ReconstructionCard(
+            layers={
+                layer: DecoderCard(psnr=one.psnr, ssim=one.ssim)
+                for layer, one in manifest.decoders.items()
+            }
+        )
+        if bundle.decoders
+        else None,
         engine=state.engine.description,
         input=InputCard(
             side=spec.side,

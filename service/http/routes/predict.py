@@ -22,7 +22,10 @@ async def predict(
     limit: Limit = 10,
     layers: Annotated[
         str | None,
-        Query(description="Layers to search, separated by commas. Default: all that /model lists."),
+        Query(
+            description="Layers to search, separated by commas. Default: those that all bundles of "
+            "this network have."
+        ),
     ] = None,
     explain: Explain = False,
 ) -> Response:
@@ -34,7 +37,7 @@ async def predict(
         fit=uploads.fit,
         searches=() if explain else tuple(SearchQuery(layer, limit) for layer in searched),
         with_novelty=True,
-        explaining=explain,
+        further=state.bundle.spec.explaining if explain else (),
         light=not explain,
     )
     return await respond_and_remember(request, state, uploads, plan)

@@ -57,7 +57,7 @@ async def similar(
             lambda images: similarity.similar(images, params),
             fit=uploads.fit,
             searches=() if batched is None else (batched,),
-            explaining=params.with_attribution,
+            further=state.bundle.spec.explaining if params.with_attribution else (),
             light=batched is not None,
         )
         return await respond_and_remember(request, state, uploads, plan)

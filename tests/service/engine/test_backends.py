@@ -105,6 +105,27 @@ def test_every_backend_agrees_with_torch_at_fp32(
         np.testing.assert_allclose(found.novelty, expected.novelty, atol=0.05)
 
 
+@pytest.mark.parametrize(("choice", "precision"), [("torch", "fp32"), *OTHERS])
+def test_further_layers_are_returned_when_they_are_asked_for(
+    loaded: Bundle, images: Pixels, choice: str, precision: str
+) -> None:
+    backend = open_backend(loaded, backend=choice, device="cpu", precision=precision)  # type: ignore[arg-type]  # a literal of OTHERS
+    backend.prepare(4)
+    batch = channels_first(images[:3])
+    assert {*backend.run(batch).layers} == {*LAYERS}
+    found = backend.run(batch, further=("conv3", "conv1"))
+    assert {*found.layers} == {*LAYERS, "conv1", "conv3"}
+    network = bundle.load(loaded.path).network
+    with torch.inference_mode():
+        tensors = torch.from_numpy(np.ascontiguousarray(batch))
+        expected = network.representations(tensors, network.layers)
+    for layer in network.layers:
+        for row, vector in enumerate(found.layers[layer]):
+            assert cosine(vector, expected[layer][row].numpy()) > 0.98
+    again = backend.run(batch).layers["conv2"]
+    assert min(map(cosine, again, found.layers["conv2"])) > 0.999
+
+
 @pytest.mark.parametrize("batch_size", [33, 63])  # split by layer, and by image
 @pytest.mark.parametrize(("choice", "precision"), OTHERS)
 def test_outputs_do_not_depend_on_the_rest_of_the_batch(
@@ -136,7 +157,7 @@ from service.engine.backends.openvino_cpu import OpenVino
 from training.bundle import NetworkSpec
 
 spec = NetworkSpec.model_validate_json(sys.argv[2])
-held = [OpenVino(Path(sys.argv[1]).read_bytes(), spec)]
+held = [OpenVino(Path(sys.argv[1]).read_bytes, spec)]
 elsewhere = threading.Thread(target=held.clear)
 elsewhere.start()
 elsewhere.join()
@@ -207,8 +228,9 @@ def test_openvino_is_chosen_if_the_bundle_has_an_onnx_file(loaded: Bundle) -> No
 def test_openvino_keeps_no_copy_of_the_file_and_prepares_again(loaded: Bundle) -> None:
     """A worker that replaces a dead one prepares again."""
     onnx = loaded.read_onnx()
+    reader = [onnx].copy
     references = sys.getrefcount(onnx)
-    backend = OpenVino(onnx, loaded.spec, loaded.novelty, loaded.ranges)
+    backend = OpenVino(lambda: reader()[0], loaded.spec, loaded.novelty, loaded.ranges)
     assert sys.getrefcount(onnx) == references
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), np.uint8)
     backend.prepare(64)

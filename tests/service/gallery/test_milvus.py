@@ -322,3 +322,24 @@ def test_a_missing_client_library_is_named(loaded: Bundle, monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(StorageError, match="pip install pymilvus"):
         open_gallery("milvus://127.0.0.1:1/x", loaded)
+
+
+def test_a_collection_without_a_field_for_a_further_layer_is_served_without_it(
+    loaded: Bundle, tmp_path: Path
+) -> None:
+    both: tuple[Layer, ...] = ("conv2", "logits")
+    older = dataclasses.replace(loaded, indexes={one: loaded.indexes[one] for one in both})
+    assert older.network_id != loaded.network_id
+    gallery = on_milvus_lite(older, tmp_path)
+    gallery.add([addition(older, 1, image_id="kept")]).result()
+    gallery.close()
+    gallery = on_milvus_lite(loaded, tmp_path)
+    try:
+        assert gallery.snapshot().layers == both
+        assert gallery.network == older.network_id
+        assert gallery.outdated_count == 0
+        query = vectors(older, 1)["conv2"][None]
+        (found,) = gallery.snapshot().search("conv2", query, 1)
+        assert found[0].item.id == "kept"
+    finally:
+        gallery.close()

@@ -160,7 +160,7 @@ def test_several_layers_are_404_where_one_is_searched(
     examples = {"positive": first} if path == "/similar" else {}
     answer = client.request(method, url, params={"layer": layers, **examples})
     assert answer.status_code == 404
-    assert "available: conv2, logits" in answer.json()["detail"]
+    assert "available: conv2, penultimate, logits" in answer.json()["detail"]
 
 
 def test_a_layer_that_is_named_twice_is_searched_once(client: TestClient) -> None:
@@ -171,9 +171,9 @@ def test_a_layer_that_is_named_twice_is_searched_once(client: TestClient) -> Non
 @pytest.mark.parametrize(
     ("path", "available"),
     [
-        ("/predict?layers=conv2,conv9", "conv2, logits"),
-        ("/predict?layers=", "conv2, logits"),
-        ("/similar?layer=penultimate", "conv2, logits"),
+        ("/predict?layers=conv2,conv9", "conv2, penultimate, logits"),
+        ("/predict?layers=", "conv2, penultimate, logits"),
+        ("/similar?layer=conv3", "conv2, penultimate, logits"),
         ("/similar?label=unicorn", "gold, haze, ivory, jade"),
         ("/embed?layer=conv9", "conv2, penultimate, logits"),
     ],
