@@ -88,7 +88,8 @@ def test_exact_search_compares_every_image(client: TestClient, loaded: Bundle) -
 
 def test_explanations_are_optional_and_add_up_to_the_score(client: TestClient) -> None:
     plain = client.post("/predict", content=image_file(), headers=PNG).json()["similar"]
-    assert all(set(one) == {"id", "label", "score", "image"} for one in plain["conv2"])
+    fields = {"id", "label", "score", "image", "reconstruction"}
+    assert all(set(one) == fields for one in plain["conv2"])
     explained = client.post("/predict?explain=true", content=image_file(), headers=PNG).json()[
         "similar"
     ]
