@@ -89,9 +89,10 @@ def test_uploads_and_redirections_pass_the_proxy(proxied: httpx.Client) -> None:
 def test_the_client_of_this_repository_works_under_a_path(proxied: httpx.Client) -> None:
     url = str(proxied.base_url).rstrip("/") + PATH
     with kindred.Client(url, key="reader") as client:
-        answer = client.predict(image_file(), limit=2)
-        assert answer.similar["conv2"][0].image.startswith(f"{PATH}/gallery/")
-        assert client.image(answer.similar["conv2"][0].id)
+        nearest = client.predict(image_file(), limit=2).similar["conv2"][0]
+        assert nearest.image is not None
+        assert nearest.image.startswith(f"{PATH}/gallery/")
+        assert client.image(nearest.id)
 
 
 def test_a_client_cannot_tell_the_path_through_a_proxy_that_does_not(
