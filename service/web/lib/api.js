@@ -1,6 +1,7 @@
 /** Calls the service's HTTP API and describes its responses as types. */
 
 import * as apiKey from "./api_key.js";
+import { UNREACHABLE, saying } from "./problems.js";
 
 /**
  * @typedef {{ label: string, index: number, probability: number }} Prediction
@@ -8,10 +9,20 @@ import * as apiKey from "./api_key.js";
  * @property {string} id
  * @property {string} label
  * @property {number} score cosine similarity
+ * @property {string | null} image null if its pixels are not stored
+ * @property {string | null} [reconstruction] path of a picture drawn from its vector
+ * @property {number[][]} [heat] rows of terms, one a place, that add up to the score
+ * @property {number[]} [terms] one term a dimension, adding up to the score
+ * @typedef {object} Item
+ * @property {string} id
+ * @property {string} label
+ * @property {string | null} predicted
  * @property {string | null} image
- * @property {number[][]} [heat] conv2: 8 rows of 8 terms that add up to the score
- * @property {number[]} [terms] logits: one term a class, adding up to the score
- * @typedef {{ id: string, label: string, predicted: string | null, image: string | null }} Item
+ * @property {string | null} [reconstruction]
+ * @property {boolean} [label_predicted]
+ * @property {"bundle" | "added"} [source]
+ * @typedef {{ first: Item, second: Item, score: number }} Pair
+ * @typedef {Item & { doubt: number, nearest: Record<string, number> }} DoubtfulItem
  * @typedef {object} Classification
  * @property {Prediction[]} predictions best first
  * @property {number | null} [novelty] share of held-out images that are more familiar
@@ -22,8 +33,11 @@ import * as apiKey from "./api_key.js";
  * @property {string} run_id
  * @property {string[]} classes
  * @property {{ test_accuracy: number | null, test_count: number }} metrics
- * @property {{ gallery_from: string }} dataset
- * @property {{ size: number, pixels: boolean }} gallery
+ * @property {{ gallery_from: string, trained_on: string }} dataset
+ * @property {{ size: number, pixels: boolean, layers: Record<string, { dimension: number }> }} gallery
+ * @property {{ side: number, formats: string[] }} input
+ * @property {{ layers: Record<string, { trustworthiness: number }> } | null} [map]
+ * @property {{ layers: Record<string, { psnr: number, ssim: number }> } | null} [reconstruction]
  * @typedef {{ mean: number, std: number | null, n: number }} RunStats
  * @typedef {object} Experiment
  * @property {string} name
@@ -44,18 +58,23 @@ import * as apiKey from "./api_key.js";
  * @property {{ precision_at_10: number, mean_average_precision: number }} overall
  * @typedef {object} Run
  * @property {string} run_id
+ * @property {string} experiment
  * @property {{ name: string }} dataset
+ * @property {Record<string, number | null>[]} [curves] one object an epoch
  * @property {Evaluation | null} test
  * @property {Record<string, LayerRetrieval> | null} retrieval by layer, from the first to the last
  */
 
-/** Layers that the page searches, in the order of the network. */
-export const LAYERS = ["conv2", "logits"];
+/** @param {Model} model @returns {string[]} the layers that can be searched, from the first to the last */
+export const searchable = ({ gallery }) => Object.keys(gallery.layers);
+
+/** @param {Model} model @param {string} layer @returns {boolean} whether its vectors have one number a class */
+export const isOutput = (model, layer) => layer === searchable(model).at(-1) && model.gallery.layers[layer].dimension === model.classes.length;
 
 /** Statuses worth a retry; 0 stands for a failed connection. */
 const RETRYABLE = new Set([0, 429, 502, 503, 504]);
 
-/** An error response of the service. Its message is the problem's detail. */
+/** An error response of the service. Its message is for people. */
 export class ApiError extends Error {
   /** @param {string} message @param {number} [status] 0 without a response @param {string | null} [retryAfter] seconds */
   constructor(message, status = 0, retryAfter = null) {
@@ -76,12 +95,12 @@ const BASE = new URL("../../", import.meta.url).pathname;
 export const address = (path) => BASE + path.slice(1);
 
 /** @param {string} image as in a response, with or without what a proxy puts before it */
-const imagePath = (image) => image.slice(image.search(/\/gallery\/[^/]+\/image(\?|$)/));
+const imagePath = (image) => image.slice(image.search(/\/gallery\/[^/]+\/(image|reconstruction)(\?|$)/));
 
 /** @param {string} image as in a response @returns {string} its address */
 export const imageAddress = (image) => address(imagePath(image));
 
-const connectionError = () => new ApiError("The service does not answer. Is it still running?");
+const connectionError = () => new ApiError(UNREACHABLE);
 
 /**
  * Send a request with the API key. Throw an `ApiError` unless it succeeds.
@@ -97,8 +116,7 @@ async function send(path, options) {
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  const message = problem.detail || problem.title || `The service answered ${response.status}.`;
-  throw new ApiError(message, response.status, response.headers.get("Retry-After"));
+  throw new ApiError(saying(problem, response.status), response.status, response.headers.get("Retry-After"));
 }
 
 /** @param {string} path @param {AbortSignal} [signal] */
@@ -106,9 +124,9 @@ async function get(path, signal) {
   return (await send(path, { signal, headers: { Accept: "application/json" } })).json();
 }
 
-/** @param {string} path @param {Blob} image @param {AbortSignal} signal */
+/** @param {string} path @param {Blob | null} image @param {AbortSignal} [signal] */
 async function post(path, image, signal) {
-  const headers = { "Content-Type": image.type || "application/octet-stream" };
+  const headers = image && { "Content-Type": image.type || "application/octet-stream" };
   return (await send(path, { method: "POST", body: image, headers, signal })).json();
 }
 
@@ -116,23 +134,12 @@ async function post(path, image, signal) {
 export const model = () => get("/model");
 
 /**
- * Remove image URLs if the bundle has no pixels, so that no request for them fails.
- * @template {{ image: string | null }} T
- * @param {T[]} items @param {Model} model
- * @returns {T[]}
- */
-export function withoutMissingImages(items, { gallery }) {
-  return gallery.pixels ? items : items.map((item) => ({ ...item, image: null }));
-}
-
-/**
- * Classify an image and search for its neighbours at each of `LAYERS`.
- * @param {Blob} image @param {number} limit @param {AbortSignal} signal
+ * Classify an image and search for its neighbours.
+ * @param {Blob} image @param {string[]} layers @param {number} limit @param {AbortSignal} signal
  * @returns {Promise<Classification & { similar: Record<string, Neighbour[]> }>}
  */
-export function predict(image, limit, signal) {
-  const layers = LAYERS.join(",");
-  return post(`/predict?limit=${limit}&layers=${layers}&explain=true`, image, signal);
+export function predict(image, layers, limit, signal) {
+  return post(`/predict?limit=${limit}&layers=${layers.join(",")}&explain=true`, image, signal);
 }
 
 /**
@@ -147,12 +154,12 @@ export const item = (id, signal) => get(`/gallery/${encodeURIComponent(id)}`, si
 
 /**
  * Fetch an image of the gallery.
- * @param {string} image as in a response @param {AbortSignal} [signal] @param {"thumbnail" | "network"} [size]
+ * @param {string} image as in a response @param {AbortSignal} [signal] @param {"network"} [size] what the network sees
  * @returns {Promise<Blob>}
  */
-export async function imageBytes(image, signal, size = "thumbnail") {
+export async function imageBytes(image, signal, size) {
   const path = imagePath(image);
-  return (await send(`${path}${path.includes("?") ? "&" : "?"}size=${size}`, { signal })).blob();
+  return (await send(size ? `${path}${path.includes("?") ? "&" : "?"}size=${size}` : path, { signal })).blob();
 }
 
 /**
@@ -166,22 +173,82 @@ export function similarTo(id, layer, limit, signal) {
 }
 
 /**
+ * Search at one layer for what is like an image and the examples, and unlike others.
+ * @param {Blob | null} image @param {{ more: string[], less: string[] }} examples ids
+ * @param {string} layer @param {number} limit @param {AbortSignal} signal
+ * @returns {Promise<{ similar: Neighbour[] }>}
+ */
+export function recommend(image, { more, less }, layer, limit, signal) {
+  const params = new URLSearchParams({ layer, limit: String(limit), explain: "true", exclude_self: "true" });
+  more.forEach((id) => params.append("positive", id));
+  less.forEach((id) => params.append("negative", id));
+  return post(`/similar?${params}`, image, signal);
+}
+
+/** @param {Record<string, string | number | undefined>} fields @returns {URLSearchParams} of those that have a value */
+const given = (fields) => new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== undefined && value !== "").map(([name, value]) => [name, String(value)]));
+
+/**
  * List one page of the gallery.
- * @param {{ label?: string, predicted?: string, cursor?: string, limit: number }} filter @param {AbortSignal} signal
+ * @param {{ label?: string, predicted?: string, source?: string, cursor?: string, limit: number }} filter @param {AbortSignal} signal
  * @returns {Promise<{ items: Item[], next: string | null }>}
  */
-export function gallery({ label, predicted, cursor, limit }, signal) {
-  const params = new URLSearchParams({ limit: String(limit) });
-  if (label) params.set("label", label);
-  if (predicted) params.set("predicted", predicted);
-  if (cursor) params.set("cursor", cursor);
-  return get(`/gallery?${params}`, signal);
+export const gallery = (filter, signal) => get(`/gallery?${given(filter)}`, signal);
+
+/**
+ * Find near-duplicates among the images after a cursor.
+ * @param {{ layer: string, threshold: number, cursor?: string }} options @param {AbortSignal} signal
+ * @returns {Promise<{ pairs: Pair[], looked_at: number, next: string | null }>}
+ */
+export const duplicates = (options, signal) => post(`/gallery/duplicates?limit=1000&${given(options)}`, null, signal);
+
+/**
+ * Find labels in doubt among the images after a cursor.
+ * @param {Record<string, string | undefined>} options @param {AbortSignal} signal
+ * @returns {Promise<{ items: DoubtfulItem[], looked_at: number, next: string | null }>}
+ */
+export const doubtful = (options, signal) => get(`/gallery/doubtful?${given(options)}`, signal);
+
+/** @param {Blob} image @param {string | undefined} label the network's own by default @returns {Promise<Item & { outcome: string }>} */
+export const add = (image, label) => post(`/gallery?${given({ label })}`, image);
+
+/**
+ * Change an image's label or attributes.
+ * @param {string} id @param {{ label?: string | null, attributes?: Record<string, string | null> }} change
+ * @returns {Promise<Item>}
+ */
+export async function edit(id, change) {
+  const headers = { "Content-Type": "application/json" };
+  return (await send(`/gallery/${encodeURIComponent(id)}`, { method: "PATCH", body: JSON.stringify(change), headers })).json();
 }
+
+/** @param {string} id @returns {Promise<unknown>} also if the page is left in the meantime */
+export const remove = (id) => send(`/gallery/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });
+
+/** @param {Blob} image @param {string} layer @param {AbortSignal} [signal] @returns {Promise<Blob>} the picture that the layer keeps */
+export async function reconstruct(image, layer, signal) {
+  const options = { method: "POST", body: image, headers: { "Content-Type": image.type || "application/octet-stream" }, signal };
+  return (await send(`/reconstruct?layer=${layer}`, options)).blob();
+}
+
+/** @param {string} id @param {string} layer @returns {string} path of the picture that a layer keeps of a gallery image */
+export const reconstructionPath = (id, layer) => `/gallery/${encodeURIComponent(id)}/reconstruction?layer=${layer}`;
+
+/**
+ * @typedef {{ layer: string, revision: string, count: number, x: (number | null)[], y: (number | null)[], ids?: string[], labels?: string[], label?: number[], predicted?: (number | null)[], added?: number[] }} Layout
+ * @typedef {{ x: number, y: number, nearest: { id: string, label: string, score: number, x: number, y: number }[] }} Place
+ */
+
+/** @param {string} layer @param {boolean} ids @param {AbortSignal} signal @returns {Promise<Layout>} */
+export const map = (layer, ids, signal) => get(`/map?layer=${layer}&ids=${ids}`, signal);
+
+/** @param {Blob} image @param {number} limit @param {AbortSignal} signal @returns {Promise<{ places: Record<string, Place> }>} */
+export const place = (image, limit, signal) => post(`/map?limit=${limit}`, image, signal);
 
 /** @param {AbortSignal} signal @returns {Promise<{ experiments: Experiment[], comparisons: Comparison[] }>} */
 export const experiments = (signal) => get("/experiments", signal);
 
-/** @param {string} name @param {AbortSignal} signal @returns {Promise<{ records: Run[] }>} */
+/** @param {string} name @param {AbortSignal} [signal] @returns {Promise<{ records: Run[] }>} */
 export const runs = (name, signal) => get(`/experiments/${encodeURIComponent(name)}`, signal);
 
 /**

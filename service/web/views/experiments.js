@@ -15,11 +15,16 @@ import { table } from "../widgets/table.js";
  * @typedef {import("../lib/router.js").Route} Route
  */
 
+const LEAD = "One small network, regularised in different ways. Each figure is the mean over the runs, ± one standard deviation where there are several.";
+const PUBLISHED = "“Published” is the course report that this project grew out of: one run each, on other hardware.";
 const DIFFERENCE =
   "The report averaged over batches, and measured its augmented runs on augmented images; ours counts each image once, as it is.";
 const COLLAPSED = "never did better than guessing, and is left out of the accuracies, but not of the seconds.";
 const TESTED =
   "Test accuracies compared seed by seed (paired t-test, corrected for the number of comparisons). Each pair differs in one thing.";
+
+/** The course report is about one data set; experiments with other data have none of its figures. */
+const isPublished = (/** @type {Experiment} */ { published }) => published !== null;
 
 export class ExperimentsView {
   #model;
@@ -33,13 +38,10 @@ export class ExperimentsView {
   async render(main, route, signal) {
     document.title = "Experiments · kindred";
     const body = element("div", { class: "experiments" });
+    const lead = element("p", { class: "lead" }, LEAD);
     main.replaceChildren(
       element("h1", {}, "Experiments"),
-      element(
-        "p",
-        { class: "lead" },
-        "One small network, regularised in different ways. “Published” is the course report that this project grew out of: one run each, on other hardware. “Ours” is the mean over our runs, ± one standard deviation where there are several.",
-      ),
+      lead,
       body,
     );
     try {
@@ -48,6 +50,7 @@ export class ExperimentsView {
         Promise.all([api.experiments(signal), fetchDrawings(signal), api.nullIfNotFound(api.runs(model.name, signal))]);
       const [{ experiments, comparisons }, drawings, runs] = await retry(body, request, signal);
       if (signal.aborted) return;
+      if (experiments.some(isPublished)) lead.append(` ${PUBLISHED}`);
       if (experiments.length === 0) body.append(element("p", {}, "This bundle carries no experiments yet."));
       else body.append(...results(experiments, model.name), ...differences(comparisons), ...curves(experiments, drawings, route));
       const run = runs?.records.find(({ run_id: id }) => id === model.run_id);
@@ -62,10 +65,11 @@ export class ExperimentsView {
 /** @param {Experiment[]} experiments @param {string} served name of the served model's experiment */
 function results(experiments, served) {
   const singleRuns = experiments.every(({ runs: count }) => count === 1);
-  const compared = experiments.filter(({ published, runs: count }) => published && count > 0);
+  const withReport = experiments.some(isPublished);
+  const compared = experiments.filter((one) => isPublished(one) && one.runs > 0);
   const reproduced = compared.filter(({ published, test_accuracy: ours }) => ours?.mean >= published.test_accuracy);
   return [
-    table("Experiments: time and accuracy, published and ours", columns(served), experiments),
+    table(withReport ? "Experiments: time and accuracy, published and ours" : "Experiments: time and accuracy", columns(served, withReport), experiments),
     element(
       "ul",
       { class: "definitions" },
@@ -74,7 +78,7 @@ function results(experiments, served) {
       definition("Test", "accuracy on images that neither training nor any choice has seen."),
       compared.length > 0 &&
         definition("Beside the published", `${reproduced.length} of ${compared.length} reach the published test accuracy here. ${DIFFERENCE}`),
-      experiments.some(({ published_name: name }) => !name) && definition("Without a published name", "our own recipe for the same network."),
+      withReport && experiments.some(({ published_name: name }) => !name) && definition("Without a published name", "our own recipe for the same network."),
       experiments.some(({ collapsed }) => collapsed) && definition("Collapsed", COLLAPSED),
       singleRuns && definition("One run each so far", "a percentage point between two of them may be chance."),
     ),
@@ -113,10 +117,10 @@ function curves(experiments, drawings, route) {
   ];
 }
 
-/** @param {string} served @returns {import("../widgets/table.js").Column<Experiment>[]} */
-function columns(served) {
+/** @param {string} served @param {boolean} withReport @returns {import("../widgets/table.js").Column<Experiment>[]} */
+function columns(served, withReport) {
   const measured = (/** @type {string} */ group, /** @type {keyof Experiment} */ key, /** @type {(value: number) => string} */ show) => [
-    {
+    withReport && {
       group,
       title: "published",
       number: true,
@@ -124,8 +128,8 @@ function columns(served) {
       show: (/** @type {Experiment} */ { published }) => (published ? show(published[key]) : "–"),
     },
     {
-      group,
-      title: "ours",
+      group: withReport ? group : undefined,
+      title: withReport ? "ours" : group,
       number: true,
       value: (/** @type {Experiment} */ experiment) => experiment[key]?.mean ?? null,
       show: (/** @type {Experiment} */ experiment) => formatStats(experiment[key], show),
@@ -143,12 +147,12 @@ function columns(served) {
     ...measured("Training, s", "training_seconds", (value) => decimal(value, 1)),
     ...measured("Validation, %", "validation_accuracy", accuracy),
     ...measured("Test, %", "test_accuracy", accuracy),
-    {
+    withReport && {
       title: "Published as",
       value: ({ published_name: name }) => name,
       show: ({ published_name: name }) => element("span", { class: "published-name" }, ...breakable(name ?? "–")),
     },
-  ];
+  ].filter(Boolean);
 }
 
 /** @param {string} name @returns {(Node | string)[]} with a line break opportunity after each underscore */

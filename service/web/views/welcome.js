@@ -3,6 +3,7 @@
 import * as api from "../lib/api.js";
 import { element, errorMessage } from "../lib/dom.js";
 import { retry } from "../widgets/retry.js";
+import { starterBanner } from "../widgets/starter_banner.js";
 import { galleryCard } from "../widgets/tile.js";
 import { isTouchDevice, uploadButtons } from "../widgets/upload.js";
 
@@ -13,7 +14,7 @@ const EXAMPLES_PER_CLASS = 2;
  * Render the start page.
  * @param {HTMLElement} main
  * @param {Promise<api.Model>} modelPromise
- * @param {(image: Blob) => void} onUpload
+ * @param {(images: Blob[]) => void} onUpload
  * @param {AbortSignal} signal
  * @param {string} [notice] why the address led here
  */
@@ -23,11 +24,15 @@ export async function welcome(main, modelPromise, onUpload, signal, notice) {
   main.replaceChildren(element("div", { class: "welcome" }, hero(onUpload, notice), examples));
   try {
     const model = await modelPromise;
+    if (signal.aborted) return;
+    const seen = main.querySelector(".drop-zone-note");
+    if (seen) seen.textContent = `The network sees the centre square of any image, at ${model.input.side} × ${model.input.side}.`;
+    main.querySelector(".welcome")?.prepend(starterBanner(model) ?? "");
     const request = () =>
       Promise.all(model.classes.slice(0, CLASSES).map((label) => api.gallery({ label, limit: EXAMPLES_PER_CLASS }, signal)));
     const byClass = (await retry(examples, request, signal)).map(({ items }) => items);
     const interleaved = Array.from({ length: EXAMPLES_PER_CLASS }, (_, index) => byClass.map((items) => items[index])).flat();
-    const items = api.withoutMissingImages(interleaved.filter(Boolean), model);
+    const items = interleaved.filter(Boolean);
     if (items.length === 0 || signal.aborted) return;
     examples.append(
       element("h2", {}, "Or start from one of these"),
@@ -39,7 +44,7 @@ export async function welcome(main, modelPromise, onUpload, signal, notice) {
   }
 }
 
-/** @param {(image: Blob) => void} onUpload @param {string} [notice] */
+/** @param {(images: Blob[]) => void} onUpload @param {string} [notice] */
 function hero(onUpload, notice) {
   return element(
     "div",
@@ -61,7 +66,7 @@ function hero(onUpload, notice) {
         "div",
         {},
         element("p", { class: "drop-zone-lead" }, isTouchDevice() ? "Any image will do" : "Drop an image anywhere, or paste one"),
-        element("p", { class: "drop-zone-note" }, "The network sees the centre square of any image, at 32 × 32."),
+        element("p", { class: "drop-zone-note" }, "The network sees the centre square of any image."),
       ),
       uploadButtons(onUpload),
       notice ? errorMessage(notice) : null,

@@ -11,7 +11,7 @@ import { percent, plural } from "../lib/format.js";
 export async function about(footer, model) {
   const reference = element("p", {}, element("a", { href: "docs" }, "API reference"));
   try {
-    const { name, version, classes, metrics, gallery } = await model;
+    const { name, version, classes, metrics, gallery, input } = await model;
     const accuracy = metrics.test_accuracy;
     const measured =
       typeof accuracy === "number"
@@ -22,7 +22,7 @@ export async function about(footer, model) {
       element(
         "p",
         {},
-        `It knows ${plural(classes.length, "class", "classes")} and nothing else, and sees the centre square of an image at 32 × 32. It is for study, not for decisions about people.`,
+        `It knows ${plural(classes.length, "class", "classes")} and nothing else, and sees the centre square of an image at ${input.side} × ${input.side}. It is for study, not for decisions about people.`,
       ),
       reference,
     );

@@ -7,10 +7,11 @@ import { element, errorMessage } from "../lib/dom.js";
  * Ask for a key and store it. A key that is already stored has just been rejected.
  * @param {HTMLElement} container
  * @param {AbortSignal} [signal]
+ * @param {boolean} [toChange] whether the key is for a change of the gallery
  * @returns {Promise<void>} resolves once a key is submitted, valid or not
  */
-export function askForKey(container, signal) {
-  const rejected = apiKey.isSet() ? errorMessage("Unknown API key. Try another.") : null;
+export function askForKey(container, signal, toChange = false) {
+  const rejected = apiKey.isSet() ? errorMessage(toChange ? "This key may not change the gallery. Try another." : "Unknown API key. Try another.") : null;
   apiKey.clear();
   if (rejected) rejected.id = "api-key-error";
   const input = element("input", {
@@ -34,7 +35,7 @@ export function askForKey(container, signal) {
           resolve();
         },
       },
-      element("p", {}, "This service requires an API key. Yours stays in this tab and is gone with it."),
+      element("p", {}, `${toChange ? "Changing the gallery needs an admin key." : "This service requires an API key."} Yours stays in this tab and is gone with it.`),
       element("label", {}, "Key", input),
       element("button", { class: "button primary" }, "Use this key"),
       rejected,

@@ -1,6 +1,7 @@
 /** A chart of learning curves with a readout of the point under the pointer or the focus. */
 
 import { element } from "../lib/dom.js";
+import { createPicture, saveButtons, savePng, saveSvg } from "../lib/save.js";
 import { rovingTabindex } from "./roving_tabindex.js";
 
 /** Largest distance between pointer and point, in units of the drawing. */
@@ -17,7 +18,9 @@ export function chart(drawing, name) {
   const curves = /** @type {SVGGElement[]} */ ([...drawing.querySelectorAll("[data-experiment]")]);
   const hint = "Point at a curve, or go along it with the arrow keys, to read its values.";
   const readout = element("p", { class: "readout" }, hint);
-  const figure = element("figure", { class: "chart" }, element("figcaption", {}, name), drawing, readout);
+  const file = `kindred-${name.toLowerCase()}`;
+  const save = saveButtons({ SVG: () => saveSvg(serialize(drawing), file), PNG: () => drawPng(drawing, file) }, `the chart of ${name}`);
+  const figure = element("figure", { class: "chart" }, element("figcaption", {}, name), drawing, readout, save);
   const points = () =>
     curves
       .filter((curve) => !curve.hasAttribute("hidden"))
@@ -68,4 +71,25 @@ export function chart(drawing, name) {
     return svg;
   };
   return { figure, show, marker };
+}
+
+/** @param {SVGSVGElement} drawing @returns {string} the drawing as it is shown, without hidden curves */
+function serialize(drawing) {
+  const copy = /** @type {SVGSVGElement} */ (drawing.cloneNode(true));
+  copy.querySelectorAll("[hidden]").forEach((hidden) => hidden.remove());
+  const { color, backgroundColor } = getComputedStyle(drawing.closest("figure"));
+  copy.setAttribute("style", `color: ${color}; background: ${backgroundColor}`);
+  return new XMLSerializer().serializeToString(copy);
+}
+
+/** @param {SVGSVGElement} drawing @param {string} name of the file */
+async function drawPng(drawing, name) {
+  const image = new Image();
+  const { width, height } = drawing.viewBox.baseVal;
+  image.src = URL.createObjectURL(new Blob([serialize(drawing)], { type: "image/svg+xml" }));
+  await image.decode();
+  const { canvas, context } = createPicture(width, height);
+  context.drawImage(image, 0, 0, width, height);
+  URL.revokeObjectURL(image.src);
+  savePng(canvas, name);
 }

@@ -2,38 +2,42 @@
 
 import { element } from "../lib/dom.js";
 import { decimal } from "../lib/format.js";
-import { classAttribution } from "./class_attribution.js";
+import { classAttribution, pair } from "./class_attribution.js";
 import { heatmap } from "./heatmap.js";
-import { tile } from "./tile.js";
+import { reconstructions } from "./reconstructions.js";
+import { tile, withDrawnNote } from "./tile.js";
 
 /** @typedef {import("../lib/api.js").Neighbour} Neighbour */
 
-const HEATMAP_NOTE =
-  "The closer a place is to yellow, the more its likeness adds to the score. Each is 4 × 4 pixels, and the network takes in 16 × 16 around it.";
-const CLASSES_NOTE = "A class adds to the score where the network rates it high in both images, or low in both.";
+const CLASSES_NOTE = "A class adds to the score where the network rates it above its average in both images, or below it in both.";
+const FEATURES_NOTE = "The features of this layer have neither a place nor a name, so its score cannot be split any further.";
 
 /**
  * Create the panel for one neighbour.
  * @param {object} options
  * @param {string} options.layer
  * @param {Neighbour} options.neighbour
- * @param {string[]} options.classes
+ * @param {import("../lib/api.js").Model} options.model
  * @param {string} options.predicted class of the query
+ * @param {import("./reconstructions.js").Source} options.source the query
  * @param {() => HTMLElement} options.drawQuery
  * @param {() => void} options.close
  * @returns {HTMLElement}
  */
-export function explanation({ layer, neighbour, classes, predicted, drawQuery, close }) {
+export function explanation({ layer, neighbour, model, predicted, source, drawQuery, close }) {
   const heading = `explanation-${layer}`;
   const images = [
     { name: "The query", draw: drawQuery },
-    { name: `Its neighbour: ${neighbour.label}`, draw: () => tile(neighbour) },
+    { name: withDrawnNote(`Its neighbour: ${neighbour.label}`, neighbour), draw: () => tile(neighbour) },
   ];
-  const body = neighbour.heat
-    ? heatmap(neighbour.heat, neighbour.score, images)
-    : neighbour.terms
-      ? classAttribution(neighbour.terms, neighbour.score, classes, predicted, images)
-      : element("p", {}, "The service sent no explanation for this neighbour.");
+  const { heat, terms, score } = neighbour;
+  const byClass = terms?.length === model.classes.length;
+  const body = heat
+    ? heatmap(heat, score, images)
+    : byClass
+      ? classAttribution(terms, score, model.classes, predicted, images)
+      : element("div", { class: "explanation-body by-class" }, pair(images));
+  const note = heat ? heatmapNote(heat, model.input.side) : byClass ? CLASSES_NOTE : FEATURES_NOTE;
   return element(
     "section",
     {
@@ -44,14 +48,17 @@ export function explanation({ layer, neighbour, classes, predicted, drawQuery, c
     element(
       "div",
       { class: "explanation-head" },
-      element(
-        "div",
-        {},
-        element("h3", { id: heading, tabindex: -1 }, `Why ${neighbour.label} scores ${decimal(neighbour.score)}`),
-        element("p", {}, neighbour.heat ? HEATMAP_NOTE : neighbour.terms ? CLASSES_NOTE : ""),
-      ),
+      element("div", {}, element("h3", { id: heading, tabindex: -1 }, `Why ${neighbour.label} scores ${decimal(score)}`), element("p", {}, note)),
       element("button", { class: "link-button", type: "button", onclick: close }, "Close"),
     ),
     body,
+    model.reconstruction && element("div", { class: "kept" }, reconstructions(model, source, "What each layer keeps of the query"), reconstructions(model, { item: neighbour }, "… and of its neighbour")),
   );
+}
+
+/** @param {number[][]} heat @param {number} side of the network's input @returns {string} */
+function heatmapNote(heat, side) {
+  const pixels = side / heat.length;
+  const size = Number.isInteger(pixels) ? ` Each is ${pixels} × ${pixels} of the ${side} × ${side} pixels that the network sees.` : "";
+  return `The closer a place is to yellow, the more its likeness adds to the score.${size}`;
 }

@@ -1,4 +1,4 @@
-/** A heatmap over both images of the 8 x 8 terms that add up to a score at the second block. */
+/** A heatmap over both images of the terms, one a place, that add up to a score. */
 
 import { cividis } from "../lib/colormap.js";
 import { element } from "../lib/dom.js";
@@ -55,7 +55,7 @@ export function heatmap(terms, score, images) {
   );
   const body = element(
     "div",
-    { class: "explanation-body", style: { "--overlay-opacity": OPACITY } },
+    { class: "explanation-body", style: { "--overlay-opacity": OPACITY, "--heat-rows": terms.length, "--heat-columns": terms[0].length } },
     element(
       "div",
       {},
@@ -86,7 +86,7 @@ function overlay(terms, largest, draw, interactive) {
   );
   const rows = cells.map((row) => element("div", { class: "heatmap-row", role: interactive && "row" }, ...row));
   const attributes = interactive
-    ? { role: "grid", "aria-label": "Share of each of the 8 by 8 places in the score" }
+    ? { role: "grid", "aria-label": `Share of each of the ${terms.length} by ${terms[0].length} places in the score` }
     : { "aria-hidden": "true" };
   const luminance = draw();
   luminance.classList.add("luminance");

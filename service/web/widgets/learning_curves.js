@@ -2,6 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { definition, element } from "../lib/dom.js";
+import { saveButtons, saveCsv } from "../lib/save.js";
 import { chart } from "./chart.js";
 
 /** Number of experiments selected by default. */
@@ -60,6 +61,7 @@ export function learningCurves(drawings, experiments, initial, onSelect) {
   return [
     element("fieldset", { class: "curve-choices" }, element("legend", {}, "Experiments shown"), ...checkboxes),
     element("div", { class: "curves" }, ...charts.map(({ figure }) => figure)),
+    saveButtons({ CSV: () => saveCurves(names.filter((name) => selected.has(name))) }, "the learning curves"),
     element(
       "ul",
       { class: "definitions" },
@@ -68,6 +70,14 @@ export function learningCurves(drawings, experiments, initial, onSelect) {
       ...Object.values(QUANTITIES).map(([title, meaning]) => definition(title, meaning)),
     ),
   ];
+}
+
+/** Save each epoch of each run. @param {string[]} names of the experiments */
+async function saveCurves(names) {
+  const answers = await Promise.all(names.map((name) => api.runs(name)));
+  const epochs = answers.flatMap(({ records }) => records.flatMap(({ experiment, run_id: run, curves = [] }) => curves.map((epoch) => ({ experiment, run, ...epoch }))));
+  const titles = Object.keys(epochs[0] ?? {});
+  saveCsv([titles, ...epochs.map((epoch) => titles.map((title) => epoch[title]))], "kindred-curves");
 }
 
 /** @param {Experiment[]} experiments @returns {string[]} names of those with the best validation accuracy */

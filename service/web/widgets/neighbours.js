@@ -1,19 +1,23 @@
 /** The nearest gallery images at one layer, with an explanation below them. */
 
+import { isOutput } from "../lib/api.js";
 import { element } from "../lib/dom.js";
 import { decimal } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { explanation } from "./explain.js";
-import { tile } from "./tile.js";
+import { refineLinks } from "./refine.js";
+import { drawnNote, tile } from "./tile.js";
 
 /** @typedef {import("../lib/api.js").Neighbour} Neighbour */
 
 /** Number of neighbours shown at first. */
 const SHOWN = 6;
 
-const TITLES = {
-  conv2: ["Second block: shapes and parts", "Alike in edges, textures and parts at the same places."],
-  logits: ["Output: classes", "Alike where the network rates all of the classes the same way."],
+/** What the neighbours of a layer have in common. */
+const KINDS = {
+  output: ["classes", "Alike where the network rates the classes the same way."],
+  places: ["shapes and parts", "Alike in edges, textures and parts at the same places."],
+  features: ["features", "Alike in what the network has found, wherever it lies."],
 };
 
 /**
@@ -22,15 +26,17 @@ const TITLES = {
  * @param {string} options.layer
  * @param {Neighbour[]} options.neighbours best first
  * @param {string} options.predicted class of the query; neighbours with another label are marked
- * @param {string[]} options.classes
+ * @param {import("../lib/api.js").Model} options.model
+ * @param {import("../lib/router.js").Route} options.route
+ * @param {import("./reconstructions.js").Source} options.source the query
  * @param {() => HTMLElement} options.drawQuery
  * @param {string | null} options.explained id of the neighbour whose explanation is open
  * @param {(id: string | null) => void} options.onExplain
  * @returns {{ section: HTMLElement, collapse: () => void }}
  */
 export function neighbourRow(options) {
-  const { layer, neighbours, predicted, explained, onExplain } = options;
-  const [title, description] = TITLES[layer];
+  const { layer, model, neighbours, predicted, explained, onExplain, route } = options;
+  const [title, description] = KINDS[isOutput(model, layer) ? "output" : neighbours[0]?.heat ? "places" : "features"];
   const heading = `${layer}-title`;
   const matching = neighbours.filter(({ label }) => label === predicted).length;
   const slot = element("div", { class: "explanation-slot" });
@@ -61,7 +67,7 @@ export function neighbourRow(options) {
     show(open ? null : id, true);
     onExplain(open ? null : id);
   };
-  const cards = neighbours.map((neighbour) => neighbourCard(neighbour, predicted, toggle));
+  const cards = neighbours.map((neighbour) => neighbourCard(neighbour, predicted, toggle, route));
   const rest = cards.splice(SHOWN);
   list.append(...cards);
   const more =
@@ -87,11 +93,11 @@ export function neighbourRow(options) {
 
   const section = element(
     "section",
-    { class: "row", "aria-labelledby": heading },
+    { class: "row", "data-layer": layer, "aria-labelledby": heading },
     element(
       "div",
       { class: "row-head" },
-      element("h2", { id: heading }, title),
+      element("h2", { id: heading }, element("code", {}, layer), ` ${title}`),
       element(
         "p",
         {},
@@ -113,9 +119,11 @@ export function neighbourRow(options) {
  * @param {Neighbour} neighbour
  * @param {string} predicted class of the query
  * @param {(id: string, open: boolean) => void} onToggle
+ * @param {import("../lib/router.js").Route} route of the search
  * @returns {HTMLElement}
  */
-function neighbourCard({ id, label, score, image }, predicted, onToggle) {
+function neighbourCard(neighbour, predicted, onToggle, route) {
+  const { id, label, score } = neighbour;
   const mismatch = label !== predicted;
   const name = `Why ${label}, score ${decimal(score)}${mismatch ? `, not ${predicted}` : ""}?`;
   const button = element(
@@ -128,9 +136,8 @@ function neighbourCard({ id, label, score, image }, predicted, onToggle) {
       "aria-expanded": "false",
       onclick: () => onToggle(id, button.getAttribute("aria-expanded") === "true"),
     },
-    tile({ id, label, image }),
+    tile(neighbour),
     element("span", { class: "card-hint", "aria-hidden": "true" }, "Why?"),
-    mismatch && mismatchMark(),
   );
   return element(
     "li",
@@ -139,14 +146,13 @@ function neighbourCard({ id, label, score, image }, predicted, onToggle) {
     element(
       "p",
       { class: "card-line" },
-      element("span", { class: "card-label" }, label),
+      mismatch && mismatchMark(),
+      element("span", { class: "card-label", title: label }, label),
       element("span", { class: "card-score" }, decimal(score)),
     ),
-    element(
-      "a",
-      { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Find similar: ${label}, ${id}` },
-      "Find similar",
-    ),
+    drawnNote(neighbour),
+    element("a", { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Find similar: ${label}, ${id}` }, "Find similar"),
+    refineLinks(route, neighbour),
   );
 }
 

@@ -9,7 +9,9 @@ import { confidence, probabilityBars } from "./probabilities.js";
  * @typedef {object} SearchResult
  * @property {Record<string, import("../lib/api.js").Neighbour[]>} similar by layer
  * @property {string} predicted class that neighbours are compared with
+ * @property {import("./reconstructions.js").Source} source the query
  * @property {Item} [item] the query, if it is a gallery image
+ * @property {Record<string, Item>} [examples] by id
  * @typedef {import("../lib/api.js").Classification & SearchResult} Result `predictions` is empty if
  *   the image's pixels are missing
  */
@@ -38,7 +40,7 @@ export function prediction({ predictions, familiar, novelty, predicted, item }) 
 function missingPixels({ label, predicted }) {
   const earlier =
     predicted === null ? "" : predicted === label ? "The network took it for the same. " : `The network took it for ${predicted}. `;
-  return `${earlier}This bundle carries no images, so the network cannot classify it again. Its neighbours are still known.`;
+  return `${earlier}Its pixels are not stored, so the network cannot classify it again. Its neighbours are still known.`;
 }
 
 /** @param {Result} result @returns {string} one sentence for screen readers */

@@ -4,23 +4,37 @@ import { element } from "../lib/dom.js";
 import { percent } from "../lib/format.js";
 
 const SHOWN = 10;
+/** Classes shown on a phone at first. */
+const FIRST = 3;
 const CONFIDENT = 0.8;
 const UNCERTAIN = 0.5;
 
 /** @typedef {import("../lib/api.js").Prediction} Prediction */
 
-/** @param {Prediction[]} predictions best first @returns {HTMLElement} */
+/**
+ * Show bars, best first. A phone has room for three, and a button that shows all.
+ * @param {Prediction[]} predictions best first @returns {HTMLElement}
+ */
 export function probabilityBars(predictions) {
-  const rows = predictions.slice(0, SHOWN).map(({ label, probability }) =>
+  const rows = predictions.slice(0, SHOWN).map(({ label, probability }, index) =>
     element(
       "li",
-      { class: probability < 0.01 ? "minor" : null },
+      { class: [probability < 0.01 && "minor", index >= FIRST && "rest"].filter(Boolean).join(" ") || null },
       element("span", { class: "bar-name" }, label),
       element("span", { class: "bar", "aria-hidden": "true", style: { "--share": probability } }),
       element("span", { class: "bar-figure" }, percent(probability)),
     ),
   );
-  return element("ol", { class: "bars", "aria-label": "Probability of each class" }, ...rows);
+  const bars = element("ol", { class: "bars", "aria-label": "Probability of each class" }, ...rows);
+  if (rows.length <= FIRST) return bars;
+  const expand = () => {
+    bars.classList.add("expanded");
+    all.remove();
+    bars.querySelector(".rest").tabIndex = -1;
+    bars.querySelector(".rest").focus();
+  };
+  const all = element("button", { class: "link-button all-bars", type: "button", onclick: expand }, `All ${rows.length} classes`);
+  return element("div", {}, bars, all);
 }
 
 /**

@@ -1,12 +1,12 @@
 /** Shows the query image: as uploaded, as the model sees it, or from the gallery. */
 
 import { element } from "../lib/dom.js";
-import { tile } from "./tile.js";
+import { tile, withDrawnNote } from "./tile.js";
 
 /**
  * Show an uploaded image, with the part outside its centre crop dimmed.
  * @param {string} url
- * @param {HTMLCanvasElement | null} modelInput the preprocessed image, or null if this browser
+ * @param {HTMLCanvasElement | null} modelInput what the network sees, or null if this browser
  *   cannot decode the upload
  * @returns {HTMLElement[]}
  */
@@ -15,14 +15,14 @@ export function uploadedQuery(url, modelInput) {
   if (!modelInput) return [original];
   modelInput.className = "pixels";
   modelInput.setAttribute("role", "img");
-  modelInput.setAttribute("aria-label", "Your image, its centre square at 32 by 32 pixels");
+  modelInput.setAttribute("aria-label", `Your image, its centre square at ${modelInput.width} by ${modelInput.height} pixels`);
   return [figure("model-input", modelInput, "As the network sees it"), original];
 }
 
 /** @param {import("../lib/api.js").Item} item @returns {HTMLElement} */
 export function galleryQuery(item) {
   const image = element("div", { role: "img", "aria-label": `Gallery image ${item.id}` }, tile(item));
-  return figure("gallery-image", image, "From the gallery: ", element("span", { class: "id" }, item.id));
+  return figure("gallery-image", image, withDrawnNote("From the gallery", item), ": ", element("span", { class: "id" }, item.id));
 }
 
 /** @param {HTMLCanvasElement} canvas @returns {HTMLCanvasElement} */

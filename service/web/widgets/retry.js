@@ -25,7 +25,7 @@ export async function retry(container, request, signal) {
       return response;
     } catch (error) {
       if (signal?.aborted) throw error;
-      if (error.status === 401) await askForKey(container, signal);
+      if (error.status === 401 || error.status === 403) await askForKey(container, signal, error.status === 403);
       else if (error.retryable) await notice.wait(container, error.message, Math.max(delay, error.retryAfter), signal);
       else throw error;
     }

@@ -1,8 +1,16 @@
-/** Keeps the images uploaded in this tab, so that going back needs no second upload. */
+/** Keeps the images uploaded in this tab, so that none is lost and going back needs no second upload. */
+
+import { prepare } from "../lib/prepare.js";
 
 const CAPACITY = 30;
 
-/** @typedef {{ name: string, blob: Blob, url: string }} SessionImage */
+/**
+ * @typedef {object} SessionImage
+ * @property {string} name
+ * @property {Blob} file as it was uploaded
+ * @property {string} url of the file, and of the copy once there is one
+ * @property {Promise<import("../lib/prepare.js").Prepared>} [prepared]
+ */
 
 export class SessionImages {
   /** @type {Map<string, SessionImage>} */
@@ -10,23 +18,44 @@ export class SessionImages {
   #count = 0;
 
   /**
-   * Add an image. Drop the oldest one if the capacity is exceeded.
-   * @param {Blob} blob @returns {SessionImage}
+   * Add images. Drop the oldest ones if the capacity is exceeded.
+   * @param {Blob[]} files @returns {SessionImage[]}
    */
-  add(blob) {
-    this.#count += 1;
-    const image = { name: String(this.#count), blob, url: URL.createObjectURL(blob) };
-    this.#images.set(image.name, image);
-    const [oldest] = this.#images.values();
-    if (this.#images.size > CAPACITY) {
+  add(files) {
+    const added = files.slice(0, CAPACITY).map((file) => {
+      this.#count += 1;
+      return { name: String(this.#count), file, url: URL.createObjectURL(file) };
+    });
+    for (const image of added) this.#images.set(image.name, image);
+    for (const oldest of [...this.#images.values()].slice(0, -CAPACITY)) {
       URL.revokeObjectURL(oldest.url);
       this.#images.delete(oldest.name);
     }
-    return image;
+    return added;
   }
 
   /** @param {string} name @returns {SessionImage | undefined} */
   get(name) {
     return this.#images.get(name);
+  }
+
+  /**
+   * Prepare an image for the service, once. A large one is shown by its copy afterwards.
+   * @param {SessionImage} image @param {import("../lib/api.js").Model} model
+   */
+  prepare(image, { input }) {
+    image.prepared ??= prepare(image.file, input).then((prepared) => {
+      if (prepared.modelInput && prepared.blob !== image.file) {
+        URL.revokeObjectURL(image.url);
+        image.url = URL.createObjectURL(prepared.blob);
+      }
+      return prepared;
+    });
+    return image.prepared;
+  }
+
+  /** @returns {SessionImage[]} the oldest first */
+  all() {
+    return [...this.#images.values()];
   }
 }

@@ -1,6 +1,7 @@
 /** A table that sorts by any of its columns. */
 
 import { element } from "../lib/dom.js";
+import { saveButtons, saveCsv } from "../lib/save.js";
 
 /**
  * @template T
@@ -43,7 +44,9 @@ export function table(caption, columns, rows) {
   };
 
   fill(rows);
-  return element(
+  const titles = columns.map(({ group, title }) => (group ? `${group}, ${title}` : title));
+  const save = () => saveCsv([titles, ...rows.map((row) => columns.map(({ value }) => value(row)))], `kindred-${caption.split(":")[0].toLowerCase().replaceAll(" ", "-")}`);
+  const scrolled = element(
     "div",
     { class: "table", tabindex: 0, role: "region", "aria-label": caption },
     element(
@@ -54,6 +57,7 @@ export function table(caption, columns, rows) {
       body,
     ),
   );
+  return element("div", {}, scrolled, saveButtons({ CSV: save }, `the table “${caption}”`));
 }
 
 /** @template T @param {Column<T>[]} columns @returns {HTMLElement} */

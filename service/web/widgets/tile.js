@@ -1,4 +1,4 @@
-/** A gallery image, or a labelled placeholder if the bundle has no pixels. */
+/** A gallery image: its pixels, or a picture drawn from its vector, or a labelled placeholder. */
 
 import * as api from "../lib/api.js";
 import * as apiKey from "../lib/api_key.js";
@@ -7,8 +7,18 @@ import { formatRoute } from "../lib/router.js";
 
 /** Images up to this width are shown with sharp pixels. */
 const MAX_PIXELATED = 64;
+const DRAWN = "drawn from its vector";
 
-/** @typedef {{ id: string, label: string, image?: string | null }} Item */
+/** @typedef {{ id: string, label: string, image?: string | null, reconstruction?: string | null }} Item */
+
+/** @param {Item} item @returns {boolean} */
+const isDrawn = (item) => !item.image && Boolean(item.reconstruction);
+
+/** @param {Item} item @returns {HTMLElement | null} says that the picture is drawn from the vector */
+export const drawnNote = (item) => (isDrawn(item) ? element("p", { class: "drawn-note" }, DRAWN) : null);
+
+/** @param {string} text @param {Item} item @returns {string} */
+export const withDrawnNote = (text, item) => (isDrawn(item) ? `${text}, ${DRAWN}` : text);
 
 /**
  * Create a tile. It is decorative: the element around it needs an accessible name.
@@ -16,19 +26,25 @@ const MAX_PIXELATED = 64;
  * @returns {HTMLElement}
  */
 export function tile(item) {
-  if (!item.image) return placeholder(item);
+  const path = item.image ?? item.reconstruction;
+  return path ? picture(path, isDrawn(item), () => placeholder(item)) : placeholder(item);
+}
+
+/**
+ * Create an image of a path of the service.
+ * @param {string} path @param {boolean} drawn whether it is drawn from a vector @param {() => HTMLElement} fallback
+ */
+export function picture(path, drawn, fallback) {
   const image = element("img", {
-    class: "pixels",
-    width: 32,
-    height: 32,
+    class: drawn ? "pixels photo" : "pixels",
     alt: "",
     loading: "lazy",
     decoding: "async",
-    src: !apiKey.isSet() && api.imageAddress(item.image),
-    onload: () => image.classList.toggle("photo", image.naturalWidth > MAX_PIXELATED),
-    onerror: () => image.replaceWith(placeholder(item)),
+    src: !apiKey.isSet() && api.imageAddress(path),
+    onload: () => image.classList.toggle("photo", drawn || image.naturalWidth > MAX_PIXELATED),
+    onerror: () => image.replaceWith(fallback()),
   });
-  if (apiKey.isSet()) fetchWhenVisible(image, item.image);
+  if (apiKey.isSet()) fetchWhenVisible(image, path);
   return image;
 }
 
@@ -68,12 +84,13 @@ function placeholder({ id, label }) {
 export function galleryCard(item, captioned = true) {
   return element(
     "li",
-    { class: "card" },
+    { class: "card", "data-id": item.id },
     element(
       "a",
       { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Find similar to ${item.label}, ${item.id}` },
       tile(item),
     ),
-    captioned && item.image && element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
+    captioned && (item.image || item.reconstruction) && element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
+    drawnNote(item),
   );
 }

@@ -1,4 +1,4 @@
-/** Accepts an image by drop, paste, file dialog or camera. */
+/** Accepts images by drop, paste, file dialog or camera. */
 
 import { element, errorMessage } from "../lib/dom.js";
 import * as camera from "./camera.js";
@@ -7,19 +7,20 @@ import * as camera from "./camera.js";
 export const isTouchDevice = () => matchMedia("(pointer: coarse)").matches;
 
 /**
- * Create buttons to choose a file or take a photo. On touch devices the second one opens the
+ * Create buttons to choose files or take a photo. On touch devices the second one opens the
  * device's own camera app, which does that better than a page.
- * @param {(image: Blob) => void} onUpload
+ * @param {(images: Blob[]) => void} onUpload
+ * @param {string} [text] of the first button
  * @returns {HTMLElement}
  */
-export function uploadButtons(onUpload) {
-  const fileInput = imageInput(onUpload, {});
+export function uploadButtons(onUpload, text = "Choose an image") {
+  const fileInput = imageInput(onUpload, { multiple: true });
   const cameraInput = isTouchDevice() && imageInput(onUpload, { capture: "environment" });
   const takePhoto = async () => {
     buttons.querySelector(".error-message")?.remove();
     try {
       const photo = await camera.takePhoto();
-      if (photo) onUpload(photo);
+      if (photo) onUpload([photo]);
     } catch (error) {
       showUploadError(buttons, error.message);
     }
@@ -27,7 +28,7 @@ export function uploadButtons(onUpload) {
   const buttons = element(
     "div",
     { class: "upload-buttons" },
-    element("button", { class: "button primary", type: "button", onclick: () => fileInput.click() }, "Choose an image"),
+    element("button", { class: "button primary", type: "button", onclick: () => fileInput.click() }, text),
     (cameraInput || camera.isAvailable()) &&
       element("button", { class: "button", type: "button", onclick: cameraInput ? () => cameraInput.click() : takePhoto }, "Take a photo"),
     fileInput,
@@ -36,7 +37,7 @@ export function uploadButtons(onUpload) {
   return buttons;
 }
 
-/** @param {(image: Blob) => void} onUpload @param {Record<string, unknown>} attributes */
+/** @param {(images: Blob[]) => void} onUpload @param {Record<string, unknown>} attributes */
 function imageInput(onUpload, attributes) {
   const input = element("input", {
     type: "file",
@@ -44,7 +45,7 @@ function imageInput(onUpload, attributes) {
     hidden: true,
     ...attributes,
     onchange: () => {
-      if (input.files[0]) onUpload(input.files[0]);
+      if (input.files.length > 0) onUpload([...input.files]);
       input.value = "";
     },
   });
@@ -53,14 +54,14 @@ function imageInput(onUpload, attributes) {
 
 /**
  * Accept dropped and pasted images anywhere on the page.
- * @param {(image: Blob) => void} onUpload
+ * @param {(images: Blob[]) => void} onUpload
  * @param {(message: string) => void} onError
  */
 export function listenForUploads(onUpload, onError) {
   const receive = (/** @type {DataTransfer} */ transfer) => {
     const files = [...transfer.files];
-    const image = files.find((file) => file.type.startsWith("image/")) ?? files[0];
-    if (image) onUpload(image);
+    const images = files.filter((file) => file.type.startsWith("image/"));
+    if (files.length > 0) onUpload(images.length > 0 ? images : files);
     else onError("That was not an image. Save it as a file first, then drop or choose the file.");
   };
   const setDragging = (/** @type {boolean} */ on) => document.body.classList.toggle("dragging", on);

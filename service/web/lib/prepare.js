@@ -1,0 +1,73 @@
+/** Prepares an image for the service: a copy small enough to send, and what the network will see. */
+
+/** Longest side of the copy that is sent. */
+const LONGEST = 512;
+const QUALITY = 0.92;
+
+/**
+ * @typedef {object} Prepared
+ * @property {Blob} blob what is sent: the file itself, or a smaller copy
+ * @property {HTMLCanvasElement | null} modelInput null if this browser cannot draw the file; the
+ *   service may still be able to read it
+ */
+
+/**
+ * Decode an image once, whatever this browser can draw, and copy it.
+ * @param {Blob} blob
+ * @param {{ side: number, formats: string[] }} input of the network
+ * @returns {Promise<Prepared>}
+ */
+export async function prepare(blob, { side, formats }) {
+  const drawable = await decode(blob);
+  if (!drawable) return { blob, modelInput: null };
+  const { source, width, height, close } = drawable;
+  const square = Math.min(width, height);
+  const modelInput = draw(source, [(width - square) / 2, (height - square) / 2, square, square], side, side);
+  const scale = Math.min(1, LONGEST / Math.max(width, height));
+  const small = scale === 1 && formats.includes(blob.type);
+  const copy = !small && draw(source, [0, 0, width, height], Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  close();
+  return { blob: copy ? await encode(copy) : blob, modelInput };
+}
+
+/** @param {HTMLCanvasElement} canvas @param {string} [type] @returns {Promise<Blob>} */
+export const encode = (canvas, type = "image/jpeg") => new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
+
+/** @param {CanvasImageSource} source @param {number[]} from left, top, width, height @param {number} width @param {number} height */
+function draw(source, from, width, height) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = "high";
+  context.imageSmoothingEnabled = from[2] !== width || from[3] !== height;
+  context.drawImage(source, .../** @type {[number, number, number, number]} */ (from), 0, 0, width, height);
+  return canvas;
+}
+
+/** @param {Blob} blob @returns {Promise<{ source: CanvasImageSource, width: number, height: number, close: () => void } | null>} */
+async function decode(blob) {
+  try {
+    const source = await createImageBitmap(blob, { imageOrientation: "from-image" });
+    return { source, width: source.width, height: source.height, close: () => source.close() };
+  } catch {
+    return decodeElement(blob);
+  }
+}
+
+/** Decode what only an `img` element can, such as SVG. @param {Blob} blob */
+async function decodeElement(blob) {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
+  const close = () => URL.revokeObjectURL(image.src);
+  try {
+    await image.decode();
+    const [width, height] = [image.naturalWidth || LONGEST, image.naturalHeight || LONGEST];
+    return { source: image, width, height, close };
+  } catch {
+    close();
+    return null;
+  }
+}

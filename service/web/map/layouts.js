@@ -1,0 +1,61 @@
+/** The places of all gallery images at each layer. */
+
+import * as api from "../lib/api.js";
+
+/** @typedef {import("./painter.js").Layout} Layout */
+
+export class Layouts {
+  /** @type {Map<string, Layout>} */
+  #byLayer = new Map();
+  #revision = "";
+  /** @type {string[]} */
+  ids = [];
+  /** @type {string[]} */
+  labels = [];
+  /** @type {number[]} index of the label of each point */
+  label = [];
+  /** @type {(number | null)[]} */
+  predicted = [];
+  /** @type {Set<number>} points that were added to the gallery */
+  added = new Set();
+
+  /** Fetch a layer, unless it is there. @param {string} layer @param {AbortSignal} signal @returns {Promise<Layout>} */
+  async load(layer, signal) {
+    const known = this.#byLayer.get(layer);
+    if (known) return known;
+    let answer = await api.map(layer, this.#revision === "", signal);
+    if (answer.revision !== this.#revision) {
+      if (!answer.ids) answer = await api.map(layer, true, signal);
+      this.#byLayer.clear(); // the gallery has changed
+      this.#revision = answer.revision;
+      const { ids, labels, label, predicted, added } = answer;
+      Object.assign(this, { ids, labels, label, predicted, added: new Set(added) });
+    }
+    const layout = { x: toFloats(answer.x), y: toFloats(answer.y) };
+    this.#byLayer.set(layer, layout);
+    return layout;
+  }
+
+  /** @param {string} layer @returns {Layout | undefined} */
+  get(layer) {
+    return this.#byLayer.get(layer);
+  }
+
+  /** @param {number} index @param {api.Model} model @param {string} layer @returns {import("../widgets/tile.js").Item & { predicted: string | null }} */
+  item(index, model, layer) {
+    const id = this.ids[index];
+    const stored = model.gallery.pixels || this.added.has(index);
+    const drawn = api.searchable(model).includes(layer) ? layer : api.searchable(model)[0];
+    const predicted = this.predicted[index];
+    return {
+      id,
+      label: this.labels[this.label[index]],
+      predicted: predicted === null ? null : this.labels[predicted],
+      image: stored ? `/gallery/${encodeURIComponent(id)}/image` : null,
+      reconstruction: !stored && model.reconstruction ? api.reconstructionPath(id, drawn) : null,
+    };
+  }
+}
+
+/** @param {(number | null)[]} values @returns {Float32Array} NaN in place of null */
+const toFloats = (values) => Float32Array.from(values, (value) => value ?? NaN);
