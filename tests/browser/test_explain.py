@@ -89,7 +89,10 @@ def test_the_terms_of_the_classes_add_up_to_the_score_at_the_output(open_page: O
     drop(page)
     row(page, "logits").locator("button.card-action").nth(1).click()
     bars = page.get_by_role("list", name="Share of each class in the score").get_by_role("listitem")
+    expect(bars).to_have_count(3)
+    page.get_by_role("button", name="Show all").click()
     expect(bars).to_have_count(10)
+    expect(bars.nth(3)).to_be_focused()
     terms = [parse_number(text) for text in bars.locator(".bar-figure").all_inner_texts()]
     assert sum(terms) == pytest.approx(scores(page, "logits")[1], abs=6e-3)
     expect(page.locator(".explanation")).to_contain_text("The 10 classes add up to")

@@ -50,7 +50,7 @@ __all__ = [
 
 KIND = 3
 PHONE = {
-    "viewport": {"width": 375, "height": 812},
+    "viewport": {"width": 390, "height": 844},
     "device_scale_factor": 2,
     "has_touch": True,
     "is_mobile": True,
@@ -71,10 +71,12 @@ def to_png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-SEND_FILE = """([event, content, name, type]) => {
-  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+SEND_FILE = """([event, content, name, type, ...more]) => {
   const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name, { type }));
+  for (const one of [content, ...more]) {
+    const bytes = Uint8Array.from(atob(one), (letter) => letter.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type }));
+  }
   const dropped = event === "paste"
     ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
     : new DragEvent(event, { dataTransfer: transfer, bubbles: true, cancelable: true });
@@ -83,10 +85,16 @@ SEND_FILE = """([event, content, name, type]) => {
 
 
 def send_file(
-    page: Page, content: bytes, event: str = "drop", name: str = "a.png", kind: str = "image/png"
+    page: Page,
+    content: bytes,
+    event: str = "drop",
+    name: str = "a.png",
+    kind: str = "image/png",
+    more: tuple[bytes, ...] = (),
 ) -> None:
-    """Drop or paste a file on the page."""
-    page.evaluate(SEND_FILE, [event, base64.b64encode(content).decode(), name, kind])
+    """Drop or paste a file on the page, and more of its kind."""
+    first, *others = (base64.b64encode(one).decode() for one in (content, *more))
+    page.evaluate(SEND_FILE, [event, first, name, kind, *others])
 
 
 def drop(page: Page, content: bytes | None = None) -> None:
@@ -96,8 +104,7 @@ def drop(page: Page, content: bytes | None = None) -> None:
 
 
 def row(page: Page, layer: str) -> Locator:
-    title = {"conv2": "Second block: shapes and parts", "logits": "Output: classes"}[layer]
-    return page.get_by_role("region", name=title)
+    return page.locator(f".row[data-layer={layer}]")
 
 
 def parse_number(text: str) -> float:

@@ -27,6 +27,11 @@ import { UNREACHABLE, saying } from "./problems.js";
  * @property {Prediction[]} predictions best first
  * @property {number | null} [novelty] share of held-out images that are more familiar
  * @property {boolean | null} [familiar]
+ * @typedef {object} LayerCard
+ * @property {string} name
+ * @property {string} title
+ * @property {string} description what it makes alike
+ * @property {"places" | "query_places" | "classes" | null} explanation what its scores are sums over
  * @typedef {object} Model
  * @property {string} name
  * @property {string} version
@@ -36,6 +41,7 @@ import { UNREACHABLE, saying } from "./problems.js";
  * @property {{ gallery_from: string, trained_on: string }} dataset
  * @property {{ size: number, pixels: boolean, layers: Record<string, { dimension: number }> }} gallery
  * @property {{ side: number, formats: string[] }} input
+ * @property {LayerCard[]} layers
  * @property {{ layers: Record<string, { trustworthiness: number }> } | null} [map]
  * @property {{ layers: Record<string, { psnr: number, ssim: number }> } | null} [reconstruction]
  * @typedef {{ mean: number, std: number | null, n: number }} RunStats
@@ -68,8 +74,8 @@ import { UNREACHABLE, saying } from "./problems.js";
 /** @param {Model} model @returns {string[]} the layers that can be searched, from the first to the last */
 export const searchable = ({ gallery }) => Object.keys(gallery.layers);
 
-/** @param {Model} model @param {string} layer @returns {boolean} whether its vectors have one number a class */
-export const isOutput = (model, layer) => layer === searchable(model).at(-1) && model.gallery.layers[layer].dimension === model.classes.length;
+/** @param {Model} model @param {string} layer @returns {LayerCard} how it is called, and what its scores are sums over */
+export const layerCard = (model, layer) => model.layers.find(({ name }) => name === layer);
 
 /** Statuses worth a retry; 0 stands for a failed connection. */
 const RETRYABLE = new Set([0, 429, 502, 503, 504]);

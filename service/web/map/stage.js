@@ -336,8 +336,9 @@ export class Stage {
     const { places, own } = this.#query;
     if (own !== null && own >= 0) return this.#place(own);
     const { from, to, share } = this.#between;
-    const [a, b] = [places[from] ?? places[to], places[to]];
-    return b ? this.#viewport.toPixels(a.x + (b.x - a.x) * share, a.y + (b.y - a.y) * share) : null;
+    const b = places[to];
+    const a = places[from]?.x === null ? b : (places[from] ?? b);
+    return b && b.x !== null ? this.#viewport.toPixels(a.x + (b.x - a.x) * share, a.y + (b.y - a.y) * share) : null;
   }
 
   /** @param {number} [limit] @returns {{ index: number, left: number, top: number }[]} points in view */

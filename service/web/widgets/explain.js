@@ -1,5 +1,6 @@
 /** Explains why a neighbour matches the query, by the terms that add up to its score. */
 
+import { layerCard } from "../lib/api.js";
 import { element } from "../lib/dom.js";
 import { decimal } from "../lib/format.js";
 import { classAttribution, pair } from "./class_attribution.js";
@@ -31,9 +32,10 @@ export function explanation({ layer, neighbour, model, predicted, source, drawQu
     { name: withDrawnNote(`Its neighbour: ${neighbour.label}`, neighbour), draw: () => tile(neighbour) },
   ];
   const { heat, terms, score } = neighbour;
-  const byClass = terms?.length === model.classes.length;
+  const kind = layerCard(model, layer).explanation;
+  const byClass = terms && kind === "classes";
   const body = heat
-    ? heatmap(heat, score, images)
+    ? heatmap(heat, score, images, kind === "places" ? images.length : 1)
     : byClass
       ? classAttribution(terms, score, model.classes, predicted, images)
       : element("div", { class: "explanation-body by-class" }, pair(images));

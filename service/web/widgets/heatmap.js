@@ -15,18 +15,19 @@ const OPACITY = 0.6;
  * @param {number[][]} terms rows of terms
  * @param {number} score their sum
  * @param {NamedImage[]} images the query, then its neighbour
+ * @param {number} covered how many of them the terms belong to: both, or the query alone
  * @returns {HTMLElement}
  */
-export function heatmap(terms, score, images) {
+export function heatmap(terms, score, images, covered) {
   const flat = terms.flat();
   const largest = Math.max(...flat, Number.MIN_VALUE);
   const smallest = Math.min(...flat);
   const readout = element("p", { class: "readout" });
-  const overlays = images.map(({ draw }, index) => overlay(terms, largest, draw, index === 0));
+  const overlays = images.slice(0, covered).map(({ draw }, index) => overlay(terms, largest, draw, index === 0));
   const patches = element(
     "div",
     { class: "patches", "aria-hidden": "true" },
-    ...images.map(({ draw }) => element("span", { class: "patch" }, draw())),
+    ...images.slice(0, covered).map(({ draw }) => element("span", { class: "patch" }, draw())),
   );
 
   /** @param {number} row @param {number} column */
@@ -50,8 +51,8 @@ export function heatmap(terms, score, images) {
   rovingTabindex(overlays[0].container, () => overlays[0].cells);
   highlight(top, left);
 
-  const figures = images.map(({ name }, index) =>
-    element("figure", {}, overlays[index].container, element("figcaption", {}, name)),
+  const figures = images.map(({ name, draw }, index) =>
+    element("figure", {}, overlays[index]?.container ?? element("div", { class: "overlay" }, draw()), element("figcaption", {}, name)),
   );
   const body = element(
     "div",

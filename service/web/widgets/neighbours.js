@@ -1,6 +1,6 @@
 /** The nearest gallery images at one layer, with an explanation below them. */
 
-import { isOutput } from "../lib/api.js";
+import { layerCard } from "../lib/api.js";
 import { element } from "../lib/dom.js";
 import { decimal } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
@@ -12,13 +12,6 @@ import { drawnNote, tile } from "./tile.js";
 
 /** Number of neighbours shown at first. */
 const SHOWN = 6;
-
-/** What the neighbours of a layer have in common. */
-const KINDS = {
-  output: ["classes", "Alike where the network rates the classes the same way."],
-  places: ["shapes and parts", "Alike in edges, textures and parts at the same places."],
-  features: ["features", "Alike in what the network has found, wherever it lies."],
-};
 
 /**
  * Create the section of one layer.
@@ -36,7 +29,7 @@ const KINDS = {
  */
 export function neighbourRow(options) {
   const { layer, model, neighbours, predicted, explained, onExplain, route } = options;
-  const [title, description] = KINDS[isOutput(model, layer) ? "output" : neighbours[0]?.heat ? "places" : "features"];
+  const { title, description } = layerCard(model, layer);
   const heading = `${layer}-title`;
   const matching = neighbours.filter(({ label }) => label === predicted).length;
   const slot = element("div", { class: "explanation-slot" });
@@ -97,7 +90,7 @@ export function neighbourRow(options) {
     element(
       "div",
       { class: "row-head" },
-      element("h2", { id: heading }, element("code", {}, layer), ` ${title}`),
+      element("div", { class: "row-title" }, element("h2", { id: heading }, title), element("code", {}, layer)),
       element(
         "p",
         {},

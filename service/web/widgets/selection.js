@@ -19,8 +19,8 @@ export function selection(list, items, classes, curator) {
   /** @type {Set<string>} */
   const selected = new Set();
   const count = element("strong", { role: "status" });
-  const similar = element("a", { class: "button", href: "#" }, "Find similar");
-  const action = (/** @type {string} */ text, /** @type {() => void} */ onclick) => element("button", { class: "button", type: "button", onclick }, text);
+  const similar = element("a", { class: "button small", href: "#" }, "Find similar");
+  const action = (/** @type {string} */ text, /** @type {() => void} */ onclick) => element("button", { class: "button small", type: "button", onclick }, text);
   const actions = element("div", { class: "selection-actions" }, similar, action("Label…", relabel), action("Delete", remove));
   const bar = element("div", { class: "selection-bar", hidden: true, role: "group", "aria-label": "Selection" }, count, actions, action("Done", () => setActive(false)));
   const toggle = element("button", { class: "button", type: "button", "aria-pressed": "false", onclick: () => setActive(bar.hidden) }, "Select");
