@@ -45,7 +45,8 @@ export function table(caption, columns, rows) {
 
   fill(rows);
   const titles = columns.map(({ group, title }) => (group ? `${group}, ${title}` : title));
-  const save = () => saveCsv([titles, ...rows.map((row) => columns.map(({ value }) => value(row)))], `kindred-${caption.split(":")[0].toLowerCase().replaceAll(" ", "-")}`);
+  const cell = (/** @type {Column<T>} */ { value, show, number }, /** @type {T} */ row) => (show && !number && typeof value(row) === "number" ? show(row) : value(row));
+  const save = () => saveCsv([titles, ...rows.map((row) => columns.map((column) => cell(column, row)))], `kindred-${caption.split(":")[0].toLowerCase().replaceAll(" ", "-")}`);
   const scrolled = element(
     "div",
     { class: "table", tabindex: 0, role: "region", "aria-label": caption },
