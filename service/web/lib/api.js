@@ -75,7 +75,7 @@ import { UNREACHABLE, saying } from "./problems.js";
 export const searchable = ({ gallery }) => Object.keys(gallery.layers);
 
 /** @param {Model} model @param {string} layer @returns {LayerCard} how it is called, and what its scores are sums over */
-export const layerCard = (model, layer) => model.layers.find(({ name }) => name === layer);
+export const layerCard = (model, layer) => model.layers.find(({ name }) => name === layer) ?? { name: layer, title: layer, description: "", explanation: null };
 
 /** Statuses worth a retry; 0 stands for a failed connection. */
 const RETRYABLE = new Set([0, 429, 502, 503, 504]);

@@ -22,22 +22,31 @@ export async function prepare(blob, { side, formats }) {
   if (!drawable) return { blob, modelInput: null };
   const { source, width, height, close } = drawable;
   const square = Math.min(width, height);
-  const modelInput = draw(source, [(width - square) / 2, (height - square) / 2, square, square], side, side);
+  const modelInput = draw(createCanvas(side, side), source, [(width - square) / 2, (height - square) / 2, square, square]);
   const scale = Math.min(1, LONGEST / Math.max(width, height));
   const small = scale === 1 && formats.includes(blob.type);
-  const copy = !small && draw(source, [0, 0, width, height], Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const sides = [width, height].map((one) => Math.max(1, Math.round(one * scale)));
+  const copy = !small && draw(createHidden(...sides), source, [0, 0, width, height]);
   close();
   return { blob: copy ? await encode(copy) : blob, modelInput };
 }
 
-/** @param {HTMLCanvasElement} canvas @param {string} [type] @returns {Promise<Blob>} */
-export const encode = (canvas, type = "image/jpeg") => new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
+/** @param {number} width @param {number} height @returns {HTMLCanvasElement} */
+const createCanvas = (width, height) => Object.assign(document.createElement("canvas"), { width, height });
 
-/** @param {CanvasImageSource} source @param {number[]} from left, top, width, height @param {number} width @param {number} height */
-function draw(source, from, width, height) {
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
+/** Create a canvas that is never shown. Browsers encode an offscreen one at once, and others when they are idle. */
+const createHidden = (width, height) => ("OffscreenCanvas" in window ? new OffscreenCanvas(width, height) : createCanvas(width, height));
+
+/** @param {HTMLCanvasElement | OffscreenCanvas} canvas @returns {Promise<Blob>} */
+function encode(canvas) {
+  const type = "image/jpeg";
+  if ("convertToBlob" in canvas) return canvas.convertToBlob({ type, quality: QUALITY });
+  return new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
+}
+
+/** @param {T} canvas @param {CanvasImageSource} source @param {number[]} from left, top, width, height @returns {T} @template {HTMLCanvasElement | OffscreenCanvas} T */
+function draw(canvas, source, from) {
+  const { width, height } = canvas;
   const context = canvas.getContext("2d");
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
