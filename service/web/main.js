@@ -1,6 +1,8 @@
 /** Starts the page: routes the URL hash to a view and accepts uploads anywhere. */
 
 import * as api from "./lib/api.js";
+import { errorMessage } from "./lib/dom.js";
+import { UNREACHABLE } from "./lib/problems.js";
 import { formatRoute, parseRoute } from "./lib/router.js";
 import { GalleryView } from "./views/gallery.js";
 import { PredictView } from "./views/predict.js";
@@ -42,7 +44,14 @@ async function render() {
     if (link.dataset.view === route.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const view = await (views[route.view] ??= Promise.resolve(open[route.view]()));
+  let view;
+  try {
+    view = await (views[route.view] ??= Promise.resolve(open[route.view]()));
+  } catch {
+    delete views[route.view];
+    main.replaceChildren(errorMessage(UNREACHABLE));
+    return;
+  }
   if (signal.aborted) return;
   shown = view;
   document.body.dataset.drop = view.dropHint ?? "Drop to search";
