@@ -119,7 +119,9 @@ def scores(page: Page, layer: str) -> list[float]:
 
 def horizontal_overflow(page: Page) -> int:
     """Return by how many pixels the page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+    return int(
+        page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    )
 
 
 def save_screenshot(page: Page, name: str) -> None:

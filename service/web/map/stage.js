@@ -253,9 +253,12 @@ export class Stage {
         context.stroke();
         ring(index, 6, text);
       }
-      this.#paintPicture(context, this.#query.picture, [query[0], query[1] - 44], 44, accent, surface);
+      const [left, top] = query;
+      const up = top < 72 ? -1 : 1; // the picture is above its place, or below it at the upper edge
       context.fillStyle = accent;
-      context.fillRect(query[0] - 1, query[1] - 22, 2, 22);
+      context.fillRect(left - 1, Math.min(top, top - 22 * up), 2, 22);
+      this.#paintPicture(context, this.#query.picture, [left, top - 44 * up], 44, accent, surface);
+      context.fillStyle = accent;
       context.beginPath();
       context.arc(...query, 4, 0, 2 * Math.PI);
       context.fill();

@@ -34,13 +34,10 @@ function uploaded(blob, layer, blank) {
   if (!drawn.has(blob)) drawn.set(blob, new Map());
   const byLayer = drawn.get(blob);
   if (!byLayer.has(layer)) byLayer.set(layer, api.reconstruct(blob, layer).then((png) => URL.createObjectURL(png)));
-  const image = element("img", { class: "pixels photo", alt: "" });
+  const waiting = blank();
   byLayer.get(layer).then(
-    (url) => image.setAttribute("src", url),
-    () => {
-      byLayer.delete(layer);
-      image.replaceWith(blank());
-    },
+    (url) => waiting.replaceWith(element("img", { class: "pixels photo", alt: "", src: url })),
+    () => byLayer.delete(layer),
   );
-  return image;
+  return waiting;
 }
