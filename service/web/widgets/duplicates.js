@@ -69,7 +69,7 @@ function pairCard({ first, second, score }, list, curator) {
       element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label), item.source === "added" && element("span", { class: "badge" }, "added")),
       drawnNote(item),
       element("p", { class: "card-id" }, item.id),
-      element("button", { class: "button small", type: "button", "aria-label": `Delete ${item.id}`, onclick: () => curator.remove([item], hide) }, "Delete this one"),
+      element("button", { class: "button small", type: "button", "aria-label": `Delete ${item.id}`, onclick: () => curator.remove([item], hide) }, "Delete"),
     );
   };
   return element("li", { class: "pair-card", "data-pair": `${first.id} ${second.id}` }, side(first), element("p", { class: "pair-score", title: "Cosine" }, decimal(score)), side(second));
