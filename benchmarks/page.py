@@ -78,7 +78,7 @@ WEIGHT: Final = """() => performance.getEntriesByType("resource")
 
 
 def drawn_map(route: Route, count: int) -> None:
-    """Answer a request for a layer of the map with drawn points."""
+    """Respond to a request for a layer of the map with drawn points."""
     random = np.random.default_rng(len(route.request.url))
     places = random.normal(0.5, 0.15, (2, count)).clip(0, 1).round(5)
     body: dict[str, Any] = {"revision": "drawn", "count": count}

@@ -12,7 +12,7 @@ const QUALITY = 0.92;
  */
 
 /**
- * Decode an image once, whatever this browser can draw, and copy it.
+ * Decode an image once, if this browser can draw it, and copy it.
  * @param {Blob} blob
  * @param {{ side: number, formats: string[] }} input of the network
  * @returns {Promise<Prepared>}
