@@ -53,7 +53,7 @@ export class Viewport {
 
   /** @returns {string} as in the address */
   toString() {
-    return [this.x, this.y, this.scale].map((value) => value.toFixed(3)).join(",");
+    return [this.x.toFixed(5), this.y.toFixed(5), this.scale.toFixed(3)].join(",");
   }
 
   /** @param {string | undefined} text from the address */

@@ -78,7 +78,10 @@ function serialize(drawing) {
   const copy = /** @type {SVGSVGElement} */ (drawing.cloneNode(true));
   copy.querySelectorAll("[hidden]").forEach((hidden) => hidden.remove());
   const { color, backgroundColor } = getComputedStyle(drawing.closest("figure"));
-  copy.setAttribute("style", `color: ${color}; background: ${backgroundColor}`);
+  const background = document.createElementNS(SVG, "rect");
+  for (const [name, value] of [["width", "100%"], ["height", "100%"], ["fill", backgroundColor]]) background.setAttribute(name, value);
+  copy.prepend(background);
+  copy.setAttribute("color", color);
   return new XMLSerializer().serializeToString(copy);
 }
 
