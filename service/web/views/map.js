@@ -90,7 +90,7 @@ export class MapView {
       history.replaceState(null, "", formatRoute(this.route));
     };
     let current = first;
-    const stage = new Stage(layouts, layers, first, {
+    const stage = new Stage(layouts, first, {
       thumbnail: (index) => layouts.item(index, model, current),
       onHover: (index, score) => {
         readout.textContent = index === null ? "" : describe(layouts.item(index, model, current), score);
