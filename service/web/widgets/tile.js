@@ -37,6 +37,8 @@ export function tile(item) {
 export function picture(path, drawn, fallback) {
   const image = element("img", {
     class: drawn ? "pixels photo" : "pixels",
+    width: 1, // browsers give an image without an address no room, unless it has both sides
+    height: 1,
     alt: "",
     loading: "lazy",
     decoding: "async",
