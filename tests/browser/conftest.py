@@ -126,15 +126,6 @@ def server_url_without_pixels(
         yield url
 
 
-@pytest.fixture(scope="package")
-def real_server_url(
-    real_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The URL of a server whose gallery has 7,500 real images."""
-    with server(real_bundle_path, tmp_path_factory.mktemp("gallery")) as url:
-        yield url
-
-
 @pytest.fixture
 def page_log() -> PageLog:
     return PageLog()
@@ -150,13 +141,6 @@ def open_page_without_pixels(
     browser: "Browser", server_url_without_pixels: str, page_log: PageLog
 ) -> Iterator[OpenPage]:
     yield from page_opener(browser, server_url_without_pixels, page_log)
-
-
-@pytest.fixture
-def open_real_page(
-    browser: "Browser", real_server_url: str, page_log: PageLog
-) -> Iterator[OpenPage]:
-    yield from page_opener(browser, real_server_url, page_log)
 
 
 def page_opener(

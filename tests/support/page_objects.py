@@ -32,7 +32,6 @@ __all__ = [
     "KIND",
     "PHONE",
     "SCREENSHOTS",
-    "SEND_FILE",
     "Page",
     "Route",
     "accessibility_violations",
