@@ -159,7 +159,7 @@ def test_every_view_works_with_a_key(open_locked_page: OpenPage) -> None:
 def test_only_the_images_in_view_are_fetched_with_the_key(
     open_locked_page: OpenPage, page_log: PageLog
 ) -> None:
-    page = open_locked_page("/#/gallery", viewport={"width": 800, "height": 400})
+    page = open_locked_page("/#/gallery", viewport={"width": 800, "height": 700})
     unlock(page)
     images = page.locator("img.pixels")
     expect(images).to_have_count(60)
