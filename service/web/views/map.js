@@ -89,7 +89,7 @@ export class MapView {
       this.route = { ...this.route, ...changed };
       history.replaceState(null, "", formatRoute(this.route));
     };
-    let current = first;
+    let [current, wanted] = [first, first];
     const stage = new Stage(layouts, first, {
       thumbnail: (index) => layouts.item(index, model, current),
       onHover: (index, score) => {
@@ -106,13 +106,14 @@ export class MapView {
     });
     const colours = legend(layouts, (isolated) => stage.isolate(isolated));
     const slider = new LayerSlider(layers, first, async (layer) => {
+      wanted = layer;
       try {
         await retry(notice, () => layouts.load(layer, signal), signal);
       } catch (error) {
         if (!signal.aborted) notice.replaceChildren(errorMessage(error.message));
         return;
       }
-      if (signal.aborted) return;
+      if (signal.aborted || layer !== wanted) return; // another one was asked for in the meantime
       current = layer;
       note({ layer });
       quality.textContent = trustworthiness(model, layer);
