@@ -97,7 +97,8 @@ def studied_bundle_path(
         made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **dataset),
     ]
     released = TrainedModel(trained.network, final, [*study, final, *others])
-    return built(workspace, "studied", released, generated, splits, ExportOptions())
+    options = ExportOptions(decoder_steps=10)
+    return built(workspace, "studied", released, generated, splits, options)
 
 
 @contextmanager
