@@ -179,7 +179,7 @@ def test_near_points_are_thumbnails(open_page: OpenPage, page_log: PageLog) -> N
 def test_a_dropped_picture_lands_where_its_nearest_are(
     open_page: OpenPage, options: dict[str, Any]
 ) -> None:
-    page = open_map(open_page, **options)
+    page = open_map(open_page, MAP, **options)
     send_file(page, png_image())
     nearest = page.get_by_role("region", name="The nearest")
     expect(nearest.get_by_role("listitem")).to_have_count(12)
@@ -221,7 +221,7 @@ def test_labels_can_be_isolated(open_page: OpenPage) -> None:
 
 
 def test_two_fingers_zoom_the_map(open_page: OpenPage) -> None:
-    page = open_map(open_page, **PHONE)
+    page = open_map(open_page, MAP, **PHONE)
     page.evaluate(
         """() => {
           const stage = document.querySelector(".map-stage");

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 KIND = 3
-PHONE = {
+PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
     "device_scale_factor": 2,
     "has_touch": True,
