@@ -41,18 +41,17 @@ export class Layouts {
     return this.#byLayer.get(layer);
   }
 
-  /** @param {number} index @param {api.Model} model @param {string} layer @returns {import("../widgets/tile.js").Item & { predicted: string | null }} */
-  item(index, model, layer) {
+  /** @param {number} index @param {api.Model} model @returns {import("../widgets/tile.js").Item & { predicted: string | null }} */
+  item(index, model) {
     const id = this.ids[index];
     const stored = model.gallery.pixels || this.added.has(index);
-    const drawn = api.searchable(model).includes(layer) ? layer : api.searchable(model)[0];
     const predicted = this.predicted[index];
     return {
       id,
       label: this.labels[this.label[index]],
       predicted: predicted === null ? null : this.labels[predicted],
       image: stored ? `/gallery/${encodeURIComponent(id)}/image` : null,
-      reconstruction: !stored && model.reconstruction ? api.reconstructionPath(id, drawn) : null,
+      reconstruction: !stored && model.reconstruction ? api.reconstructionPath(id, api.searchable(model)[0]) : null,
     };
   }
 }

@@ -27,7 +27,7 @@ export function nearestList(nearest, layer, source, layouts, model, stage) {
   stage.setNearest(nearest.map(({ id, score }) => ({ index: layouts.ids.indexOf(id), score })).filter(({ index }) => index >= 0));
   const cards = nearest.map(({ id, label, score }) => {
     const index = layouts.ids.indexOf(id);
-    const item = index < 0 ? { id, label, image: null } : layouts.item(index, model, layer);
+    const item = index < 0 ? { id, label, image: null } : layouts.item(index, model);
     return element(
       "li",
       { class: "nearest", onpointerenter: () => stage.highlight(index), onpointerleave: () => stage.highlight(-1) },

@@ -91,13 +91,13 @@ export class MapView {
     };
     let [current, wanted] = [first, first];
     const stage = new Stage(layouts, first, {
-      thumbnail: (index) => layouts.item(index, model, current),
+      thumbnail: (index) => layouts.item(index, model),
       onHover: (index, score) => {
-        readout.textContent = index === null ? "" : describe(layouts.item(index, model, current), score);
+        readout.textContent = index === null ? "" : describe(layouts.item(index, model), score);
       },
       onPick: (index) => (location.hash = formatRoute({ view: "predict", image: layouts.ids[index] })),
       onChoose: (indexes) => {
-        const items = indexes.map((index) => layouts.item(index, model, current));
+        const items = indexes.map((index) => layouts.item(index, model));
         side.replaceChildren(chosenList(items, model, curator, () => side.replaceChildren(colours)));
         announce(`${plural(items.length, "image")} chosen.`);
       },

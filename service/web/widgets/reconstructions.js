@@ -22,7 +22,7 @@ export function reconstructions(model, source, name = "What each layer keeps") {
   );
   if (layers.length === 0) return null;
   const figures = layers.map(([layer, { psnr }]) => {
-    const blank = () => element("span", { class: "pixels" });
+    const blank = () => element("span", { class: "pixels photo" });
     const image = "blob" in source ? uploaded(source.blob, layer, blank) : picture(api.reconstructionPath(source.item.id, layer), true, blank);
     return element("li", { title: `${decimal(psnr, 1)} dB on held-out images` }, image, element("span", {}, layer));
   });
