@@ -45,6 +45,9 @@ class Network(nn.Module, ABC):
         """Divide logits by `temperature` from now on. Classes and cosines do not change."""
         self.architecture = self.architecture.model_copy(update={"temperature": temperature})
 
+    def finish(self) -> None:
+        """Set what follows from the trained weights."""
+
     def centre_logits(self) -> None:
         """Change the output layer so that the mean of the logits of any image is 0.
 

@@ -25,6 +25,11 @@ MIN_DEVIATION: Final = 0.25
 """The least standard deviation that a feature is divided by, as a share of the mean one.
 
 Else features that hardly vary would count as much, with the errors of rounding in them."""
+EMPHASIS: Final = 2.0
+"""How much longer features are made in the directions by which the classes are told apart.
+
+Of 551 photos of flowers, the ten nearest then have the query's class in 0.83, and in 0.73 without.
+"""
 BATCH: Final = 10
 """Images that a frozen body sees at a time: of 50, each takes a third longer on a CPU."""
 
@@ -34,13 +39,15 @@ class PretrainedNet(Network):
 
     - `feature_map`: the last feature map of the body, less the mean of each feature over training
       images, divided by its standard deviation and by the number of places.
-    - `features`: its sum over the places, so the pooled and normalised features.
+    - `features`: its sum over the places, so the pooled and normalised features. After training,
+      both are longer in the directions that the last layer reads.
     - `texture`: mean and standard deviation over places of each channel of an early feature map.
     """
 
     architecture: PretrainedArchitecture
     centre: Tensor
     deviation: Tensor
+    directions: Tensor
 
     def __init__(self, architecture: PretrainedArchitecture) -> None:
         super().__init__()
@@ -49,6 +56,7 @@ class PretrainedNet(Network):
         self.body: nn.Module = timm.create_model(body.timm_name, num_classes=0, exportable=True)
         self.register_buffer("centre", torch.zeros(body.channels))
         self.register_buffer("deviation", torch.ones(body.channels))
+        self.register_buffer("directions", torch.zeros(architecture.classes, body.channels))
         self.output = nn.Linear(body.channels, architecture.classes)
         if not architecture.fine_tuned:
             self.body.requires_grad_(False)
@@ -76,6 +84,14 @@ class PretrainedNet(Network):
         self.centre.copy_(pooled.mean(0))
         deviation = pooled.std(0).nan_to_num(1.0)
         self.deviation.copy_(deviation.clamp(min=MIN_DEVIATION * deviation.mean().item() or 1.0))
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Find the directions in which the last layer tells classes apart; the logits stay."""
+        weight = self.output.weight - self.output.weight.mean(0)
+        found = torch.linalg.svd(weight, full_matrices=False).Vh[:-1]  # the last has no part in it
+        self.directions.zero_()
+        self.directions[: len(found)] = found
 
     def train(self, mode: bool = True) -> "PretrainedNet":
         """Set the mode of training; a frozen body stays in evaluation mode."""
@@ -136,11 +152,13 @@ class PretrainedNet(Network):
             texture, found = self._body_outputs(images)
             channels = (1, -1, 1, 1)
             scaled = (found - self.centre.view(channels)) / self.deviation.view(channels)
-            feature_map = scaled / (found.shape[2] * found.shape[3])
-            features = feature_map.sum((2, 3))
-            outputs["feature_map"] = feature_map
+            parts = (scaled / (found.shape[2] * found.shape[3])).flatten(2)
+            features = parts.sum(2)
+            outputs["feature_map"] = parts + EMPHASIS * self.directions.T @ (
+                self.directions @ parts
+            )
         outputs["texture"] = texture
-        outputs["features"] = features
+        outputs["features"] = features + EMPHASIS * features @ self.directions.T @ self.directions
         outputs["logits"] = self.output(features) / self.architecture.temperature
         return {name: outputs[name].flatten(1) for name in layers}
 

@@ -178,6 +178,7 @@ def run(
         on_epoch=on_epoch,
         resume=resume,
     )
+    network.finish()
     smoothing = experiment.config.label_smoothing
     chance = chance_loss(parts["train"], len(dataset.classes), smoothing)
     logits = predict(network, parts["test"])

@@ -18,7 +18,7 @@ from training.trainer.evaluation import predict
 from training.trainer.fit import fit
 
 pytest.importorskip("timm", reason="needs the extra pretrained")
-from training.models.pretrained import PretrainedNet
+from training.models.pretrained import EMPHASIS, PretrainedNet
 
 CLASSES = 3
 SEEDS = Seeds(split=0, init=0, order=0, augment=0)
@@ -108,6 +108,21 @@ def test_training_changes_the_head_and_not_the_body(images: torch.Tensor) -> Non
     }
     assert changed == {"output.weight", "output.bias"}
     assert (predict(built, data).argmax(1) == data.labels).all()
+
+
+@torch.no_grad()
+def test_features_are_longer_where_classes_are_told_apart(images: torch.Tensor) -> None:
+    built = build_network(PRETRAINED, CLASSES, 0, images).eval()
+    assert isinstance(built, PretrainedNet)
+    before = built.representations(images[:2], built.layers)
+    built.finish()
+    after = built.representations(images[:2], built.layers)
+    assert torch.equal(after["logits"], before["logits"])
+    weight = built.output.weight - built.output.weight.mean(0)
+    longer = (after["features"] @ weight.T) / (before["features"] @ weight.T)
+    assert torch.allclose(longer, torch.full_like(longer, 1 + EMPHASIS), rtol=1e-2)
+    parts = after["feature_map"].unflatten(1, (-1, 49)).sum(2)
+    assert torch.allclose(parts, after["features"], atol=1e-4)
 
 
 def test_a_saved_network_is_loaded_with_its_family(
