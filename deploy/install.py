@@ -65,9 +65,15 @@ def _runs(command: list[str], **options: Any) -> bool:  # Any: those of `subproc
 
 
 def read_lock(file: Path) -> dict[str, str]:
-    """Return the requirements of a lock file with their hashes, by name."""
-    blocks = re.split(r"\n(?=\S)", file.read_text(encoding="utf-8").strip())
-    return {re.split(r"[^\w-]", block)[0].lower(): block for block in blocks}
+    """Return the requirements of a lock file with their hashes, by name.
+
+    Versions for different versions of Python stand together.
+    """
+    lock: dict[str, str] = {}
+    for block in re.split(r"\n(?=\S)", file.read_text(encoding="utf-8").strip()):
+        name = re.split(r"[^\w-]", block)[0].lower()
+        lock[name] = f"{lock[name]}\n{block}" if name in lock else block
+    return lock
 
 
 def cpu_build(lock: dict[str, str], installer: Installer, choice: str) -> tuple[list[str], str]:
@@ -116,7 +122,11 @@ def main(file: Path, choice: str) -> int:
     if not wanted and "torch" in lock:
         print(f"installing PyTorch's default build ({reason}); it is a few GB", flush=True)
         # An index may have both builds, and `==` matches the CPU build too.
-        lock |= {name: lock[name].replace("==", "===", 1) for name in PYTORCH if name in lock}
+        lock |= {
+            name: re.sub(r"(?m)^([\w-]+)==", r"\1===", lock[name])
+            for name in PYTORCH
+            if name in lock
+        }
     with tempfile.TemporaryDirectory() as folder:
         rest = Path(folder) / file.name
         rest.write_text("\n".join(lock.values()) + "\n", encoding="utf-8")

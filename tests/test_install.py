@@ -155,6 +155,17 @@ def test_a_package_of_the_lock_file_with_another_hash_is_refused(
         install(environment, lock, index)
 
 
+def test_a_lock_file_keeps_the_versions_for_each_python(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.lock"
+    blocks = [
+        "numpy==2.4 ; python_full_version < '3.12' \\\n    --hash=sha256:01",
+        "numpy==2.5 ; python_full_version >= '3.12' \\\n    --hash=sha256:02",
+        "orjson==3 \\\n    --hash=sha256:03",
+    ]
+    file.write_text("\n".join(blocks) + "\n")
+    assert read_lock(file) == {"numpy": "\n".join(blocks[:2]), "orjson": blocks[2]}
+
+
 def test_the_packages_for_gpus_are_those_that_only_pytorch_needs() -> None:
     names = [name for name in read_lock(ROOT / "requirements.lock") if FOR_GPUS.match(name)]
     assert len(names) > 10
