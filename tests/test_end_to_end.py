@@ -122,9 +122,12 @@ def test_make_serve_serves_the_starter_without_data(tmp_path: Path) -> None:
         model = client.get("/model").json()
         assert model["gallery"]["size"] == 1000
         first = client.get("/gallery?limit=1").json()["items"][0]
-        missing = client.get(first["image"])
+        assert first["image"] is None
+        missing = client.get(f"/gallery/{first['id']}/image")
         assert missing.status_code == 404
         assert missing.json()["detail"]
+        drawn = client.get(first["reconstruction"])
+        assert drawn.headers["content-type"] == "image/png"
 
 
 def test_the_full_real_data_need_no_training(real_bundle: Bundle) -> None:

@@ -74,7 +74,8 @@ class ExportOptions:
             raise ReleaseError(
                 f"the network has no layer {', '.join(sorted(unknown))}; it has {', '.join(names)}"
             )
-        wanted = {*spec.searched, *(self.layers or spec.novelty)}
+        of_things = spec.novelty[1]
+        wanted = {*spec.searched, *(self.layers or (of_things,))}
         return tuple(name for name in names if name in wanted)
 
     def images_of(self, dataset: Dataset) -> GalleryImages:

@@ -19,7 +19,7 @@ from tests.support.images import KINDS, striped_image
 from training import bundle
 from training.bundle import Bundle
 from training.experiments.catalogue import find
-from training.workflows import workspace as workspace_module
+from training.workflows import choice
 from training.workflows.export import ExportOptions
 from training.workflows.resolve import resolve_bundle
 from training.workflows.workspace import Workspace
@@ -58,8 +58,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def built(photos: Path, workspace: Workspace) -> Bundle:
     """The bundle that `make serve DATA=photos` builds, with a network of one epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace_module, "find", lambda name: short(find(name), 1))
-        return bundle.load(resolve_bundle(workspace, photos))
+        patch.setattr(choice, "find", lambda name: short(find(name), 1))
+        return bundle.load(resolve_bundle(workspace, photos, network="batchnorm-3"))
 
 
 @pytest.fixture(scope="module")

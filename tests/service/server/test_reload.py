@@ -73,7 +73,7 @@ def test_a_reload_serves_the_bundle_that_is_there_now(client: TestClient, curren
     assert response.json() == {
         which: {"name": model["name"], "version": model["version"]}
         for which, model in (("previous", before), ("current", after))
-    }
+    } | {"moved": None}
     assert before["version"] != after["version"]
     assert (before["gallery"]["size"], after["gallery"]["size"]) == (150, 100)
     answer = client.post("/predict", content=image_file(), headers=PNG).json()

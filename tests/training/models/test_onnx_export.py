@@ -52,6 +52,7 @@ def test_the_outputs_are_all_layers_by_name_the_served_ones_first(file: Path) ->
         ("penultimate", 512),
         ("logits", 7),
         ("conv1", 16384),
+        ("conv3", 4096),
     ]
 
 
