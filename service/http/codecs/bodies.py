@@ -67,6 +67,10 @@ SCHEMAS: Final[dict[str, Json]] = {
         maxProperties=1,
         description="Either one image, or a list of them, answered by a list of results.",
     ),
+    "SingleImageBody": _object({"image": _BASE64}, required=["image"]),
+    "SingleImageForm": _object(
+        {form_fields.FILE: {**_FILES, "maxItems": 1}}, required=[form_fields.FILE]
+    ),
     "LabelledImage": _object({"image": _BASE64, **_METADATA}, required=["image"]),
     "LabelledImageBody": _object(
         {"image": _BASE64, **_METADATA, "images": _list_of(_LABELLED_OR_NOT)},
@@ -95,6 +99,11 @@ def request_body(*, required: bool = True) -> Json:
         {"images": [images.EXAMPLE, images.EXAMPLE]},
         required=required,
     )
+
+
+def single_image_body() -> Json:
+    """Return the `openapi_extra` of a route that accepts one image."""
+    return _body("SingleImageBody", "SingleImageForm", {"image": images.EXAMPLE})
 
 
 def addition_body() -> Json:

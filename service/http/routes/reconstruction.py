@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from service.engine.types import Priority
 from service.errors import NoPixelsError
 from service.http.caching import respond_unless_current
-from service.http.codecs.bodies import binary_response, request_body
+from service.http.codecs.bodies import binary_response, single_image_body
 from service.http.codecs.form_fields import FormReader
 from service.http.codecs.uploads import UploadsDep
 from service.http.dependencies import UPLOAD_ERRORS, Expires, Signature, StateDep
@@ -29,7 +29,7 @@ _PICTURE = {"description": "The picture.", "content": binary_response(PNG)}
     "/reconstruct",
     response_class=Response,
     responses=error_responses(*UPLOAD_ERRORS) | {200: _PICTURE},
-    openapi_extra=request_body(required=True),
+    openapi_extra=single_image_body(),
     dependencies=[Depends(FormReader(Priority.INTERACTIVE))],
 )
 async def reconstruct(

@@ -159,6 +159,7 @@ def test_examples_of_bodies_run(service: httpx.Client, document: Path) -> None:
                 url = path.format(image_id="example-of-a-body", version=version)
                 response = service.request(method, url, json=example)
                 assert response.is_success, (method, path, response.text)
-                assert not any("error" in one for one in response.json().get("results", ()))
+                if response.headers["content-type"] == "application/json":
+                    assert not any("error" in one for one in response.json().get("results", ()))
                 sent += 1
     assert sent >= 13
