@@ -32,11 +32,10 @@ serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your image
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
 check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training
-	$(PYTEST) -m "not slow and not serial" --durations=10
+	$(PYTEST) -m "not slow" --durations=10
 
 test: .venv/installed-dev lint ## Run all tests, the long ones in short form
-	$(PYTEST) -m "not serial" --durations=10
-	$(BIN)/python -m pytest -m serial --durations=10 $$(grep -rl --include='*.py' 'mark\.serial' tests)
+	$(PYTEST) --durations=10
 
 soak: .venv/installed-dev ## Run the long tests in full: 30 kills, 50 reloads, thousands of additions
 	SOAK=1 $(BIN)/python -m pytest -m soak --durations=10
