@@ -17,9 +17,10 @@ PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def proxied(make_app: MakeApp) -> Iterator[TestClient]:
-    """A client of a service with a root path."""
-    with TestClient(make_app(root_path="/kindred/")) as running:
+def proxied(make_app: MakeApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of a service with a root path, and a gallery of its own."""
+    gallery = str(tmp_path_factory.mktemp("prefix") / "gallery")
+    with TestClient(make_app(root_path="/kindred/", gallery=gallery)) as running:
         yield running
 
 
