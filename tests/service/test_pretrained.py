@@ -39,8 +39,9 @@ def pretrained(shared_folder: Path, workspace: Workspace) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def served(pretrained: Bundle) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(bundle=pretrained.path))) as running:
+def served(pretrained: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    gallery = str(tmp_path_factory.mktemp("pretrained") / "gallery")
+    with TestClient(create_app(Settings(bundle=pretrained.path, gallery=gallery))) as running:
         yield running
 
 
