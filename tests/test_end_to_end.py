@@ -40,8 +40,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A workspace with a network that the command line has released."""
     folder = tmp_path_factory.mktemp("root")
     release = [sys.executable, "-m", "training", "release", "--epochs", str(EPOCHS)]
-    options = ["--no-decoders", "--data", images, "--root", folder]
-    subprocess.run([*release, *options], cwd=ROOT, check=True)
+    release += ["--no-decoders", "--data", str(images), "--root", str(folder)]
+    subprocess.run(release, cwd=ROOT, check=True)
     return folder
 
 

@@ -35,8 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hundreds_of_classes_are_trained_released_and_served(folder: Path, tmp_path: Path) -> None:
     release = [sys.executable, "-m", "training", "release", "batchnorm-3", "--epochs", "1"]
-    options = ["--no-decoders", "--data", folder, "--root", tmp_path]
-    subprocess.run([*release, *options], cwd=ROOT, check=True)
+    release += ["--no-decoders", "--data", str(folder), "--root", str(tmp_path)]
+    subprocess.run(release, cwd=ROOT, check=True)
     with running_server(serve_command(tmp_path / "bundles" / "current")) as client:
         classes = client.get("/model").raise_for_status().json()["classes"]
         assert classes == [f"plant {label:03d}" for label in range(CLASSES)]
