@@ -52,10 +52,10 @@ def _run_other(name: str, arguments: list[str]) -> int:
     """Run a command of the service or of the training, unless it is not installed."""
     module, first, extra, _ = OTHER_COMMANDS[name]
     try:
-        command = import_module(module).command
+        run = import_module(module).main
     except ModuleNotFoundError as error:
         return _fail(f"'{name}' needs {error.name}: pip install 'kindred[{extra}]'")
-    command([*first, *arguments], prog_name=f"kindred {name}")
+    run([*first, *arguments], f"kindred {name}")
     return 0
 
 

@@ -4,7 +4,7 @@ Reads settings and options, and turns errors into one line and exit status 1.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -151,11 +151,7 @@ def export_gallery(
 def import_gallery(
     files: Annotated[
         list[Path],
-        typer.Argument(
-            help="Files that 'export' wrote, or shards of 'python -m training embed'.",
-            exists=True,
-            dir_okay=False,
-        ),
+        typer.Argument(help="Files that 'export' wrote, or shards of 'python -m training embed'."),
     ],
     bundle: BundleOption = None,
     mirror: Annotated[
@@ -227,9 +223,9 @@ def _progress() -> Progress:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None, program: str | None = None) -> None:
     """Run a command. Characters that the output's encoding lacks are printed as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    command()
+    command(arguments, program)

@@ -1,5 +1,7 @@
 """Tests of `python -m training`: output, error messages, exit codes."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import short
-from tests.support.factories import linked_copy
+from tests.support.factories import linked_copy, replace_file
 from tests.support.images import write_folder
 from tests.support.processes import ROOT
 from training import bundle
 from training import cli as command_line
+from training.bundle.manifest import MANIFEST
 from training.bundle.updater import write_source
 from training.bundle.writer import update_current_link
 from training.cli import train
@@ -295,6 +298,34 @@ def test_eval_retrieval_prints_precision_by_layer_and_class(
     (total,) = (line for line in outcome.out.splitlines() if " all " in line)
     assert all(f"{share:.3f}" in total for share in metrics.label_share_at_10.values())
     assert all(name in outcome.out for name in ("conv2", "logits", "amber", "jade"))
+
+
+@pytest.mark.parametrize("name", ["[/b]", "cat [old]", ":cat:"])
+def test_a_table_shows_the_names_of_classes_as_they_are(
+    name: str, command: Command, bundle_path: Path, tmp_path: Path
+) -> None:
+    renamed = linked_copy(bundle_path, tmp_path / "bundle")
+    manifest = json.loads((renamed / MANIFEST).read_text())
+    manifest["classes"][0] = manifest["name"] = name
+    replace_file(renamed / MANIFEST, json.dumps(manifest).encode())
+    outcome = command("eval-retrieval", "--bundle", renamed)
+    assert outcome.code == 0
+    assert len([line for line in outcome.out.splitlines() if name in line]) == 2  # title and row
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_beyond_the_encoding_of_the_output_are_escaped(encoding: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "training", "run", "é"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert ended.returncode == 1
+    shown = "\\xe9" if encoding == "ascii" else "é"
+    assert ended.stderr.startswith(f"error: no experiment '{shown}'")
 
 
 IMPORTED = """

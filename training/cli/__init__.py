@@ -6,6 +6,7 @@ so that `--help`, and a bundle that is there already, need not wait for it.
 
 import sys
 import warnings
+from collections.abc import Sequence
 from io import TextIOWrapper
 
 import typer
@@ -39,7 +40,7 @@ app.command()(examine.duplicates)
 app.command()(examine.labels)
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None, program: str | None = None) -> None:
     """Run a command. Print an expected error in one line, without a traceback.
 
     Characters that the output's encoding lacks are printed as escapes.
@@ -48,12 +49,12 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module="PIL")  # damaged images are named by the commands
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] if given is None else [*given]
     if arguments and (name := RENAMED.get(arguments[0])):
         print_line(f"`{arguments[0]}` is now called `{name}`", style="yellow")
         arguments[0] = name
     try:
-        app(arguments)
+        app(arguments, program)
     except Exception as error:
         if not isinstance(error, _expected_errors()):
             raise

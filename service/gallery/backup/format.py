@@ -1,5 +1,6 @@
 """The columns of a backup, and the checks of a file as a whole. Knows Parquet; nothing of rows."""
 
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,8 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
 
     """
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise BackupError(f"{file} is not a regular file: a backup cannot be read from a pipe")
         with (  # Arrow itself cannot open every name
             file.open("rb") as source,
             pq.ParquetFile(source, page_checksum_verification=True) as backup,

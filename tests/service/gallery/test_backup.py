@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -158,6 +159,46 @@ def test_a_file_that_is_not_a_backup_is_refused(gallery: LocalGallery, tmp_path:
         backup.read(gallery, file)
 
 
+@pytest.fixture
+def unreadable(tmp_path: Path) -> dict[str, Path]:
+    """Paths that no file can be read from, by the reason."""
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "dangling").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe")
+    return {
+        "No such file": tmp_path / "dangling",
+        "Not a directory": tmp_path / "file" / "below",
+        "Too many levels": tmp_path / "circle",
+        "name too long": tmp_path / ("long" * 100),
+        "not a regular file": tmp_path / "pipe",
+    }
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
+    gallery: LocalGallery, unreadable: dict[str, Path]
+) -> None:
+    for reason, file in unreadable.items():
+        with pytest.raises(BackupError, match=f"{re.escape(str(file))} .*{reason}"):
+            backup.read(gallery, file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="must become another user for a moment")
+def test_a_closed_folder_is_named_by_import_and_export(
+    gallery: LocalGallery, tmp_path: Path
+) -> None:
+    backup.write(gallery, tmp_path / "file")
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(BackupError, match=r"file cannot be read as a backup: .*denied"):
+            backup.read(gallery, tmp_path / "file")
+        with pytest.raises(BackupError, match=r"other cannot be written: .*denied"):
+            backup.write(gallery, tmp_path / "other")
+    finally:
+        os.seteuid(0)
+
+
 def test_a_failed_export_leaves_the_previous_file(gallery: LocalGallery, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"the one before")
@@ -246,6 +287,11 @@ COLUMNS: dict[str, Callable[[pa.Table], pa.Table]] = {
     "'vector_conv2' is list": lambda table: _set(
         table, "vector_conv2", table["vector_conv2"].cast(pa.list_(pa.float16()))
     ),
+    "'logits': 3}, and those of this bundle": lambda table: _set(
+        table,
+        "vector_logits",
+        pa.FixedSizeListArray.from_arrays(pa.array(np.ones(3 * len(table), np.float16)), 3),
+    ),
     "no column 'label'": lambda table: table.drop_columns("label"),
     "column 'colour'": lambda table: table.append_column("colour", pa.array([1] * len(table))),
     "same name": lambda table: table.append_column("id", table["id"]),
@@ -302,7 +348,7 @@ def test_columns_that_do_not_fit_are_refused(
 ) -> None:
     table = COLUMNS[reason](exported)
     file = write_table(table, tmp_path / "file", exported.schema.metadata)
-    with pytest.raises(BackupError, match=reason):
+    with pytest.raises(BackupError, match=re.escape(reason)):
         backup.read(other, file)
 
 

@@ -1,6 +1,7 @@
 """A gallery of all own images: with their files, their splits and their thumbnails."""
 
 import io
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,18 @@ def test_the_image_of_the_gallery_is_a_thumbnail_unless_asked_otherwise(
 
 @pytest.mark.parametrize("layer", ["conv2", "logits"])
 @pytest.mark.parametrize("kind", ["file", "thumbnail", "network"])
+def test_thumbnails_do_not_depend_on_their_file(built: Bundle, tmp_path: Path) -> None:
+    copied = shutil.copytree(built.path, tmp_path / "bundle")
+    loaded = bundle.load(copied)
+    for content in (b"", (copied / "gallery.json").read_bytes()):
+        (copied / "thumbnails.zip").write_bytes(content)
+        for image_id in loaded.gallery.ids:
+            thumbnail = loaded.gallery.thumbnail(image_id)
+            assert thumbnail is not None
+            assert thumbnail == built.gallery.thumbnail(image_id)
+    assert loaded.overwritten() == ["thumbnails.zip"]
+
+
 def test_a_photo_is_left_out_of_its_neighbours_as_file_thumbnail_and_pixels(
     kind: str, layer: str, client: TestClient, photos: Path
 ) -> None:

@@ -174,12 +174,16 @@ def test_the_service_ends_with_its_terminal(bundle_path: Path) -> None:
         assert process.wait(BATCH_TIMEOUT) == -signal.SIGHUP
 
 
-def test_a_used_port_is_refused_with_the_option_to_change(bundle_path: Path) -> None:
+def test_a_used_port_is_refused_with_the_option_to_change(
+    bundle_path: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         error = refusal([*serve_command(bundle_path)[:-1], port])
-    assert f"port {port}" in error
-    assert "--port" in error
+        before_loading = refusal([*serve_command(tmp_path / "no bundle")[:-1], port])
+    for line in (error, before_loading):
+        assert f"port {port}" in line
+        assert "--port" in line
 
 
 def has_ipv6() -> bool:

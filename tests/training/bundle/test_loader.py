@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -127,14 +128,21 @@ def test_paths_that_cannot_be_reached_are_rejected(copy: Path, tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="must become another user for a moment")
-def test_a_folder_that_may_not_be_entered_is_rejected(copy: Path) -> None:
-    copy.chmod(0o700)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(BundleError, match="Permission denied"):
-            bundle.load(copy)
-    finally:
-        os.seteuid(0)
+@pytest.mark.parametrize("closed", ["parent", "parent/bundle", "parent/bundle/ranges.json"])
+def test_what_another_user_may_not_read_is_rejected(closed: str, bundle_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # folders of pytest are closed themselves
+        folder = Path(name)
+        (folder / "parent").mkdir()
+        copied = Path(shutil.copytree(bundle_path, folder / "parent" / "bundle"))
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+        (folder / closed).chmod(0o700)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(BundleError, match=r"cannot be read|no bundle at .* denied"):
+                bundle.load(copied)
+        finally:
+            os.seteuid(0)
 
 
 def test_a_bundle_that_is_overwritten_while_it_is_read_is_rejected(
