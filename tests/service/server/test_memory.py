@@ -1,13 +1,17 @@
 """Memory does not grow with small files that decode to large images."""
 
+import re
 import struct
+import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.support.fakes import file_of
+from tests.support.fakes import BATCH_TIMEOUT, file_of
 from tests.support.lengths import length
 from tests.support.processes import resident, running_server, serve_command
 
@@ -18,6 +22,9 @@ ROUNDS = length(4, 2)
 MAX_FILE_BYTES = 64 * 1024
 """Bytes of the largest of these files. Decoded, each has 4 million pixels."""
 GROWTH = 48 * 2**20
+LARGE = 4000
+"""Side of the images that are decoded together."""
+TOGETHER = 4
 
 
 def png_bomb(colour_type: int, channels: int) -> bytes:
@@ -78,3 +85,36 @@ def test_memory_does_not_grow_with_decompression_bombs(
             f"{', '.join(f'{size / 2**20:.0f}' for size in sizes)} MiB"
         )
     assert last < first + GROWTH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("mode", ["RGBA", "I;16"])
+def test_large_images_together_take_little_memory_and_give_it_back(
+    mode: str, bundle_path: Path, tmp_path: Path
+) -> None:
+    """Decoded, the pixels of one image take up to 4 bytes each; a conversion would take more."""
+    image = file_of(Image.new(mode, (LARGE, LARGE)), "PNG")
+    bound = LARGE * LARGE
+    command = [
+        "sh",
+        "-c",
+        'echo $$ >"$0"; exec "$@"',
+        tmp_path / "pid",
+        *serve_command(bundle_path),
+    ]
+    with (
+        running_server(command, KINDRED_MAX_BATCH_SIZE="1", KINDRED_REQUEST_TIMEOUT="60") as http,
+        ThreadPoolExecutor(TOGETHER) as clients,
+    ):
+        status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/status")
+        http.post("/classify", content=file_of(Image.new(mode, (LARGE // 8, LARGE // 8)), "PNG"))
+        before = resident(http)
+        posts = [clients.submit(http.post, "/classify", content=image) for _ in range(TOGETHER)]
+        assert {one.result().status_code for one in posts} == {200}
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        deadline = time.monotonic() + BATCH_TIMEOUT
+        while (after := resident(http)) > before + 2 * bound and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert peak
+    assert int(peak[1]) * 1024 < before + 8 * bound
+    assert after < before + 2 * bound
