@@ -114,8 +114,6 @@ def test_the_image_of_the_gallery_is_a_thumbnail_unless_asked_otherwise(
     assert client.get(path, params={"size": "huge"}).status_code == 422
 
 
-@pytest.mark.parametrize("layer", ["conv2", "logits"])
-@pytest.mark.parametrize("kind", ["file", "thumbnail", "network"])
 def test_thumbnails_do_not_depend_on_their_file(built: Bundle, tmp_path: Path) -> None:
     copied = shutil.copytree(built.path, tmp_path / "bundle")
     loaded = bundle.load(copied)
@@ -128,6 +126,8 @@ def test_thumbnails_do_not_depend_on_their_file(built: Bundle, tmp_path: Path) -
     assert loaded.overwritten() == ["thumbnails.zip"]
 
 
+@pytest.mark.parametrize("layer", ["conv2", "logits"])
+@pytest.mark.parametrize("kind", ["file", "thumbnail", "network"])
 def test_a_photo_is_left_out_of_its_neighbours_as_file_thumbnail_and_pixels(
     kind: str, layer: str, client: TestClient, photos: Path
 ) -> None:
