@@ -20,6 +20,7 @@ from service.errors import NotFoundError
 from service.gallery import backup
 from service.gallery.backup import BackupError, ImportResult
 from service.gallery.local.gallery import LocalGallery
+from service.gallery.protocol import Gallery
 from service.gallery.types import Item
 from tests.support.fakes import image_file, png
 from tests.support.galleries import BACKENDS, Open, addition, vectors
@@ -49,7 +50,7 @@ def other(loaded: Bundle, tmp_path: Path) -> Iterator[LocalGallery]:
     opened.close()
 
 
-def items(gallery: LocalGallery) -> tuple[Item, ...]:
+def items(gallery: Gallery) -> tuple[Item, ...]:
     return gallery.snapshot().page(10_000).items
 
 
@@ -340,6 +341,22 @@ def test_a_row_that_does_not_fit_is_refused_and_nothing_is_kept(
     with pytest.raises(BackupError, match=reason.partition(":")[0]):
         backup.read(other, file, mirror=True)
     assert items(other) == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_all_files_are_checked_before_an_image_of_the_first_is_kept(
+    backend: Open, exported: pa.Table, loaded: Bundle, tmp_path: Path
+) -> None:
+    good = write_table(exported.take([0]), tmp_path / "good", exported.schema.metadata)
+    zero = with_row(exported, REFUSED_ROWS["zero or not finite: zero"], loaded)
+    bad = write_table(zero, tmp_path / "bad", exported.schema.metadata)
+    gallery = backend(loaded, tmp_path)
+    before = items(gallery)
+    with pytest.raises(BackupError, match="bad: image 'added-0002'"):
+        backup.read(gallery, good, bad)
+    assert items(gallery) == before
+    assert backup.read(gallery, good).added == 1
+    gallery.close()
 
 
 @pytest.mark.parametrize("reason", COLUMNS)
