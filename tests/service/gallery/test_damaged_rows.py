@@ -29,7 +29,7 @@ DAMAGES = {
     "vector-odd": "UPDATE vectors SET vector = x'00' WHERE number = {n}",
     "vector-short": "UPDATE vectors SET vector = x'0000' WHERE number = {n}",
     "vector-text": "UPDATE vectors SET vector = 'none' WHERE number = {n}",
-    "vector-nan": "UPDATE vectors SET vector = x'{nan}' WHERE number = {n}",
+    "vector-nan": "UPDATE vectors SET vector = x'{nan}' WHERE number = {n} AND layer = 'conv2'",
     "vectors-gone": "DELETE FROM vectors WHERE number = {n}",
     "image-text": "UPDATE pictures SET png = 'none' WHERE number = {n}",
     "image-cut": "UPDATE pictures SET png = x'89504e47' WHERE number = {n}",
@@ -72,6 +72,10 @@ def test_all_other_images_are_listed_and_found(client: TestClient, loaded: Bundl
         found = client.post(path, content=image_file(), headers=PNG).json()["similar"]
         assert {one["id"] for one in found} == searched
         assert all(-1 <= one["score"] <= 1 for one in found)
+    for name in DAMAGES.keys() - searched - {"id-blob"}:
+        for layer in ("conv2", "logits"):
+            lost = client.get(f"/gallery/{name}/similar?layer={layer}")
+            assert (name, lost.status_code) == (name, 503)
     assert client.get("/gallery/sound/similar?explain=true").status_code == 200
     assert client.post("/gallery/duplicates?limit=1000").status_code == 200
     assert client.get(f"/gallery/{loaded.gallery.ids[0]}").status_code == 200
