@@ -233,6 +233,7 @@ class Database:
                 if writable and version < VERSION:
                     connection.executescript(MIGRATION if version else SCHEMA)
                 reader = _connect(file, immutable=immutable)
+                reader.execute("PRAGMA user_version").fetchone()  # opens its files now
             except BaseException:
                 connection.close()
                 raise
@@ -243,7 +244,7 @@ class Database:
 
     def _read_committed(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         """Return the first row of the committed state; for any thread, never waits for a change."""
-        with self._reading:
+        with self._reading, translate_errors(self.folder):
             found: tuple[Any, ...] | None = self._reader.execute(statement, values).fetchone()
         return found
 

@@ -30,6 +30,7 @@ DAMAGES = {
     "vector-short": "UPDATE vectors SET vector = x'0000' WHERE number = {n}",
     "vector-text": "UPDATE vectors SET vector = 'none' WHERE number = {n}",
     "vector-nan": "UPDATE vectors SET vector = x'{nan}' WHERE number = {n} AND layer = 'conv2'",
+    "zero": "UPDATE vectors SET vector = zeroblob(16384) WHERE number = {n} AND layer = 'conv2'",
     "vectors-gone": "DELETE FROM vectors WHERE number = {n}",
     "image-text": "UPDATE pictures SET png = 'none' WHERE number = {n}",
     "image-cut": "UPDATE pictures SET png = x'89504e47' WHERE number = {n}",

@@ -1,6 +1,8 @@
 """Updates of the gallery over HTTP, and searches that see them."""
 
 import base64
+import os
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,9 @@ from tests.service.conftest import MakeApp
 from tests.support.fakes import BATCH_TIMEOUT, image_file
 from tests.support.images import striped_image
 from training.bundle import Bundle, Layer, Vectors
+
+if sys.platform != "win32":
+    import resource
 
 PNG = {"Content-Type": "image/png"}
 
@@ -435,3 +440,22 @@ def test_a_diverse_search_scans_a_limited_number_of_candidates(
     path = "/similar?layer=conv2&limit=3&diversity=1"
     assert client.post(path, content=image_file(), headers=PNG).status_code == 200
     assert max(seen) < 4 * 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of open files")
+def test_what_is_shown_at_every_visit_needs_no_free_file(client: TestClient) -> None:
+    add(client, query="id=mine")
+    bundled = client.get("/gallery?limit=1&source=bundle").json()["items"][0]["id"]
+    limit, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, maximum))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.pipe()
+        images = ("/gallery/mine/image", f"/gallery/{bundled}/image")
+        statuses = {
+            path: client.get(path).status_code
+            for path in ("/", "/web/main.js", "/docs", "/experiments", "/model", *images)
+        }
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, maximum))
+    assert set(statuses.values()) == {200}, statuses
