@@ -187,7 +187,7 @@ def _show(file: Path, answer: PredictResponse | Problem) -> None:
 
 
 def _line(found: Neighbour) -> str:
-    return f"{found.score:.3f} {found.label} {found.id}"
+    return " ".join((f"{found.score:.3f}", *filter(None, (found.label,)), found.id))
 
 
 def _width(column: Iterable[str]) -> int:

@@ -50,7 +50,8 @@ class Model(TolerantModel):
     name: str
     version: str
     classes: tuple[str, ...]
-    metrics: Metrics
+    metrics: Metrics | None
+    """None if the bundle has no classes."""
     gallery: GalleryInfo
     limits: Limits
     caveats: str

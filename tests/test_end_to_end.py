@@ -66,13 +66,15 @@ def image(server: httpx.Client, released: Bundle) -> bytes:
 
 def test_a_release_records_a_study_and_a_final_run(released: Bundle) -> None:
     assert sorted(one.stage for one in released.records) == ["final", "study"]
-    assert (
-        released.manifest.metrics.test_count == len(released.gallery) == 10 * PER_CLASS * 15 / 100
-    )
+    metrics = released.manifest.metrics
+    assert metrics
+    assert metrics.test_count == len(released.gallery) == 10 * PER_CLASS * 15 / 100
 
 
 def test_the_network_is_better_than_chance(released: Bundle) -> None:
-    low, _ = released.manifest.metrics.test_wilson95
+    metrics = released.manifest.metrics
+    assert metrics
+    low, _ = metrics.test_wilson95
     assert low > 0.15, "no better than chance with ten classes"
 
 
@@ -136,6 +138,8 @@ def test_the_full_real_data_need_no_training(real_bundle: Bundle) -> None:
     assert len(real_bundle.gallery) == 7500
     assert not (real_bundle.path.parents[1] / "checkpoints").exists()
     assert real_bundle.index_metadata["conv2"].quality.recall_at_10 >= 0.998
-    share = real_bundle.manifest.metrics.label_share_at_10
+    metrics = real_bundle.manifest.metrics
+    assert metrics
+    share = metrics.label_share_at_10
     assert share["logits"] > share["conv2"] > 0.4
-    assert real_bundle.manifest.metrics.test_accuracy > 0.75
+    assert metrics.test_accuracy > 0.75

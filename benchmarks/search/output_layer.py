@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     bundle = load(parser.parse_args().bundle)
-    index = bundle.indexes[bundle.spec.classes]
+    index = bundle.indexes[bundle.spec.class_layer]
     positions = np.arange(len(index))
     vectors = index.reconstruct(positions)
     _, found = index.search(vectors, 2, exact=True)

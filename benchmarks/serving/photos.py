@@ -63,7 +63,7 @@ def main(
             backend.run(channels_first(np.stack([how(file, side) for file in files])))
             for how in (_in_full, _reduced)
         ]
-        one, other = (each.layers[loaded.spec.classes].argmax(1) for each in found)
+        one, other = (each.layers[loaded.spec.class_layer].argmax(1) for each in found)
         same += int((one == other).sum())
     print(f"{same} of {count} photos of {compared:g} MP have the same class ({backend.name})")
 

@@ -327,14 +327,15 @@ class Engine:
         deliver(tuple(lost))
 
 
-def _split(found: BatchOutput, classes: Layer) -> Iterator[Embeddings]:
+def _split(found: BatchOutput, classes: Layer | None) -> Iterator[Embeddings]:
     """Yield the embeddings of each image of a batch, without times."""
-    logits = found.layers[classes].astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    count = len(next(iter(found.layers.values())))
+    logits = np.zeros((count, 0)) if classes is None else found.layers[classes].astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     rankings = np.argsort(-probabilities, axis=1, kind="stable")
-    novelty = [None] * len(logits) if found.novelty is None else found.novelty.tolist()
-    for row in range(len(logits)):
+    novelty = [None] * count if found.novelty is None else found.novelty.tolist()
+    for row in range(count):
         yield Embeddings(
             OutputView(found.layers, row),
             probabilities[row],

@@ -42,9 +42,10 @@ class Embeddings:
     """One image at each served layer, float32 [dimension], and the seconds it took.
 
     `probabilities` float64 [classes] are those of the logits, and `ranking` [classes] orders the
-    classes by them, the most probable first. `novelty` is None if the bundle has no statistics of
-    it, or if it was not asked for. `matches` has the results of the searches that were submitted
-    with the image. `pixels` are those that the network has seen.
+    classes by them, the most probable first. Both are empty if there are no classes. `novelty` is
+    None if the bundle has no statistics of it, or if it was not asked for. `matches` has the
+    results of the searches that were submitted with the image. `pixels` are those that the network
+    has seen.
     """
 
     layers: Mapping[Layer, Vectors]

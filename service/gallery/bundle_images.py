@@ -23,7 +23,7 @@ class BundleImages:
         items = tuple(
             Item(
                 image_id,
-                classes[label],
+                classes[label] if classes else "",
                 predicted,
                 attributes=attributes,
                 has_image=gallery.pixels is not None,
@@ -59,17 +59,21 @@ class BundleImages:
 
 
 def _attributes(gallery: Gallery) -> Sequence[Attributes]:
-    """Return the attributes of each image: of own images, their file and their split."""
-    if gallery.files is None or gallery.parts is None:
+    """Return the attributes of each image: of own images, their file, and their split if any."""
+    if gallery.files is None:
         return [{}] * len(gallery)
+    if gallery.parts is None:
+        return [{"file": file} for file in gallery.files]
     return [
         {"file": file, "split": part}
         for file, part in zip(gallery.files, gallery.parts, strict=True)
     ]
 
 
-def _predicted(bundle: Bundle) -> Sequence[str]:
+def _predicted(bundle: Bundle) -> Sequence[str | None]:
     """Return the predicted class of each image; a unit vector keeps the largest logit."""
+    if bundle.spec.classes is None:
+        return [None] * len(bundle.gallery)
     logits = bundle.indexes[bundle.spec.classes]
     largest = logits.reconstruct(range(len(logits))).argmax(1)
     return [bundle.manifest.classes[index] for index in largest]

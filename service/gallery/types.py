@@ -1,10 +1,11 @@
 """Data types of galleries: items, matches, filters, additions, overrides."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
+from service.errors import NotFoundError
 from service.gallery.conditions import Attributes, Condition
 from training.bundle import Layer, Vectors
 
@@ -18,10 +19,11 @@ class Item:
 
     id: str
     label: str
+    """Empty if none was given and the network knows no classes."""
     predicted: str | None
     """The class that the network predicts; None if it is not known."""
     label_predicted: bool = False
-    """Whether the label is the network's prediction, as none was given."""
+    """Whether the label is the network's prediction, if it makes one, as none was given."""
     attributes: Attributes = field(default_factory=dict)
     source: Source = "bundle"
     created_at: datetime | None = None
@@ -75,6 +77,15 @@ class Filter:
 
 
 MATCH_ALL: Final = Filter()
+
+
+def no_such_label(label: str, classes: Sequence[str]) -> NotFoundError:
+    """Return the error of a label that no image has; it names the classes, if there are any."""
+    return NotFoundError(
+        f"No label {label!r}; available: {', '.join(classes)}."
+        if classes
+        else f"No image has the label {label!r}."
+    )
 
 
 @dataclass(frozen=True)
@@ -139,5 +150,5 @@ class NewVectors:
     id: str
     revision: int
     vectors: Mapping[Layer, Vectors]
-    predicted: str
+    predicted: str | None
     network: str

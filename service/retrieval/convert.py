@@ -10,8 +10,8 @@ def gallery_item(item: Item) -> GalleryItem:
     """Convert an item to its schema."""
     return GalleryItem(
         id=item.id,
-        label=item.label,
-        label_predicted=item.label_predicted,
+        label=item.label or None,
+        label_predicted=item.label_predicted and bool(item.label),
         predicted=item.predicted,
         attributes=dict(item.attributes),
         source=item.source,
@@ -26,7 +26,7 @@ def neighbour(match: ScoredItem) -> Fields:
     item, to = match.item, links.get()
     fields: Fields = {
         "id": item.id,
-        "label": item.label,
+        "label": item.label or None,
         "score": round(match.score, DECIMALS),
         "image": to.to_image(item.id) if item.has_image else None,
     }

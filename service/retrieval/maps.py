@@ -92,14 +92,14 @@ class GalleryMap:
         if not with_ids:
             return fields
         classes = self._bundle.manifest.classes
-        used = {item.label for item in points.items}
+        used = {item.label for item in points.items if item.label}
         used |= {item.predicted for item in points.items if item.predicted is not None}
         labels = (*classes, *sorted(used.difference(classes)))
         number = {label: position for position, label in enumerate(labels)}
         return fields | {
             "ids": [item.id for item in points.items],
             "labels": labels,
-            "label": [number[item.label] for item in points.items],
+            "label": [number.get(item.label) for item in points.items],
             "predicted": [
                 None if item.predicted is None else number[item.predicted] for item in points.items
             ],
@@ -207,7 +207,7 @@ class GalleryMap:
             "nearest": [
                 {
                     "id": match.item.id,
-                    "label": match.item.label,
+                    "label": match.item.label or None,
                     "score": round(match.score, DECIMALS),
                     **_coordinates(place),
                 }

@@ -26,8 +26,12 @@ class Reconstruction:
         decoders = self._bundle.decoders
         if not decoders:
             raise NotFoundError(
-                "This bundle has no decoders, which draw pictures from vectors: build it again, "
-                "with `python -m training reindex`, to get them."
+                "This bundle has no decoders, which draw pictures from vectors: "
+                + (
+                    "build it again, with `python -m training reindex`, to get them."
+                    if self._bundle.manifest.classes
+                    else "it has no classes, and nothing was trained."
+                )
             )
         for layer in decoders:
             if layer == (name or self._bundle.spec.searched[0]):

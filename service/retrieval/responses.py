@@ -65,14 +65,26 @@ class ResponseBuilder:
         """
         return self._known(name, self._spec.served)
 
+    def require_classes(self) -> None:
+        """Check that the bundle has classes.
+
+        Raises:
+            NotFoundError: it has none.
+
+        """
+        if not self._classes:
+            raise NotFoundError(
+                "This bundle has no classes, so images cannot be classified, only searched: POST "
+                "/similar. For classes, put the images of each into a folder and build it again."
+            )
+
     def classify(self, images: Sequence[Embeddings], top_k: int | None = None) -> list[Fields]:
         """Return a `ClassifyResponse` for each image: its `top_k` best classes, or all of them."""
         return [self._classification(image, top_k) for image in images]
 
-    def predicted(self, image: Embeddings) -> str:
-        """Return the most probable class of an image."""
-        label: str = self._classes[image.ranking[0]]
-        return label
+    def predicted(self, image: Embeddings) -> str | None:
+        """Return the most probable class of an image; None if the bundle has no classes."""
+        return self._classes[image.ranking[0]] if self._classes else None
 
     def predict(
         self,
@@ -82,7 +94,10 @@ class ResponseBuilder:
         *,
         with_attribution: bool,
     ) -> list[Fields]:
-        """Return a `PredictResponse` for each image: its classes, and its nearest at each layer."""
+        """Return a `PredictResponse` for each image: its classes, and its nearest at each layer.
+
+        If the bundle has no classes, there are no predictions.
+        """
         view = self._gallery.snapshot()
         found = {
             layer: self.similarity.nearest(
@@ -110,6 +125,8 @@ class ResponseBuilder:
             TensorMetadata(name=layer, datatype="FP32", shape=(-1, dimensions.get(layer, -1)))
             for layer in self._spec.served
         )
+        if not self._classes:
+            return tuple(layers)
         return (
             TensorMetadata(name="labels", datatype="BYTES", shape=(-1,)),
             TensorMetadata(name="probabilities", datatype="FP32", shape=(-1, len(self._classes))),
@@ -118,12 +135,14 @@ class ResponseBuilder:
 
     def tensors(self, images: Sequence[Embeddings]) -> dict[str, Array]:
         """Return the output tensors: labels, probabilities, and the vectors at each layer."""
-        probabilities = np.stack([image.probabilities for image in images])
-        labels = [self.predicted(image) for image in images]
         vectors: dict[str, Array] = {
             layer: np.stack([image.layers[layer] for image in images])
             for layer in self._spec.served
         }
+        if not self._classes:
+            return vectors
+        probabilities = np.stack([image.probabilities for image in images])
+        labels = [self.predicted(image) for image in images]
         return {"labels": np.array(labels), "probabilities": probabilities, **vectors}
 
     def _classification(self, image: Embeddings, top_k: int | None = None) -> Fields:

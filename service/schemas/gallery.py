@@ -48,9 +48,10 @@ class GalleryItem(Schema):
     """One image of the gallery."""
 
     id: str = Field(examples=["cifar10-test-00042"])
-    label: str = Field(examples=["cat"])
+    label: str | None = Field(examples=["cat"])
+    """null if it has none: none was given, and the bundle has no classes."""
     predicted: str | None = Field(default=None, examples=["dog"])
-    """The class that the network predicts."""
+    """The class that the network predicts; null if the bundle has no classes."""
     image: str | None = Field(examples=["/gallery/cifar10-test-00042/image"])
     """Path of its pixels; null if the gallery does not have them."""
     reconstruction: str | None = Field(
@@ -80,7 +81,7 @@ class GalleryEdit(Schema):
     model_config = ConfigDict(extra="forbid")
 
     label: Label | None = None
-    """null replaces the label by the network's prediction."""
+    """null replaces the label by the network's prediction, or removes it without classes."""
     attributes: Annotated[dict[Name, Value | None], Field(max_length=MAX_ATTRIBUTES)] = Field(
         default_factory=dict, json_schema_extra=_FORBID_EXTRA, examples=[{"shelf": 4, "sold": None}]
     )

@@ -32,7 +32,8 @@ class Neighbour(Schema):
     """An image of the gallery that is similar to the query."""
 
     id: str
-    label: str
+    label: str | None
+    """null if it has none, as nothing gave it one."""
     score: RoundedFloat
     """Cosine similarity, in [-1, 1]."""
     image: str | None
@@ -57,7 +58,7 @@ class ClassifyResponse(Schema):
 
     model: ModelName
     predictions: tuple[Prediction, ...]
-    """Best first."""
+    """Best first; empty if the bundle has no classes."""
     novelty: RoundedFloat | None = Field(
         default=None,
         ge=0,

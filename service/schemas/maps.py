@@ -26,8 +26,8 @@ class MapResponse(Schema):
     ids: tuple[str, ...] | None = Field(default=None, examples=[["cifar10-test-00042"]])
     labels: tuple[str, ...] | None = Field(default=None, examples=[["cat", "dog"]])
     """All labels, the classes of the network first."""
-    label: tuple[int, ...] | None = Field(default=None, examples=[[0]])
-    """The label of each image, as a position in `labels`."""
+    label: tuple[int | None, ...] | None = Field(default=None, examples=[[0]])
+    """The label of each image, as a position in `labels`; null if it has none."""
     predicted: tuple[int | None, ...] | None = Field(default=None, examples=[[1]])
     """The class that the network predicts for each image, as a position in `labels`."""
     added: tuple[int, ...] | None = Field(default=None, examples=[[7500]])
@@ -38,7 +38,7 @@ class PlacedNeighbour(Schema):
     """An image of the gallery that is near at a layer, and its place on the map."""
 
     id: str = Field(examples=["cifar10-test-00042"])
-    label: str = Field(examples=["cat"])
+    label: str | None = Field(examples=["cat"])
     score: RoundedFloat
     """Cosine similarity, in [-1, 1]; of reduced vectors at a layer without an index."""
     x: Coordinate

@@ -133,10 +133,13 @@ class ModelCard(Schema):
 
     name: str
     version: str
-    run_id: str
+    run_id: str | None
+    """The run that trained the network; null if the bundle has no classes."""
     created_at: datetime
     classes: tuple[str, ...]
-    metrics: Metrics
+    """Empty if the bundle has none: nothing was trained, and images can only be searched."""
+    metrics: Metrics | None
+    """null if the bundle has no classes."""
     dataset: DatasetMetadata
     gallery: GalleryCard
     novelty: NoveltyCard | None

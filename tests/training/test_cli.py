@@ -295,6 +295,7 @@ def test_eval_retrieval_prints_precision_by_layer_and_class(
     outcome = command("eval-retrieval", "--bundle", bundle_path)
     assert outcome.code == 0
     metrics = bundle.load(bundle_path).manifest.metrics
+    assert metrics
     (total,) = (line for line in outcome.out.splitlines() if " all " in line)
     assert all(f"{share:.3f}" in total for share in metrics.label_share_at_10.values())
     assert all(name in outcome.out for name in ("conv2", "logits", "amber", "jade"))

@@ -32,12 +32,12 @@ _PIXELS: Final = "pixels"
 class KnownImage:
     """An image, uint8 [side, side, 3], and its vector [dimension] at each layer that is searched.
 
-    At the layer `classes`, the largest number is that of the class.
+    At the layer `classes`, if there is one, the largest number is that of the class.
     """
 
     pixels: Pixels
     vectors: Mapping[Layer, Vectors]
-    classes: Layer = "logits"
+    classes: Layer | None = "logits"
 
     def mismatch(self, found: Mapping[Layer, Vectors]) -> str | None:
         """Return how the vectors of a network differ from the known ones; None if they fit."""
@@ -94,7 +94,7 @@ def load(file: Path, spec: NetworkSpec) -> KnownImage:
         raise ValueError(f"{file} cannot be read: {error}") from error
     pixels = arrays.pop(_PIXELS, np.empty(0))
     shape = (spec.side, spec.side, 3)
-    if pixels.shape != shape or pixels.dtype != np.uint8 or spec.classes not in arrays:
+    if pixels.shape != shape or pixels.dtype != np.uint8 or not {*spec.searched} <= {*arrays}:
         raise ValueError(f"{file} does not hold a known image")
     return KnownImage(
         pixels,

@@ -49,6 +49,7 @@ from training.bundle.manifest import (
     thumbnail_name,
     verify,
 )
+from training.data.folder_layout import NO_CLASS
 from training.data.preprocessing import Pixels
 from training.experiments import record
 from training.experiments.record import Record
@@ -78,7 +79,8 @@ ThumbnailReader = Callable[[int], bytes | None]
 class Gallery:
     """The images that are searched: ids, labels int64 [N], optional pixels uint8 [N, S, S, 3].
 
-    Of own images, `parts` has the split, `files` the path and `states` the state of each file.
+    Without classes, all labels are -1. Of own images, `parts` has the split, if they were split,
+    `files` the path and `states` the state of each file.
     `thumbnails` has a JPEG of each image that is larger than the network's input, or None.
     """
 
@@ -341,7 +343,7 @@ def _read_thumbnails(file: Path) -> ThumbnailReader:
 def _clearest_image(bundle: Bundle) -> KnownImage:
     """Return the image of the gallery that has the clearest class, with its vectors."""
     assert bundle.gallery.pixels is not None  # noqa: S101  checked by the caller
-    classes = bundle.spec.classes
+    classes = bundle.spec.class_layer
     row = known.clearest(bundle.indexes[classes].reconstruct(range(len(bundle.gallery))))
     vectors = {layer: index.reconstruct([row])[0] for layer, index in bundle.indexes.items()}
     return KnownImage(np.array(bundle.gallery.pixels[row]), vectors, classes)
@@ -376,7 +378,7 @@ def _check_consistency(bundle: Bundle) -> None:
             for of in (gallery.parts, gallery.files, gallery.states)
             if of is not None
         )
-        or not np.isin(gallery.labels, np.arange(len(classes))).all(),
+        or not np.isin(gallery.labels, np.arange(len(classes)) if classes else [NO_CLASS]).all(),
         PIXELS: gallery.pixels is not None
         and (gallery.pixels.shape != shape or gallery.pixels.dtype != np.uint8),
         ARCHITECTURE: bundle.architecture.classes != len(classes),

@@ -77,10 +77,13 @@ class Metrics(Frozen):
 
 
 class DatasetMetadata(Frozen):
-    """The data sets of the network and of the gallery; they may differ in encoding."""
+    """The data sets of the network and of the gallery; they may differ in encoding.
 
-    trained_on: str
-    trained_on_fingerprint: str
+    `trained_on` is None if nothing was trained.
+    """
+
+    trained_on: str | None
+    trained_on_fingerprint: str | None
     gallery_from: str
     gallery_fingerprint: str
 
@@ -117,18 +120,21 @@ def _below_the_folder(name: str) -> str:
 
 
 class Manifest(Frozen):
-    """The contents of `manifest.json`, the first file that is read and the last that is written."""
+    """The contents of `manifest.json`, the first file that is read and the last that is written.
+
+    Without classes nothing was trained: then there are no `run_id` and no `metrics`.
+    """
 
     format_version: Literal[1, 2] = FORMAT_VERSION
     name: str
     version: str
-    run_id: str
+    run_id: str | None
     created_at: datetime
     classes: tuple[str, ...]
     dataset: DatasetMetadata
     source: Source | None = None
     gallery: GalleryMetadata
-    metrics: Metrics
+    metrics: Metrics | None
     novelty: NoveltyMetadata | None = None
     decoders: dict[Layer, DecoderQuality] = Field(default_factory=dict)
     files: dict[Annotated[str, AfterValidator(_below_the_folder)], FileRef]
@@ -187,6 +193,7 @@ class IndexesFile(Frozen):
 class GalleryFile(Frozen):
     """The contents of `gallery.json`. Own images have `parts`, `files` and `states`, by position.
 
+    A label is the number of a class, and -1 in a gallery without classes, which has no `parts`.
     A state is that of the file when it was read; it tells whether the file has changed.
     """
 

@@ -3,19 +3,22 @@
 Works on the manifest and the record of the final run; must not load networks or indexes.
 """
 
-from training.bundle.manifest import Manifest
+from training.bundle.manifest import Manifest, Metrics
 from training.experiments.record import Record
 from training.index.tuning import Quality
 from training.models.families import AnyArchitecture
 from training.models.layers import Layer, NetworkSpec
 
 MAX_LISTED_CLASSES = 20
+RECALL = """\
+Recall@10 is the share of the exact ten nearest that the index returns. Milliseconds were measured
+on the machine that built the bundle."""
 
 
 def model_card(
     manifest: Manifest,
     qualities: dict[Layer, Quality],
-    final: Record,
+    final: Record | None,
     architecture: AnyArchitecture,
 ) -> str:
     """Return the bundle's `README.md`.
@@ -23,14 +26,17 @@ def model_card(
     Args:
         manifest: of the bundle.
         qualities: search quality of each index.
-        final: the record of the run that trained the network.
+        final: the record of the run that trained the network; None if nothing was trained.
         architecture: of the network.
 
     """
+    metrics, data = manifest.metrics, manifest.dataset
+    if metrics is None or final is None:
+        return _without_classes(manifest, qualities, architecture)
     spec = architecture.spec
     square = f"{spec.side} x {spec.side}"
     credit = f"\n- Weights: {architecture.credit}." if architecture.credit else ""
-    metrics, data = manifest.metrics, manifest.dataset
+    trained_on = f"{data.trained_on} (fingerprint `{final.dataset.fingerprint[:16]}`)"
     low, high = metrics.test_wilson95
     validation = (
         f"{metrics.validation_accuracy:.4f}"
@@ -49,12 +55,12 @@ def model_card(
 images ({pixels}) is searched by cosine similarity at {len(qualities)} layers.
 
 - Classes: {_classes(manifest.classes)}.{credit}
-- Trained on: {data.trained_on} (fingerprint `{data.trained_on_fingerprint[:16]}`).
+- Trained on: {trained_on}.
 - Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). {_gallery(manifest)}
 - Validation accuracy of the chosen settings: {validation}.
 - Test accuracy: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss
   {metrics.test_loss:.4f}, over {metrics.test_count:,} images that were used neither for training
-  nor for model selection.{_own_test(final)}{_near_duplicates(final)}{_calibration(manifest, final)}
+  nor for model selection.{_own_test(final)}{_near_duplicates(final)}{_calibration(metrics, final)}
 
 | layer | precision@10 | recall@10 of the index | ms per query | ms per exact query |
 | --- | --- | --- | --- | --- |
@@ -63,12 +69,9 @@ images ({pixels}) is searched by cosine similarity at {len(qualities)} layers.
 Precision@10 is the share of the ten nearest images that have the query's label. It is the mean over
 {metrics.label_share_queries:,} queries from {_searched(manifest)}, each excluded from its own
 results.
-Recall@10 is the share of the exact ten nearest that the index returns. Milliseconds were measured
-on the machine that built the bundle.
+{RECALL}
 
-`model.onnx` is the same network for other runtimes, compared with PyTorch when it was written. Its
-input is `images`, uint8 [N, 3, {spec.side}, {spec.side}]. Its outputs are {_layers(spec)},
-float32. Preprocessing of the pixels and calibration of the logits are included.
+{_onnx(spec)} Preprocessing of the pixels and calibration of the logits are included.
 {_novelty(manifest)}{_decoders(manifest)}
 ## Limits
 
@@ -76,6 +79,50 @@ The network predicts one of the classes above for every image, even if the image
 It uses only the centre square of an image, scaled to {square} pixels. It is meant for study and for
 demonstrations of image retrieval, not for decisions about people.
 """
+
+
+def _without_classes(
+    manifest: Manifest, qualities: dict[Layer, Quality], architecture: AnyArchitecture
+) -> str:
+    """Return the card of a bundle that knows no classes, so that nothing was trained or tested."""
+    spec, data = architecture.spec, manifest.dataset
+    square = f"{spec.side} x {spec.side}"
+    layers = "\n".join(
+        f"| {layer} | {quality.recall_at_10:.4f} | {quality.milliseconds:.2f} "
+        f"| {quality.exact_milliseconds:.2f} |"
+        for layer, quality in qualities.items()
+    )
+    return f"""# {manifest.name} {manifest.version}
+
+{architecture.title} for {square} colour images. It knows no classes: nothing was trained. Its
+gallery of {manifest.gallery.count:,} images is searched by cosine similarity of features.
+
+- Weights: {architecture.credit}.
+- Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). Features are less
+  their mean over these images, divided by their standard deviation.
+
+| layer | recall@10 of the index | ms per query | ms per exact query |
+| --- | --- | --- | --- |
+{layers}
+
+{RECALL}
+
+{_onnx(spec)} Preprocessing of the pixels is included.
+
+## Limits
+
+The network names nothing: it knows no classes. It finds alike what ImageNet's classes are told
+apart by, and other differences less well. It uses only the centre square of an image, scaled to
+{square} pixels. It is meant for study and for demonstrations of image retrieval, not for decisions
+about people.
+"""
+
+
+def _onnx(spec: NetworkSpec) -> str:
+    return f"""\
+`model.onnx` is the same network for other runtimes, compared with PyTorch when it was written. Its
+input is `images`, uint8 [N, 3, {spec.side}, {spec.side}]. Its outputs are {_layers(spec)},
+float32."""
 
 
 def _layers(spec: NetworkSpec) -> str:
@@ -156,8 +203,8 @@ was trained on. The errors are those on up to 1,000 held-out images.
 """
 
 
-def _calibration(manifest: Manifest, final: Record) -> str:
-    error = manifest.metrics.test_calibration_error
+def _calibration(metrics: Metrics, final: Record) -> str:
+    error = metrics.test_calibration_error
     if not final.calibration or error is None:
         return ""
     return f"""

@@ -83,7 +83,7 @@ def write_update(
             ),
         }
     )
-    final = next(one for one in old.records if one.run_id == before.run_id)
+    final = next((one for one in old.records if one.run_id == before.run_id), None)
 
     def card(written: Manifest) -> str:
         return model_card(written, dict(qualities), final, old.architecture)

@@ -91,13 +91,16 @@ class Decoders:
 
 @dataclass(frozen=True)
 class BundleContents:
-    """The contents of a bundle to be written."""
+    """The contents of a bundle to be written.
+
+    `run_id` and `metrics` are None if the network knows no classes, as nothing was trained.
+    """
 
     name: str
-    run_id: str
+    run_id: str | None
     classes: tuple[str, ...]
     dataset: DatasetMetadata
-    metrics: Metrics
+    metrics: Metrics | None
     network: Network
     gallery: Gallery
     indexes: dict[Layer, CosineIndex]
@@ -286,14 +289,14 @@ def _write_thumbnails(gallery: Gallery, file: Path) -> None:
 
 @torch.inference_mode()
 def _known_image(network: Network) -> KnownImage:
-    """Choose a drawing that has a clear class, and embed it at the layers that are searched."""
+    """Choose a drawing, of a clear class if there are any, and embed it at searched layers."""
     spec = network.spec
     drawn = known.drawings(spec.side)
     device = next(network.parameters()).device
     images = torch.from_numpy(drawn).permute(0, 3, 1, 2).to(device)
     found = network.eval().representations(images, spec.searched)
     vectors = {layer: tensor.cpu().numpy() for layer, tensor in found.items()}
-    chosen = known.clearest(vectors[spec.classes])
+    chosen = known.clearest(vectors[spec.classes]) if spec.classes else 0
     return KnownImage(
         drawn[chosen], {layer: rows[chosen] for layer, rows in vectors.items()}, spec.classes
     )

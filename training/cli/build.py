@@ -194,10 +194,13 @@ def eval_retrieval(root: Root = Path(), source: Source = None) -> None:
     from rich.table import Table
 
     from training import bundle
+    from training.bundle import BundleError
     from training.workflows.export import among
     from training.workflows.retrieval_metrics import pick_queries, precision_at_k
 
     loaded = bundle.load(source or root / "bundles" / "current")
+    if not loaded.manifest.classes:
+        raise BundleError(f"{loaded.path} knows no classes, so precision cannot be measured")
     tested = loaded.gallery.tested
     labels = loaded.gallery.labels[tested]
     queries = pick_queries(labels)

@@ -20,9 +20,19 @@ from torch import Tensor
 from training.data import cifar10, messages
 from training.data.archive import DAMAGED, NoSourceError
 from training.data.cifar10 import Partition
-from training.data.folder_layout import Layout, LayoutError, Part, PartLabel, find_layout
+from training.data.folder_layout import (
+    NO_CLASS,
+    UNNAMED,
+    Layout,
+    LayoutError,
+    Part,
+    PartLabel,
+    find_layout,
+    without_classes,
+)
 from training.data.image_files import (
     Decoded,
+    Found,
     TemporaryBytes,
     Thumbnails,
     Unreadable,
@@ -43,6 +53,10 @@ class DatasetError(RuntimeError):
 
 class NoImagesError(DatasetError):
     """The source is readable, but has no images of the requested partition."""
+
+
+class NoClassesError(DatasetError):
+    """The source has images, but fewer than two class folders."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,7 @@ class Dataset:
     """Labelled images: `images` uint8 [N, 3, S, S], `labels` int64 [N], N unique `ids`.
 
     `source` says where they are from. `files` is None for CIFAR-10, whose files say nothing more.
+    Without classes, each label is `NO_CLASS`.
     """
 
     name: str
@@ -110,13 +125,15 @@ class Dataset:
 class Changes:
     """What is different in a source: `images` new or changed, `kept` the paths of the others.
 
-    `other_classes` counts the images of classes that were not read.
+    `other_classes` counts the images of classes that were not read. `class_folders` counts those
+    of data that was read without classes.
     """
 
     images: Dataset | None
     kept: tuple[str, ...]
     other_classes: Mapping[str, int]
     source: Source
+    class_folders: int = 0
 
 
 def load(
@@ -126,6 +143,7 @@ def load(
     *,
     strict: bool = False,
     side: int = SIZE,
+    labelled: bool = True,
 ) -> Dataset:
     """Read the data in a folder or archive.
 
@@ -139,9 +157,12 @@ def load(
         on_image: called after each decoded image.
         strict: makes an unreadable image an error.
         side: to resize own images to, in pixels.
+        labelled: gives each image the class of its folder. Else all own images are read, in any
+            folder, without classes.
 
     Raises:
         NoImagesError: there are no images.
+        NoClassesError: there are images, but not two classes of them.
         DatasetError: the source is missing or damaged, or an image cannot be read and must be; the
             message names it.
 
@@ -154,7 +175,9 @@ def load(
         if batches := cifar10.find(source):
             images = _from_batches(cifar10.read(batches, partition), partition)
         else:
-            images = _from_images(source, partition, on_image, strict=strict, side=side)
+            images = _from_images(
+                source, partition, on_image, strict=strict, side=side, labelled=labelled
+            )
         key = CIFAR10_KEY if images.is_cifar10 else state.key
         return replace(images, source=state.model_copy(update={"key": key}))
     except NoSourceError as error:
@@ -188,11 +211,17 @@ def _from_batches(batches: "CIFAR10", partition: Partition) -> Dataset:
 
 
 def _from_images(
-    source: Path, partition: Partition, on_image: Callable[[], None], *, strict: bool, side: int
+    source: Path,
+    partition: Partition,
+    on_image: Callable[[], None],
+    *,
+    strict: bool,
+    side: int,
+    labelled: bool,
 ) -> Dataset:
     found = find_images(source)
     try:
-        layout = find_layout(found.images)
+        layout = (find_layout if labelled else without_classes)(found.images)
     except LayoutError as error:
         raise DatasetError(f"{source}: {error}") from error
     labels = {path: label for path in found.images if (label := layout.assign(path))}
@@ -204,6 +233,9 @@ def _from_images(
     cifar10_files = _is_cifar10(of_part)
     if partition == "test" or cifar10_files:
         labels = {path: labels[path] for path in of_part}
+    names = {name for _, name in labels.values()}
+    if labelled and partition == "train" and found.images and len(names) < 2:
+        raise NoClassesError(messages.no_classes(source, found, names))
     if not labels:
         raise NoImagesError(messages.nothing_found(source, partition, found))
     side = SIZE if cifar10_files else side
@@ -228,7 +260,7 @@ def load_changes(
     Args:
         source: the folder or archive.
         known: the state of each file that was read before, by its path.
-        classes: images of other classes are counted and not read.
+        classes: images of other classes are counted and not read. With none, all are read.
         side: to resize the images to, in pixels.
         on_image: called after each decoded image.
 
@@ -240,21 +272,32 @@ def load_changes(
     try:
         state = scan(source)
         found = find_images(source)
-        layout = find_layout(found.images)
+        layout = (find_layout if classes else without_classes)(found.images)
+        taken = classes or {UNNAMED}
         labels = {path: label for path in found.images if (label := layout.assign(path))}
         states = {str(path): file_state(source, path) for path in labels}
         kept = {path for path, now in states.items() if now and known.get(path) == now}
-        others = Counter(name for _, name in labels.values() if name not in classes)
+        others = Counter(name for _, name in labels.values() if name not in taken)
         wanted = {
             path: label
             for path, label in labels.items()
-            if str(path) not in kept and label[1] in classes
+            if str(path) not in kept and label[1] in taken
         }
         collected = _decode(source, wanted, on_image, side, thumbnails=True)
     except (NoSourceError, LayoutError, *DAMAGED) as error:
         raise DatasetError(f"{source} cannot be read: {error}") from error
     made = _own(source, layout, labels, collected, ()) if collected.images else None
-    return Changes(made, tuple(sorted(kept)), dict(others), state)
+    folders = 0 if classes else len(_class_folders(found))
+    return Changes(made, tuple(sorted(kept)), dict(others), state, folders)
+
+
+def _class_folders(found: Found) -> set[str]:
+    """Return the names of the class folders with images."""
+    try:
+        layout = find_layout(found.images)
+    except LayoutError:
+        return set()
+    return {label[1] for path in found.images if (label := layout.assign(path))}
 
 
 def _decode(
@@ -301,8 +344,8 @@ def _own(
     order = sorted(range(len(collected.images)), key=lambda n: collected.images[n].path)
     images = [collected.images[n] for n in order]
     parts, names = zip(*(labels[image.path] for image in images), strict=True)
-    classes = tuple(sorted({*names}))
-    label_of = {name: label for label, name in enumerate(classes)}
+    classes = tuple(sorted({*names} - {UNNAMED}))
+    label_of = {UNNAMED: NO_CLASS} | {name: label for label, name in enumerate(classes)}
     file_name = source.resolve().name
     return Dataset(
         name=re.sub(r"(\.tar)?\.\w+$", "", file_name) if source.is_file() else file_name,

@@ -28,6 +28,10 @@ LIKE_PARTS = re.compile(
 MAX_SHOWN = 10
 
 PartLabel = tuple[Part, str]
+UNNAMED = ""
+"""The class of every image in a layout without classes."""
+NO_CLASS = -1
+"""The label of every image in data without classes."""
 
 
 class LayoutError(ValueError):
@@ -38,12 +42,14 @@ class LayoutError(ValueError):
 class Layout:
     """Where the classes are: `depth` folders are common to all; then parts, if any; then classes.
 
-    `doubtful` names the classes that look like a part of the data.
+    `doubtful` names the classes that look like a part of the data. Without `has_classes`, folders
+    mean nothing and every image is taken.
     """
 
     depth: int
     has_parts: bool
     doubtful: tuple[str, ...] = ()
+    has_classes: bool = True
 
     @property
     def class_depth(self) -> int:
@@ -56,6 +62,8 @@ class Layout:
 
     def assign(self, path: PurePosixPath) -> PartLabel | None:
         """Return the part and the class of a file; None if it is in no class folder."""
+        if not self.has_classes:
+            return "train", UNNAMED
         folders = path.parts[:-1]
         if len(folders) <= self.class_depth:
             return None
@@ -106,6 +114,14 @@ def find_layout(paths: Collection[PurePosixPath]) -> Layout:
             "test, or make every folder a class"
         )
     return Layout(depth, has_parts=False, doubtful=tuple(sorted(map(class_name, doubtful))))
+
+
+def without_classes(paths: Collection[PurePosixPath]) -> Layout:
+    """Return a layout that takes every image file, in any folder."""
+    depth = min((len(path.parts) for path in paths), default=1) - 1
+    while len({path.parts[:depth] for path in paths}) > 1:
+        depth -= 1
+    return Layout(depth, has_parts=False, has_classes=False)
 
 
 def assign_classes(paths: Collection[PurePosixPath]) -> dict[PurePosixPath, PartLabel]:

@@ -3,7 +3,7 @@
 Works on what was found and read; reads nothing itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -29,6 +29,8 @@ def notes(
         usable: the images that could be read.
 
     """
+    if not layout.has_classes:
+        return ()
     kept = {labels[path][1] for path in usable}
     empty = sorted(layout.class_folders(found.folders) - kept)
     outside = sorted(path for path in found.images if path not in labels)
@@ -45,13 +47,17 @@ def notes(
     return tuple(lines)
 
 
+def no_classes(source: Path, found: Found, names: Collection[str]) -> str:
+    """Say that images are in no class folder, or all in one, and how they should be."""
+    which = f"they have one class, {next(iter(names))!r}" if names else "none in a class folder"
+    return (
+        f"{len(found.images):,} images in {source}, but {which}: put those of each class into a "
+        "folder, as <class>/<image> or train/<class>/<image>, with at least two classes"
+    )
+
+
 def nothing_found(source: Path, partition: Partition, found: Found) -> str:
     """Describe what was looked for in a source without images of a partition."""
-    if partition == "train" and found.images:
-        return (
-            f"{len(found.images)} images in {source}, but none in a class folder: put those of "
-            "each class into a folder, as <class>/<image> or train/<class>/<image>"
-        )
     return (
         f"no {partition} images in {source}: looked for {partition}/<class>/<image>"
         + (", for <class>/<image>" if partition == "train" else "")

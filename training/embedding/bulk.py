@@ -179,11 +179,14 @@ def _embed_into(
         stream = readable()
         while batch := list(islice(stream, BATCH_SIZE)):
             names, pixels, pngs = zip(*batch, strict=True)
-            vectors = embedder(torch.stack(pixels), (*job.layers, spec.classes))
+            layers = dict.fromkeys((*job.layers, *([spec.classes] if spec.classes else [])))
+            vectors = embedder(torch.stack(pixels), tuple(layers))
             rows = Rows(
                 ids=[image_id(path) for path in names],
                 labels=[_label(path) if job.labelled else None for path in names],
-                predicted=[job.classes[index] for index in vectors[spec.classes].argmax(1)],
+                predicted=[job.classes[index] for index in vectors[spec.classes].argmax(1)]
+                if spec.classes
+                else [None] * len(names),
                 images=pngs,
                 vectors=vectors,
             )

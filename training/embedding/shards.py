@@ -47,12 +47,12 @@ class ShardMetadata(Frozen):
 class Rows:
     """Images with their predicted classes, and vectors [N, dimension] of any length.
 
-    If a label is None, the predicted class is stored as the label.
+    If a label is None, the predicted class is stored as the label, or "" without one.
     """
 
     ids: Sequence[str]
     labels: Sequence[str | None]
-    predicted: Sequence[str]
+    predicted: Sequence[str | None]
     images: Sequence[bytes]
     vectors: dict[Layer, Vectors]
 
@@ -117,7 +117,8 @@ class ShardWriter:
         """Append rows; earlier ones are no longer in memory."""
         count = len(rows.ids)
         labels = [
-            label or predicted for label, predicted in zip(rows.labels, rows.predicted, strict=True)
+            label or predicted or ""
+            for label, predicted in zip(rows.labels, rows.predicted, strict=True)
         ]
         columns: dict[str, Sequence[object]] = {
             "id": rows.ids,

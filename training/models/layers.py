@@ -84,7 +84,7 @@ class NetworkSpec(Frozen):
     - `side`: of the square RGB image that it takes, in pixels.
     - `layers`: all, in order from the input.
     - `searched`: the layers with an index; the first is the default.
-    - `classes`: the layer with one value per class.
+    - `classes`: the layer with one value per class; None if the network knows no classes.
     - `novelty`: the layers by which novelty is measured: of texture, and of things.
     """
 
@@ -92,8 +92,20 @@ class NetworkSpec(Frozen):
     side: int = Field(ge=32, le=224)
     layers: tuple[LayerSpec, ...]
     searched: tuple[Layer, ...]
-    classes: Layer
+    classes: Layer | None
     novelty: tuple[Layer, Layer]
+
+    @property
+    def class_layer(self) -> Layer:
+        """The layer with one value per class.
+
+        Raises:
+            ValueError: the network knows no classes.
+
+        """
+        if self.classes is None:
+            raise ValueError("this network knows no classes")
+        return self.classes
 
     @property
     def served(self) -> tuple[Layer, ...]:

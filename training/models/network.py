@@ -22,7 +22,7 @@ class Network(nn.Module, ABC):
 
     architecture: AnyArchitecture
     output: nn.Linear
-    """The last layer, which computes the logits."""
+    """The last layer, which computes the logits; a network without classes has none."""
     quantized: ClassVar[tuple[str, ...]] = ()
     """The convolutions that may run at int8, by the names of their modules."""
 
@@ -67,8 +67,13 @@ class Network(nn.Module, ABC):
         return images
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute the logits [N, classes] of images, or of what `recall` returned for them."""
-        classes = self.spec.classes
+        """Compute the logits [N, classes] of images, or of what `recall` returned for them.
+
+        Raises:
+            ValueError: the network knows no classes.
+
+        """
+        classes = self.spec.class_layer
         return self.representations(images, (classes,))[classes]
 
     @abstractmethod

@@ -35,7 +35,7 @@ BATCH: Final = 10
 
 
 class PretrainedNet(Network):
-    """A body, a standardisation of its features, and a linear layer.
+    """A body, a standardisation of its features, and a linear layer if there are classes.
 
     - `feature_map`: the last feature map of the body, less the mean of each feature over training
       images, divided by its standard deviation and by the number of places.
@@ -56,8 +56,9 @@ class PretrainedNet(Network):
         self.body: nn.Module = timm.create_model(body.timm_name, num_classes=0, exportable=True)
         self.register_buffer("centre", torch.zeros(body.channels))
         self.register_buffer("deviation", torch.ones(body.channels))
-        self.register_buffer("directions", torch.zeros(architecture.classes, body.channels))
-        self.output = nn.Linear(body.channels, architecture.classes)
+        if architecture.classes:
+            self.register_buffer("directions", torch.zeros(architecture.classes, body.channels))
+            self.output = nn.Linear(body.channels, architecture.classes)
         if not architecture.fine_tuned:
             self.body.requires_grad_(False)
         self.to(memory_format=torch.channels_last)
@@ -154,13 +155,21 @@ class PretrainedNet(Network):
             scaled = (found - self.centre.view(channels)) / self.deviation.view(channels)
             parts = (scaled / (found.shape[2] * found.shape[3])).flatten(2)
             features = parts.sum(2)
-            outputs["feature_map"] = parts + EMPHASIS * self.directions.T @ (
-                self.directions @ parts
-            )
+            outputs["feature_map"] = parts
         outputs["texture"] = texture
-        outputs["features"] = features + EMPHASIS * features @ self.directions.T @ self.directions
-        outputs["logits"] = self.output(features) / self.architecture.temperature
+        outputs["features"] = features
+        if self.architecture.classes:
+            self._add_classes(outputs)
         return {name: outputs[name].flatten(1) for name in layers}
+
+    def _add_classes(self, outputs: dict[Layer, Tensor]) -> None:
+        """Add the logits, and make features longer in the directions that they are read from."""
+        features, directions = outputs["features"], self.directions
+        if "feature_map" in outputs:
+            parts = outputs["feature_map"]
+            outputs["feature_map"] = parts + EMPHASIS * directions.T @ (directions @ parts)
+        outputs["features"] = features + EMPHASIS * features @ directions.T @ directions
+        outputs["logits"] = self.output(features) / self.architecture.temperature
 
     def _body_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the texture [N, 2 channels] and the last feature map [N, channels, H, W]."""

@@ -63,6 +63,7 @@ BODIES: Final[Mapping[BodyName, Body]] = {
 class PretrainedArchitecture(Frozen):
     """The hyperparameters of a pretrained network.
 
+    - `classes`: how many it knows. With none, it has no layer of them, and nothing was trained.
     - `body`: the ImageNet network whose weights it began with.
     - `fine_tuned`: whether the body was trained too; else it is frozen.
     - `temperature`: logits are divided by it, so that their softmax is calibrated.
@@ -84,16 +85,18 @@ class PretrainedArchitecture(Frozen):
                 layer_of("texture", 2 * body.texture),
                 layer_of("feature_map", body.channels, *body.places),
                 layer_of("features", body.channels, summed_from="feature_map"),
-                layer_of("logits", self.classes),
+                *([layer_of("logits", self.classes)] if self.classes else []),
             ),
-            searched=("features", "logits"),
-            classes="logits",
+            searched=("features", "logits") if self.classes else ("features",),
+            classes="logits" if self.classes else None,
             novelty=("texture", "features"),
         )
 
     @property
     def title(self) -> str:
         """What the network is, in words."""
+        if not self.classes:
+            return f"{BODIES[self.body].title} without its last layer"
         trained = "a linear layer, and the body too" if self.fine_tuned else "a linear layer"
         return f"{BODIES[self.body].title}, of which {trained} was trained on these images,"
 

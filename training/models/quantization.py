@@ -45,7 +45,7 @@ def measure(network: Network, known: Tensor, held_out: Tensor) -> ActivationRang
         return None
     inputs = _measure_inputs(network, known)
     exact, rounded = (_run(each, held_out) for each in (network, fake_quantized(network, inputs)))
-    searched, classes = network.spec.searched[0], network.spec.classes
+    searched, classes = network.spec.searched[0], network.spec.class_layer
     same = exact[classes].argmax(1) == rounded[classes].argmax(1)
     cosines = functional.cosine_similarity(exact[searched], rounded[searched])
     return ActivationRanges(
@@ -118,7 +118,7 @@ def _align_to_zero(smallest: float, largest: float) -> tuple[float, float]:
 
 def _run(network: Network, images: Tensor) -> dict[Layer, Tensor]:
     device = next(network.parameters()).device
-    layers = (network.spec.searched[0], network.spec.classes)
+    layers = (network.spec.searched[0], network.spec.class_layer)
     batches = [
         network.representations(images[start : start + BATCH].to(device), layers)
         for start in range(0, len(images), BATCH)

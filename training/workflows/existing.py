@@ -58,10 +58,12 @@ def is_up_to_date(manifest: Manifest, data: Path) -> bool:
 def summarize_bundle(path: Path, seconds: float, url: str) -> str:
     """Describe a bundle that is to be served, in one line."""
     manifest = read_manifest(path)
-    metrics = manifest.metrics
+    metrics, images = manifest.metrics, f"{manifest.gallery.count:,} images"
+    end = f"{seconds:.0f} s, {url}"
+    if metrics is None:
+        return f"{manifest.name}: {images} without classes, {end}"
     low, high = metrics.test_wilson95
     return (
         f"{manifest.name}: test accuracy {metrics.test_accuracy:.3f} (95 % interval {low:.3f} to "
-        f"{high:.3f}), {manifest.gallery.count:,} images of {len(manifest.classes)} classes, "
-        f"{seconds:.0f} s, {url}"
+        f"{high:.3f}), {images} of {len(manifest.classes)} classes, {end}"
     )

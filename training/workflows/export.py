@@ -5,7 +5,7 @@ nothing of the command line, and trains nothing.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,11 @@ from training.bundle.manifest import DatasetMetadata, GalleryImages, Metrics
 from training.bundle.model_card import model_card
 from training.bundle.writer import BundleContents, Decoders
 from training.data.dataset import Dataset
+from training.data.folder_layout import Part
 from training.data.splits import Splits
 from training.embedding.embed import embed
 from training.experiments.aggregate import group_runs
+from training.experiments.catalogue import PRETRAINED
 from training.experiments.record import wilson95
 from training.index import cosine
 from training.index.cosine import CosineIndex, Positions, Vectors
@@ -31,6 +33,7 @@ from training.models.network import Network
 from training.models.novelty import REFERENCES, fit
 from training.models.quantization import measure
 from training.trainer import decoders as decoder_training
+from training.trainer.build import build_network
 from training.workflows import progress
 from training.workflows.layouts import lay_out
 from training.workflows.release import ReleaseError, TrainedModel, check_no_leakage
@@ -126,7 +129,7 @@ def build_bundle(
         for layer in indexed
     }
     qualities = {layer: tune(index, options.recall) for layer, index in indexes.items()}
-    gallery = _gallery(dataset, splits, searched[kept], pixels=options.pixels)
+    gallery = _gallery(dataset, splits.part_of(), searched[kept], pixels=options.pixels)
     images = dataset.images[searched[kept]]
     maps = (
         lay_out(network, images, {layer: vectors[layer][kept] for layer in indexed}, device)
@@ -145,7 +148,7 @@ def build_bundle(
         ),
         metrics=_measure(
             trained,
-            held_out[spec.classes],
+            held_out[spec.class_layer],
             labels[tested],
             among(indexes, gallery.tested),
             labels[kept][gallery.tested],
@@ -168,6 +171,51 @@ def build_bundle(
         gallery_images=options.images_of(dataset),
         maps=maps,
         decoders=_decoders(trained, network, dataset, splits, device, options),
+    )
+
+
+def build_without_classes(
+    dataset: Dataset,
+    device: torch.device,
+    options: ExportOptions,
+    on_image: Callable[[], None] = lambda: None,
+) -> BundleContents:
+    """Embed and index all images by a pretrained network as it is; nothing is trained or measured.
+
+    Decoders are left out, as they would have to be trained.
+    """
+
+    def on_images(count: int) -> None:
+        for _ in range(count):
+            on_image()
+
+    network = build_network(PRETRAINED, 0, 0, dataset.images, on_images)
+    every = np.arange(len(dataset))
+    vectors = embed(network, dataset.images, options.indexed(network.spec), device)
+    indexes = {layer: cosine.build(rows) for layer, rows in vectors.items()}
+    qualities = {layer: tune(index, options.recall) for layer, index in indexes.items()}
+    return BundleContents(
+        name=PRETRAINED.name,
+        run_id=None,
+        classes=(),
+        dataset=DatasetMetadata(
+            trained_on=None,
+            trained_on_fingerprint=None,
+            gallery_from=dataset.name,
+            gallery_fingerprint=dataset.fingerprint,
+        ),
+        metrics=None,
+        network=network,
+        gallery=_gallery(dataset, None, every, pixels=options.pixels),
+        indexes=indexes,
+        qualities=qualities,
+        novelty=None,
+        records=(),
+        figures={},
+        card=lambda manifest: model_card(manifest, qualities, None, network.architecture),
+        source=dataset.source,
+        gallery_images="all",
+        maps=lay_out(network, dataset.images, vectors, device) if options.maps else None,
     )
 
 
@@ -195,16 +243,19 @@ def _decoders(
     )
 
 
-def _gallery(dataset: Dataset, splits: Splits, positions: Positions, *, pixels: bool) -> Gallery:
+def _gallery(
+    dataset: Dataset, part_of: Mapping[int, Part] | None, positions: Positions, *, pixels: bool
+) -> Gallery:
     files = dataset.files
-    part_of = splits.part_of() if files else {}
     return Gallery(
         ids=tuple(dataset.ids[position] for position in positions),
         labels=dataset.labels[positions].numpy(),
         pixels=dataset.images[positions].permute(0, 2, 3, 1).contiguous().numpy()
         if pixels
         else None,
-        parts=tuple(part_of[position] for position in positions.tolist()) if files else None,
+        parts=tuple(part_of[position] for position in positions.tolist())
+        if files and part_of
+        else None,
         files=tuple(files.paths[position] for position in positions) if files else None,
         states=tuple(files.states[position] for position in positions) if files else None,
         thumbnails=(lambda row: files.thumbnails[positions[row]])

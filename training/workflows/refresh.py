@@ -15,6 +15,7 @@ from training.bundle import Bundle, Gallery
 from training.bundle.manifest import GalleryPart, Manifest, read_manifest
 from training.bundle.updater import write_source, write_update
 from training.data.dataset import Changes, Dataset, DatasetError, load_changes
+from training.data.folder_layout import NO_CLASS
 from training.data.names import distinct_ids
 from training.embedding.embed import batch_count, embed
 from training.index import cosine, maps
@@ -162,13 +163,15 @@ def _merged_gallery(
 ) -> Gallery:
     kept, fresh = merge.kept.tolist(), merge.fresh.tolist()
     ids = tuple(gallery.ids[row] for row in kept)
-    parts: list[GalleryPart] = [(gallery.parts or ())[row] for row in kept]
+    parts = None if gallery.parts is None else [gallery.parts[row] for row in kept]
     if images is None or images.files is None or not fresh:
         return _rows(gallery, kept, ids, parts)
     files = images.files
     old = _rows(gallery, kept, ids, parts)
     label_of = {name: label for label, name in enumerate(classes)}
-    labels = [label_of[images.classes[int(images.labels[n])]] for n in fresh]
+    labels = [
+        label_of[images.classes[int(images.labels[n])]] if classes else NO_CLASS for n in fresh
+    ]
     new_pixels = images.images[fresh].permute(0, 2, 3, 1).numpy()
 
     def thumbnail(row: int) -> bytes | None:
@@ -180,7 +183,7 @@ def _merged_gallery(
         ids=(*ids, *distinct_ids([images.ids[n] for n in fresh], {*ids})),
         labels=np.concatenate([old.labels, np.array(labels, np.int64)]),
         pixels=None if old.pixels is None else np.concatenate([old.pixels, new_pixels]),
-        parts=(*parts, *(NEW for _ in fresh)),
+        parts=None if parts is None else (*parts, *(NEW for _ in fresh)),
         files=(*(old.files or ()), *(files.paths[n] for n in fresh)),
         states=(*(old.states or ()), *(files.states[n] for n in fresh)),
         thumbnails=thumbnail if gallery.pixels is not None else None,
@@ -188,7 +191,7 @@ def _merged_gallery(
 
 
 def _rows(
-    gallery: Gallery, kept: list[int], ids: tuple[str, ...], parts: Sequence[GalleryPart]
+    gallery: Gallery, kept: list[int], ids: tuple[str, ...], parts: Sequence[GalleryPart] | None
 ) -> Gallery:
     """Return some images of a gallery."""
     thumbnails = gallery.thumbnails
@@ -196,7 +199,7 @@ def _rows(
         ids=ids,
         labels=gallery.labels[kept],
         pixels=None if gallery.pixels is None else np.asarray(gallery.pixels)[kept],
-        parts=tuple(parts),
+        parts=None if parts is None else tuple(parts),
         files=tuple((gallery.files or ())[row] for row in kept),
         states=tuple((gallery.states or ())[row] for row in kept),
         thumbnails=(lambda row: thumbnails(kept[row])) if thumbnails else None,
@@ -220,11 +223,18 @@ def _print_changes(
 ) -> None:
     for line in changes.images.files.unreadable if changes.images and changes.images.files else ():
         print_line(f"left out, cannot be read: {line}", style="yellow")
+    again = "trains a new one" if manifest.classes else "builds all again"
     print_line(
         f"{data} has changed since {manifest.created_at:%Y-%m-%d %H:%M} UTC: {merge.added:,} "
         f"images new, {merge.changed:,} changed, {missing - merge.changed:,} gone. The network is "
-        "kept; RETRAIN=1 trains a new one"
+        f"kept; RETRAIN=1 {again}"
     )
+    if changes.class_folders > 1:
+        print_line(
+            f"{changes.class_folders:,} class folders are there, and this gallery has no classes. "
+            "To train a network on them: RETRAIN=1",
+            style="yellow",
+        )
     if changes.other_classes:
         listed = [f"{name} ({count:,} images)" for name, count in changes.other_classes.items()]
         shown = ", ".join(listed[:MAX_SHOWN]) + (", ..." if len(listed) > MAX_SHOWN else "")

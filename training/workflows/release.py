@@ -146,6 +146,11 @@ def from_bundle(bundle: Bundle) -> TrainedModel:
 
     """
     run_id = bundle.manifest.run_id
+    if run_id is None:
+        raise ReleaseError(
+            f"{bundle.path} knows no classes, and nothing was trained: `python -m training "
+            "resolve-bundle` brings it up to date"
+        )
     final = next((one for one in bundle.records if one.run_id == run_id), None)
     if final is None:
         raise ReleaseError(f"{bundle.path} has no record of {run_id}, which trained its network")

@@ -10,10 +10,11 @@ from typing import Final
 from training import bundle
 from training.bundle import BundleError, writer
 from training.bundle.manifest import MANIFEST
-from training.data.dataset import Dataset, DatasetError
+from training.data.dataset import Dataset, DatasetError, NoClassesError
 from training.data.preprocessing import SIZE
 from training.data.source import scan
 from training.data.splits import Splits
+from training.experiments.catalogue import PRETRAINED
 from training.workflows.choice import choose
 from training.workflows.existing import is_network, up_to_date_bundle
 from training.workflows.export import ExportOptions
@@ -41,7 +42,7 @@ def resolve_bundle(
 
     If the data has changed since its bundle was built, the gallery is updated. CIFAR-10 takes the
     starter's network, if that held out its test split. Own images take the network that
-    `choice.choose` names.
+    `choice.choose` names; without classes, the pretrained one as it is.
 
     Args:
         workspace: with the bundles.
@@ -52,6 +53,7 @@ def resolve_bundle(
         options: what goes into a new bundle.
 
     Raises:
+        NoClassesError: `data` has no classes, which the experiment `network` needs.
         DatasetError: `data` is given and cannot be read.
         UnknownExperimentError: no experiment has the name `network`.
         WeightsError: it needs pretrained weights, which are not there.
@@ -73,6 +75,13 @@ def resolve_bundle(
         if data is None and not download:
             raise DatasetError("downloading CIFAR-10 is disabled")
         home, images, splits = workspace.open(data, side)
+    except NoClassesError as error:
+        if data is None or network not in (None, PRETRAINED.name):
+            raise
+        print_line(f"no classes found: a gallery without training. {error}")
+        workspace.publish_without_classes(data, target, options)
+        writer.update_current_link(workspace.current, target)
+        return target
     except DatasetError as error:
         if data is not None:
             raise

@@ -19,16 +19,19 @@ from training.data.source import key_of
 from training.data.splits import Splits, describe, indices_sha256, split_once
 from training.embedding.embed import batch_count
 from training.experiments import record
-from training.experiments.catalogue import find
+from training.experiments.catalogue import PRETRAINED, find
 from training.experiments.config import Experiment
 from training.experiments.record import Record, Stage
+from training.models import weights
 from training.models.network import Network
 from training.models.novelty import REFERENCES
+from training.models.weights import WeightsError
 from training.trainer.evaluation import predict
 from training.trainer.run import RunSpec, calibrate, initial_record, run
 from training.trainer.run_store import RunStore
 from training.workflows import progress
-from training.workflows.export import ExportOptions, build_bundle
+from training.workflows.choice import BODY
+from training.workflows.export import ExportOptions, build_bundle, build_without_classes
 from training.workflows.progress import Advance, print_line
 from training.workflows.release import (
     DEFAULT,
@@ -123,16 +126,12 @@ class Workspace:
         resized to `side`; CIFAR-10's stay as they are.
 
         Raises:
+            NoClassesError: the data has images, but not two classes of them.
             DatasetError: the data is missing, or has too few images to split.
 
         """
-        if data is None:
-            images = dataset.download(self.root / "data")
-        else:
-            with progress.track(f"reading {data.name}") as on_image:
-                images = dataset.load(data, on_image=on_image, strict=self.strict, side=side)
+        images = self._load(data, side) if data else dataset.download(self.root / "data")
         home = self.of(images)
-        home._print_left_out(images)
         splits = split_once(images, self.split_seed, home.experiments / "splits")
         if images.files:
             print_line(
@@ -140,6 +139,14 @@ class Workspace:
                 f"{describe(images, splits)}"
             )
         return images, splits
+
+    def _load(self, data: Path, side: int, *, labelled: bool = True) -> Dataset:
+        with progress.track(f"reading {data.name}") as on_image:
+            images = dataset.load(
+                data, on_image=on_image, strict=self.strict, side=side, labelled=labelled
+            )
+        self.of(images)._print_left_out(images)
+        return images
 
     def open(self, data: Path | None, side: int = SIZE) -> tuple["Workspace", Dataset, Splits]:
         """Read the data; return it with the workspace that has its records."""
@@ -351,8 +358,31 @@ class Workspace:
         with progress.track("embedding", total) as on_batch:
             contents = build_bundle(trained, images, splits, self.device, options, on_batch)
         manifest = writer.write(contents, target)
+        assert manifest.metrics  # noqa: S101  the network was tested
         print_line(
             f"{manifest.name} {manifest.version}: {manifest.gallery.count} images, "
             f"test accuracy {manifest.metrics.test_accuracy:.4f}"
         )
+        return target
+
+    def publish_without_classes(self, data: Path, target: Path, options: ExportOptions) -> Path:
+        """Embed all images of the data by a pretrained network as it is, and write the bundle.
+
+        Raises:
+            WeightsError: the pretrained weights are not there.
+            DatasetError: the data is missing or damaged, or none of its images can be read.
+            BundleError: `target` exists and is not a bundle.
+
+        """
+        try:
+            weights.require(BODY)
+        except WeightsError as error:
+            raise WeightsError(
+                f"a gallery without classes needs a pretrained network, but {error}"
+            ) from error
+        images = self._load(data, PRETRAINED.variant.side, labelled=False)
+        with progress.track("embedding", len(images)) as on_image:
+            contents = build_without_classes(images, self.device, options, on_image)
+        manifest = writer.write(contents, target)
+        print_line(f"{manifest.name} {manifest.version}: {manifest.gallery.count:,} images")
         return target

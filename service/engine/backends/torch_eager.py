@@ -111,7 +111,8 @@ class TorchEager(Backend):
         layers = LazyArrays(tensors)
         if self._device.type == "cpu":
             return BatchOutput({layer: layers[layer] for layer in tensors}, scores)
-        layers[self._spec.classes]  # copy them now: every response needs them
+        if self._spec.classes:
+            layers[self._spec.classes]  # copy them now: every response needs them
         return BatchOutput(layers, scores, tensors)
 
     def close(self) -> None:

@@ -37,6 +37,8 @@ MAX_PNG: Final = 192 * 2**10
 _Id = Annotated[str, StringConstraints(pattern=r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f]{1,600}$")]
 """An id that a URL can name. Ids of added images are stricter, but a bundle's are file names."""
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+_Label = Annotated[str, StringConstraints(max_length=255)]
+"""Empty for none."""
 
 
 class RowError(ValueError):
@@ -47,7 +49,7 @@ class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, regex_engine="python-re")
 
     id: _Id
-    label: _Text
+    label: _Label
     label_predicted: bool
     predicted: _Text | None
     attributes: Annotated[Json[Attributes], BeforeValidator(lambda text: text or "{}")]

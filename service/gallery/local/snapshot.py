@@ -13,7 +13,7 @@ from typing import Self
 from service.errors import NotEmbeddedError, NotFoundError
 from service.gallery.protocol import Missing, View
 from service.gallery.segment import OF_BUNDLE, Segment
-from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem
+from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem, no_such_label
 from training.bundle import Layer, Project, Projection, Vectors, concatenate, search_multi
 
 
@@ -209,7 +209,7 @@ class Snapshot(View):
         """Refuse labels that no image has: they are likely mistakes."""
         for label in (filter_.label, filter_.predicted):
             if label is not None and label not in self.classes and not self._is_label(label):
-                raise NotFoundError(f"No label {label!r}; available: {', '.join(self.classes)}.")
+                raise no_such_label(label, self.classes)
 
     def _is_label(self, label: str) -> bool:
         return any(

@@ -77,7 +77,7 @@ class Updates:
             vectors = {layer: to_fp16(vector) for layer, vector in one.vectors.items()}
             item = dataclasses.replace(row.item, predicted=one.predicted)
             if item.label_predicted:
-                item = dataclasses.replace(item, label=one.predicted)
+                item = dataclasses.replace(item, label=one.predicted or "")
             self._store.renew(row.number, item, one.network, vectors)
             events[one.id] = Upserted(row.number, item, one.network, vectors)
         return Change(None, events)

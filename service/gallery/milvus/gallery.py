@@ -185,8 +185,8 @@ class MilvusGallery(Gallery):
             changed.append(
                 {
                     "key": key(one.id),
-                    "predicted": one.predicted,
-                    "label": one.predicted if row["label_predicted"] else row["label"],
+                    "predicted": one.predicted or "",
+                    "label": one.predicted or "" if row["label_predicted"] else row["label"],
                     "network": one.network,
                     **self._projection.complete(
                         rows.renewed(one.vectors, self._rows.dimensions), one.vectors

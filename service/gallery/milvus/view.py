@@ -18,7 +18,7 @@ from service.gallery.milvus.projection import StoredProjection
 from service.gallery.milvus.rows import ADDED, SHOWN, key
 from service.gallery.milvus.search import Hits, TwoStageSearch
 from service.gallery.protocol import Missing, View
-from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem
+from service.gallery.types import MATCH_ALL, Filter, Item, Page, ScoredItem, no_such_label
 from training.bundle import Bundle, Layer, Vectors, normalise
 
 ADDED_ROWS = expression("bundle == {added}", added=ADDED)
@@ -204,8 +204,7 @@ class MilvusView(View):
                 continue
             one = expression(f"{field} == {{label}}", label=label)
             if not self._rows.query(self._ours, one, fields=("key",), limit=1):
-                known = ", ".join(self.classes)
-                raise NotFoundError(f"No label {label!r}; available: {known}.")
+                raise no_such_label(label, self.classes)
         return to_expressions(filter_)
 
 

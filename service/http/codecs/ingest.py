@@ -104,7 +104,7 @@ def addition(state: State, meta: ImageMetadata, pixels: Pixels, image: Embedding
     return Addition(
         Item(
             id=meta.id,
-            label=meta.label or predicted_label,
+            label=meta.label or predicted_label or "",
             predicted=predicted_label,
             label_predicted=meta.label is None,
             attributes=meta.attributes,

@@ -22,8 +22,9 @@ async def classify(
         int, Query(ge=1, le=1000, description="Maximum number of classes, most probable first.")
     ] = 3,
 ) -> Response:
-    """Classify images: return the most probable classes of each."""
+    """Classify images: return the most probable classes of each, if the bundle has classes."""
     responses = state.responses
+    responses.require_classes()
     plan = Plan(
         lambda images: responses.classify(images, top_k),
         fit=uploads.fit,

@@ -36,6 +36,7 @@ async def find(
     doubtful come first. It may have examined fewer images than `limit`, so that it ends in time:
     `next` continues. The gallery does not change.
     """
+    state.responses.require_classes()
     view = state.gallery.snapshot()
     searched = state.responses.indexed_layer(layer or view.layers[-1])
     search = doubtful.DoubtSearch(view, searched, count=limit, after=cursor, filter_=filter_)

@@ -94,6 +94,7 @@ async def put(
 async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str) -> GalleryItem:
     """Change an image's label or attributes; fields that are left out do not change."""
     requested = json_body.read(GalleryEdit, await request.body(), MAX_JSON_COMMAS)
+    classes = state.bundle.manifest.classes
 
     def change(item: Item) -> Item:
         attributes = {**item.attributes, **requested.attributes}
@@ -106,7 +107,7 @@ async def edit(request: Request, state: StateDep, _: RequireAdmin, image_id: str
         item = dataclasses.replace(item, attributes=left)
         if "label" not in requested.model_fields_set:
             return item
-        label = requested.label or item.predicted or item.label
+        label = requested.label or item.predicted or (item.label if classes else "")
         return dataclasses.replace(item, label=label, label_predicted=requested.label is None)
 
     item = await asyncio.wrap_future(state.gallery.edit(image_id, change))

@@ -201,6 +201,7 @@ def test_model_and_experiments_are_typed(kindred: Client) -> None:
     model = kindred.model()
     assert (model.gallery.size, len(model.classes)) == (150, 10)
     assert (model.limits.body_bytes, model.limits.images) == (16 * 2**20, 64)
+    assert model.metrics
     assert 0 < model.metrics.test_accuracy <= 1
     names = {one.name: one for one in kindred.experiments()}
     accuracy = names[model.name].validation_accuracy

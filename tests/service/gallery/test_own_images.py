@@ -89,6 +89,7 @@ def test_images_can_be_listed_by_split_and_by_file(client: TestClient) -> None:
 
 def test_the_metrics_are_of_the_test_images_alone(built: Bundle) -> None:
     metrics = built.manifest.metrics
+    assert metrics
     assert metrics.test_count == metrics.label_share_queries == 3 * TESTED
     tested = built.gallery.tested
     logits = built.indexes["logits"].reconstruct(tested)
@@ -189,5 +190,7 @@ def test_only_the_test_split_is_searched_if_that_is_asked_for(
     assert {*(made.gallery.parts or ())} == {"test"}
     assert made.manifest.gallery.images == "test"
     before, after = built.manifest.metrics, made.manifest.metrics
+    assert before
+    assert after
     assert (after.test_count, after.test_accuracy) == (before.test_count, before.test_accuracy)
     assert after.label_share_at_10 == pytest.approx(before.label_share_at_10, abs=0.05)

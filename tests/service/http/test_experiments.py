@@ -122,6 +122,7 @@ def test_the_model_card_has_metrics_limits_and_caveats(client: TestClient, loade
     card = client.get("/model").json()
     assert (card["name"], card["version"]) == (loaded.manifest.name, loaded.manifest.version)
     assert card["classes"] == list(loaded.manifest.classes)
+    assert loaded.manifest.metrics
     assert card["metrics"]["test_accuracy"] == loaded.manifest.metrics.test_accuracy
     added = client.get("/gallery?source=added&limit=100").json()["items"]  # by other tests
     assert card["gallery"]["size"] == len(loaded.gallery) + len(added)

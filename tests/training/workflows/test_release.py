@@ -248,6 +248,7 @@ def test_metrics_are_those_of_the_network_on_the_test_split(
     labels = images.labels[test]
     correct = int((logits.argmax(1) == labels).sum())
     metrics = contents.metrics
+    assert metrics
     assert (metrics.test_count, metrics.test_accuracy) == (20, correct / 20)
     assert metrics.test_wilson95 == wilson95(correct, 20)
     assert metrics.test_loss == pytest.approx(functional.cross_entropy(logits, labels).item(), 1e-4)
@@ -261,6 +262,7 @@ def test_per_class_limits_the_gallery(images: Dataset) -> None:
     )
     assert np.bincount(small.gallery.labels).tolist() == [1] * 10
     assert small.gallery.pixels is None
+    assert small.metrics
     assert small.metrics.test_count == 20  # accuracy is over the whole test split
 
 

@@ -251,6 +251,7 @@ def test_the_bundle_has_the_temperature_of_the_study(released: Released) -> None
     assert study.temperature == final.temperature != 1
     assert made.network.architecture.temperature == final.temperature
     assert final.error_before != final.error_after
+    assert made.manifest.metrics
     assert made.manifest.metrics.test_loss == pytest.approx(final.loss_after, rel=1e-5)
 
 
