@@ -68,5 +68,11 @@ listenForUploads(
   (message) => showUploadError(main.querySelector(".upload-buttons") ?? main, message),
 );
 about(document.getElementById("about"), model);
-model.then(({ map }) => (document.querySelector("[data-view=map]").hidden = !map), () => {});
+model.then(
+  ({ map, classes }) => {
+    document.querySelector("[data-view=map]").hidden = !map;
+    document.querySelector("[data-view=experiments]").hidden = classes.length === 0;
+  },
+  () => {},
+);
 render();

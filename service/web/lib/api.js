@@ -7,7 +7,7 @@ import { UNREACHABLE, saying } from "./problems.js";
  * @typedef {{ label: string, index: number, probability: number }} Prediction
  * @typedef {object} Neighbour
  * @property {string} id
- * @property {string} label
+ * @property {string | null} label null if it has none
  * @property {number} score cosine similarity
  * @property {string | null} image null if its pixels are not stored
  * @property {string | null} [reconstruction] path of a picture drawn from its vector
@@ -15,7 +15,7 @@ import { UNREACHABLE, saying } from "./problems.js";
  * @property {number[]} [terms] one term a dimension, adding up to the score
  * @typedef {object} Item
  * @property {string} id
- * @property {string} label
+ * @property {string | null} label null if it has none
  * @property {string | null} predicted
  * @property {string | null} image
  * @property {string | null} [reconstruction]
@@ -24,7 +24,7 @@ import { UNREACHABLE, saying } from "./problems.js";
  * @typedef {{ first: Item, second: Item, score: number }} Pair
  * @typedef {Item & { doubt: number, nearest: Record<string, number> }} DoubtfulItem
  * @typedef {object} Classification
- * @property {Prediction[]} predictions best first
+ * @property {Prediction[]} predictions best first, none if the bundle has no classes
  * @property {number | null} [novelty] share of held-out images that are more familiar
  * @property {boolean | null} [familiar]
  * @typedef {object} LayerCard
@@ -35,10 +35,10 @@ import { UNREACHABLE, saying } from "./problems.js";
  * @typedef {object} Model
  * @property {string} name
  * @property {string} version
- * @property {string} run_id
- * @property {string[]} classes
- * @property {{ test_accuracy: number | null, test_count: number }} metrics
- * @property {{ gallery_from: string, trained_on: string }} dataset
+ * @property {string | null} run_id
+ * @property {string[]} classes none if nothing was trained: then images are searched alone
+ * @property {{ test_accuracy: number | null, test_count: number } | null} metrics null without classes
+ * @property {{ gallery_from: string, trained_on: string | null }} dataset
  * @property {{ size: number, pixels: boolean, layers: Record<string, { dimension: number }> }} gallery
  * @property {{ side: number, formats: string[] }} input
  * @property {LayerCard[]} layers
@@ -241,8 +241,8 @@ export async function reconstruct(image, layer, signal) {
 export const reconstructionPath = (id, layer) => `/gallery/${encodeURIComponent(id)}/reconstruction?layer=${layer}`;
 
 /**
- * @typedef {{ layer: string, revision: string, count: number, x: (number | null)[], y: (number | null)[], ids?: string[], labels?: string[], label?: number[], predicted?: (number | null)[], added?: number[] }} Layout
- * @typedef {{ x: number, y: number, nearest: { id: string, label: string, score: number, x: number, y: number }[] }} Place
+ * @typedef {{ layer: string, revision: string, count: number, x: (number | null)[], y: (number | null)[], ids?: string[], labels?: string[], label?: (number | null)[], predicted?: (number | null)[], added?: number[] }} Layout
+ * @typedef {{ x: number, y: number, nearest: { id: string, label: string | null, score: number, x: number, y: number }[] }} Place
  */
 
 /** @param {string} layer @param {boolean} ids @param {AbortSignal} signal @returns {Promise<Layout>} */

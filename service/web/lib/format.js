@@ -23,3 +23,9 @@ export function decimal(value, digits = 3) {
 export function plural(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
+
+/** @param {{ id: string, label: string | null }} image @returns {string} its label, or its id if it has none */
+export const nameOf = ({ id, label }) => label ?? id;
+
+/** @param {{ id: string, label: string | null }} image @returns {string} its label, if it has one, and its id */
+export const fullNameOf = ({ id, label }) => (label === null ? id : `${label}, ${id}`);

@@ -4,10 +4,14 @@ import * as api from "../lib/api.js";
 
 /** @typedef {import("./painter.js").Layout} Layout */
 
+const NO_LABEL = "no label";
+
 export class Layouts {
   /** @type {Map<string, Layout>} */
   #byLayer = new Map();
   #revision = "";
+  /** Number of labels that are one. */
+  #named = 0;
   /** @type {string[]} */
   ids = [];
   /** @type {string[]} */
@@ -29,7 +33,9 @@ export class Layouts {
       this.#byLayer.clear(); // the gallery has changed
       this.#revision = answer.revision;
       const { ids, labels, label, predicted, added } = answer;
-      Object.assign(this, { ids, labels, label, predicted, added: new Set(added) });
+      this.#named = labels.length;
+      if (label.includes(null)) labels.push(NO_LABEL);
+      Object.assign(this, { ids, labels, label: label.map((one) => one ?? this.#named), predicted, added: new Set(added) });
     }
     const layout = { x: toFloats(answer.x), y: toFloats(answer.y) };
     this.#byLayer.set(layer, layout);
@@ -48,7 +54,7 @@ export class Layouts {
     const predicted = this.predicted[index];
     return {
       id,
-      label: this.labels[this.label[index]],
+      label: this.label[index] < this.#named ? this.labels[this.label[index]] : null,
       predicted: predicted === null ? null : this.labels[predicted],
       image: stored ? `/gallery/${encodeURIComponent(id)}/image` : null,
       reconstruction: !stored && model.reconstruction ? api.reconstructionPath(id, api.searchable(model)[0]) : null,

@@ -1,7 +1,7 @@
 /** Lists beside the map: the nearest of the query, and the images that were chosen. */
 
 import { element } from "../lib/dom.js";
-import { decimal, plural } from "../lib/format.js";
+import { decimal, nameOf, plural } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { selection } from "../widgets/selection.js";
 import { galleryCard, tile } from "../widgets/tile.js";
@@ -19,20 +19,21 @@ const LABELS = 4;
 
 /**
  * List the nearest of the query at a layer.
- * @param {{ id: string, label: string, score: number }[]} nearest @param {string} layer @param {Source} source
+ * @param {{ id: string, label: string | null, score: number }[]} nearest @param {string} layer @param {Source} source
  * @param {import("./layouts.js").Layouts} layouts @param {import("../lib/api.js").Model} model @param {import("./stage.js").Stage} stage
  * @returns {HTMLElement}
  */
 export function nearestList(nearest, layer, source, layouts, model, stage) {
   stage.setNearest(nearest.map(({ id, score }) => ({ index: layouts.ids.indexOf(id), score })).filter(({ index }) => index >= 0));
-  const cards = nearest.map(({ id, label, score }) => {
+  const cards = nearest.map((one) => {
+    const { id, label, score } = one;
     const index = layouts.ids.indexOf(id);
     const item = index < 0 ? { id, label, image: null } : layouts.item(index, model);
     return element(
       "li",
       { class: "nearest", onpointerenter: () => stage.highlight(index), onpointerleave: () => stage.highlight(-1) },
-      element("a", { href: formatRoute({ view: "predict", image: id }), "aria-label": `${label}, score ${decimal(score)}, ${id}`, onfocus: () => stage.highlight(index), onblur: () => stage.highlight(-1) }, tile(item)),
-      element("span", { class: "nearest-label" }, label),
+      element("a", { href: formatRoute({ view: "predict", image: id }), "aria-label": `${label === null ? "" : `${label}, `}score ${decimal(score)}, ${id}`, onfocus: () => stage.highlight(index), onblur: () => stage.highlight(-1) }, tile(item)),
+      element("span", { class: "nearest-label" }, nameOf(one)),
       element("span", { class: "nearest-score" }, decimal(score)),
     );
   });
@@ -52,7 +53,10 @@ export function nearestList(nearest, layer, source, layouts, model, stage) {
  */
 export function chosenList(items, model, curator, onClose) {
   const counts = new Map();
-  for (const { label } of items) counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const { label } of items) {
+    const name = label ?? "without a label";
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
   const sorted = [...counts].sort((a, b) => b[1] - a[1]);
   const rest = sorted.length - LABELS;
   const byLabel = sorted.slice(0, LABELS).map(([label, count]) => `${count.toLocaleString("en")} ${label}`).join(", ") + (rest > 0 ? `, ${rest} other labels` : "");

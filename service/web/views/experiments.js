@@ -47,7 +47,7 @@ export class ExperimentsView {
     try {
       const model = await this.#model;
       const request = () =>
-        Promise.all([api.experiments(signal), fetchDrawings(signal), api.nullIfNotFound(api.runs(model.name, signal))]);
+        Promise.all([api.experiments(signal), fetchDrawings(signal), model.run_id && api.nullIfNotFound(api.runs(model.name, signal))]);
       const [{ experiments, comparisons }, drawings, runs] = await retry(body, request, signal);
       if (signal.aborted) return;
       if (experiments.some(isPublished)) lead.append(` ${PUBLISHED}`);

@@ -55,9 +55,10 @@ export class GalleryView {
     const body = element("div", { class: "gallery" });
     const tools = element("div", { class: "gallery-tools" });
     const curator = new Curator();
+    const tabs = PARTS.map(([name, text]) => tab(name, text, part));
     main.replaceChildren(
       element("h1", {}, "Gallery"),
-      element("nav", { class: "tabs", "aria-label": "Parts of the gallery" }, ...PARTS.map(([name, text]) => tab(name, text, part))),
+      element("nav", { class: "tabs", "aria-label": "Parts of the gallery" }, ...tabs),
       element("p", { class: "lead" }, lead),
       tools,
       curator.notice,
@@ -66,6 +67,7 @@ export class GalleryView {
     try {
       const model = await this.#model;
       if (signal.aborted) return;
+      if (model.classes.length === 0) tabs.at(-1).remove(); // no label is in doubt
       tools.append(starterBanner(model) ?? "", this.#addPanel(model));
       if (part === "duplicates") await duplicates(body, route, model, curator, signal);
       else if (part === "doubtful") await doubtful(body, route, model, curator, signal);
@@ -139,6 +141,7 @@ const tab = (name, text, selected) =>
  */
 function filterNote(label, predicted, { gallery, metrics }) {
   const incomplete =
+    metrics !== null &&
     gallery.size < metrics.test_count &&
     ` The gallery has ${gallery.size.toLocaleString("en")} of the ${plural(metrics.test_count, "test image")}.`;
   return element(

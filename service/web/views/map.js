@@ -49,18 +49,20 @@ export class MapView {
     this.route = route;
     const body = element("div", { class: "map-view" });
     const notice = element("div");
+    const classesPart = element("span");
     main.replaceChildren(
       element(
         "div",
         { class: "map-head" },
         element("h1", {}, "Map"),
-        element("p", { class: "lead" }, "Every gallery image is a point; near points are alike to the network at this layer. Go through the layers and watch the classes part."),
+        element("p", { class: "lead" }, "Every gallery image is a point; near points are alike to the network at this layer.", classesPart),
       ),
       notice,
       body,
     );
     try {
       const [model] = await Promise.all([this.#model, (this.#styles ??= loadStyles())]);
+      if (model.classes.length > 0) classesPart.textContent = " Go through the layers and watch the classes part.";
       if (!model.map) {
         body.append(element("p", { class: "empty" }, "This bundle has no map. One that is built now has it."));
         return;
@@ -188,10 +190,11 @@ function loadStyles() {
   });
 }
 
-/** @param {{ label: string, predicted: string | null, id: string }} item @param {number | undefined} score @returns {string} */
+/** @param {{ label: string | null, predicted: string | null, id: string }} item @param {number | undefined} score @returns {string} */
 function describe({ label, predicted, id }, score) {
   const mistaken = predicted && predicted !== label ? `, taken for ${predicted}` : "";
-  return `${label}${mistaken}${score === undefined ? "" : `, ${decimal(score)}`} · ${id}`;
+  const shown = score === undefined ? "" : `, ${decimal(score)}`;
+  return label === null ? `${id}${shown}` : `${label}${mistaken}${shown} · ${id}`;
 }
 
 /** @param {api.Model} model @param {string} layer @returns {string} */

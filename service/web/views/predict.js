@@ -2,6 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { element, errorMessage } from "../lib/dom.js";
+import { nameOf } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { saveButtons } from "../lib/save.js";
 import { announce } from "../widgets/busy_indicator.js";
@@ -75,13 +76,13 @@ export class PredictView {
       const examples = { more: route.more ?? [], less: route.less ?? [] };
       if (examples.more.length + examples.less.length === 0) {
         const result = await api.predict(blob, layers, NEIGHBOURS, signal);
-        return { ...result, source: { blob }, predicted: result.predictions[0].label };
+        return { ...result, source: { blob }, predicted: predictedClass(result) };
       }
       const [result, ...searches] = await Promise.all([
-        api.classify(blob, Math.min(CLASSES, model.classes.length), signal),
+        classify(blob, model, signal),
         ...layers.map((layer) => api.recommend(blob, examples, layer, NEIGHBOURS, signal)),
       ]);
-      return { ...result, source: { blob }, similar: byLayer(layers, searches), predicted: result.predictions[0].label };
+      return { ...result, source: { blob }, similar: byLayer(layers, searches), predicted: predictedClass(result) };
     });
   }
 
@@ -97,14 +98,14 @@ export class PredictView {
           ? api.similarTo(item.id, layer, NEIGHBOURS, signal)
           : api.recommend(null, { more: [item.id, ...more], less }, layer, NEIGHBOURS, signal);
       const [classification, ...searches] = await Promise.all([
-        classifyItem(item, Math.min(CLASSES, model.classes.length), signal),
+        classifyItem(item, model, signal),
         ...layers.map(search),
       ]);
       return {
         ...classification,
         source: { item },
         similar: byLayer(layers, searches),
-        predicted: classification.predictions[0]?.label ?? item.label,
+        predicted: predictedClass(classification) ?? item.label,
         item,
       };
     });
@@ -154,8 +155,8 @@ export class PredictView {
       layout.extra.prepend(
         ...[model.map && mapLink(route), reconstructions(model, result.source)].filter(Boolean),
       );
-      document.title = `${result.predicted} · kindred`;
-      announce(`${predictionSummary(result)} ${result.similar[layers[0]].length} similar images at each layer.`);
+      document.title = `${result.predicted ?? (result.item ? nameOf(result.item) : "Search")} · kindred`;
+      announce(`${predictionSummary(result)} ${result.similar[layers[0]].length} similar images at each layer.`.trim());
     } catch (error) {
       if (signal.aborted) return;
       layout.prediction.replaceChildren(errorMessage(error.message));
@@ -206,11 +207,22 @@ async function withExamples({ more = [], less = [] }, request, signal) {
   return { ...result, examples: Object.fromEntries(items.map((item) => [item.id, item])) };
 }
 
+/** @param {api.Classification} result @returns {string | null} the likeliest class, if there is any */
+const predictedClass = ({ predictions }) => predictions[0]?.label ?? null;
+
 /**
- * Classify a gallery image. Return no predictions if its pixels are missing.
- * @param {api.Item} item @param {number} topK @param {AbortSignal} signal @returns {Promise<api.Classification>}
+ * Classify an image. Return no predictions if there are no classes.
+ * @param {Blob} blob @param {api.Model} model @param {AbortSignal} signal @returns {Promise<api.Classification>}
  */
-async function classifyItem(item, topK, signal) {
-  if (!item.image) return { predictions: [] };
-  return api.classify(await api.imageBytes(item.image, signal, "network"), topK, signal);
+async function classify(blob, { classes }, signal) {
+  return classes.length === 0 ? { predictions: [] } : api.classify(blob, Math.min(CLASSES, classes.length), signal);
+}
+
+/**
+ * Classify a gallery image. Return no predictions if its pixels are missing, or if there are no classes.
+ * @param {api.Item} item @param {api.Model} model @param {AbortSignal} signal @returns {Promise<api.Classification>}
+ */
+async function classifyItem(item, model, signal) {
+  if (!item.image || model.classes.length === 0) return { predictions: [] };
+  return classify(await api.imageBytes(item.image, signal, "network"), model, signal);
 }

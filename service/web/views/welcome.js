@@ -9,6 +9,7 @@ import { isTouchDevice, uploadButtons } from "../widgets/upload.js";
 
 const CLASSES = 10;
 const EXAMPLES_PER_CLASS = 2;
+const WITHOUT_CLASSES = ["Give it an image; get its kin.", "A neural network finds the images most similar to yours, and shows which parts made them match."];
 
 /**
  * Render the start page.
@@ -28,8 +29,14 @@ export async function welcome(main, modelPromise, onUpload, signal, notice) {
     const seen = main.querySelector(".drop-zone-note");
     if (seen) seen.textContent = `The network sees the centre square of any image, at ${model.input.side} × ${model.input.side}.`;
     main.querySelector(".welcome")?.prepend(starterBanner(model) ?? "");
+    if (model.classes.length === 0) {
+      const [title, lead] = main.querySelectorAll(".hero h1, .hero .lead");
+      [title.textContent, lead.textContent] = WITHOUT_CLASSES;
+    }
     const request = () =>
-      Promise.all(model.classes.slice(0, CLASSES).map((label) => api.gallery({ label, limit: EXAMPLES_PER_CLASS }, signal)));
+      model.classes.length === 0
+        ? api.gallery({ limit: CLASSES * EXAMPLES_PER_CLASS }, signal).then(({ items }) => items.map((item) => ({ items: [item] })))
+        : Promise.all(model.classes.slice(0, CLASSES).map((label) => api.gallery({ label, limit: EXAMPLES_PER_CLASS }, signal)));
     const byClass = (await retry(examples, request, signal)).map(({ items }) => items);
     const interleaved = Array.from({ length: EXAMPLES_PER_CLASS }, (_, index) => byClass.map((items) => items[index])).flat();
     const items = interleaved.filter(Boolean);

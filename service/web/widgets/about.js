@@ -12,7 +12,8 @@ export async function about(footer, model) {
   const reference = element("p", {}, element("a", { href: "docs" }, "API reference"));
   try {
     const { name, version, classes, metrics, gallery, input } = await model;
-    const accuracy = metrics.test_accuracy;
+    const accuracy = metrics?.test_accuracy;
+    const known = classes.length > 0 ? `${plural(classes.length, "class", "classes")} and nothing else` : "no classes";
     const measured =
       typeof accuracy === "number"
         ? ` It names ${percent(accuracy)} of ${plural(metrics.test_count, "test image")} correctly.`
@@ -22,7 +23,7 @@ export async function about(footer, model) {
       element(
         "p",
         {},
-        `It knows ${plural(classes.length, "class", "classes")} and nothing else, and sees the centre square of an image at ${input.side} × ${input.side}. It is for study, not for decisions about people.`,
+        `It knows ${known}, and sees the centre square of an image at ${input.side} × ${input.side}. It is for study, not for decisions about people.`,
       ),
       reference,
     );

@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { element } from "../lib/dom.js";
-import { plural } from "../lib/format.js";
+import { nameOf, plural } from "../lib/format.js";
 import { prepare } from "../lib/prepare.js";
 import { formatRoute } from "../lib/router.js";
 import { labelField } from "./label_dialog.js";
@@ -20,7 +20,7 @@ export function addImages(model, onSearch) {
   const chosen = [];
   const list = element("ul", { class: "card-grid small" });
   const notice = element("div");
-  const { field, input } = labelField(model.classes, { placeholder: "as the network says" });
+  const { field, input } = labelField(model.classes, { placeholder: model.classes.length > 0 ? "as the network says" : "none" });
   const button = element("button", { class: "button primary" });
   const instead = element("button", { class: "link-button", type: "button", onclick: () => onSearch([chosen.at(-1).file]) }, "Search with it instead");
   const form = element("form", { class: "add-form", hidden: true, onsubmit: submit }, field, button, instead);
@@ -68,7 +68,7 @@ export function addImages(model, onSearch) {
         const item = await retry(notice, () => api.add(blob, input.value.trim() || undefined));
         added.push(item);
         const href = formatRoute({ view: "predict", image: item.id });
-        one.line.replaceChildren(element("a", { href, class: "card-label" }, item.label), element("span", { class: "badge" }, "added"));
+        one.line.replaceChildren(element("a", { href, class: "card-label" }, nameOf(item)), element("span", { class: "badge" }, "added"));
       } catch (error) {
         one.line.replaceChildren(element("span", { class: "card-error", role: "alert" }, error.message));
       }

@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { element, errorMessage } from "../lib/dom.js";
-import { decimal, plural } from "../lib/format.js";
+import { decimal, fullNameOf, nameOf, plural } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { retry } from "./retry.js";
 import { drawnNote, tile } from "./tile.js";
@@ -65,8 +65,8 @@ function pairCard({ first, second, score }, list, curator) {
     return element(
       "div",
       { class: "card" },
-      element("a", { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Find similar to ${item.label}, ${item.id}` }, tile(item)),
-      element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label), item.source === "added" && element("span", { class: "badge" }, "added")),
+      element("a", { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Find similar to ${fullNameOf(item)}` }, tile(item)),
+      element("p", { class: "card-line" }, element("span", { class: "card-label" }, nameOf(item)), item.source === "added" && element("span", { class: "badge" }, "added")),
       drawnNote(item),
       element("p", { class: "card-id" }, item.id),
       element("button", { class: "button small", type: "button", "aria-label": `Delete ${item.id}`, onclick: () => curator.remove([item], hide) }, "Delete"),

@@ -2,7 +2,7 @@
 
 import { layerCard } from "../lib/api.js";
 import { element } from "../lib/dom.js";
-import { decimal } from "../lib/format.js";
+import { decimal, nameOf } from "../lib/format.js";
 import { classAttribution, pair } from "./class_attribution.js";
 import { heatmap } from "./heatmap.js";
 import { reconstructions } from "./reconstructions.js";
@@ -19,7 +19,7 @@ const FEATURES_NOTE = "The features of this layer have neither a place nor a nam
  * @param {string} options.layer
  * @param {Neighbour} options.neighbour
  * @param {import("../lib/api.js").Model} options.model
- * @param {string} options.predicted class of the query
+ * @param {string | null} options.predicted class of the query; null if it has none
  * @param {import("./reconstructions.js").Source} options.source the query
  * @param {() => HTMLElement} options.drawQuery
  * @param {() => void} options.close
@@ -29,7 +29,7 @@ export function explanation({ layer, neighbour, model, predicted, source, drawQu
   const heading = `explanation-${layer}`;
   const images = [
     { name: "The query", draw: drawQuery },
-    { name: withDrawnNote(`Its neighbour: ${neighbour.label}`, neighbour), draw: () => tile(neighbour) },
+    { name: withDrawnNote(`Its neighbour: ${nameOf(neighbour)}`, neighbour), draw: () => tile(neighbour) },
   ];
   const { heat, terms, score } = neighbour;
   const kind = layerCard(model, layer).explanation;
@@ -50,7 +50,7 @@ export function explanation({ layer, neighbour, model, predicted, source, drawQu
     element(
       "div",
       { class: "explanation-head" },
-      element("div", {}, element("h3", { id: heading, tabindex: -1 }, `Why ${neighbour.label} scores ${decimal(score)}`), element("p", {}, note)),
+      element("div", {}, element("h3", { id: heading, tabindex: -1 }, `Why ${nameOf(neighbour)} scores ${decimal(score)}`), element("p", {}, note)),
       element("button", { class: "link-button", type: "button", onclick: close }, "Close"),
     ),
     body,

@@ -1,6 +1,6 @@
 /** Saves the query and its neighbours as one picture. */
 
-import { decimal } from "../lib/format.js";
+import { decimal, nameOf } from "../lib/format.js";
 import { createPicture, savePng } from "../lib/save.js";
 
 const TILE = 128;
@@ -32,19 +32,20 @@ export function saveNeighbours(query, result, layers) {
   };
   put(document.querySelector(".query-images .pixels") ?? query, GAP, GAP);
   font("700 20px");
-  write(result.predicted, GAP, GAP + TILE + 8);
+  write(result.predicted ?? "", GAP, GAP + TILE + 8);
   layers.forEach((layer, index) => {
     const top = GAP + index * block;
     font("700 18px");
     write(layer, left, top, "text", 400);
-    shown[index].forEach(({ id, label, score }, n) => {
+    shown[index].forEach((neighbour, n) => {
+      const { id, score } = neighbour;
       const [x, y] = [left + (n % ACROSS) * (TILE + GAP), top + 32 + Math.floor(n / ACROSS) * LINE];
       put(card(layer, id).querySelector(".pixels"), x, y);
       font("600 14px");
-      write(label, x, y + TILE + 6, "text", TILE - 52);
+      write(nameOf(neighbour), x, y + TILE + 6, "text", TILE - 52);
       font("14px");
       write(decimal(score), x + TILE - 46, y + TILE + 6, "text-muted");
     });
   });
-  savePng(canvas, `kindred-${result.predicted}`);
+  savePng(canvas, `kindred-${result.predicted ?? "similar"}`);
 }

@@ -2,7 +2,7 @@
 
 import { layerCard } from "../lib/api.js";
 import { element } from "../lib/dom.js";
-import { decimal } from "../lib/format.js";
+import { decimal, fullNameOf, nameOf } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { explanation } from "./explain.js";
 import { refineLinks } from "./refine.js";
@@ -18,7 +18,7 @@ const SHOWN = 6;
  * @param {object} options
  * @param {string} options.layer
  * @param {Neighbour[]} options.neighbours best first
- * @param {string} options.predicted class of the query; neighbours with another label are marked
+ * @param {string | null} options.predicted class of the query; neighbours with another label are marked
  * @param {import("../lib/api.js").Model} options.model
  * @param {import("../lib/router.js").Route} options.route
  * @param {import("./reconstructions.js").Source} options.source the query
@@ -95,9 +95,8 @@ export function neighbourRow(options) {
         "p",
         {},
         `${description} `,
-        element("strong", {}, `${matching} of ${neighbours.length}`),
-        ` are labelled ${predicted}`,
-        ...(matching < neighbours.length ? ["; ", mismatchMark(), " marks the others."] : ["."]),
+        ...(predicted === null ? [] : [element("strong", {}, `${matching} of ${neighbours.length}`), ` are labelled ${predicted}`]),
+        ...(predicted === null ? [] : matching < neighbours.length ? ["; ", mismatchMark(), " marks the others."] : ["."]),
       ),
     ),
     list,
@@ -110,15 +109,15 @@ export function neighbourRow(options) {
 /**
  * Create the card of one neighbour.
  * @param {Neighbour} neighbour
- * @param {string} predicted class of the query
+ * @param {string | null} predicted class of the query
  * @param {(id: string, open: boolean) => void} onToggle
  * @param {import("../lib/router.js").Route} route of the search
  * @returns {HTMLElement}
  */
 function neighbourCard(neighbour, predicted, onToggle, route) {
   const { id, label, score } = neighbour;
-  const mismatch = label !== predicted;
-  const name = `Why ${label}, score ${decimal(score)}${mismatch ? `, not ${predicted}` : ""}?`;
+  const mismatch = predicted !== null && label !== predicted;
+  const name = `Why ${nameOf(neighbour)}, score ${decimal(score)}${mismatch ? `, not ${predicted}` : ""}?`;
   const button = element(
     "button",
     {
@@ -140,11 +139,11 @@ function neighbourCard(neighbour, predicted, onToggle, route) {
       "p",
       { class: "card-line" },
       mismatch && mismatchMark(),
-      element("span", { class: "card-label", title: label }, label),
+      element("span", { class: "card-label", title: nameOf(neighbour) }, nameOf(neighbour)),
       element("span", { class: "card-score" }, decimal(score)),
     ),
     drawnNote(neighbour),
-    element("a", { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Find similar: ${label}, ${id}` }, "Find similar"),
+    element("a", { class: "find-similar", href: formatRoute({ view: "predict", image: id }), "aria-label": `Find similar: ${fullNameOf(neighbour)}` }, "Find similar"),
     refineLinks(route, neighbour),
   );
 }

@@ -1,28 +1,30 @@
 /** Shows the predicted class, the model's confidence and the probabilities of all classes. */
 
 import { element } from "../lib/dom.js";
-import { percent } from "../lib/format.js";
+import { nameOf, percent } from "../lib/format.js";
 import { confidence, probabilityBars } from "./probabilities.js";
 
 /**
  * @typedef {import("../lib/api.js").Item} Item
  * @typedef {object} SearchResult
  * @property {Record<string, import("../lib/api.js").Neighbour[]>} similar by layer
- * @property {string} predicted class that neighbours are compared with
+ * @property {string | null} predicted class that neighbours are compared with, if there are any
  * @property {import("./reconstructions.js").Source} source the query
  * @property {Item} [item] the query, if it is a gallery image
  * @property {Record<string, Item>} [examples] by id
  * @typedef {import("../lib/api.js").Classification & SearchResult} Result `predictions` is empty if
- *   the image's pixels are missing
+ *   the image's pixels are missing, or if there are no classes
  */
+
+const NO_CLASSES = "This gallery has no classes, so the network names nothing.";
 
 /** @param {Result} result @returns {HTMLElement[]} */
 export function prediction({ predictions, familiar, novelty, predicted, item }) {
   if (predictions.length === 0) {
     return [
-      element("p", { class: "prediction-lead" }, "It is labelled"),
-      element("h1", {}, predicted),
-      element("p", { class: "confidence" }, missingPixels(item)),
+      element("p", { class: "prediction-lead" }, item?.label ? "It is labelled" : "The nearest to"),
+      element("h1", {}, item ? nameOf(item) : "your image"),
+      element("p", { class: "confidence" }, !item || item.image ? NO_CLASSES : missingPixels(item)),
     ];
   }
   const unfamiliar = familiar === false;
@@ -45,6 +47,6 @@ function missingPixels({ label, predicted }) {
 
 /** @param {Result} result @returns {string} one sentence for screen readers */
 export function predictionSummary({ predictions, familiar, predicted }) {
-  if (predictions.length === 0) return `Labelled ${predicted}.`;
+  if (predictions.length === 0) return predicted === null ? "" : `Labelled ${predicted}.`;
   return `${predicted}, ${familiar === false ? "a guess" : percent(predictions[0].probability)}.`;
 }

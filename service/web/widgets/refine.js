@@ -1,6 +1,7 @@
 /** More like this, less like that: the examples that a search starts from, and links that change them. */
 
 import { element } from "../lib/dom.js";
+import { fullNameOf } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { tile } from "./tile.js";
 
@@ -26,12 +27,12 @@ const withoutExample = (route, kind, id) => ({ ...route, explain: undefined, [ki
 
 /**
  * Create the two links below a neighbour.
- * @param {Route} route @param {{ id: string, label: string }} neighbour
+ * @param {Route} route @param {{ id: string, label: string | null }} neighbour
  * @returns {HTMLElement}
  */
-export function refineLinks(route, { id, label }) {
+export function refineLinks(route, neighbour) {
   const link = (/** @type {"more" | "less"} */ kind, /** @type {string} */ sign, /** @type {string} */ name) =>
-    element("a", { class: "refine-link", href: formatRoute(withExample(route, kind, id)), title: name, "aria-label": `${name}: ${label}, ${id}` }, sign);
+    element("a", { class: "refine-link", href: formatRoute(withExample(route, kind, neighbour.id)), title: name, "aria-label": `${name}: ${fullNameOf(neighbour)}` }, sign);
   return element("p", { class: "refine-links" }, link("more", "+ more", "More like this"), link("less", "− less", "Less like this"));
 }
 
@@ -50,7 +51,7 @@ export function refineBar(route, items) {
       ...route[kind].map((id) =>
         element(
           "a",
-          { class: "refine-example", href: formatRoute(withoutExample(route, kind, id)), title: "Remove", "aria-label": `Remove: ${kind} like ${items[id].label}, ${id}` },
+          { class: "refine-example", href: formatRoute(withoutExample(route, kind, id)), title: "Remove", "aria-label": `Remove: ${kind} like ${fullNameOf(items[id])}` },
           tile(items[id]),
         ),
       ),

@@ -1,7 +1,7 @@
 /** Selects cards of the gallery, to label, delete or search by several at once. */
 
 import { element } from "../lib/dom.js";
-import { plural } from "../lib/format.js";
+import { fullNameOf, nameOf, plural } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 import { askForLabel } from "./label_dialog.js";
 
@@ -30,7 +30,7 @@ export function selection(list, items, classes, curator) {
     const check = element("input", {
       type: "checkbox",
       class: "select-check",
-      "aria-label": `Select ${item.label}, ${item.id}`,
+      "aria-label": `Select ${fullNameOf(item)}`,
       onchange: (/** @type {Event} */ { target }) => select(item.id, target.checked),
     });
     card.append(check);
@@ -81,7 +81,7 @@ export function selection(list, items, classes, curator) {
     clear();
     await curator.relabel(chosen.map(({ item }) => ({ ...item })), label, (shown) => {
       for (const { item, card } of chosen) {
-        const text = shown ?? item.label;
+        const text = shown ?? nameOf(item);
         const line = card.querySelector(".card-label");
         if (line) line.textContent = text;
         else card.append(element("p", { class: "card-line" }, element("span", { class: "card-label" }, text)));

@@ -3,13 +3,14 @@
 import * as api from "../lib/api.js";
 import * as apiKey from "../lib/api_key.js";
 import { element } from "../lib/dom.js";
+import { fullNameOf, nameOf } from "../lib/format.js";
 import { formatRoute } from "../lib/router.js";
 
 /** Images up to this width are shown with sharp pixels. */
 const MAX_PIXELATED = 64;
 const DRAWN = "drawn from its vector";
 
-/** @typedef {{ id: string, label: string, image?: string | null, reconstruction?: string | null }} Item */
+/** @typedef {{ id: string, label: string | null, image?: string | null, reconstruction?: string | null }} Item */
 
 /** @param {Item} item @returns {boolean} */
 const isDrawn = (item) => !item.image && Boolean(item.reconstruction);
@@ -74,7 +75,7 @@ function placeholder({ id, label }) {
   return element(
     "span",
     { class: "placeholder", "aria-hidden": "true", title: "This bundle carries no images" },
-    element("span", { class: "placeholder-label" }, label),
+    element("span", { class: "placeholder-label" }, label ?? ""),
     element("span", { class: "placeholder-id" }, id.replace(/^.*-(?=\d+$)/, "№ ")),
   );
 }
@@ -89,10 +90,10 @@ export function galleryCard(item, captioned = true) {
     { class: "card", "data-id": item.id },
     element(
       "a",
-      { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Find similar to ${item.label}, ${item.id}` },
+      { class: "card-action", href: formatRoute({ view: "predict", image: item.id }), "aria-label": `Find similar to ${fullNameOf(item)}` },
       tile(item),
     ),
-    captioned && (item.image || item.reconstruction) && element("p", { class: "card-line" }, element("span", { class: "card-label" }, item.label)),
+    captioned && (item.image || item.reconstruction) && element("p", { class: "card-line" }, element("span", { class: "card-label" }, nameOf(item))),
     drawnNote(item),
   );
 }
