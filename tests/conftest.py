@@ -17,8 +17,9 @@ import hypothesis
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 
-from tests.support.images import real_data, write_folder
+from tests.support.images import real_data, striped_image, write_folder
 from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle
@@ -106,7 +107,7 @@ def splits(generated: Dataset) -> Splits:
     return split(generated, seed=0)
 
 
-TRAINED = {"trained", "bundle_path", "bundle_without_pixels_path", "real_bundle_path"}
+TRAINED = {"trained", "bundle_path", "bundle_without_pixels_path", "real_bundle_path", "unlabelled"}
 """Fixtures that train a network, or build a bundle of thousands of images."""
 
 
@@ -196,6 +197,30 @@ def built(
         if not target.exists():
             workspace.publish(trained, images, splits, target, options)
     return target
+
+
+@pytest.fixture(scope="session")
+def unlabelled(shared_folder: Path) -> tuple[Path, Path]:
+    """A folder of 60 images without class folders, and the bundle that is built of it."""
+    pytest.importorskip("timm", reason="needs the extra pretrained")
+    root = shared_folder / "unlabelled"
+    folder = root / "photos"
+    with one_worker_at_a_time(root):
+        if not folder.exists():
+            (folder / "2019" / "june").mkdir(parents=True)
+            for number in range(60):
+                image = Image.fromarray(striped_image(number % 10, number)).resize((300, 280))
+                place = "2019/june" if number % 2 else "."
+                image.save(folder / place / f"{number:02d}.jpg", quality=95)
+        command = ["resolve-bundle", "--data", folder, "--root", root]
+        made = subprocess.run(
+            [sys.executable, "-m", "training", *command],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    return folder, Path(made.stdout.strip())
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def notes(
 
 
 def no_classes(source: Path, found: Found, names: Collection[str]) -> str:
-    """Say that images are in no class folder, or all in one, and how they should be."""
+    """Describe that images are in no class folder, or all in one, and how they should be."""
     which = f"they have one class, {next(iter(names))!r}" if names else "none in a class folder"
     return (
         f"{len(found.images):,} images in {source}, but {which}: put those of each class into a "

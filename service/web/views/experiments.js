@@ -46,8 +46,13 @@ export class ExperimentsView {
     );
     try {
       const model = await this.#model;
+      if (signal.aborted) return;
+      if (model.run_id === null) {
+        lead.textContent = "This gallery has no classes, so nothing was trained.";
+        return;
+      }
       const request = () =>
-        Promise.all([api.experiments(signal), fetchDrawings(signal), model.run_id && api.nullIfNotFound(api.runs(model.name, signal))]);
+        Promise.all([api.experiments(signal), fetchDrawings(signal), api.nullIfNotFound(api.runs(model.name, signal))]);
       const [{ experiments, comparisons }, drawings, runs] = await retry(body, request, signal);
       if (signal.aborted) return;
       if (experiments.some(isPublished)) lead.append(` ${PUBLISHED}`);

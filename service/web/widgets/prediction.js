@@ -1,7 +1,7 @@
 /** Shows the predicted class, the model's confidence and the probabilities of all classes. */
 
 import { element } from "../lib/dom.js";
-import { nameOf, percent } from "../lib/format.js";
+import { percent } from "../lib/format.js";
 import { confidence, probabilityBars } from "./probabilities.js";
 
 /**
@@ -23,7 +23,7 @@ export function prediction({ predictions, familiar, novelty, predicted, item }) 
   if (predictions.length === 0) {
     return [
       element("p", { class: "prediction-lead" }, item?.label ? "It is labelled" : "The nearest to"),
-      element("h1", {}, item ? nameOf(item) : "your image"),
+      element("h1", {}, item?.label ?? (item ? "this image" : "your image")),
       element("p", { class: "confidence" }, !item || item.image ? NO_CLASSES : missingPixels(item)),
     ];
   }

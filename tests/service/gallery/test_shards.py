@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from service.gallery import backup
 from service.gallery.types import Filter
 from tests.support.galleries import BACKENDS, Open, addition, vectors
-from tests.support.images import write_folder
+from tests.support.images import striped_image, write_folder
+from training import bundle
 from training.bundle import Bundle
 from training.embedding import bulk
 from training.embedding.bulk import Embedder
@@ -47,6 +49,44 @@ def test_shards_of_bulk_embedding_are_imported_as_they_are(
         assert gallery.snapshot().image(first).startswith(b"\x89PNG")
     finally:
         gallery.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_images_without_labels_stay_without_where_there_are_no_classes(
+    backend: Open, unlabelled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    loaded = bundle.load(unlabelled[1])
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        image = Image.fromarray(striped_image(number, 1000 + number))
+        image.save(tmp_path / "images" / f"{number}.png")
+    job = Job(
+        source=tmp_path / "images",
+        folder=tmp_path / "shards",
+        network=loaded.network_id,
+        classes=(),
+        layers=tuple(loaded.indexes),
+    )
+    bulk.run(job, Embedder(loaded.network, torch.device("cpu")))
+    gallery = backend(loaded, tmp_path)
+    try:
+        for shard in job.folder.glob("*.parquet"):
+            backup.read(gallery, shard)
+        added = gallery.snapshot().page(20, filter_=Filter(source="added")).items
+        assert {(item.label, item.predicted, item.label_predicted) for item in added} == {
+            ("", None, True)
+        }
+        assert len(added) == 3
+        backup.write(gallery, tmp_path / "gallery.parquet")
+        everything = gallery.snapshot().page(100).items
+    finally:
+        gallery.close()
+    other = backend(loaded, tmp_path / "other")
+    try:
+        backup.read(other, tmp_path / "gallery.parquet")
+        assert other.snapshot().page(100).items == everything
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize(("here", "there"), [("local", "milvus-lite"), ("milvus-lite", "local")])

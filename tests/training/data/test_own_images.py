@@ -18,7 +18,8 @@ from kindred import upload
 from service.images import decode, read_header
 from tests.support.factories import labelled
 from tests.support.images import striped_image
-from training.data.dataset import Dataset, DatasetError, ImageFiles, load
+from training.data.dataset import Dataset, DatasetError, ImageFiles, NoClassesError, load
+from training.data.folder_layout import NO_CLASS
 from training.data.formats import FORMATS, SUFFIXES, describe_error
 from training.data.image_files import TemporaryBytes, Thumbnails
 from training.data.splits import describe, split
@@ -169,9 +170,27 @@ def test_images_without_classes_are_an_error_that_says_what_to_do(tmp_path: Path
 
 
 def test_one_class_is_an_error_that_names_it(tmp_path: Path) -> None:
-    dataset = load(write(tmp_path, *(f"rose/{n}.png" for n in range(5))))
-    with pytest.raises(DatasetError, match="has one class, 'rose'; at least two"):
-        split(dataset, 0)
+    write(tmp_path, *(f"rose/{n}.png" for n in range(5)))
+    with pytest.raises(NoClassesError, match=r"have one class, 'rose': .* at least two classes"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("pack", [in_place, tar_of, zip_of])
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (("1.png", "2.png"), ("1.png", "2.png")),
+        (("2019/june/1.png", "2019/june/2.png"), ("1.png", "2.png")),
+        (("2019/june/1.png", "2.png", "train/3.png"), ("2.png", "2019-june-1.png", "train-3.png")),
+    ],
+)
+def test_without_labels_every_image_in_any_folder_is_read(
+    names: tuple[str, ...], ids: tuple[str, ...], pack: Pack, tmp_path: Path
+) -> None:
+    dataset = load(pack(write(tmp_path / "photos", *names), tmp_path), labelled=False)
+    assert (dataset.classes, dataset.labels.tolist()) == ((), [NO_CLASS] * len(names))
+    assert {*dataset.ids} == {*ids}
+    assert (files_of(dataset).parts, files_of(dataset).notes) == (None, ())
 
 
 def test_one_image_a_class_is_an_error_that_names_the_classes(tmp_path: Path) -> None:
