@@ -38,7 +38,7 @@ def test_a_dropped_photo_finds_itself_and_nothing_is_named(
 ) -> None:
     page = open_unlabelled()
     expect(page.locator(".examples .card")).to_have_count(20)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Give it an image; find those most like it.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Give it an image; find its like.")
     photo = (unlabelled[0] / "02.jpg").read_bytes()
     send_file(page, photo, name="02.jpg", kind="image/jpeg")
     expect(page.locator(".row")).to_have_count(1)

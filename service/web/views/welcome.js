@@ -9,7 +9,7 @@ import { isTouchDevice, uploadButtons } from "../widgets/upload.js";
 
 const CLASSES = 10;
 const EXAMPLES_PER_CLASS = 2;
-const WITHOUT_CLASSES = ["Give it an image; find those most like it.", "A neural network compares your image with all of the gallery, and shows which parts made them match."];
+const WITHOUT_CLASSES = ["Give it an image; find its like.", "A neural network compares your image with all of the gallery, and shows which parts made them match."];
 
 /**
  * Render the start page.
