@@ -111,4 +111,4 @@ def test_the_client_and_its_command_line_read_the_answers(
     assert (model.metrics, model.classes, answer.predictions) == (None, (), ())
     assert answer.similar["features"][0].label is None
     main(["predict", str(file), "--url", str(http.base_url)])
-    assert "1.000 07.jpg" in capsys.readouterr().out
+    assert "1.000 2019-june-07.jpg" in capsys.readouterr().out

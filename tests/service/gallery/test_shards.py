@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from service.gallery import backup
+from service.gallery.local.gallery import LocalGallery
 from service.gallery.types import Filter
 from tests.support.galleries import BACKENDS, Open, addition, vectors
 from tests.support.images import striped_image, write_folder
@@ -51,9 +52,8 @@ def test_shards_of_bulk_embedding_are_imported_as_they_are(
         gallery.close()
 
 
-@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 def test_images_without_labels_stay_without_where_there_are_no_classes(
-    backend: Open, unlabelled: tuple[Path, Path], tmp_path: Path
+    unlabelled: tuple[Path, Path], tmp_path: Path
 ) -> None:
     loaded = bundle.load(unlabelled[1])
     (tmp_path / "images").mkdir()
@@ -68,7 +68,7 @@ def test_images_without_labels_stay_without_where_there_are_no_classes(
         layers=tuple(loaded.indexes),
     )
     bulk.run(job, Embedder(loaded.network, torch.device("cpu")))
-    gallery = backend(loaded, tmp_path)
+    gallery = LocalGallery.open(loaded, tmp_path / "gallery")
     try:
         for shard in job.folder.glob("*.parquet"):
             backup.read(gallery, shard)
@@ -81,7 +81,7 @@ def test_images_without_labels_stay_without_where_there_are_no_classes(
         everything = gallery.snapshot().page(100).items
     finally:
         gallery.close()
-    other = backend(loaded, tmp_path / "other")
+    other = LocalGallery.open(loaded, tmp_path / "other")
     try:
         backup.read(other, tmp_path / "gallery.parquet")
         assert other.snapshot().page(100).items == everything
