@@ -36,7 +36,7 @@ def model_card(
     spec = architecture.spec
     square = f"{spec.side} x {spec.side}"
     credit = f"\n- Weights: {architecture.credit}." if architecture.credit else ""
-    trained_on = f"{data.trained_on} (fingerprint `{final.dataset.fingerprint[:16]}`)"
+    fingerprint = (data.trained_on_fingerprint or "")[:16]
     low, high = metrics.test_wilson95
     validation = (
         f"{metrics.validation_accuracy:.4f}"
@@ -55,7 +55,7 @@ def model_card(
 images ({pixels}) is searched by cosine similarity at {len(qualities)} layers.
 
 - Classes: {_classes(manifest.classes)}.{credit}
-- Trained on: {trained_on}.
+- Trained on: {data.trained_on} (fingerprint `{fingerprint}`).
 - Gallery: {data.gallery_from} (fingerprint `{data.gallery_fingerprint[:16]}`). {_gallery(manifest)}
 - Validation accuracy of the chosen settings: {validation}.
 - Test accuracy: {metrics.test_accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), loss
