@@ -212,7 +212,7 @@ def unlabelled(shared_folder: Path) -> tuple[Path, Path]:
                 image = Image.fromarray(striped_image(number % 10, number)).resize((300, 280))
                 place = "2019/june" if number % 2 else "."
                 image.save(folder / place / f"{number:02d}.jpg", quality=95)
-        command = ["resolve-bundle", "--data", folder, "--root", root]
+        command: list[str | Path] = ["resolve-bundle", "--data", folder, "--root", root]
         made = subprocess.run(
             [sys.executable, "-m", "training", *command],
             cwd=ROOT,
