@@ -38,7 +38,7 @@ _Id = Annotated[str, StringConstraints(pattern=r"^(?!\.{1,2}$)[^/\x00-\x1f\x7f]{
 """An id that a URL can name. Ids of added images are stricter, but a bundle's are file names."""
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 _Label = Annotated[str, StringConstraints(max_length=255)]
-"""Empty for none."""
+"""Empty for none, if no class is predicted either."""
 
 
 class RowError(ValueError):
@@ -103,6 +103,8 @@ class Target:
 
     def _addition(self, row: _Row, vectors: dict[Layer, Fp16Vectors]) -> Addition:
         _check_png(row, self.gallery.side)
+        if not row.label and row.predicted is not None:
+            raise RowError(f"image {row.id!r}: its label is empty, and {row.predicted!r} predicted")
         if row.network:
             self._check_fit(row, vectors)
         for layer, vector in vectors.items():
