@@ -14,14 +14,13 @@ export TORCH
 BIN := .venv/bin
 # Waiting OpenMP threads sleep: spinning, those of one worker would slow the other.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 # Prints the bundle to serve. The service itself finds a used port, so it is checked before long work alone.
 RESOLVE = $(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
 	$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict) \
 	$(if $(NETWORK),--network "$(NETWORK)")
 
-.PHONY: help serve check test soak bench docs lint format release lock clean
+.PHONY: help serve check test pytest soak bench docs lint format release lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +33,10 @@ serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your image
 check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training
 	$(PYTEST) -m "not slow" --durations=10
 
-test: .venv/installed-dev lint ## Run all tests, the long ones in short form
+test: .venv/installed-dev ## Check style and types, and run all tests, the long ones in short form
+	@$(MAKE) --no-print-directory --jobs 2 lint pytest
+
+pytest: .venv/installed-dev
 	$(PYTEST) --durations=10
 
 soak: .venv/installed-dev ## Run the long tests in full: 30 kills, 50 reloads, thousands of additions

@@ -8,7 +8,7 @@ import ast
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from tests.support.factories import made_record
 from tests.support.images import real_data, striped_image, write_folder
 from tests.support.processes import ROOT
 from training import bundle
@@ -30,7 +31,7 @@ from training.experiments.config import Experiment
 from training.models import architecture
 from training.trainer import decoders
 from training.workflows.export import ExportOptions
-from training.workflows.release import TrainedModel
+from training.workflows.release import TrainedModel, evaluate_release
 from training.workflows.workspace import Workspace
 
 # How long an example takes depends on what else runs.
@@ -169,8 +170,21 @@ def trained(
 def bundle_path(
     workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
-    """A bundle of 150 generated images."""
-    return built(workspace, "pictures", trained, generated, splits, ExportOptions(decoder_steps=10))
+    """A released bundle of 150 generated images, with the records of other experiments."""
+
+    def release() -> TrainedModel:
+        study, final = trained.records
+        final = evaluate_release(trained.network, final, generated, splits, None, workspace.device)
+        others = [
+            made_record("none-2", dataset=study.dataset, validation=0.6, test=0.61, seconds=90),
+            made_record(
+                "none-2", dataset=study.dataset, validation=0.7, test=0.65, seconds=110, seed=1
+            ),
+        ]
+        return replace(trained, final=final, records=[study, final, *others])
+
+    options = ExportOptions(decoder_steps=10)
+    return built(workspace, "pictures", release, generated, splits, options)
 
 
 @pytest.fixture(scope="session")
@@ -179,13 +193,13 @@ def bundle_without_pixels_path(
 ) -> Path:
     """A bundle like the starter: 10 images per class, fp16, no pixels."""
     options = ExportOptions(10, pixels=False, half=True, decoder_steps=10)
-    return built(workspace, "starter", trained, generated, splits, options)
+    return built(workspace, "starter", lambda: trained, generated, splits, options)
 
 
 def built(
     workspace: Workspace,
     name: str,
-    trained: TrainedModel,
+    release: Callable[[], TrainedModel],
     images: Dataset,
     splits: Splits,
     options: ExportOptions,
@@ -195,7 +209,7 @@ def built(
     target.parent.mkdir(parents=True, exist_ok=True)
     with one_worker_at_a_time(target):
         if not target.exists():
-            workspace.publish(trained, images, splits, target, options)
+            workspace.publish(release(), images, splits, target, options)
     return target
 
 
@@ -225,7 +239,7 @@ def unlabelled(shared_folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def real_bundle_path(shared_folder: Path) -> Path:
-    """The bundle of all 7,500 held-out real images, as `make serve` builds it."""
+    """The bundle of the 7,500 held-out images that `make serve` builds, without what it draws."""
     data = real_data()
     if data is None:
         pytest.skip("needs the real images: set KINDRED_DATA")
@@ -234,8 +248,9 @@ def real_bundle_path(shared_folder: Path) -> Path:
     with one_worker_at_a_time(root):
         if not (root / "starter").exists():
             (root / "starter").symlink_to(ROOT / "starter")
+        resolve = [sys.executable, "-m", "training", "resolve-bundle"]
         made = subprocess.run(
-            [sys.executable, "-m", "training", "resolve-bundle", "--data", data, "--root", root],
+            [*resolve, "--data", data, "--root", root, "--no-maps", "--no-decoders"],
             cwd=ROOT,
             check=True,
             stdout=subprocess.PIPE,

@@ -11,14 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import built
-from tests.support.factories import made_record
 from tests.support.processes import running_server, serve_command
-from training.data.dataset import Dataset
-from training.data.splits import Splits
-from training.workflows.export import ExportOptions
-from training.workflows.release import TrainedModel, evaluate_release
-from training.workflows.workspace import Workspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -29,7 +22,7 @@ SWITCHES = [
     "--disable-background-networking",
     "--use-fake-device-for-media-stream",  # a camera that shows a rotating disc
 ]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 TIMEOUT_MS = 20_000
 """Longest wait for a condition. Only a failing test waits that long, however busy the machine."""
 
@@ -82,25 +75,6 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
-@pytest.fixture(scope="package")
-def studied_bundle_path(
-    workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
-) -> Path:
-    """A released bundle: its network is evaluated, and its records have a study with two seeds."""
-    final = evaluate_release(
-        trained.network, trained.final, generated, splits, None, workspace.device
-    )
-    study = [record for record in trained.records if record.stage == "study"]
-    dataset: dict[str, Any] = {"dataset": study[-1].dataset}
-    others = [
-        made_record("none-2", validation=0.6, test=0.61, seconds=90, **dataset),
-        made_record("none-2", validation=0.7, test=0.65, seconds=110, seed=1, **dataset),
-    ]
-    released = TrainedModel(trained.network, final, [*study, final, *others])
-    options = ExportOptions(decoder_steps=10)
-    return built(workspace, "studied", released, generated, splits, options)
-
-
 @contextmanager
 def server(bundle: Path, gallery: Path, **environment: str) -> Iterator[str]:
     """Serve a bundle with a gallery folder that no other server uses. Yield its URL."""
@@ -110,11 +84,9 @@ def server(bundle: Path, gallery: Path, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def server_url(
-    studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def server_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server whose gallery has pixels."""
-    with server(studied_bundle_path, tmp_path_factory.mktemp("gallery")) as url:
+    with server(bundle_path, tmp_path_factory.mktemp("gallery")) as url:
         yield url
 
 

@@ -34,11 +34,9 @@ WIDTHS: list[dict[str, object]] = [{}, PHONE]
 
 
 @pytest.fixture(scope="module")
-def curated_url(
-    studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def curated_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server whose gallery these tests change."""
-    with server(studied_bundle_path, tmp_path_factory.mktemp("curated")) as url:
+    with server(bundle_path, tmp_path_factory.mktemp("curated")) as url:
         yield url
 
 
@@ -238,13 +236,11 @@ def test_a_label_in_doubt_is_corrected_or_kept(
 
 
 @pytest.fixture(scope="module")
-def guarded_url(
-    studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def guarded_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server whose gallery is changed only with an admin key."""
     gallery = tmp_path_factory.mktemp("guarded")
     with server(
-        studied_bundle_path, gallery, KINDRED_ADMIN_KEYS="the-key", KINDRED_ALLOW_ANONYMOUS="true"
+        bundle_path, gallery, KINDRED_ADMIN_KEYS="the-key", KINDRED_ALLOW_ANONYMOUS="true"
     ) as url:
         yield url
 

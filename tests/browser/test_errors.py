@@ -104,12 +104,10 @@ def test_an_upload_is_retried_until_the_service_responds(
 
 
 @pytest.fixture(scope="module")
-def locked_server_url(
-    studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def locked_server_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that requires an API key."""
     gallery = tmp_path_factory.mktemp("gallery")
-    with server(studied_bundle_path, gallery, KINDRED_API_KEYS=KEY) as url:
+    with server(bundle_path, gallery, KINDRED_API_KEYS=KEY) as url:
         yield url
 
 

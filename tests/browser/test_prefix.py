@@ -24,10 +24,10 @@ LOAD_IMAGE = """async (key) => {
 
 
 @pytest.fixture(scope="module")
-def keyed_url(studied_bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def keyed_url(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that knows its path, and whose reading needs a key."""
     settings = {"KINDRED_ROOT_PATH": PATH, "KINDRED_API_KEYS": KEY}
-    with server(studied_bundle_path, tmp_path_factory.mktemp("gallery"), **settings) as url:
+    with server(bundle_path, tmp_path_factory.mktemp("gallery"), **settings) as url:
         yield url
 
 

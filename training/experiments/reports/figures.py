@@ -128,16 +128,24 @@ def neighbours(rows: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]]) -> byte
 
     """
     width = max(len(images) for _, images in rows)
-    figure = Figure(figsize=(1.25 * width, 1.55 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), width, squeeze=False)
-    for line, (layer, images) in zip(grid, rows, strict=True):
-        for axes in line:
-            axes.set(xticks=[], yticks=[])
-            axes.set_frame_on(False)
-        line[0].set_ylabel(layer)
-        for axes, (pixels, caption) in zip(line, images, strict=False):
-            axes.imshow(pixels, interpolation="nearest")
-            axes.set_title(caption, fontsize="small", parse_math=False)
+    size = (0.3 + 1.25 * width, 1.5 * len(rows))
+    figure = Figure(figsize=size)
+    # One plot for all images: a plot for each takes seconds.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for line, (layer, images) in enumerate(rows):
+        top = 1.5 * line + 0.28
+        axes.text(0.15, top + 0.58, layer, rotation=90, ha="center", va="center")
+        for column, (pixels, caption) in enumerate(images):
+            left = 0.3 + 1.25 * column
+            axes.imshow(
+                pixels,
+                interpolation="nearest",
+                extent=(left, left + 1.16, top + 1.16, top),
+            )
+            centre = left + 0.58
+            axes.text(centre, top - 0.06, caption, fontsize="small", ha="center", parse_math=False)
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
     stream = io.BytesIO()
     with _any_script():
         figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
