@@ -22,7 +22,7 @@ SWITCHES = [
     "--disable-background-networking",
     "--use-fake-device-for-media-stream",  # a camera that shows a rotating disc
 ]
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT_MS = 20_000
 """Longest wait for a condition. Only a failing test waits that long, however busy the machine."""
 

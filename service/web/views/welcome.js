@@ -27,7 +27,7 @@ export async function welcome(main, modelPromise, onUpload, signal, notice) {
     const model = await modelPromise;
     if (signal.aborted) return;
     const seen = main.querySelector(".drop-zone-note");
-    if (seen) seen.textContent = `The network sees the centre square of any image, at ${model.input.side} × ${model.input.side}.`;
+    if (seen) seen.textContent = `The network sees the centre square of any image, at ${model.input.side} × ${model.input.side}.`;
     main.querySelector(".welcome")?.prepend(starterBanner(model) ?? "");
     if (model.classes.length === 0) {
       const [title, lead] = main.querySelectorAll(".hero h1, .hero .lead");

@@ -23,7 +23,7 @@ export async function about(footer, model) {
       element(
         "p",
         {},
-        `It knows ${known}, and sees the centre square of an image at ${input.side} × ${input.side}. It is for study, not for decisions about people.`,
+        `It knows ${known}, and sees the centre square of an image at ${input.side} × ${input.side}. It is for study, not for decisions about people.`,
       ),
       reference,
     );

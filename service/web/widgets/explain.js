@@ -61,6 +61,6 @@ export function explanation({ layer, neighbour, model, predicted, source, drawQu
 /** @param {number[][]} heat @param {number} side of the network's input @returns {string} */
 function heatmapNote(heat, side) {
   const pixels = side / heat.length;
-  const size = Number.isInteger(pixels) ? ` Each is ${pixels} × ${pixels} of the ${side} × ${side} pixels that the network sees.` : "";
+  const size = Number.isInteger(pixels) ? ` Each is ${pixels} × ${pixels} of the ${side} × ${side} pixels that the network sees.` : "";
   return `The closer a place is to yellow, the more its likeness adds to the score.${size}`;
 }
