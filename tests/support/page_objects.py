@@ -125,9 +125,10 @@ def horizontal_overflow(page: Page) -> int:
 
 def save_screenshot(page: Page, name: str) -> None:
     """Save a screenshot of the full page in `build/screenshots`, once its images are there."""
-    page.wait_for_function(
-        "[...document.images].every((one) => one.complete || !one.checkVisibility()"
-        " || one.getBoundingClientRect().top > innerHeight)"
+    page.evaluate(
+        """Promise.allSettled([...document.images]
+          .filter((one) => one.checkVisibility() && one.getBoundingClientRect().top < innerHeight)
+          .map((one) => one.decode()))"""
     )
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 

@@ -276,7 +276,7 @@ def test_a_bundle_whose_network_is_another_is_refused_in_one_line(
     bundle_path: Path, tmp_path: Path
 ) -> None:
     copy = linked_copy(bundle_path, tmp_path / "bundle")
-    found = known.load(copy / "known.safetensors", load(copy).spec)
+    found = known.load(copy / "known.safetensors", load(copy).network.spec)
     vectors = {layer: vector[::-1].copy() for layer, vector in found.vectors.items()}
     (copy / "known.safetensors").unlink()
     known.save(KnownImage(found.pixels, vectors), copy / "known.safetensors")

@@ -144,7 +144,7 @@ KINDS_OF_DAMAGE = (
 @pytest.fixture
 def foreign(current: Path) -> None:
     """Write the known image of another network beside the bundles."""
-    found = known.load(current / "known.safetensors", load(current).spec)
+    found = known.load(current / "known.safetensors", load(current).network.spec)
     vectors = {layer: vector[::-1].copy() for layer, vector in found.vectors.items()}
     (current.with_name("foreign")).mkdir()
     known.save(
