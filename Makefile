@@ -13,7 +13,7 @@ export TORCH
 
 BIN := .venv/bin
 # Waiting OpenMP threads sleep: spinning, those of one worker would slow the other.
-PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # Prints the bundle to serve. The service itself finds a used port, so it is checked before long work alone.
 RESOLVE = $(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \

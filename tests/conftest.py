@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
 
 from tests.support.factories import made_record
-from tests.support.images import real_data, striped_image, write_folder
+from tests.support.images import HeldOut, read_images, real_data, striped_image, write_folder
 from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle
@@ -113,10 +114,19 @@ TRAINED = {"trained", "bundle_path", "bundle_without_pixels_path", "real_bundle_
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a trained network as slow: `make check` leaves them out."""
+    """Mark the tests that need a trained network as slow: `make check` leaves them out.
+
+    Modules with such tests come last. So while one worker trains, others have tests to run.
+    """
     for item in items:
-        if TRAINED.intersection(getattr(item, "fixturenames", ())):
+        if TRAINED.intersection(_fixtures(item)):
             item.add_marker(pytest.mark.slow)
+    trained = {item.path for item in items if TRAINED.intersection(_fixtures(item))}
+    items.sort(key=lambda item: item.path in trained)
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
 
 
 @pytest.fixture(scope="session")
@@ -238,8 +248,22 @@ def unlabelled(shared_folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
+def held_out() -> HeldOut:
+    """The real images of the starter's gallery, which has no pixels: 100 of each class."""
+    data = real_data()
+    if data is None:
+        pytest.skip("needs the real images: set KINDRED_DATA")
+    starter = bundle.load(ROOT / "starter")
+    wanted = dict(zip(starter.gallery.ids, starter.gallery.labels.tolist(), strict=True))
+    found = read_images(data, wanted)
+    if len(found) < len(wanted):
+        pytest.skip(f"{data} does not have CIFAR-10 as image files")
+    return HeldOut(np.stack(list(found.values())), [wanted[name] for name in found])
+
+
+@pytest.fixture(scope="session")
 def real_bundle_path(shared_folder: Path) -> Path:
-    """The bundle of the 7,500 held-out images that `make serve` builds, without what it draws."""
+    """The bundle of all 7,500 held-out real images, as `make serve` builds it. Takes minutes."""
     data = real_data()
     if data is None:
         pytest.skip("needs the real images: set KINDRED_DATA")
@@ -250,7 +274,7 @@ def real_bundle_path(shared_folder: Path) -> Path:
             (root / "starter").symlink_to(ROOT / "starter")
         resolve = [sys.executable, "-m", "training", "resolve-bundle"]
         made = subprocess.run(
-            [*resolve, "--data", data, "--root", root, "--no-maps", "--no-decoders"],
+            [*resolve, "--data", data, "--root", root],
             cwd=ROOT,
             check=True,
             stdout=subprocess.PIPE,

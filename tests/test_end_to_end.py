@@ -14,13 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.images import real_data, write_folder, write_subset
-from tests.support.lengths import length
+from tests.conftest import one_worker_at_a_time
+from tests.support.images import real_data, write_folder, write_images
+from tests.support.lengths import SOAK, length
 from tests.support.processes import ROOT, running_server, serve_command
 from training import bundle
 from training.bundle import Bundle
 
-PER_CLASS = length(200, 100)
+PER_CLASS = 100
 EPOCHS = length(10, 4)
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
@@ -32,16 +33,18 @@ def images(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     folder = tmp_path_factory.mktemp("images")
     if not real_data():
         return write_folder(folder, PER_CLASS)
-    return write_subset(request.getfixturevalue("real_bundle"), folder, PER_CLASS)
+    return write_images(request.getfixturevalue("held_out"), folder, PER_CLASS)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+def root(shared_folder: Path, images: Path) -> Path:
     """A workspace with a network that the command line has released."""
-    folder = tmp_path_factory.mktemp("root")
+    folder = shared_folder / f"released-{EPOCHS}-{'real' if real_data() else 'generated'}"
     release = [sys.executable, "-m", "training", "release", "--epochs", str(EPOCHS)]
     release += ["--no-decoders", "--data", str(images), "--root", str(folder)]
-    subprocess.run(release, cwd=ROOT, check=True)
+    with one_worker_at_a_time(folder):
+        if not (folder / "bundles" / "current").exists():
+            subprocess.run(release, cwd=ROOT, check=True)
     return folder
 
 
@@ -135,6 +138,7 @@ def test_make_serve_serves_the_starter_without_data(tmp_path: Path) -> None:
         assert drawn.headers["content-type"] == "image/png"
 
 
+@pytest.mark.skipif(not SOAK, reason="takes minutes; `make soak` runs it")
 def test_the_full_real_data_need_no_training(real_bundle: Bundle) -> None:
     """The starter's network was not trained on the images that become the gallery."""
     assert len(real_bundle.gallery) == 7500

@@ -1,12 +1,16 @@
 """Images that tests generate: ten classes of coloured stripes, which are easy to learn."""
 
+import io
 import os
+from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from training.bundle import Bundle
+from training.data import cifar10
+from training.data.archive import iter_files
 from training.data.preprocessing import Pixels
 
 KINDS = ("amber", "blue", "cyan", "dusk", "ember", "fern", "gold", "haze", "ivory", "jade")
@@ -40,14 +44,28 @@ def real_data() -> Path | None:
     return Path(named) if named else None
 
 
-def write_subset(bundle: Bundle, folder: Path, per_class: int) -> Path:
-    """Write the first gallery images of each class as an image folder of PNG files."""
-    gallery = bundle.gallery
-    assert gallery.pixels is not None
-    for label, name in enumerate(bundle.manifest.classes):
+@dataclass(frozen=True)
+class HeldOut:
+    """Real images uint8 [N, 32, 32, 3] and their labels."""
+
+    pixels: Pixels
+    labels: list[int]
+
+
+def read_images(archive: Path, ids: Container[str]) -> dict[str, Pixels]:
+    """Read the images of CIFAR-10 with these ids, such as `cifar10-train-00001`, by id."""
+    return {
+        name: np.asarray(Image.open(io.BytesIO(read())).convert("RGB"))
+        for path, read in iter_files(archive)
+        if (name := f"cifar10-{path.parts[0]}-{path.stem}") in ids
+    }
+
+
+def write_images(images: HeldOut, folder: Path, per_class: int) -> Path:
+    """Write the first images of each class of CIFAR-10 as an image folder of PNG files."""
+    for label, name in enumerate(cifar10.CLASSES):
         directory = folder / "train" / name
         directory.mkdir(parents=True)
-        for position in np.flatnonzero(gallery.labels == label)[:per_class]:
-            stem = gallery.ids[position].rsplit("-", 1)[-1]
-            Image.fromarray(gallery.pixels[position]).save(directory / f"{stem}.png")
+        for position in np.flatnonzero(np.array(images.labels) == label)[:per_class]:
+            Image.fromarray(images.pixels[position]).save(directory / f"{position:05d}.png")
     return folder

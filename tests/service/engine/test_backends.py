@@ -27,6 +27,7 @@ from service.settings import Settings
 from service.vectors import in_memory
 from tests.support.factories import linked_copy
 from tests.support.fakes import cosine
+from tests.support.images import HeldOut
 from tests.support.lengths import length
 from tests.support.processes import ROOT
 from training import bundle
@@ -34,7 +35,7 @@ from training.bundle import Bundle, BundleError, Layer, Pixels, Vectors
 from training.models.novelty import THRESHOLD
 from training.models.quantization import fake_quantized
 
-COMPARED = length(2500, 500)
+COMPARED = length(1000, 500)
 """Held-out real images that the backends are compared on."""
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -204,13 +205,12 @@ def test_a_backend_is_prepared_again_after_its_bundle_was_deleted(
 
 
 @pytest.mark.soak
-def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images(real_bundle: Bundle) -> None:
+def test_the_default_backend_agrees_with_torch_at_fp32_on_real_images(held_out: HeldOut) -> None:
     starter = bundle.load(Path("starter"))
-    assert real_bundle.gallery.pixels is not None
-    held_out = np.array(real_bundle.gallery.pixels[:COMPARED])
+    images = held_out.pixels[:COMPARED]
     served = open_backend(starter)
-    found = outputs(served, held_out)
-    expected = outputs(open_backend(starter, backend="torch", precision="fp32"), held_out)
+    found = outputs(served, images)
+    expected = outputs(open_backend(starter, backend="torch", precision="fp32"), images)
     assert same_class(found, expected) >= 0.995
     assert min(cosines(found, expected)) >= 0.999
     assert found.novelty is not None

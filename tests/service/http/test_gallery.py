@@ -15,6 +15,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.state import State
 from tests.support.fakes import png
+from tests.support.processes import ROOT
 from training.bundle import Bundle
 
 
@@ -25,10 +26,13 @@ def starter(bundle_without_pixels_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["bundle_path", "real_bundle_path"])
-def small_or_real(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, Bundle]]:
-    """A client and the bundle it serves: a synthetic one, and the real one if it is available."""
-    app = create_app(Settings(bundle=request.getfixturevalue(request.param)))
+@pytest.fixture(scope="module", params=["generated", "real"])
+def small_or_real(
+    request: pytest.FixtureRequest, bundle_path: Path
+) -> Iterator[tuple[TestClient, Bundle]]:
+    """A client and the bundle it serves: one of generated images, and the starter."""
+    served = bundle_path if request.param == "generated" else ROOT / "starter"
+    app = create_app(Settings(bundle=served))
     state: State = app.state.kindred
     with TestClient(app) as client:
         yield client, state.bundle

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.numpy import load_file, save_file
 
+from tests.support.images import HeldOut
 from tests.support.processes import ROOT
 from training import bundle
 from training.bundle import Bundle
@@ -160,13 +161,10 @@ def test_noise_flat_colours_and_text_are_unfamiliar_to_the_starter_network(
 
 
 def test_held_out_images_are_familiar_to_the_starter_network(
-    starter: Bundle, real_bundle: Bundle
+    starter: Bundle, held_out: HeldOut
 ) -> None:
     metadata = starter.manifest.novelty
     assert metadata
     assert metadata.familiar_share == pytest.approx(0.95, abs=0.02)
-    if real_bundle.network_id != starter.network_id:
-        pytest.skip("needs CIFAR-10, which the starter's network was trained on")
-    assert real_bundle.gallery.pixels is not None
-    values = novelty_of(starter, real_bundle.gallery.pixels[::5])
+    values = novelty_of(starter, held_out.pixels)
     assert (values <= THRESHOLD).mean() == pytest.approx(0.95, abs=0.03)

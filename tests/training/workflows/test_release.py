@@ -302,9 +302,9 @@ def test_without_a_study_there_is_no_validation_accuracy() -> None:
 
 
 def test_from_bundle_returns_the_record_of_the_networks_run(
-    bundle_path: Path, trained: TrainedModel
+    bundle_without_pixels_path: Path, trained: TrainedModel
 ) -> None:
-    found = release.from_bundle(bundle.load(bundle_path))
+    found = release.from_bundle(bundle.load(bundle_without_pixels_path))
     assert found.final == trained.final
 
 
