@@ -12,8 +12,10 @@ TORCH ?= auto
 export TORCH
 
 BIN := .venv/bin
-# Waiting OpenMP threads sleep: spinning, those of one worker would slow the other.
-PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+# A worker more than cores, because many tests wait for a process. Waiting OpenMP threads sleep:
+# spinning, those of one worker would slow the others.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Prints the bundle to serve. The service itself finds a used port, so it is checked before long work alone.
 RESOLVE = $(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA),--data "$(DATA)") \
