@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.lengths import length
+from tests.support.lengths import SOAK
 from tests.support.processes import ROOT, running_server, serve_command
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.soak,
+    pytest.mark.skipif(not SOAK, reason="trains for a minute; `make soak` runs it"),
+]
 
-CLASSES = length(300, 120)
+CLASSES = 300
 PER_CLASS = 4
 """The minimum that can be split."""
 

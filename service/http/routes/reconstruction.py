@@ -15,7 +15,7 @@ from service.http.dependencies import UPLOAD_ERRORS, Expires, Signature, StateDe
 from service.http.inference import embed_all, embed_stored, run_in_search_pool
 from service.http.problems import error_responses
 
-router = APIRouter(tags=["images"])
+router = APIRouter()
 
 PNG = "image/png"
 DecodedLayer = Annotated[
@@ -28,6 +28,7 @@ _PICTURE = {"description": "The picture.", "content": binary_response(PNG)}
 @router.post(
     "/reconstruct",
     response_class=Response,
+    tags=["images"],
     responses=error_responses(*UPLOAD_ERRORS) | {200: _PICTURE},
     openapi_extra=single_image_body(),
     dependencies=[Depends(FormReader(Priority.INTERACTIVE))],
