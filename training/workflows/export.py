@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from training.bundle import Gallery
 from training.bundle.manifest import DatasetMetadata, GalleryImages, Metrics
 from training.bundle.model_card import model_card
-from training.bundle.writer import BundleContents, Decoders
+from training.bundle.writer import BundleContents, Decoders, Maps
 from training.data.dataset import Dataset
 from training.data.folder_layout import Part
 from training.data.splits import Splits
@@ -131,11 +132,8 @@ def build_bundle(
     qualities = {layer: tune(index, options.recall) for layer, index in indexes.items()}
     gallery = _gallery(dataset, splits.part_of(), searched[kept], pixels=options.pixels)
     images = dataset.images[searched[kept]]
-    maps = (
-        lay_out(network, images, {layer: vectors[layer][kept] for layer in indexed}, device)
-        if options.maps
-        else None
-    )
+    mapped = {layer: vectors[layer][kept] for layer in indexed}
+    maps = _maps(network, images, mapped, device) if options.maps else None
     return BundleContents(
         name=trained.final.experiment,
         run_id=trained.final.run_id,
@@ -215,8 +213,15 @@ def build_without_classes(
         card=lambda manifest: model_card(manifest, qualities, None, network.architecture),
         source=dataset.source,
         gallery_images="all",
-        maps=lay_out(network, dataset.images, vectors, device) if options.maps else None,
+        maps=_maps(network, dataset.images, vectors, device) if options.maps else None,
     )
+
+
+def _maps(
+    network: Network, images: Tensor, vectors: Mapping[Layer, Vectors], device: torch.device
+) -> Maps | None:
+    with progress.track("laying out maps", len(network.spec.pictured)) as on_layer:
+        return lay_out(network, images, vectors, device, on_layer)
 
 
 def _decoders(
