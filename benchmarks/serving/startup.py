@@ -35,7 +35,7 @@ The service is started {rounds} times on each bundle, after one start that does 
 its files are in the page cache. *Ready* is when `/readyz` first answers 200: bundle verified,
 network warm. Resident memory (RSS, with mapped libraries) is read then, and again after
 {requests:,} requests for the class and conv2 top 10 over {connections} connections. Goals: ready in
-5 s, and at most 1 GB with 7,500 images.
+2.5 s, and at most 450 MB with 7,500 images.
 """
 
 
