@@ -33,8 +33,9 @@ def configure(form: LogFormat, level: LogLevel) -> None:
         for name in (REFUSED_REQUESTS, "python_multipart"):
             logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(True)
-    # Pillow warns of odd metadata in images, with which clients could fill the log.
+    # Pillow warns of odd metadata and logs damaged TIFFs: clients could fill the log with them.
     warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def handler(form: LogFormat) -> "logging.StreamHandler[TextIO]":

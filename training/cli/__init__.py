@@ -4,6 +4,7 @@ The work itself is done in `workflows` and `embedding`. The commands import PyTo
 so that `--help`, and a bundle that is there already, need not wait for it.
 """
 
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -48,7 +49,9 @@ def main(given: Sequence[str] | None = None, program: str | None = None) -> None
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    warnings.filterwarnings("ignore", module="PIL")  # damaged images are named by the commands
+    # Damaged images are named by the commands.
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     arguments = sys.argv[1:] if given is None else [*given]
     if arguments and (name := RENAMED.get(arguments[0])):
         print_line(f"`{arguments[0]}` is now called `{name}`", style="yellow")

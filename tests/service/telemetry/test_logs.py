@@ -2,6 +2,7 @@
 
 import json
 import logging
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from service.telemetry import logs
 from service.telemetry.logs import LogFormat
@@ -23,6 +24,11 @@ ID = {"X-Request-ID": "request-1"}
 SECRETS = ("secret-key", "fit=pad")
 INVALID_EXIF = file_of(Image.new("RGB", (40, 40)), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
 """An image whose EXIF makes Pillow warn."""
+SAMPLES = struct.Struct("<HHIHH")
+DAMAGED_TIFF = file_of(Image.new("RGB", (8, 8)), "TIFF").replace(
+    SAMPLES.pack(277, 3, 1, 3, 0), SAMPLES.pack(277, 3, 1, 100, 0)
+)
+"""An image of 100 samples per pixel, which Pillow logs as an error."""
 
 
 @contextmanager
@@ -62,14 +68,23 @@ def lines(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[d
             content=INVALID_EXIF,
             headers=ID | {"Content-Type": "image/jpeg"},
         )
+        client.post("/classify", content=DAMAGED_TIFF, headers=ID | {"Content-Type": "image/tiff"})
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_warnings_about_image_metadata_are_not_logged(lines: list[dict[str, object]]) -> None:
+def test_what_pillow_says_of_images_is_not_logged(
+    lines: list[dict[str, object]], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.warns(UserWarning, match="EXIF"):
         to_pixels(Image.open(BytesIO(INVALID_EXIF)))
-    assert [line["status"] for line in lines if line["logger"] == "service.access"] == [404, 200]
-    assert "py.warnings" not in {line["logger"] for line in lines}
+    with caplog.at_level(logging.ERROR, "PIL"), pytest.raises(UnidentifiedImageError):
+        Image.open(BytesIO(DAMAGED_TIFF))
+    assert "samples per pixel" in caplog.text
+    statuses = [line["status"] for line in lines if line["logger"] == "service.access"]
+    assert statuses == [404, 200, 415]
+    loggers = {str(line["logger"]) for line in lines}
+    assert "py.warnings" not in loggers
+    assert not any(name.startswith("PIL") for name in loggers)
 
 
 def test_neither_keys_nor_queries_are_logged_at_any_level(
@@ -94,7 +109,7 @@ def test_every_line_is_an_object_with_its_time_level_and_logger(
 def test_a_request_has_one_access_log_line(
     lines: list[dict[str, object]],
 ) -> None:
-    line, _ = (line for line in lines if line["logger"] == "service.access")
+    line, *_ = (line for line in lines if line["logger"] == "service.access")
     assert line["request_id"] == "request-1"
     assert line["method"] == "GET"
     assert line["path"] == "/gallery/no\nsuch\x1b[0m"
