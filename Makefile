@@ -22,7 +22,7 @@ RESOLVE = $(BIN)/python -m training resolve-bundle --root "$(ROOT)" $(if $(DATA)
 	$(if $(filter-out 0,$(PORT)),--url "http://$(HOST):$(PORT)") $(if $(RETRAIN),--retrain) $(if $(STRICT),--strict) \
 	$(if $(NETWORK),--network "$(NETWORK)")
 
-.PHONY: help serve check test pytest soak bench docs lint format release lock clean
+.PHONY: help serve check quick test pytest soak bench docs lint format release lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,10 @@ serve: .venv/installed ## Serve on HOST:PORT; DATA=FOLDER-OR-ARCHIVE: your image
 	|| { $(BIN)/python -m service check --host "$(HOST)" --port "$(PORT)" && bundle="$$($(RESOLVE))"; } \
 	&& exec $(BIN)/python -m service --bundle "$$bundle" --host "$(HOST)" --port "$(PORT)"
 
-check: .venv/installed-dev lint ## Check style and types; run the tests that need no process, browser or training
+check: .venv/installed-dev ## Check style and types; run the tests that need no process, browser or training
+	@$(MAKE) --no-print-directory --jobs 2 lint quick
+
+quick: .venv/installed-dev
 	$(PYTEST) -m "not slow" --durations=10
 
 test: .venv/installed-dev ## Check style and types, and run all tests, the long ones in short form

@@ -61,6 +61,8 @@ MOVE_LOOP: Final = """async (frames) => {
   }
   return times;
 }"""
+PAUSE: Final = 500
+"""Milliseconds after a search, in which the pictures of its rows arrive."""
 SEARCH: Final = """async (content) => {
   document.querySelectorAll(".row").forEach((row) => row.remove());
   const transfer = new DataTransfer();
@@ -121,6 +123,7 @@ def searches(page: Page) -> list[float]:
         coarse.resize(PHOTO, Image.Resampling.BICUBIC).save(stream, "JPEG")
         content = base64.b64encode(stream.getvalue()).decode()
         times.append(float(page.evaluate(SEARCH, content)))
+        page.wait_for_timeout(PAUSE)
     return times[1:]
 
 

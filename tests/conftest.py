@@ -109,7 +109,14 @@ def splits(generated: Dataset) -> Splits:
     return split(generated, seed=0)
 
 
-TRAINED = {"trained", "bundle_path", "bundle_without_pixels_path", "real_bundle_path", "unlabelled"}
+TRAINED = {
+    "trained",
+    "bundle_path",
+    "bundle_without_pixels_path",
+    "real_bundle_path",
+    "unlabelled",
+    "contents",
+}
 """Fixtures that train a network, or build a bundle of thousands of images."""
 
 

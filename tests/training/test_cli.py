@@ -214,6 +214,7 @@ def test_after_ctrl_c_a_line_says_that_the_same_command_continues(
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_release_prints_its_bundle_and_makes_it_current(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

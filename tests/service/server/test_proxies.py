@@ -18,6 +18,9 @@ KEYS = {"KINDRED_API_KEYS": "reader", "KINDRED_ADMIN_KEYS": "admin"}
 PNG = {"Content-Type": "image/png"}
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def set_upstream(bundle_path: Path) -> Iterator[str]:
     """A service that knows its path by a setting."""

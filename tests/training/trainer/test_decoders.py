@@ -14,6 +14,7 @@ from training.trainer.decoders import BATCH_SIZE, measure, quality, steps_for, t
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_training_draws_better_pictures_and_leaves_the_network_as_it_is() -> None:
     built, images = network().eval(), labelled_images(40).images
     vectors = embed(built, images, built.layers, CPU)

@@ -138,6 +138,7 @@ def images() -> Dataset:
     return tiny()
 
 
+@pytest.mark.slow
 def test_the_test_split_of_the_networks_run_is_accepted(images: Dataset) -> None:
     parts = split(images, 0)
     trained = trained_on(images, parts)
@@ -175,6 +176,7 @@ def test_other_images_in_the_same_order_are_refused(images: Dataset) -> None:
         check_no_leakage(trained, other, split(other, 0))
 
 
+@pytest.mark.slow
 def test_cifar10_in_another_encoding_is_accepted(images: Dataset) -> None:
     ids = tuple(f"cifar10-train-{position:05d}" for position in range(len(images)))
     lossless = replace(images, name="cifar10", ids=ids)

@@ -57,6 +57,7 @@ def test_features_have_no_mean_over_the_gallery(unlabelled: Made) -> None:
     assert found["features"].std() > 0.1
 
 
+@pytest.mark.slow
 def test_a_small_folder_is_enough_and_the_reason_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
