@@ -48,6 +48,7 @@ def test_the_search_is_exact_if_every_vector_is_a_candidate(real: Vectors, tmp_p
     assert recall(index.search(queries, 10), nearest) > 0.3
 
 
+@pytest.mark.slow
 def test_the_section_has_every_index_and_the_vectors_are_cached(
     real: Vectors, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def test_tune_picks_the_fewest_candidates_that_reach_the_target_recall(
     assert min(quality.milliseconds, quality.exact_milliseconds) > 0
 
 
+@pytest.mark.slow
 def test_a_lower_target_recall_needs_fewer_candidates(two_stage: CosineIndex) -> None:
     shapeless = build(np.random.default_rng(4).normal(size=(2100, 600)).astype(np.float32))
     chosen = [tune(shapeless, target_recall).candidates or 0 for target_recall in (0.5, 0.9, 1.0)]

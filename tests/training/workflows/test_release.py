@@ -257,6 +257,7 @@ def test_metrics_are_those_of_the_network_on_the_test_split(
     assert set(metrics.label_share_at_10) == {"conv2", "penultimate", "logits"}
 
 
+@pytest.mark.slow
 def test_per_class_limits_the_gallery(images: Dataset) -> None:
     parts = split(images, 0)
     small = build_bundle(
@@ -268,6 +269,7 @@ def test_per_class_limits_the_gallery(images: Dataset) -> None:
     assert small.metrics.test_count == 20  # accuracy is over the whole test split
 
 
+@pytest.mark.slow
 def test_rounding_to_fp16_does_not_change_the_trained_network(images: Dataset) -> None:
     parts = split(images, 0)
     trained = trained_on(images, parts)
@@ -278,6 +280,7 @@ def test_rounding_to_fp16_does_not_change_the_trained_network(images: Dataset) -
     assert torch.equal(made.network.state_dict()["output.weight"], centred.half().float())
 
 
+@pytest.mark.slow
 def test_rounding_to_fp16_does_not_change_the_input_normalisation(images: Dataset) -> None:
     """It is stored as fp32, so the metrics must be measured with fp32."""
     parts = split(images, 0)
