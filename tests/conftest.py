@@ -66,7 +66,7 @@ def _few_references() -> Iterator[None]:
         yield
 
 
-def short(experiment: Experiment, epochs: int = 3) -> Experiment:
+def short(experiment: Experiment, epochs: int = 2) -> Experiment:
     """Shorten an experiment; small batches let batch norm settle."""
     update = {"epochs": epochs, "batch_size": 16, "precision": "fp32"}
     config = experiment.config.model_copy(update=update)
@@ -97,9 +97,9 @@ def generated(image_folder: Path) -> Dataset:
 
 @pytest.fixture(scope="session", autouse=True)
 def short_training_of_decoders() -> Iterator[None]:
-    """Train decoders on each image once, if the test does not say how long."""
+    """Train decoders for two steps, if the test does not say how long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoders, "MAX_PASSES", 1)
+        patch.setattr(decoders, "steps_for", lambda _: 2)
         yield
 
 
@@ -174,7 +174,7 @@ def workspace(shared_folder: Path) -> Workspace:
 def trained(
     workspace: Workspace, generated: Dataset, splits: Splits, shared_folder: Path
 ) -> TrainedModel:
-    """`batchnorm-3`, studied and released in three epochs."""
+    """`batchnorm-3`, studied and released in two epochs."""
     experiment = short(find("batchnorm-3"))
     with one_worker_at_a_time(shared_folder / "training"):
         _, study = workspace.train_or_load(workspace.spec(experiment, "study", generated, splits))
@@ -200,7 +200,7 @@ def bundle_path(
         ]
         return replace(trained, final=final, records=[study, final, *others])
 
-    options = ExportOptions(decoder_steps=10)
+    options = ExportOptions()
     return built(workspace, "pictures", release, generated, splits, options)
 
 
@@ -209,7 +209,7 @@ def bundle_without_pixels_path(
     workspace: Workspace, trained: TrainedModel, generated: Dataset, splits: Splits
 ) -> Path:
     """A bundle like the starter: 10 images per class, fp16, no pixels."""
-    options = ExportOptions(10, pixels=False, half=True, decoder_steps=10)
+    options = ExportOptions(10, pixels=False, half=True)
     return built(workspace, "starter", lambda: trained, generated, splits, options)
 
 

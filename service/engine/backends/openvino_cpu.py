@@ -35,7 +35,9 @@ from training.bundle import (
 
 CPU: Final = "CPU"
 THROUGHPUT_BATCH: Final = 48
-"""Batch size from which each core runs a part of the batch, instead of a part of each layer."""
+"""Batch size from which each core runs parts of the batch, instead of a part of each layer."""
+PARTS_PER_STREAM: Final = 2
+"""Parts of a large batch for each core: if one is busy with the event loop, others take more."""
 
 
 @cache
@@ -91,7 +93,7 @@ class OpenVino(Backend):
         self._parsed: ov.Model | None = self._parse()  # now, to refuse a damaged file
         self._networks: list[ov.CompiledModel] = []
         self._all_cores: ov.InferRequest | None = None
-        self._each_core: list[ov.InferRequest] = []
+        self._parts: list[ov.InferRequest] = []
         self._every_layer: ov.InferRequest | None = None
         self._novelty_head: NoveltyHead | None = None
         self._projection_heads: WeakKeyDictionary[Projection, ProjectionHead] = WeakKeyDictionary()
@@ -116,7 +118,7 @@ class OpenVino(Backend):
 
         A small batch is fastest if all cores share each layer. But if one core is busy, as with the
         event loop, the others wait for it at each layer. A large batch, as in an overload, is
-        therefore split into parts, one for each core.
+        therefore split into parts, and any core takes the next one.
         """
         if self._parsed is not None:
             hints = ["LATENCY", *(["THROUGHPUT"] if max_batch_size >= THROUGHPUT_BATCH else [])]
@@ -126,8 +128,8 @@ class OpenVino(Backend):
         self._all_cores = self._networks[0].create_infer_request()
         for compiled in self._networks[1:]:
             number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            number = min(number, THROUGHPUT_BATCH)  # no part is empty
-            self._each_core = [compiled.create_infer_request() for _ in range(number)]
+            number = min(PARTS_PER_STREAM * number, THROUGHPUT_BATCH)  # no part is empty
+            self._parts = [compiled.create_infer_request() for _ in range(number)]
         if self._novelty is not None:
             outputs = [self._networks[0].output(name) for name in self._spec.novelty]
             self._novelty_head = NoveltyHead(
@@ -146,8 +148,8 @@ class OpenVino(Backend):
         if not {*further} <= {*self._spec.explaining}:
             busy = [self._with_every_layer()]
             busy[0].infer({0: channels_last}, share_inputs=True)
-        elif self._each_core and len(images) >= THROUGHPUT_BATCH:
-            busy = self._each_core
+        elif self._parts and len(images) >= THROUGHPUT_BATCH:
+            busy = self._parts
             parts = np.array_split(channels_last, len(busy))
             for request, part in zip(busy, parts, strict=True):
                 request.start_async({0: part}, share_inputs=True)
@@ -181,7 +183,7 @@ class OpenVino(Backend):
 
     def close(self) -> None:
         """Release the network and its threads."""
-        del self._all_cores, self._each_core, self._every_layer, self._networks
+        del self._all_cores, self._parts, self._every_layer, self._networks
         del self._parsed, self._novelty, self._read_onnx
         self._novelty_head = None
         self._projection_heads.clear()
@@ -190,6 +192,7 @@ class OpenVino(Backend):
         options: dict[str, object] = {
             "INFERENCE_PRECISION_HINT": self._float_type,
             "PERFORMANCE_HINT": hint,
+            "ENABLE_CPU_PINNING": hint == "LATENCY",  # else a part waits for its own busy core
         }
         if self._intra_op_threads:
             options["INFERENCE_NUM_THREADS"] = self._intra_op_threads
