@@ -9,19 +9,19 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import numpy as np
-
 from service import concurrency
 from service.engine.admission import AdmissionController
-from service.engine.backends.base import Backend, BatchOutput, OutputView, channels_first, zeros
+from service.engine.backends.base import Backend, zeros
+from service.engine.batch import Answer, Batch, split
 from service.engine.queue import BatchItem, RequestQueue
 from service.engine.search_stage import PendingSearch, Searcher, SearchStage
-from service.engine.types import Embeddings, Entry, Outcomes, Priority, SearchQuery, deliver
+from service.engine.types import Entry, Outcomes, Priority, SearchQuery, deliver
 from service.errors import DeadlinePassedError, InferenceFailedError, UnavailableError
 from training.bundle import Layer, Pixels
 
@@ -72,7 +72,7 @@ class Engine:
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._changed = threading.Condition()  # guards all fields below
         self._queue = RequestQueue(self.admission)
-        self._running: tuple[BatchItem, ...] = ()
+        self._taken: tuple[BatchItem, ...] = ()  # from the queue, and not yet answered
         self._running_since = 0.0
         self._unhealthy_reason: str | None = LOADING_REASON
 
@@ -118,7 +118,7 @@ class Engine:
     @property
     def unhealthy_reason(self) -> str | None:
         """Why no images are accepted now; None if the engine is healthy."""
-        if self._running:
+        if self._taken:
             busy = time.monotonic() - self._running_since
             if busy > self._batch_timeout:
                 return f"the worker has been at one batch for {busy:.0f} s"
@@ -248,55 +248,81 @@ class Engine:
         logger.info("The network is ready: %s", self._backend.name)
 
     def _run_loop(self) -> None:
-        while batch := self._next_batch():
-            self._on_batch(len(batch))
-            try:
-                self._run_batch(batch)
-            except Exception:  # one image must not fail another: run each alone
-                for item in batch:
-                    self._run_single(item)
-            with self._changed:
-                self._running = ()
-                if batch[0].entry.priority is Priority.BACKGROUND:
-                    self._queue.record_background(len(batch))
+        batch = self._next_batch()
+        while batch:
+            following = self._run_batch(batch)
+            batch = following or self._next_batch()
 
-    def _next_batch(self) -> tuple[BatchItem, ...]:
-        """Wait for images and return the next batch; empty when stopping."""
+    def _run_batch(self, batch: Batch) -> Batch | None:
+        """Run a batch and answer it; return the next one if images wait.
+
+        The next one is made before the answers wake the event loop, which would hold Python's lock:
+        so the network need not wait for it.
+        """
+        self._on_batch(len(batch))
+        answer = None
+        try:
+            answer = self._embed(batch)
+        except Exception:  # one image must not fail another: run each alone
+            for item in batch.items:
+                self._run_single(item)
+        if batch.in_background:
+            with self._changed:
+                self._queue.record_background(len(batch))
+        following = self._next_batch(wait=False)
+        if answer:
+            self._deliver(answer, more=following is not None)
+        with self._changed:
+            self._taken = following.items if following else ()
+        return following
+
+    def _next_batch(self, *, wait: bool = True) -> Batch | None:
+        """Return the next batch; None if none waits and `wait` is false, or when stopping."""
         with self._changed:
             while not self._stopping.is_set():
-                if batch := self._queue.next_batch(self._max_batch_size):
+                if items := self._queue.next_batch(self._max_batch_size):
                     self._running_since = time.monotonic()
-                    self._running = batch
-                    return batch
+                    self._taken = items if wait else (*self._taken, *items)
+                    break
+                if not wait:
+                    return None
+                self._taken = ()
                 self._changed.wait(self._queue.background_delay)
-        return ()
+            else:
+                return None
+        batch = Batch(items)
+        with suppress(Exception):  # it fails again where the batch runs
+            batch.stack()
+        return batch
 
-    def _run_batch(self, batch: Sequence[BatchItem]) -> None:
+    def _embed(self, batch: Batch) -> Answer:
+        """Run the network, and store the embeddings that need no search."""
         started = time.monotonic()
         found = self._backend.run(
-            channels_first(np.stack([item.pixels for item in batch])),
-            with_novelty=any(item.entry.with_novelty for item in batch),
-            further=frozenset[Layer]().union(*(item.entry.further for item in batch)),
+            batch.stack(), with_novelty=batch.with_novelty, further=batch.further
         )
         inference = time.monotonic() - started
-        pending: list[PendingSearch] = []
-        complete: list[Entry] = []
-        for row, (item, embeddings) in enumerate(
-            zip(batch, _split(found, self._backend.spec.classes), strict=True)
-        ):
+        answer = Answer(found, [], [])
+        embedded = split(found, self._backend.spec.classes)
+        for row, (item, embeddings) in enumerate(zip(batch.items, embedded, strict=True)):
             embeddings.queued = started - item.entry.submitted
             embeddings.inference = inference
             embeddings.pixels = item.pixels
             if item.entry.searches:
-                pending.append(PendingSearch(item, embeddings, row))
+                answer.pending.append(PendingSearch(item, embeddings, row))
             elif item.entry.set_outcome(item.number, embeddings):
-                complete.append(item.entry)  # resolved now: it need not wait for others' searches
-        deliver(complete)
-        if pending:
+                answer.complete.append(item.entry)
+        return answer
+
+    def _deliver(self, answer: Answer, *, more: bool) -> None:
+        """Resolve the entries that are complete, and make the searches of the others.
+
+        If `more` images wait for the network, the searches run beside it.
+        """
+        deliver(answer.complete)  # they need not wait for others' searches
+        if answer.pending:
             assert self._search_stage  # noqa: S101 - `embed` accepts searches only with it
-            self._search_stage.dispatch(
-                found, pending, in_background=bool(self._queue.count(Priority.INTERACTIVE))
-            )
+            self._search_stage.dispatch(answer.found, answer.pending, in_background=more)
 
     def _run_single(self, item: BatchItem) -> None:
         entry = item.entry
@@ -305,7 +331,7 @@ class Engine:
             deliver([entry])
             return
         try:
-            self._run_batch([item])
+            self._deliver(self._embed(Batch((item,))), more=False)
         except Exception as error:
             self._backend.run(
                 zeros(1, self._backend.spec.side)
@@ -318,29 +344,10 @@ class Engine:
     def _fail_all(self, reason: str) -> None:
         """Mark the engine unhealthy and fail the images that run or wait."""
         with self._changed:
-            lost = {*(item.entry for item in self._running), *self._queue.clear()}
-            self._running = ()
+            lost = {*(item.entry for item in self._taken), *self._queue.clear()}
+            self._taken = ()
             self._unhealthy_reason = reason
             self._changed.notify_all()
         for entry in lost:
             entry.fail(UnavailableError(f"The image was dropped: {reason}."))
         deliver(tuple(lost))
-
-
-def _split(found: BatchOutput, classes: Layer | None) -> Iterator[Embeddings]:
-    """Yield the embeddings of each image of a batch, without times."""
-    count = len(next(iter(found.layers.values())))
-    logits = np.zeros((count, 0)) if classes is None else found.layers[classes].astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    rankings = np.argsort(-probabilities, axis=1, kind="stable")
-    novelty = [None] * count if found.novelty is None else found.novelty.tolist()
-    for row in range(count):
-        yield Embeddings(
-            OutputView(found.layers, row),
-            probabilities[row],
-            rankings[row],
-            novelty[row],
-            queued=0.0,
-            inference=0.0,
-        )

@@ -12,6 +12,8 @@ from training.models.weights import WeightsError
 
 STEPS_IMAGES: Final = 35_000
 """Training images for which the epochs of `best-3` were chosen: those of CIFAR-10."""
+STEPS_SIDE: Final = 32
+"""Their side in pixels."""
 MIN_EPOCHS, MAX_EPOCHS = 10, 120
 BODY: Final = "efficientnet_lite0"
 
@@ -28,7 +30,8 @@ class Choice:
         """Return the experiment for this number of training images."""
         if not self.scaled:
             return self.experiment
-        return self.experiment.with_epochs(epochs_for(self.experiment.config.epochs, count))
+        side = self.experiment.variant.side
+        return self.experiment.with_epochs(epochs_for(self.experiment.config.epochs, count, side))
 
 
 def choose(name: str | None) -> Choice:
@@ -51,10 +54,12 @@ def choose(name: str | None) -> Choice:
     return Choice(PRETRAINED, f"as the weights of {BODIES[BODY].title} are there")
 
 
-def epochs_for(epochs: int, count: int) -> int:
-    """Scale epochs to a number of training images: fewer images need more, but not as many steps.
+def epochs_for(epochs: int, count: int, side: int = STEPS_SIDE) -> int:
+    """Scale epochs to a number of training images of a side in pixels.
 
-    The number grows with the square root of what is missing to CIFAR-10's.
+    Fewer images need more epochs, but not as many steps: the number grows with the square root of
+    what is missing to CIFAR-10's. An epoch of larger images takes longer by the square of their
+    side, so the number falls with their side.
     """
-    scaled = round(epochs * math.sqrt(STEPS_IMAGES / max(1, count)))
+    scaled = round(epochs * math.sqrt(STEPS_IMAGES / max(1, count)) * STEPS_SIDE / side)
     return min(MAX_EPOCHS, max(MIN_EPOCHS, scaled))

@@ -39,3 +39,8 @@ def test_fewer_images_get_more_epochs_and_fewer_steps() -> None:
     assert epochs == [30, 60, 111, 120, 10]
     assert choose("best-3").for_images(8_750).config.epochs == 60
     assert choose("batchnorm-3").for_images(8_750).config.epochs == 10
+
+
+def test_larger_images_get_fewer_epochs() -> None:
+    assert [epochs_for(30, 2_568, side) for side in (32, 64, 96, 128)] == [111, 55, 37, 28]
+    assert choose("best-3-64").for_images(8_750).config.epochs == 30
