@@ -66,7 +66,7 @@ def _few_references() -> Iterator[None]:
         yield
 
 
-def short(experiment: Experiment, epochs: int = 2) -> Experiment:
+def short(experiment: Experiment, epochs: int = 3) -> Experiment:
     """Shorten an experiment; small batches let batch norm settle."""
     update = {"epochs": epochs, "batch_size": 16, "precision": "fp32"}
     config = experiment.config.model_copy(update=update)
@@ -174,7 +174,7 @@ def workspace(shared_folder: Path) -> Workspace:
 def trained(
     workspace: Workspace, generated: Dataset, splits: Splits, shared_folder: Path
 ) -> TrainedModel:
-    """`batchnorm-3`, studied and released in two epochs."""
+    """`batchnorm-3`, studied and released in three epochs."""
     experiment = short(find("batchnorm-3"))
     with one_worker_at_a_time(shared_folder / "training"):
         _, study = workspace.train_or_load(workspace.spec(experiment, "study", generated, splits))

@@ -22,7 +22,7 @@ from training import bundle
 from training.bundle import Bundle
 
 PER_CLASS = 100
-EPOCHS = length(10, 3)
+EPOCHS = length(10, 4)
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
