@@ -34,7 +34,7 @@ from training.bundle import (
 )
 
 CPU: Final = "CPU"
-THROUGHPUT_BATCH: Final = 48
+THROUGHPUT_BATCH: Final = 32
 """Batch size from which each core runs parts of the batch, instead of a part of each layer."""
 PARTS_PER_STREAM: Final = 2
 """Parts of a large batch for each core: if one is busy with the event loop, others take more."""

@@ -516,7 +516,7 @@ def pictures_of_all_modes() -> Iterator[Image.Image]:
     yield with_level
 
 
-@pytest.mark.parametrize("picture", pictures_of_all_modes(), ids=lambda image: image.mode)
+@pytest.mark.parametrize("picture", list(pictures_of_all_modes()), ids=lambda image: image.mode)
 def test_a_picture_of_any_mode_arrives_as_training_sees_it(picture: Image.Image) -> None:
     sent = decode(encode(picture))
     assert np.array_equal(to_pixels(sent), to_pixels(picture))
