@@ -33,6 +33,9 @@ ratios are taken within each round.
 | --- | --- | --- | --- |
 | A | AMD EPYC with AVX-512 and bf16 | 2, 24 GiB | all sections that do not name another |
 | B | AMD EPYC with AVX2, without bf16 | 2, 24 GiB | sections of its name, "Search in a million" |
+
+Processors of kind A differ: one day's was almost twice as fast as another's. So compare figures
+within a section, not between sections of different days.
 """
 """Everything before the first section."""
 ORDER: Final = (
