@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from service.engine.backends.torch_eager import TorchEager
+from service.engine.batch import Batch
 from service.engine.engine import Engine
 from service.engine.types import Embeddings, Priority, SearchQuery
 from service.errors import (
@@ -24,7 +25,7 @@ from service.gallery.types import Item, ScoredItem
 from service.vectors import Queries
 from tests.support.fakes import BATCH_TIMEOUT, ScriptedNetwork, cosine, flat, running, submit
 from training import bundle
-from training.bundle import Bundle, Layer
+from training.bundle import Bundle, Layer, Pixels
 
 
 def soon() -> float:
@@ -253,6 +254,42 @@ def test_images_are_refused_before_the_network_is_ready(network: ScriptedNetwork
     engine = Engine(TorchEager(network, device="cpu"))
     with pytest.raises(UnavailableError, match="being loaded"):
         submit(engine, [flat(1)], soon())
+
+
+def test_the_next_batch_is_made_before_the_last_one_is_answered(
+    network: ScriptedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, int]] = []
+    make = Batch.stack
+
+    def stack(batch: Batch) -> Pixels:
+        shade = int(batch.items[0].pixels[0, 0, 0])
+        if ("made", shade) not in events:
+            events.append(("made", shade))
+        return make(batch)
+
+    monkeypatch.setattr(Batch, "stack", stack)
+    with running(Engine(TorchEager(network, device="cpu"), max_batch_size=1)) as engine:
+        first = occupy(engine, network)
+        first.add_done_callback(lambda _: events.append(("answered", 0)))
+        (second,) = submit(engine, [flat(1)], soon())
+        network.gate.set()
+        assert isinstance(second.result(BATCH_TIMEOUT), Embeddings)
+        assert isinstance(first.result(BATCH_TIMEOUT), Embeddings)
+    assert events == [("made", 0), ("made", 1), ("answered", 0)]
+
+
+def test_the_last_batch_is_answered_though_the_worker_dies_in_the_next(
+    network: ScriptedNetwork,
+) -> None:
+    with running(Engine(TorchEager(network, device="cpu"), max_batch_size=1)) as engine:
+        first = occupy(engine, network)
+        (second,) = submit(engine, [flat(1)], soon())
+        network.failure = lambda images: SystemExit("shot") if images.max() == 1 else None
+        network.gate.set()
+        assert isinstance(first.result(BATCH_TIMEOUT), Embeddings)
+        with pytest.raises(UnavailableError, match="shot"):
+            second.result(BATCH_TIMEOUT)
 
 
 def test_a_dead_worker_fails_all_images_that_wait_and_is_restarted(
